@@ -1,0 +1,33 @@
+# Everything a developer or CI runs. On systems without make, the README shows the same as plain pip lines.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint test-host bench clean
+
+$(BIN)/priorsr: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install --quiet torch
+	$(BIN)/pip install --quiet -e ".[test]"
+	touch $@
+
+demo: $(BIN)/priorsr
+	$(BIN)/python -m priorsr.methods.demo demo
+
+test: $(BIN)/priorsr
+	$(BIN)/python -m pytest -q
+
+lint: $(BIN)/priorsr
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# needs COMFYUI_PATH: a ComfyUI checkout; HOST_PYTHON runs it (default: this environment)
+test-host: $(BIN)/priorsr
+	@test -n "$(COMFYUI_PATH)" || { echo "set COMFYUI_PATH to a ComfyUI checkout"; exit 2; }
+	$(BIN)/python -m pytest -q -m host
+
+bench: $(BIN)/priorsr
+	$(BIN)/python benchmarks/srcnn_tiling.py
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

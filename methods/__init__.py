@@ -1,0 +1,1 @@
+"""The five methods and what they need, independent of any host."""

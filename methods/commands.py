@@ -1,0 +1,233 @@
+"""What each `priorsr` command does; their options are those of the settings they use."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from . import weights
+from .cli import add_files, add_settings, log, read_settings, run_files
+from .degrade import PRESETS, Recipe, preset
+from .evaluate.report import compare
+from .folder import Job
+from .images import Picture, read
+from .resize import check_scale, resize, scaled_size
+from .train.loop import Optimisation, fit
+from .visionrefine.srcnn import SCALES, SRCNNSettings, load_srcnn, srcnn_upscale
+
+
+@dataclass(frozen=True)
+class Command:
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("torch sees no CUDA device: use --device cpu")
+    return torch.device(name)
+
+
+def _upscale_arguments(parser: argparse.ArgumentParser) -> None:
+    add_files(parser)
+    parser.add_argument("--method", choices=("srcnn", "bicubic"), default="srcnn", help="how to upscale (default srcnn)")
+    parser.add_argument("--scale", type=float, default=2.0, help="enlargement, 1/64 to 64; x2, x3 and x4 are trained for (default 2)")
+    parser.add_argument("--weights", help="a weight file, or the name of one in a model folder (default: the shipped one for the scale)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
+    add_settings(parser, SRCNNSettings)
+
+
+def _upscale(options: argparse.Namespace) -> int:
+    scale, device = check_scale(options.scale), _device(options.device)
+    settings = read_settings(SRCNNSettings, options)
+    if options.method == "srcnn":
+        network, native = load_srcnn(scale, options.weights)
+        network = network.to(device)
+
+    @torch.inference_mode()
+    def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
+        size = tuple(scaled_size(n, scale) for n in picture.pixels.shape[-2:])
+        if options.method == "srcnn":
+            pixels = srcnn_upscale(network, picture.pixels.to(device), scale, native, settings).cpu()
+        else:
+            pixels = resize(picture.pixels, size).clamp(0, 1)
+        alpha = None if picture.alpha is None else resize(picture.alpha, size).clamp(0, 1)
+        return Picture(pixels, alpha, picture.bits, picture.icc, picture.exif), {"size": [size[1], size[0]]}
+
+    return run_files(options, work)
+
+
+def _degrade_arguments(parser: argparse.ArgumentParser) -> None:
+    add_files(parser)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--preset", choices=tuple(PRESETS), default="bicubic", help="the degradation (default bicubic)")
+    group.add_argument("--recipe", help="a recipe saved as JSON, to draw from or to replay")
+    parser.add_argument("--scale", type=float, default=4.0, help="reduction of bicubic, srdg and real-world (default 4)")
+    parser.add_argument("--seed", type=int, default=0, help="the same picture and seed give the same result (default 0)")
+    parser.add_argument("--vary", action="store_true", help="in a folder, derive each picture's seed from --seed and its name")
+    parser.add_argument("--save-recipe", help="write what was drawn as JSON (single pictures; a folder's is in --json)")
+
+
+def _degrade(options: argparse.Namespace) -> int:
+    recipe = Recipe.from_json(Path(options.recipe).read_text(encoding="utf-8")) if options.recipe else preset(options.preset, options.scale)
+    if options.save_recipe and not Path(options.source).is_file():
+        raise ValueError("--save-recipe is for a single picture: a folder's recipes are printed with --json")
+
+    def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
+        # a name keeps its seed when the folder around it changes, a place in the list would not
+        seed = f"{options.seed}/{job.source.name}" if options.vary else options.seed
+        drawn = recipe.draw(seed)
+        pixels = drawn(picture.pixels[0])[None].clamp(0, 1)
+        alpha = picture.alpha
+        if alpha is not None and alpha.shape[-2:] != pixels.shape[-2:]:
+            alpha = resize(alpha, tuple(pixels.shape[-2:])).clamp(0, 1)
+        if options.save_recipe:
+            Path(options.save_recipe).write_text(drawn.to_json(), encoding="utf-8")
+        return Picture(pixels, alpha, picture.bits, picture.icc, picture.exif), {"seed": seed, "recipe": json.loads(drawn.to_json())}
+
+    return run_files(options, work)
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", help="the picture, or folder of pictures, to judge")
+    parser.add_argument("b", help="the reference with the same size (in a folder: the same name)")
+    parser.add_argument("--channels", choices=("rgb", "luma"), default="rgb", help="what is compared (default rgb)")
+    parser.add_argument("--border", type=int, default=0, help="pixels cut from each side first (default 0)")
+
+
+def _compare(options: argparse.Namespace) -> int:
+    a, b = Path(options.a), Path(options.b)
+    if a.is_dir() != b.is_dir():
+        raise ValueError("compare takes two pictures or two folders, not one of each")
+    names = sorted(p.name for p in a.iterdir() if p.is_file()) if a.is_dir() else [None]
+    rows, failed = [], 0
+    for name in names:
+        one, other = (a / name, b / name) if name else (a, b)
+        try:
+            figures = compare(read(one).pixels, read(other).pixels, options.channels, options.border)[0]
+        except (ValueError, OSError) as error:
+            log.error("failed: %s against %s: %s", one, other, error)
+            failed += 1
+            continue
+        rows.append({"file": str(one), **figures})
+    if not rows:
+        raise ValueError("nothing could be compared")
+    if len(rows) > 1:
+        rows.append({"file": "mean", **{k: statistics.fmean(r[k] for r in rows if r[k] is not None) for k in rows[0] if k != "file"}})
+    _print(rows, options.json)
+    return 1 if failed else 0
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sets", nargs="+", metavar="FOLDER", help="benchmark folders of high-resolution pictures, such as Set5")
+    parser.add_argument("--scales", nargs="+", type=int, default=list(SCALES), choices=SCALES, help="default: all")
+    parser.add_argument("--weights", help="weights for a single scale instead of the shipped ones")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from .evaluate.protocol import benchmark, bicubic
+    from .train.data import read_pictures
+    from .train.srcnn import luma_upscaler
+
+    if options.weights and len(options.scales) != 1:
+        raise ValueError("--weights serves one scale: name it with --scales")
+    rows = []
+    for folder in options.sets:
+        images = read_pictures([folder])
+        for scale in options.scales:
+            network = load_srcnn(scale, options.weights)[0].to(_device(options.device))
+            for method, upscale in (("bicubic", bicubic), ("srcnn", luma_upscaler(network, scale))):
+                scores = benchmark(upscale, images, scale)
+                means = {k: round(statistics.fmean(getattr(s, k) for s in scores), 4) for k in ("psnr", "ssim", "seconds")}
+                rows.append({"set": Path(folder).name, "scale": scale, "method": method, **means})
+    _print(rows, options.json)
+    return 0
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    from .train.srcnn import TUNED, Patches
+
+    parser.add_argument("what", choices=("srcnn",), help="what to train")
+    parser.add_argument("--data", nargs="+", required=True, metavar="PATH", help="folders or zip archives of training pictures")
+    parser.add_argument("--validation", nargs="+", required=True, metavar="PATH", help="folders or archives of pictures to judge by, not trained on")
+    parser.add_argument("--scale", type=int, default=2, choices=SCALES, help="the scale to train for (default 2)")
+    parser.add_argument("--out", required=True, help="the weight file to write, .safetensors")
+    parser.add_argument("--run", help="folder for the log and the checkpoint (default: OUT without suffix, plus -run)")
+    parser.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
+    add_settings(parser, Patches)
+    add_settings(parser, Optimisation, TUNED)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from .train.data import read_pictures
+    from .train.srcnn import Patches, task
+
+    out = Path(options.out)
+    if out.suffix != ".safetensors":
+        raise ValueError(f"{out} must end in .safetensors")
+    if out.exists() and not options.overwrite:
+        raise FileExistsError(f"{out} exists: choose another name or add --overwrite")
+    settings = read_settings(Optimisation, options)
+    images, validation = read_pictures(options.data), read_pictures(options.validation)
+    log.info("%d training pictures, %d to judge by", len(images), len(validation))
+    run = Path(options.run) if options.run else out.with_name(out.stem + "-run")
+    work = task(options.scale, images, validation, read_settings(Patches, options), settings.seed)
+    network = fit(work, settings, run, options.resume, str(_device(options.device)))
+    weights.save(network, out, {"kind": "srcnn", "scale": options.scale, **asdict(settings)})
+    figures = work.validate(network)
+    log.info("wrote %s (validation %s)", out, ", ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+    if options.json:
+        print(json.dumps({"weights": str(out), **figures}))
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    rows = []
+    for path in weights.installed():
+        try:
+            found = weights.load(path)
+            state, kind, scale = "ready", found.kind, found.scale or ""
+        except (ValueError, OSError) as error:
+            state, kind, scale = str(error), "", ""
+        rows.append({"name": path.stem, "kind": kind, "scale": scale, "state": state, "path": str(path)})
+    names = {r["name"] for r in rows if r["state"] == "ready"}
+    for missing in (f"srcnn_x{s}" for s in SCALES if f"srcnn_x{s}" not in names):
+        row = {"name": missing, "kind": "srcnn", "scale": missing[-1], "state": "missing: reinstall PriorSR, or train it"}
+        rows.append({**row, "path": str(weights.SHIPPED)})
+    _print(rows, options.json)
+    return 0
+
+
+def _print(rows: list[dict], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows))
+        return
+    keys = list(rows[0]) if rows else []
+    table = [keys] + [[f"{r[k]:.4f}" if isinstance(r[k], float) else str(r[k]) for k in keys] for r in rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(keys))]
+    for row in table:
+        sys.stdout.write("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() + "\n")
+
+
+COMMANDS = (
+    Command("upscale", "Enlarge pictures.", _upscale_arguments, _upscale),
+    Command("degrade", "Degrade pictures, repeatably, for training and testing.", _degrade_arguments, _degrade),
+    Command("compare", "Measure PSNR, SSIM and mean absolute error between pictures.", _compare_arguments, _compare),
+    Command("evaluate", "Benchmark the weights on folders of pictures, against bicubic.", _evaluate_arguments, _evaluate),
+    Command("train", "Train a network of this package.", _train_arguments, _train),
+    Command("models", "List the weight files found, and what is missing.", lambda parser: None, _models),
+)

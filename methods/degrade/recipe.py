@@ -1,0 +1,87 @@
+"""A named chain of steps: drawn from a seed, applied to pictures, written as JSON and read back."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from ..images import check_pixels
+from .steps import STEPS, Sequence, Step
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps in order. A recipe with ranges describes a family of degradations; a drawn one is a single degradation."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+    def draw(self, seed: int) -> Recipe:
+        """The one degradation that belongs to a seed; it does not depend on any picture."""
+        rng = random.Random(f"priorsr/{seed}")
+        return Recipe(self.name, tuple(step.draw(rng) for step in self.steps))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply a drawn recipe to one picture C H W in 0..1. Raises ValueError while it holds ranges or choices."""
+        return Sequence(self.steps)(x, tuple(x.shape[-2:]))
+
+    def to_json(self) -> str:
+        return json.dumps({"name": self.name, "steps": [_dump(s) for s in self.steps]}, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> Recipe:
+        """Read what `to_json` wrote. Raises ValueError that says which step or setting is wrong."""
+        try:
+            content = json.loads(text)
+            return Recipe(str(content["name"]), tuple(_load(s) for s in content["steps"]))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"the recipe is no JSON (line {error.lineno}: {error.msg})") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'the recipe is incomplete ({error}): it needs "name" and "steps", each step a "step" name and settings') from error
+
+
+def degrade(images: Tensor, recipe: Recipe, seeds: Seq[int]) -> tuple[Tensor, list[Recipe]]:
+    """Degrade a batch B C H W in 0..1, one seed an image; also returns what was drawn for each, ready to replay.
+
+    The result of an image depends on the image and its seed alone. Raises ValueError when the drawn sizes differ.
+    """
+    check_pixels(images)
+    if len(seeds) != len(images):
+        raise ValueError(f"{len(images)} images need as many seeds, not {len(seeds)}")
+    drawn = [recipe.draw(seed) for seed in seeds]
+    results = [r(x) for r, x in zip(drawn, images, strict=True)]
+    sizes = {tuple(r.shape[-2:]) for r in results}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"recipe {recipe.name!r} gives images of different sizes {sorted(sizes)}: end it with a Resample of_input, or degrade singly"
+        )
+    return torch.stack(results), drawn
+
+
+def _dump(step: Step) -> dict:
+    out: dict = {"step": type(step).__name__}
+    for f in fields(step):
+        value = getattr(step, f.name)
+        if f.name == "steps":
+            value = [_dump(s) for s in value]
+        if value is not None:
+            out[f.name] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def _load(content: dict) -> Step:
+    kind = STEPS.get(content["step"])
+    if kind is None:
+        raise ValueError(f"unknown step {content['step']!r}: choose from {', '.join(STEPS)}")
+    unknown = content.keys() - {f.name for f in fields(kind)} - {"step"}
+    if unknown:
+        raise ValueError(f"{content['step']} has no setting {', '.join(sorted(unknown))}: it has {', '.join(f.name for f in fields(kind))}")
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k != "step"}
+    if "steps" in settings:
+        settings["steps"] = tuple(_load(s) for s in settings["steps"])
+    return kind(**settings)

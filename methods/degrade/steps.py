@@ -1,0 +1,286 @@
+"""Single degradations. A step's settings may be ranges; `draw` fixes them, and a fixed step is a plain function.
+
+Every step maps C H W in 0..1 to the same range; `size` is the picture's size before the first step of its recipe.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...samplers.noise import Noise
+from ..color import luma
+from ..images import encode
+from ..resize import METHODS, resize
+from . import kernels
+
+Range = float | tuple[float, float]  # a value, or the limits of a uniform draw
+Size = tuple[int, int]
+
+
+class Step:
+    """Base of all steps: checks its ranges when made, and draws every one of them by default."""
+
+    limits: ClassVar[dict[str, tuple[float, float]]] = {}
+
+    def __post_init__(self):
+        for name, (low, high) in self.limits.items():
+            value = getattr(self, name)
+            values = value if isinstance(value, tuple) else (value,)
+            if len(values) not in (1, 2) or not all(low <= v <= high for v in values) or values[0] > values[-1]:
+                raise ValueError(f"{type(self).__name__} {name} {value} must lie within {low:g} .. {high:g}, smaller value first")
+
+    def draw(self, rng: random.Random) -> Step:
+        """A copy with one value for every range and a seed of its own for every noise."""
+        changes = {name: uniform(rng, getattr(self, name)) for name in self.limits}
+        if any(f.name == "seed" for f in fields(self)):
+            changes["seed"] = rng.getrandbits(48)
+        return replace(self, **changes)
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        raise NotImplementedError
+
+
+def uniform(rng: random.Random, value: Range) -> float:
+    return rng.uniform(*value) if isinstance(value, tuple) else value
+
+
+def _fixed(step: Step) -> None:
+    for name in step.limits:
+        if isinstance(getattr(step, name), tuple):
+            raise ValueError(f"{type(step).__name__} still has a range for {name}: draw the recipe before applying it")
+
+
+@dataclass(frozen=True)
+class Blur(Step):
+    """Gaussian-like blur: kernel width in pixels, standard deviations in pixels, angle in radians.
+
+    isotropic is the chance of a round kernel; an oval one draws sigma for each axis. shapes are drawn with shape_weights.
+    """
+
+    kernel: Range = 21
+    sigma: Range = (0.2, 3.0)
+    sigma_y: Range | None = None  # None: drawn like sigma for oval kernels
+    angle: Range = (-math.pi, math.pi)
+    isotropic: float = 1.0
+    shapes: tuple[str, ...] = ("gaussian",)
+    shape_weights: tuple[float, ...] = (1.0,)
+    beta: Range = 1.0
+
+    limits: ClassVar = {"kernel": (1, 127), "sigma": (1e-3, 100), "angle": (-math.pi, math.pi), "isotropic": (0, 1), "beta": (0.1, 10)}
+
+    def draw(self, rng: random.Random) -> Blur:
+        drawn = super().draw(rng)
+        oval = rng.random() >= self.isotropic
+        shape = rng.choices(self.shapes, self.shape_weights)[0]
+        across = uniform(rng, self.sigma if self.sigma_y is None else self.sigma_y)
+        return replace(
+            drawn,
+            kernel=_draw_odd(rng, self.kernel),
+            sigma_y=across if oval else drawn.sigma,
+            angle=drawn.angle if oval else 0.0,
+            isotropic=0.0 if oval else 1.0,
+            shapes=(shape,),
+            shape_weights=(1.0,),
+        )
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        _fixed(self)
+        return kernels.blur(x, kernels.gaussian(_odd(self.kernel), self.sigma, self.sigma_y, self.angle, self.beta, self.shapes[0]))
+
+
+@dataclass(frozen=True)
+class Sinc(Step):
+    """Ringing: an ideal low-pass filter with its cutoff in radians per pixel."""
+
+    kernel: Range = (7, 21)
+    cutoff: Range = (math.pi / 3, math.pi)
+
+    limits: ClassVar = {"kernel": (3, 127), "cutoff": (0.01, math.pi)}
+
+    def draw(self, rng: random.Random) -> Sinc:
+        return replace(super().draw(rng), kernel=_draw_odd(rng, self.kernel))
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        _fixed(self)
+        return kernels.blur(x, kernels.sinc(_odd(self.kernel), self.cutoff)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Resample(Step):
+    """Resize by `factor` of the current size, or of the recipe's input size when `of_input`; methods are drawn evenly.
+
+    With `divide` the factor is a divisor (8 to 16 times smaller, drawn evenly in that number). With antialias off, shrinking aliases as OpenCV's and torch's plain interpolation do.
+    """
+
+    factor: Range = 0.25
+    of_input: bool = False
+    divide: bool = False
+    methods: tuple[str, ...] = ("bicubic",)
+    antialias: bool = True
+    clip: bool = True
+
+    limits: ClassVar = {"factor": (1 / 256, 256)}
+
+    def __post_init__(self):
+        super().__post_init__()
+        unknown = set(self.methods) - set(METHODS)
+        if unknown or not self.methods:
+            raise ValueError(f"unknown resize method {', '.join(sorted(unknown)) or 'none'}: choose from {', '.join(METHODS)}")
+
+    def draw(self, rng: random.Random) -> Resample:
+        drawn = super().draw(rng)
+        return replace(drawn, methods=(rng.choice(self.methods),))
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        _fixed(self)
+        base = size if self.of_input else tuple(x.shape[-2:])
+        factor = 1 / self.factor if self.divide else self.factor
+        target = tuple(max(1, round(n * factor)) for n in base)
+        border = "renormalise" if self.antialias else "edge"
+        if target == tuple(x.shape[-2:]):
+            return x
+        out = resize(x, target, method=self.methods[0], antialias=self.antialias, border=border)
+        return out.clamp(0, 1) if self.clip else out
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Step):
+    """Additive noise, sigma in levels of 255; `grey` is the chance that all channels share it."""
+
+    sigma: Range = (1.0, 30.0)
+    grey: float = 0.0
+    seed: int = 0
+
+    limits: ClassVar = {"sigma": (0, 255), "grey": (0, 1)}
+
+    def draw(self, rng: random.Random) -> GaussianNoise:
+        return replace(super().draw(rng), grey=float(rng.random() < self.grey))
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        _fixed(self)
+        return (x + _normal(self.seed, x, self.grey) * self.sigma / 255).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class PoissonNoise(Step):
+    """Shot noise at the picture's own number of levels, its deviation scaled (Real-ESRGAN's supplement)."""
+
+    scale: Range = (0.05, 3.0)
+    grey: float = 0.0
+    seed: int = 0
+
+    limits: ClassVar = {"scale": (0, 20), "grey": (0, 1)}
+
+    def draw(self, rng: random.Random) -> PoissonNoise:
+        return replace(super().draw(rng), grey=float(rng.random() < self.grey))
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        _fixed(self)
+        signal = (luma(x.cpu() * 255) - 16) / 219 if self.grey and x.shape[0] == 3 else x.cpu()
+        signal = (signal * 255).clamp(0, 255).round() / 255
+        levels = 2 ** math.ceil(math.log2(max(2, len(torch.unique(signal)))))
+        shot = Noise(self.seed).poisson(signal[None] * levels)[0] / levels - signal
+        return (x + self.scale * shot.to(x)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class SpeckleNoise(Step):
+    """Multiplicative noise: sigma is a fraction of the pixel's own value."""
+
+    sigma: Range = (0.02, 0.2)
+    grey: float = 0.0
+    seed: int = 0
+
+    limits: ClassVar = {"sigma": (0, 4), "grey": (0, 1)}
+
+    def draw(self, rng: random.Random) -> SpeckleNoise:
+        return replace(super().draw(rng), grey=float(rng.random() < self.grey))
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        _fixed(self)
+        return (x * (1 + _normal(self.seed, x, self.grey) * self.sigma)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Jpeg(Step):
+    """JPEG compression at a quality of 1..100."""
+
+    quality: Range = (30, 95)
+    limits: ClassVar = {"quality": (1, 100)}
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        _fixed(self)
+        return encode(x, "JPEG", round(self.quality))
+
+
+@dataclass(frozen=True)
+class Webp(Step):
+    """WebP compression at a quality of 1..100."""
+
+    quality: Range = (30, 95)
+    limits: ClassVar = {"quality": (1, 100)}
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        _fixed(self)
+        return encode(x, "WEBP", round(self.quality))
+
+
+@dataclass(frozen=True)
+class Sequence(Step):
+    """Steps one after another."""
+
+    steps: tuple[Step, ...] = ()
+
+    def draw(self, rng: random.Random) -> Sequence:
+        return Sequence(tuple(step.draw(rng) for step in self.steps))
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        for step in self.steps:
+            x = step(x, size)
+        return x
+
+
+@dataclass(frozen=True)
+class OneOf(Step):
+    """One of several steps, drawn by weight; a drawn one is that step itself. Weights below one leave the rest to no step."""
+
+    steps: tuple[Step, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        if len(self.steps) != len(self.weights) or min(self.weights, default=0) < 0 or sum(self.weights) > 1 + 1e-6:
+            raise ValueError("OneOf needs one weight for each step, none negative, one in total at most")
+
+    def draw(self, rng: random.Random) -> Step:
+        point = rng.random()
+        for step, weight in zip(self.steps, self.weights, strict=True):
+            point -= weight
+            if point < 0:
+                return step.draw(rng)
+        return Sequence()
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        raise ValueError("the recipe still has a choice to make: draw it before applying it")
+
+
+STEPS: dict[str, type[Step]] = {s.__name__: s for s in (Blur, Sinc, Resample, GaussianNoise, PoissonNoise, SpeckleNoise, Jpeg, Webp, Sequence, OneOf)}
+
+
+def _odd(size: float) -> int:
+    return int(size) // 2 * 2 + 1
+
+
+def _draw_odd(rng: random.Random, value: Range) -> int:
+    low, high = value if isinstance(value, tuple) else (value, value)
+    return 2 * rng.randint(math.ceil((low - 1) / 2), max(math.ceil((low - 1) / 2), math.floor((high - 1) / 2))) + 1
+
+
+def _normal(seed: int, x: Tensor, grey: float) -> Tensor:
+    channels = 1 if grey else x.shape[0]
+    return Noise(seed)((1, channels, *x.shape[-2:]))[0].to(x)

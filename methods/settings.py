@@ -1,0 +1,26 @@
+"""Settings as frozen dataclasses whose fields carry their limits and help, so that CLI and nodes are made from them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def option(default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None) -> Any:
+    """A dataclass field with its help text and, where they apply, its choices or limits."""
+    return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of all settings. Raises ValueError that names the setting, its value and what is allowed."""
+
+    def __post_init__(self):
+        for f in fields(self):
+            value, rule = getattr(self, f.name), f.metadata
+            if rule.get("choices") and value not in rule["choices"]:
+                raise ValueError(f"{f.name} {value!r} is not one of {', '.join(map(str, rule['choices']))}")
+            low, high = rule.get("low"), rule.get("high")
+            if low is not None and not (math.isfinite(value) and low <= value <= (math.inf if high is None else high)):
+                raise ValueError(f"{f.name} {value} is outside {low:g} .. {'any' if high is None else f'{high:g}'}")

@@ -1,0 +1,1 @@
+"""Training of every network the package ships or uses."""

@@ -1,0 +1,176 @@
+"""One training loop: Adam and Muon, warm-up and cosine decay, EMA, checkpoints that survive a kill, a JSON-lines log."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from ..images import replacing
+from ..settings import Settings, option
+
+
+@dataclass(frozen=True)
+class Optimisation(Settings):
+    """How a network is trained; steps are optimizer steps."""
+
+    steps: int = option(10_000, "Optimizer steps", low=1)
+    lr: float = option(3e-3, "Adam's learning rate at its highest", low=0, high=1)
+    muon: float = option(0.0, "Learning rate of Muon for matrices with more than one row; 0 leaves them to Adam", low=0, high=1)
+    final_lr: float = option(0.01, "Share of the learning rates left at the end of the cosine", low=0, high=1)
+    warmup: int = option(100, "Steps of linear warm-up", low=0)
+    ema: float = option(0.999, "Decay of the averaged weights, which are the result", low=0, high=1)
+    clip: float = option(1.0, "Largest norm of the gradient", low=0)
+    precision: str = option("fp32", "bf16 halves the precision of large layers", choices=("fp32", "bf16"))
+    exact_tail: float = option(0.1, "Last share of the steps that ignores bf16", low=0, high=1)
+    seed: int = option(0, "Seed of the first weights and of every batch", low=0)
+    checkpoint_every: int = option(500, "Steps between checkpoints", low=1)
+    validate_every: int = option(1000, "Steps between validations", low=1)
+
+    def share_at(self, step: int) -> float:
+        """What part of the learning rates a step uses."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup))
+        progress = max(0, step - self.warmup) / max(1, self.steps - self.warmup)
+        return warm * (self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    def average(self, averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
+        """One step of the moving average, faster at first so that it forgets the initial weights."""
+        decay = torch.clamp((1 + count) / (10 + count), max=self.ema)
+        return torch.lerp(current, averaged, decay.to(current))
+
+    def half_at(self, step: int) -> bool:
+        return self.precision == "bf16" and step < self.steps * (1 - self.exact_tail)
+
+
+@dataclass
+class Batch:
+    """What a loss function may use besides the network: its own random stream, and whether to compute in half precision."""
+
+    generator: torch.Generator
+    half: bool
+    device: torch.device
+
+
+@dataclass
+class Task:
+    """A network, its loss on a random batch, and how to judge it.
+
+    `finish` turns trained weights into the network to use; `identity` names what a checkpoint must agree with.
+    """
+
+    network: nn.Module
+    loss: Callable[[nn.Module, Batch], Tensor]
+    validate: Callable[[nn.Module], dict[str, float]]
+    finish: Callable[[nn.Module], nn.Module]
+    identity: dict = field(default_factory=dict)
+
+
+def fit(task: Task, settings: Optimisation, run: Path, resume: bool = False, device: str = "cpu", progress: bool = True) -> nn.Module:
+    """Train and return the finished average of the network; logs to run/log.jsonl, keeps run/checkpoint.pt for `resume`.
+
+    Batches depend on (seed, step) only, so that a resumed run repeats the uninterrupted one. Raises FileExistsError when
+    the folder holds a checkpoint and `resume` is not set, ValueError when the checkpoint was made with other settings, and
+    FloatingPointError when the loss stops being finite.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / "checkpoint.pt"
+    if path.exists() and not resume:
+        raise FileExistsError(f"{path} exists: continue it with --resume, or choose another run folder")
+    network = task.network.to(device).train()
+    average = AveragedModel(network, avg_fn=settings.average)
+    optimizer = _Optimizers(network, settings)
+    identity = {**asdict(settings), **task.identity}
+    step = _restore(path, network, average, optimizer, identity) if path.exists() else 0
+    bar = tqdm(total=settings.steps, initial=step, disable=not progress, unit="step", smoothing=0.02)
+    since, total, count = time.monotonic(), 0.0, 0
+    try:
+        while step < settings.steps:
+            generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+            loss = task.loss(network, Batch(generator, settings.half_at(step), torch.device(device)))
+            network.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+            optimizer.step(settings.share_at(step))
+            average.update_parameters(network)
+            step, total, count = step + 1, total + loss.detach(), count + 1
+            bar.update()
+            last = step == settings.steps
+            if last or step % settings.validate_every == 0:
+                mean = float(total) / count
+                if not math.isfinite(mean):
+                    raise FloatingPointError(f"the loss is {mean} at step {step}: lower --lr or use --precision fp32, then --resume")
+                figures = task.validate(task.finish(average.module))
+                _log(run / "log.jsonl", {"step": step, "loss": mean, **figures, "seconds": round(time.monotonic() - since, 1)})
+                bar.set_postfix(loss=f"{mean:.3g}", **{k: f"{v:.3f}" for k, v in figures.items()})
+                total, count = 0.0, 0
+            if last or step % settings.checkpoint_every == 0:
+                _save(path, network, average, optimizer, step, identity)
+    finally:
+        bar.close()
+    return task.finish(average.module)
+
+
+class _Optimizers:
+    """Adam, and Muon (Jordan et al. 2024) on matrices that share their storage with the convolutions' weights."""
+
+    def __init__(self, network: nn.Module, settings: Optimisation):
+        matrices = [p for p in network.parameters() if settings.muon and p.ndim > 1 and p.shape[0] > 1]
+        known = {id(p) for p in matrices}
+        self.pairs = [(p, nn.Parameter(_matrix(p.detach(), p))) for p in matrices]
+        rates = [(torch.optim.Adam([p for p in network.parameters() if id(p) not in known], lr=settings.lr), settings.lr)]
+        if self.pairs:
+            if not hasattr(torch.optim, "Muon"):
+                raise ValueError(f"Muon needs torch 2.9 or newer, this is {torch.__version__}: upgrade, or train with --muon 0")
+            rates.append((torch.optim.Muon([m for _, m in self.pairs], lr=settings.muon, weight_decay=0.0), settings.muon))
+        self.rates = rates
+
+    def step(self, share: float) -> None:
+        for weight, matrix in self.pairs:
+            matrix.grad = _matrix(weight.grad, weight)
+        for optimizer, rate in self.rates:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+            optimizer.step()
+
+    def state_dict(self) -> list:
+        return [optimizer.state_dict() for optimizer, _ in self.rates]
+
+    def load_state_dict(self, states: list) -> None:
+        for (optimizer, _), state in zip(self.rates, states, strict=True):
+            optimizer.load_state_dict(state)
+
+
+def _matrix(x: Tensor, weight: Tensor) -> Tensor:
+    """A weight or its gradient as (out, rest), columns in the weight's memory order: Muon does not mind which."""
+    return x.flatten(1) if weight.is_contiguous() else x.permute(0, 2, 3, 1).flatten(1)
+
+
+def _restore(path: Path, network: nn.Module, average: nn.Module, optimizer: _Optimizers, identity: dict) -> int:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    differing = sorted(k for k in identity if state["identity"].get(k) != identity[k])
+    if differing:
+        made = ", ".join(f"{k}={state['identity'].get(k)}" for k in differing)
+        raise ValueError(f"{path} was made with other settings ({made}): repeat them, or choose another run folder")
+    network.load_state_dict(state["network"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"]
+
+
+def _save(path: Path, network: nn.Module, average: nn.Module, optimizer: _Optimizers, step: int, identity: dict) -> None:
+    state = {"network": network, "average": average, "optimizer": optimizer}
+    with replacing(path) as partial:
+        torch.save({**{k: v.state_dict() for k, v in state.items()}, "step": step, "identity": identity}, partial)
+
+
+def _log(path: Path, row: dict) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,0 +1,156 @@
+"""Weight files: found by name, recognised by their keys, checked by shape, and read without running any code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .images import replacing
+from .nets.srcnn import SRCNN
+
+SUFFIXES = (".safetensors", ".sft", ".pt", ".pth", ".ckpt", ".bin")
+SHIPPED = Path(__file__).resolve().parents[1] / "weights"
+CONTAINERS = ("params_ema", "params", "state_dict", "model")  # names under which published files keep their tensors
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One family of networks: how to recognise its state dict and how to build it from the shapes found."""
+
+    name: str
+    title: str
+    signature: tuple[str, ...]  # keys that this family has and no other
+    build: Callable[[State], nn.Module]
+
+
+def _build_srcnn(state: State) -> SRCNN:
+    shapes = [tuple(state[f"conv{i}.weight"].shape) for i in (1, 2, 3)]
+    kernels = tuple(s[-1] for s in shapes)
+    return SRCNN(shapes[0][1], (shapes[0][0], shapes[1][0]), kernels, tuple(k // 2 for k in kernels))
+
+
+KINDS = (Kind("srcnn", "SRCNN", ("conv1.weight", "conv1.bias", "conv2.weight", "conv3.weight"), _build_srcnn),)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A loaded network with what its file says of itself; `scale` is None where the file does not say."""
+
+    kind: str
+    network: nn.Module
+    path: Path
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def scale(self) -> int | None:
+        return int(self.metadata["scale"]) if self.metadata.get("scale", "").isdigit() else None
+
+
+def load(path: str | os.PathLike, kind: str | None = None) -> Weights:
+    """Load a network in evaluation mode on the CPU. `kind` is what the caller needs; None takes any known one.
+
+    Raises FileNotFoundError, or ValueError naming the file when it is of another kind, incomplete, damaged, or would
+    have to run code to be read.
+    """
+    path = Path(path)
+    state, metadata = read_state(path)
+    found = detect(state)
+    if found is None:
+        raise ValueError(f"{path} holds no network that PriorSR knows (first keys: {', '.join(list(state)[:3]) or 'none'})")
+    if kind not in (None, found.name):
+        raise ValueError(f"{path} holds {found.title} weights where {kind} weights are needed: choose another file")
+    try:
+        with torch.device("meta"):
+            network = found.build(state)
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"{path} is no complete {found.title} file: {error} is missing or misshapen") from error
+    return Weights(found.name, fill(network, state, str(path)).eval(), path, metadata)
+
+
+def fill(network: nn.Module, state: State, name: str) -> nn.Module:
+    """Assign a state dict in float32. Raises ValueError that lists missing, surplus and misshapen keys of `name`."""
+    wanted = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+    problems = [
+        ("missing", sorted(wanted.keys() - state.keys())),
+        ("surplus", sorted(state.keys() - wanted.keys())),
+        ("misshapen", sorted(k for k in wanted.keys() & state.keys() if wanted[k] != tuple(state[k].shape))),
+    ]
+    wrong = "; ".join(f"{len(keys)} {what} ({', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''})" for what, keys in problems if keys)
+    if wrong:
+        raise ValueError(f"{name} does not fit {type(network).__name__}: {wrong}. Is it the right file, and complete?")
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, assign=True)
+    return network.requires_grad_(False)
+
+
+def detect(state: State) -> Kind | None:
+    """The kind whose signature keys are all present."""
+    return next((kind for kind in KINDS if all(key in state for key in kind.signature)), None)
+
+
+def read_state(path: Path) -> tuple[State, dict[str, str]]:
+    """Tensors and metadata of a safetensors or torch file; containers and DataParallel's `module.` prefix are removed."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weight file at {path}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path} is no weight file: expected {', '.join(SUFFIXES)}")
+    try:
+        if path.suffix.lower() in (".safetensors", ".sft"):
+            with safe_open(path, "pt") as file:
+                return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 (no mapping)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} holds pickled code, which PriorSR never runs: ask its author for safetensors or a plain state dict") from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ValueError(f"cannot read {path}: {error}. The file is damaged or no weight file; fetch it again") from error
+    return _unwrap(content, path), {}
+
+
+def _unwrap(content: object, path: Path) -> State:
+    while isinstance(content, Mapping) and (inner := next((content[k] for k in CONTAINERS if isinstance(content.get(k), Mapping)), None)):
+        content = inner
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds {type(content).__name__}, not a state dict: choose a weight file")
+    state = {k: v for k, v in content.items() if isinstance(v, Tensor)}
+    if state and all(k.startswith("module.") for k in state):
+        state = {k.removeprefix("module."): v for k, v in state.items()}
+    return state
+
+
+def save(network: nn.Module, path: str | os.PathLike, metadata: Mapping[str, object]) -> Path:
+    """Write a network as safetensors; metadata values are stored as text. Replaces the file in one step."""
+    path = Path(path)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    with replacing(path) as partial:
+        save_file(tensors, partial, {k: str(v) for k, v in metadata.items()})
+    return path
+
+
+def folders() -> list[Path]:
+    """Where weights are looked for: each folder of PRIORSR_MODELS, then the shipped ones."""
+    return [Path(p) for p in os.environ.get("PRIORSR_MODELS", "").split(os.pathsep) if p] + [SHIPPED]
+
+
+def locate(name: str) -> Path:
+    """The weight file called `name` (a path, or a file name with or without suffix in one of `folders`)."""
+    if Path(name).is_file():
+        return Path(name)
+    for folder in folders():
+        for candidate in (folder / name, *(folder / f"{name}{suffix}" for suffix in SUFFIXES)):
+            if candidate.is_file():
+                return candidate
+    raise FileNotFoundError(f"there are no weights called {name}: looked in {', '.join(map(str, folders()))}")
+
+
+def installed() -> list[Path]:
+    """Every weight file in `folders`."""
+    return [p for f in folders() if f.is_dir() for p in sorted(f.iterdir()) if p.suffix.lower() in SUFFIXES]

@@ -1,0 +1,1 @@
+"""Diffusion mathematics. Imports torch and nothing of ours."""
