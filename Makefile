@@ -3,12 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint test-host bench clean
+.PHONY: demo test lint test-host bench pictures clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install --quiet torch
-	$(BIN)/pip install --quiet -e ".[test]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test]"
 	touch $@
 
 demo: $(BIN)/priorsr
@@ -28,6 +27,9 @@ test-host: $(BIN)/priorsr
 
 bench: $(BIN)/priorsr
 	$(BIN)/python benchmarks/srcnn_tiling.py
+
+pictures: $(BIN)/priorsr
+	$(BIN)/python docs/make_pictures.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

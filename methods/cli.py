@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        return options.run(options)
+        return options.execute(options)
     except KeyboardInterrupt:
         log.error("interrupted: finished files are complete, nothing half-written is left")
         return 130
@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub = subparsers.add_parser(command.name, help=command.help, description=command.help)
         command.arguments(sub)
         sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
-        sub.set_defaults(run=command.run)
+        sub.set_defaults(execute=command.run)
     return parser
 
 

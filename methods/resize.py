@@ -95,7 +95,8 @@ def axis(
         raise ValueError(f"unknown border {border!r}: choose one of {', '.join(BORDERS)}")
     position = np.arange(out, dtype=np.float64) - ((out - size * scale) / 2 if centred else 0.0)
     if method == "nearest":
-        index = np.clip(np.floor((position + 0.5) / scale), 0, size - 1).astype(np.int64)[None]
+        centre = np.round((position + 0.5) / scale, 9)  # a centre on a pixel's edge belongs to the later pixel, whatever the rounding
+        index = np.clip(np.floor(centre), 0, size - 1).astype(np.int64)[None]
         return Axis(size, index, np.ones_like(index, dtype=np.float64))
     if method == "area":
         left = np.floor(position / scale)

@@ -36,9 +36,9 @@ class Step:
                 raise ValueError(f"{type(self).__name__} {name} {value} must lie within {low:g} .. {high:g}, smaller value first")
 
     def draw(self, rng: random.Random) -> Step:
-        """A copy with one value for every range and a seed of its own for every noise."""
+        """A copy with one value for every range and a seed of its own for every noise; what is fixed already stays."""
         changes = {name: uniform(rng, getattr(self, name)) for name in self.limits}
-        if any(f.name == "seed" for f in fields(self)):
+        if getattr(self, "seed", 0) is None:
             changes["seed"] = rng.getrandbits(48)
         return replace(self, **changes)
 
@@ -51,9 +51,10 @@ def uniform(rng: random.Random, value: Range) -> float:
 
 
 def _fixed(step: Step) -> None:
-    for name in step.limits:
-        if isinstance(getattr(step, name), tuple):
-            raise ValueError(f"{type(step).__name__} still has a range for {name}: draw the recipe before applying it")
+    for f in fields(step):
+        value = getattr(step, f.name)
+        if (f.name in step.limits and isinstance(value, tuple)) or (f.name == "seed" and value is None):
+            raise ValueError(f"{type(step).__name__} has no single {f.name} yet: draw the recipe before applying it")
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class GaussianNoise(Step):
 
     sigma: Range = (1.0, 30.0)
     grey: float = 0.0
-    seed: int = 0
+    seed: int | None = None
 
     limits: ClassVar = {"sigma": (0, 255), "grey": (0, 1)}
 
@@ -173,7 +174,7 @@ class PoissonNoise(Step):
 
     scale: Range = (0.05, 3.0)
     grey: float = 0.0
-    seed: int = 0
+    seed: int | None = None
 
     limits: ClassVar = {"scale": (0, 20), "grey": (0, 1)}
 
@@ -195,7 +196,7 @@ class SpeckleNoise(Step):
 
     sigma: Range = (0.02, 0.2)
     grey: float = 0.0
-    seed: int = 0
+    seed: int | None = None
 
     limits: ClassVar = {"sigma": (0, 4), "grey": (0, 1)}
 

@@ -33,7 +33,7 @@ class SRCNNSettings(Settings):
     )
     space: str = option("bt601", "The luma the weights were trained on; srcnn-pytorch for that repository's released files", choices=tuple(SPACES))
     tile: int = option(512, "Side of a piece of the result in pixels, 0 for all at once; changes memory, not the result", low=0, high=MAX_SIDE)
-    half: bool = option(False, "bfloat16 in the two large convolutions: faster on GPUs and recent CPUs, differences below one 8-bit level")
+    half: bool = option(False, "float16 in the two large convolutions: faster on GPUs, differences well below one 8-bit level")
 
     def __post_init__(self):
         super().__post_init__()
@@ -67,7 +67,7 @@ def srcnn_upscale(
     settings: SRCNNSettings = SRCNNSettings(),
     progress: Progress | None = None,
 ) -> Tensor:
-    """Enlarge B C H W in 0..1 (C is 1 or 3) by `scale`; float32 on x's device, in 0..1.
+    """Enlarge B C H W in 0..1 (C is 1 or 3) by `scale`; float32 on x's device, in 0..1, computed on the network's.
 
     A scale the network is not trained for is reached through its `native` one and an antialiased bicubic resize. Each image is
     computed by itself, so that its result does not depend on the batch. Memory beyond the result is that of one tile.
@@ -87,10 +87,11 @@ def srcnn_upscale(
     total, done = len(x) * len(tiles), 0
     results = []
     for image in x.float():
+        source = image[None].to(network.conv1.weight.device)
         enlarge = Resampler(tuple(image.shape[-2:]), full, border="mirror")
         canvas = image.new_empty((image.shape[0], *full))
         for top, bottom, left, right in tiles:
-            canvas[:, top:bottom, left:right] = _tile(network, enlarge, image[None], (top, bottom), (left, right), settings)[0]
+            canvas[:, top:bottom, left:right] = _tile(network, enlarge, source, (top, bottom), (left, right), settings)[0]
             done += 1
             if progress:
                 progress(done, total)
@@ -98,9 +99,9 @@ def srcnn_upscale(
     return torch.stack(results)
 
 
-def restore_luma(network: SRCNN, luma: Tensor, half: bool = False) -> Tensor:
-    """The network on an enlarged image, B C H W in 0..1; the last convolution stays in float32, where 8 bits would show."""
-    with torch.autocast(luma.device.type, torch.bfloat16, enabled=half):
+def restore_luma(network: SRCNN, luma: Tensor, half: torch.dtype | None = None) -> Tensor:
+    """The network on an enlarged image, B C H W in 0..1; the last convolution stays in float32, where rounding would show."""
+    with torch.autocast(luma.device.type, half, enabled=half is not None):
         features = network.features(luma)[1]
     return network.conv3(features.float())
 
@@ -120,14 +121,15 @@ def _tile(network: SRCNN, enlarge: Resampler, image: Tensor, rows: tuple[int, in
 
 
 def _restore(network: SRCNN, part: Tensor, settings: SRCNNSettings) -> Tensor:
+    half = torch.float16 if settings.half else None
     if network.conv1.in_channels == part.shape[1] == 3:
-        return restore_luma(network, part, settings.half).clamp(0, 1)
+        return restore_luma(network, part, half).clamp(0, 1)
     if settings.channels == "rgb":
         planes = part.flatten(0, 1)[:, None]
-        return restore_luma(network, planes, settings.half).clamp(0, 1).view_as(part)
+        return restore_luma(network, planes, half).clamp(0, 1).view_as(part)
     space = SPACES[settings.space]
     ycbcr = rgb_to_ycbcr(part.expand(-1, 3, -1, -1) * 255, space)
-    ycbcr[:, :1] = restore_luma(network, ycbcr[:, :1] / 255, settings.half).clamp(0, 1) * 255
+    ycbcr[:, :1] = restore_luma(network, ycbcr[:, :1] / 255, half).clamp(0, 1) * 255
     return (ycbcr_to_rgb(ycbcr, space)[:, : part.shape[1]] / 255).clamp(0, 1)
 
 

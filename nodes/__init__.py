@@ -1,0 +1,19 @@
+"""The nodes of the pack. Each unpacks its inputs, calls the library and packs the result."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension
+
+from . import host
+from .degrade import DegradeImage
+from .quality import ImageQuality
+from .resize import ResizeImage
+from .srcnn import SRCNNUpscale
+
+NODES = [SRCNNUpscale, DegradeImage, ResizeImage, ImageQuality]
+
+
+class PriorSRExtension(ComfyExtension):
+    async def get_node_list(self):
+        host.register_folders()
+        return NODES

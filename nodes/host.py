@@ -1,0 +1,106 @@
+"""The one place that touches ComfyUI: folders, devices, memory, progress, cancel."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io
+from torch import Tensor, nn
+
+from ..methods.weights import SUFFIXES
+
+CATEGORY = "PriorSR"
+FOLDER = "priorsr"
+log = logging.getLogger("priorsr")
+Result = TypeVar("Result")
+
+
+def register_folders() -> None:
+    """Give the pack its models folder; paths and suffixes that the user configured stay."""
+    paths, suffixes = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))
+    default = os.path.join(folder_paths.models_dir, FOLDER)
+    if default not in paths:
+        paths.append(default)
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, set(suffixes) | set(SUFFIXES))
+
+
+def weight_files() -> list[str]:
+    return folder_paths.get_filename_list(FOLDER)
+
+
+def weight_path(name: str) -> Path:
+    """Where the host keeps a weight file; raises FileNotFoundError for a name outside its folders."""
+    return Path(folder_paths.get_full_path_or_raise(FOLDER, name))
+
+
+def schema(**settings) -> io.Schema:
+    """An io.Schema from the fields that this host knows; newer ones are dropped on older hosts."""
+    known = {f.name for f in dataclasses.fields(io.Schema)}
+    return io.Schema(**{k: v for k, v in settings.items() if k in known})
+
+
+def settings_inputs(kind: type, without: tuple[str, ...] = ()) -> list[io.Input]:
+    """One advanced input for each field of a settings class, with its default, limits and help."""
+    inputs, extra = [], {"advanced": True}
+    for f in dataclasses.fields(kind):
+        rule, common = f.metadata, {"default": f.default, "tooltip": f.metadata["help"], "extra_dict": extra}
+        if f.name in without:
+            continue
+        if isinstance(f.default, bool):
+            inputs.append(io.Boolean.Input(f.name, **common))
+        elif rule["choices"]:
+            inputs.append(io.Combo.Input(f.name, options=list(rule["choices"]), **common))
+        else:
+            number = io.Int if isinstance(f.default, int) else io.Float
+            inputs.append(number.Input(f.name, min=rule["low"], max=rule["high"], **common))
+    return inputs
+
+
+def on_device(network: nn.Module, activations: int) -> nn.Module:
+    """The network on the compute device, managed by the host; `activations` are the bytes a call will need beside it."""
+    patcher = comfy.model_patcher.ModelPatcher(network, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
+    mm.load_models_gpu([patcher], memory_required=activations)
+    return patcher.model
+
+
+def progress() -> Callable[[int, int], None]:
+    """A callback(done, total) that moves the node's bar and raises when the user cancels."""
+    bar = comfy.utils.ProgressBar(1)
+
+    def update(done: int, total: int) -> None:
+        mm.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return update
+
+
+def with_smaller_tiles(run: Callable[[int], Result], tile: int, floor: int = 64) -> Result:
+    """run(tile), and again with half the tile for as long as memory runs out and the tile is above `floor`."""
+    while True:
+        try:
+            return run(tile)
+        except mm.OOM_EXCEPTION as error:
+            if tile <= floor or not _out_of_memory(error):
+                raise
+        # outside the except block, so that the traceback no longer holds the tensors of the failed try
+        tile = max(floor, tile // 2)
+        mm.soft_empty_cache()
+        log.warning("PriorSR: out of memory, trying again with tiles of %d", tile)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
+def result(image: Tensor) -> Tensor:
+    return image.to(mm.intermediate_device(), torch.float32)

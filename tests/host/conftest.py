@@ -1,0 +1,114 @@
+"""One ComfyUI server for the whole run; COMFYUI_PATH is its checkout, HOST_PYTHON the interpreter that can run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+import torch
+from priorsr.methods.images import Picture, write
+
+PACK = Path(__file__).resolve().parents[2]
+
+
+class Host:
+    """A server on a free port over a temporary base folder, and the few calls the tests make."""
+
+    def __init__(self, comfy: str, base: Path):
+        for folder in ("custom_nodes", "input", "output", "temp", "user", "models/priorsr"):
+            (base / folder).mkdir(parents=True)
+        os.symlink(PACK, base / "custom_nodes" / "PriorSR")
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        self.base, self.url, self.log_file = base, f"http://127.0.0.1:{port}", base / "host.log"
+        command = [os.environ.get("HOST_PYTHON", sys.executable), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
+        command += ["--base-directory", str(base), "--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=comfy, stdout=log, stderr=subprocess.STDOUT)
+        for _ in range(400):
+            try:
+                self.get("/system_stats")
+            except OSError:
+                if self.process.poll() is not None:
+                    break
+                time.sleep(0.3)
+            else:
+                return
+        self.close()
+        raise RuntimeError(self.log()[-3000:])
+
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def raw(self, path: str, **query) -> bytes:
+        with urllib.request.urlopen(self.url + path + ("?" + urllib.parse.urlencode(query) if query else ""), timeout=60) as answer:
+            return answer.read()
+
+    def get(self, path: str, **query):
+        return json.loads(self.raw(path, **query))
+
+    def post(self, path: str, body: dict):
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def refusal(self, graph: dict) -> dict:
+        """The body of the 400 that a wrong graph is answered with."""
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            self.post("/prompt", {"prompt": graph})
+        assert caught.value.code == 400
+        return json.loads(caught.value.read())
+
+    def start(self, graph: dict) -> str:
+        return self.post("/prompt", {"prompt": graph})["prompt_id"]
+
+    def wait(self, prompt: str, timeout: float = 180) -> dict:
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            history = self.get("/history/" + prompt)
+            if prompt in history:
+                return history[prompt]
+            time.sleep(0.05)
+        raise TimeoutError(prompt)
+
+    def run(self, graph: dict) -> dict:
+        """Run a graph to its end; raises AssertionError with the node's message when it fails."""
+        entry = self.wait(self.start(graph))
+        assert entry["status"]["status_str"] == "success", self.error(entry)
+        return entry["outputs"]
+
+    @staticmethod
+    def error(entry: dict) -> str:
+        return next((m[1]["exception_message"] for m in entry["status"]["messages"] if m[0] == "execution_error"), str(entry["status"]))
+
+    def image(self, saved: dict) -> Path:
+        return self.base / saved["type"] / saved["subfolder"] / saved["filename"]
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory):
+    if not os.environ.get("COMFYUI_PATH"):
+        pytest.skip("COMFYUI_PATH is not set")
+    server = Host(os.environ["COMFYUI_PATH"], tmp_path_factory.mktemp("host") / "base")
+    y, x = torch.meshgrid(torch.linspace(0, 1, 95), torch.linspace(0, 1, 121), indexing="ij")
+    photo = torch.stack([x, y, (12 * x * y).sin() * 0.4 + 0.5])[None].clamp(0, 1)
+    write(Picture(photo), server.base / "input" / "example.png")
+    write(Picture(photo, (x > 0.3).float()[None, None]), server.base / "input" / "alpha.png")
+    write(Picture(photo[..., :1, :1]), server.base / "input" / "pixel.png")
+    (server.base / "models" / "priorsr" / "broken.safetensors").write_bytes(b"not weights")
+    yield server
+    server.close()

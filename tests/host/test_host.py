@@ -1,0 +1,245 @@
+"""The pack inside a running ComfyUI."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from locale_file import english
+from priorsr.methods.images import read
+from workflow import to_graph
+
+pytestmark = pytest.mark.host
+PACK = Path(__file__).resolve().parents[2]
+IDS = ("PriorSRUpscaleSRCNN", "PriorSRDegrade", "PriorSRResize", "PriorSRImageQuality")
+WORKFLOWS = sorted((PACK / "example_workflows").glob("*.json"))
+
+
+@pytest.fixture(scope="session")
+def definitions(host):
+    return host.get("/object_info")
+
+
+def node(kind, **inputs):
+    return {"class_type": kind, "inputs": inputs}
+
+
+def load(name="example.png"):
+    return node("LoadImage", image=name)
+
+
+def upscale(image, scale=2.0, **changes):
+    defaults = {"weights": "shipped", "channels": "luma", "border": "replicate", "space": "bt601", "tile": 512, "half": False}
+    return node("PriorSRUpscaleSRCNN", image=image, scale=scale, **{**defaults, **changes})
+
+
+def save(image, prefix):
+    return node("SaveImage", images=image, filename_prefix=prefix)
+
+
+def result(host, graph, key="9"):
+    return read(host.image(host.run(graph)[key]["images"][0]))
+
+
+def test_the_pack_loads_cleanly(host, definitions):
+    assert "IMPORT FAILED" not in host.log()
+    assert "Traceback" not in host.log()
+    assert set(IDS) <= definitions.keys()
+
+
+def inputs_of(specs):
+    for group in ("required", "optional"):
+        for name, spec in specs.get(group, {}).items():
+            yield name, spec
+            for option in (spec[1] if len(spec) > 1 else {}).get("options", []):
+                if isinstance(option, dict):
+                    yield from inputs_of(option["inputs"])
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_every_node_explains_itself(host, definitions, name):
+    definition = definitions[name]
+    assert definition["description"]
+    assert definition["category"].startswith("PriorSR")
+    for key, spec in inputs_of(definition["input"]):
+        assert len(spec) > 1, key
+        assert spec[1].get("tooltip"), f"{name}.{key} has no tooltip"
+    for language in ("en", "zh"):
+        page = host.raw(f"/extensions/PriorSR/docs/{name}/{language}.md").decode()
+        assert page.startswith("# ")
+        for key, _ in inputs_of(definition["input"]):
+            assert f"`{key}`" in page, f"{language} help of {name} does not mention {key}"
+
+
+def test_locales_cover_every_node_and_input(host, definitions):
+    expected = english({name: definitions[name] for name in IDS})
+    served = host.get("/i18n")
+    assert json.loads((PACK / "locales/en/nodeDefs.json").read_text(encoding="utf-8")) == expected, "run tests/host/locale_file.py"
+    assert {n: served["en"]["nodeDefs"][n] for n in IDS} == expected
+    chinese = served["zh"]["nodeDefs"]
+    for name, texts in expected.items():
+        assert chinese[name].keys() == texts.keys()
+        assert chinese[name]["display_name"] != texts["display_name"]
+        assert chinese[name]["inputs"].keys() == texts["inputs"].keys()
+        assert chinese[name]["outputs"].keys() == texts["outputs"].keys()
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_example_workflows_run(host, definitions, path):
+    outputs = host.run(to_graph(json.loads(path.read_text(encoding="utf-8")), definitions))
+    images = [image for output in outputs.values() for image in output.get("images", [])]
+    assert images
+    for image in images:
+        assert read(host.image(image)).pixels.std() > 0.01
+    assert path.with_suffix(".jpg").exists()
+    templates = host.get("/workflow_templates")
+    assert path.stem in templates["PriorSR"]
+
+
+@pytest.mark.parametrize(("name", "channels"), [("example.png", 3), ("pixel.png", 3)])
+@pytest.mark.parametrize("scale", [2.0, 2.5, 0.5])
+def test_upscale_any_size(host, name, channels, scale):
+    source = read(host.base / "input" / name).pixels
+    picture = result(host, {"1": load(name), "2": upscale(["1", 0], scale, tile=64), "9": save(["2", 0], "sized")})
+    expected = tuple(-(-int(round(n * scale * 1e6)) // 1_000_000) for n in source.shape[-2:])
+    assert tuple(picture.pixels.shape[-2:]) == expected
+    assert picture.pixels.shape[1] == channels
+
+
+def test_alpha_is_carried_through(host):
+    graph = {
+        "1": load("alpha.png"),
+        "2": node("JoinImageWithAlpha", image=["1", 0], alpha=["1", 1]),
+        "3": upscale(["2", 0]),
+        "9": save(["3", 0], "alpha"),
+    }
+    picture = result(host, graph)
+    assert picture.alpha is not None
+    assert tuple(picture.alpha.shape[-2:]) == (190, 242)
+    assert 0.6 < picture.alpha.mean() < 0.8
+
+
+def test_batches_and_quality(host):
+    graph = {
+        "1": load(),
+        "2": node("RepeatImageBatch", image=["1", 0], amount=3),
+        "3": node("PriorSRDegrade", image=["2", 0], seed=4, vary=True, **{"degradation": "noise"} | noise("gaussian")),
+        "4": node("PriorSRImageQuality", image=["3", 0], reference=["1", 0], channels="rgb", border=0, when_sizes_differ="error"),
+        "9": save(["4", 3], "compared"),
+    }
+    outputs = host.run(graph)
+    (report,) = outputs["4"]["text"]
+    assert [line.split(":")[0] for line in report.splitlines()] == ["0", "1", "2"]
+    assert len(outputs["9"]["images"]) == 3
+
+
+def noise(kind, amount=20.0):
+    return {"degradation.kind": kind, "degradation.amount": amount, "degradation.grey": False}
+
+
+DEGRADATIONS = [
+    ("bicubic", {"degradation.scale": 4.0}),
+    ("face", {"degradation.level": "severe"}),
+    ("real-world", {"degradation.scale": 2.0}),
+    ("srdg", {"degradation.scale": 8.0}),
+    ("blur", {"degradation.sigma": 2.0, "degradation.kernel": 13}),
+    ("noise", noise("gaussian")),
+    ("noise", noise("poisson")),
+    ("noise", noise("speckle")),
+    ("compression", {"degradation.codec": "jpeg", "degradation.quality": 10}),
+    ("compression", {"degradation.codec": "webp", "degradation.quality": 10}),
+    ("recipe", {"degradation.json": '{"name": "mine", "steps": [{"step": "Jpeg", "quality": 5}]}'}),
+]
+
+
+@pytest.mark.parametrize(("kind", "choice"), DEGRADATIONS, ids=lambda v: v if isinstance(v, str) else "")
+def test_every_degradation_repeats_and_replays(host, kind, choice):
+    def graph(seed, prefix, **replaced):
+        made = {"degradation": kind, **choice, **replaced}
+        return {
+            "1": load(),
+            "2": node("PriorSRDegrade", image=["1", 0], seed=seed, vary=False, **made),
+            "3": node("PreviewAny", source=["2", 1]),
+            "9": save(["2", 0], prefix),
+        }
+
+    first = host.run(graph(7, f"{kind}-a"))
+    again = host.run(graph(7, f"{kind}-b"))
+    pictures = [read(host.image(o["9"]["images"][0])).pixels for o in (first, again)]
+    assert pictures[0].equal(pictures[1])
+    recipe = first["3"]["text"][0] if "text" in first["3"] else None
+    assert recipe
+    replay = host.run(graph(99, f"{kind}-c") | {"2": replayed(recipe)})
+    assert read(host.image(replay["9"]["images"][0])).pixels.equal(pictures[0])
+
+
+def replayed(recipe):
+    return node("PriorSRDegrade", image=["1", 0], seed=99, vary=False, **{"degradation": "recipe", "degradation.json": recipe})
+
+
+@pytest.mark.parametrize(
+    ("choice", "size"),
+    [
+        ({"to": "scale", "to.scale": 0.5}, (48, 61)),
+        ({"to": "size", "to.width": 30, "to.height": 20}, (20, 30)),
+        ({"to": "multiple", "to.multiple": 8}, (88, 120)),
+    ],
+)
+def test_resize(host, choice, size):
+    resized = node("PriorSRResize", image=["1", 0], method="bicubic", antialias=True, matlab_border=False, **choice)
+    assert tuple(result(host, {"1": load(), "2": resized, "9": save(["2", 0], "resized")}).pixels.shape[-2:]) == size
+
+
+@pytest.mark.parametrize("change", [{"scale": 0.0}, {"scale": 99.0}, {"channels": "hsv"}, {"weights": "../../secret.pt"}, {"tile": -1}])
+def test_values_out_of_range_are_refused_before_running(host, change):
+    answer = host.refusal({"1": load(), "2": {**upscale(["1", 0]), "inputs": {**upscale(["1", 0])["inputs"], **change}}, "9": save(["2", 0], "x")})
+    (error,) = answer["node_errors"]["2"]["errors"]
+    assert next(iter(change)) in json.dumps(error)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (upscale(["1", 0], weights="broken.safetensors"), "broken.safetensors"),
+        (upscale(["1", 0], tile=5), "tile 5 is too small"),
+        (node("PriorSRResize", image=["1", 0], method="area", antialias=True, matlab_border=False, to="nonsense"), "unknown way to resize"),
+        (node("PriorSRDegrade", image=["1", 0], seed=0, vary=False, degradation="nonsense"), "unknown degradation"),
+        (node("PriorSRDegrade", image=["1", 0], seed=0, vary=False, **{"degradation": "recipe", "degradation.json": "{"}), "no JSON"),
+    ],
+)
+def test_bad_input_is_one_readable_sentence(host, bad, words):
+    entry = host.wait(host.start({"1": load(), "2": bad, "9": save(["2", 0], "x")}))
+    assert entry["status"]["status_str"] == "error"
+    assert words in host.error(entry)
+
+
+def test_sizes_that_differ_are_refused_or_resized(host):
+    def graph(mode):
+        small = node("PriorSRResize", image=["1", 0], method="bicubic", antialias=True, matlab_border=False, **{"to": "scale", "to.scale": 0.5})
+        return {
+            "1": load(),
+            "2": small,
+            "3": node("PriorSRImageQuality", image=["2", 0], reference=["1", 0], channels="luma", border=2, when_sizes_differ=mode),
+        }
+
+    assert "differ in size" in host.error(host.wait(host.start(graph("error"))))
+    assert "PSNR" in host.run(graph("resize reference"))["3"]["text"][0]
+
+
+def test_cancel_stops_between_tiles_and_the_host_goes_on(host):
+    graph = {
+        "1": load(),
+        "2": upscale(["1", 0], 16.0, tile=16, channels="rgb"),
+        "3": upscale(["2", 0], 4.0, tile=64),
+        "9": save(["3", 0], "never"),
+    }
+    prompt = host.start(graph)
+    time.sleep(3)
+    began = time.monotonic()
+    host.post("/interrupt", {})
+    entry = host.wait(prompt)
+    assert time.monotonic() - began < 20
+    assert any(message[0] == "execution_interrupted" for message in entry["status"]["messages"]), host.error(entry)
+    assert result(host, {"1": load(), "2": upscale(["1", 0], 3.0), "9": save(["2", 0], "after")}).pixels.shape[-1] == 363

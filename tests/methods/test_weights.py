@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+from priorsr.methods import weights
+from priorsr.methods.nets.srcnn import SRCNN
+from safetensors.torch import save_file
+
+
+@pytest.fixture
+def state():
+    return SRCNN().state_dict()
+
+
+def same(network, state):
+    return all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+
+
+def test_own_files_come_back_with_their_metadata(tmp_path, state):
+    network = SRCNN()
+    network.load_state_dict(state)
+    found = weights.load(weights.save(network, tmp_path / "a.safetensors", {"scale": 3, "seed": 0}))
+    assert same(found.network, state)
+    assert (found.kind, found.scale, found.metadata["seed"]) == ("srcnn", 3, "0")
+    assert not found.network.training
+    assert not any(p.requires_grad for p in found.network.parameters())
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"params_ema": s}, lambda s: {"model": {"state_dict": s}}])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt"])
+def test_published_containers_and_prefixes_are_understood(tmp_path, state, wrap, prefix, suffix):
+    path = tmp_path / f"a{suffix}"
+    torch.save(wrap({prefix + k: v for k, v in state.items()}), path)
+    found = weights.load(path, "srcnn")
+    assert same(found.network, state)
+    assert found.scale is None
+
+
+def test_half_precision_files_become_float32(tmp_path, state):
+    save_file({k: v.half() for k, v in state.items()}, tmp_path / "a.safetensors")
+    assert weights.load(tmp_path / "a.safetensors").network.conv1.weight.dtype == torch.float32
+
+
+def test_sizes_are_read_from_the_shapes(tmp_path):
+    network = SRCNN(3, (16, 8), (5, 1, 3), (2, 0, 1))
+    found = weights.load(weights.save(network, tmp_path / "a.safetensors", {})).network
+    assert (found.conv1.in_channels, found.conv2.out_channels, found.conv3.kernel_size, found.reach) == (3, 8, (3, 3), 3)
+
+
+class Hostile:
+    """Unpickled, it would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".bin", ".safetensors"])
+@pytest.mark.parametrize("raw", [True, False])
+def test_pickled_code_is_never_run(tmp_path, suffix, raw):
+    path, trap = tmp_path / f"hostile{suffix}", tmp_path / "executed"
+    if raw:
+        path.write_bytes(pickle.dumps({"conv1.weight": Hostile(trap)}, protocol=2))
+    else:
+        torch.save({"conv1.weight": Hostile(trap)}, path)
+    with pytest.raises(ValueError, match="hostile"):
+        weights.load(path)
+    assert not trap.exists()
+
+
+def test_wrong_files_are_named_with_the_reason(tmp_path, state):
+    def made(name, content):
+        path = tmp_path / name
+        save_file(content, path) if name.endswith(".safetensors") else path.write_bytes(content)
+        return path
+
+    partial = {k: v for k, v in state.items() if k != "conv3.bias"}
+    misshapen = {**state, "conv2.bias": torch.zeros(7)}
+    surplus = {**state, "conv4.weight": torch.zeros(1)}
+    flat = {**state, "conv2.weight": torch.zeros(4)}
+    cases = [
+        (made("partial.safetensors", partial), "1 missing \\(conv3.bias\\)"),
+        (made("misshapen.safetensors", misshapen), "1 misshapen \\(conv2.bias\\)"),
+        (made("surplus.safetensors", surplus), "1 surplus \\(conv4.weight\\)"),
+        (made("flat.safetensors", flat), "flat.safetensors"),
+        (made("other.safetensors", {"weight": torch.zeros(1)}), "no network that PriorSR knows"),
+        (made("cut.safetensors", {"a": torch.zeros(9)}), None),
+        (made("text.pt", b"not a model"), "text.pt"),
+        (made("notes.txt", b"hello"), "is no weight file"),
+    ]
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-8])
+    for path, message in cases:
+        with pytest.raises(ValueError, match=message or "cannot read"):
+            weights.load(path)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pt"):
+        weights.load(tmp_path / "nowhere.pt")
+    listed = tmp_path / "list.pt"
+    torch.save([torch.zeros(1)], listed)
+    with pytest.raises(ValueError, match="not a state dict"):
+        weights.load(listed)
+
+
+def test_a_zip_that_is_no_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "archive.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "hello")
+    with pytest.raises(ValueError, match=r"archive\.pt"):
+        weights.load(path)
+
+
+def test_names_are_looked_up_in_the_users_folders_first(tmp_path, monkeypatch, state):
+    assert weights.locate("srcnn_x2") == weights.SHIPPED / "srcnn_x2.safetensors"
+    own = tmp_path / "srcnn_x2.safetensors"
+    save_file(state, own)
+    monkeypatch.setenv("PRIORSR_MODELS", f"{tmp_path}{os.pathsep}{tmp_path / 'missing'}")
+    assert weights.locate("srcnn_x2") == own
+    assert own in weights.installed()
+    with pytest.raises(FileNotFoundError, match="no weights called nothing"):
+        weights.locate("nothing")
+
+
+def test_shipped_weights_are_complete_small_and_documented():
+    for scale in (2, 3, 4):
+        path = weights.SHIPPED / f"srcnn_x{scale}.safetensors"
+        found = weights.load(path, "srcnn")
+        assert found.scale == scale
+        assert path.with_suffix(".md").read_text(encoding="utf-8").startswith("# SRCNN")
+    assert sum(p.stat().st_size for p in weights.SHIPPED.iterdir()) < 20_000_000
