@@ -50,9 +50,8 @@ def main() -> None:
         for tile, rows in found.items():
             command = [sys.executable, __file__, *size, "--one", str(tile)]
             rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    print(
-        f"SRCNN x{options.scale} to {options.width}x{options.height} RGB, median of {options.repeat}; the result itself takes {rows[0]['result']:.0f} MB"
-    )
+    title = f"SRCNN x{options.scale} to {options.width}x{options.height} RGB, median of {options.repeat}"
+    print(f"{title}; the result itself takes {rows[0]['result']:.0f} MB")
     print(f"{'tile':>8}{'seconds':>10}{'peak MB':>10}")
     for tile, rows in found.items():
         seconds, peak = (statistics.median(r[k] for r in rows) for k in ("seconds", "peak"))

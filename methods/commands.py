@@ -42,7 +42,7 @@ def _device(name: str) -> torch.device:
 def _upscale_arguments(parser: argparse.ArgumentParser) -> None:
     add_files(parser)
     parser.add_argument("--method", choices=("srcnn", "bicubic"), default="srcnn", help="how to upscale (default srcnn)")
-    parser.add_argument("--scale", type=float, default=2.0, help="enlargement, 1/64 to 64; x2, x3 and x4 are trained for (default 2)")
+    parser.add_argument("--scale", type=float, default=2.0, help="enlargement, 1 to 64; srcnn is trained for 2, 3 and 4 (default 2)")
     parser.add_argument("--weights", help="a weight file, or the name of one in a model folder (default: the shipped one for the scale)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     add_settings(parser, SRCNNSettings)

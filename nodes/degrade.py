@@ -79,7 +79,7 @@ class DegradeImage(io.ComfyNode):
             node_id="PriorSRDegrade",
             display_name="Degrade Image",
             category=f"{host.CATEGORY}/degrade",
-            description="Damage images the way the papers do, to test restorers or make training pairs. The same image and seed give the same result.",
+            description="Damage images the way the papers do, to test restorers or make training pairs. Image and seed decide the result.",
             search_aliases=["blur", "noise", "jpeg", "downscale", "low resolution", "synthetic degradation"],
             inputs=[
                 io.Image.Input("image", tooltip="Alpha is kept, resized where the result is smaller."),

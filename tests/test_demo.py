@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from priorsr.methods import demo
-from priorsr.methods.images import read
+from priorsr.methods.images import Picture, read, write
 
 
 def test_demo_writes_its_pictures_and_beats_bicubic(tmp_path, capsys):
@@ -13,3 +15,11 @@ def test_demo_writes_its_pictures_and_beats_bicubic(tmp_path, capsys):
     assert out.count("SRCNN") == 3
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bicubic.png", "comparison.png", "input.png", "original.png", "srcnn.png"]
     assert read(tmp_path / "srcnn.png").pixels.shape == read(tmp_path / "original.png").pixels.shape
+
+
+def test_the_readmes_python_runs_as_printed(tmp_path, root, photo, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(encoding="utf-8"), re.S)
+    write(Picture(photo), tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 (our own text)
+    assert read(tmp_path / "photo_x2.png").pixels.shape[-2:] == (106, 142)

@@ -116,7 +116,8 @@ class Sinc(Step):
 class Resample(Step):
     """Resize by `factor` of the current size, or of the recipe's input size when `of_input`; methods are drawn evenly.
 
-    With `divide` the factor is a divisor (8 to 16 times smaller, drawn evenly in that number). With antialias off, shrinking aliases as OpenCV's and torch's plain interpolation do.
+    With `divide` the factor is a divisor (8 to 16 times smaller, drawn evenly in that number). With antialias off,
+    shrinking aliases as OpenCV's and torch's plain interpolation do.
     """
 
     factor: Range = 0.25

@@ -45,9 +45,8 @@ def task(
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         x, y = _draw(pairs, patches, net.reach, batch.generator)
         x, y = x.to(batch.device) - CENTRE, y.to(batch.device) - CENTRE
-        return (
-            torch.nn.functional.mse_loss(restore_luma(net, x, torch.bfloat16 if batch.half else None), y) * 1e3
-        )  # scaled for readable logs and clipping
+        restored = restore_luma(net, x, torch.bfloat16 if batch.half else None)
+        return torch.nn.functional.mse_loss(restored, y) * 1e3  # scaled for readable logs and clipping
 
     def validate(net: nn.Module) -> dict[str, float]:
         rows = benchmark(luma_upscaler(net, scale), validation, scale)

@@ -71,8 +71,8 @@ def test_shipped_weights_beat_bicubic(photo, scale):
     assert (restored - high).square().mean() < 0.8 * (enlarged - high).square().mean()
 
 
-@pytest.mark.parametrize(("scale", "native"), [(1.3, 2), (2, 2), (2.5, 3), (3.7, 4), (6, 4), (0.5, 2)])
-def test_other_scales_go_through_the_next_larger_one(photo, scale, native):
+@pytest.mark.parametrize(("scale", "native"), [(1, 2), (1.3, 2), (2.5, 2), (2.8, 3), (3.7, 4), (6, 4)])
+def test_other_scales_go_through_the_nearest_one(photo, scale, native):
     network, found = load_srcnn(scale)
     result = srcnn_upscale(network, photo, scale)
     assert native_scale(scale) == found == native
@@ -122,6 +122,7 @@ def test_rgb_weights_take_rgb_only(photo):
         (torch.rand(1, 3, 4, 4) * float("nan"), 2, "NaN or infinite"),
         (torch.rand(1, 3, 0, 4), 2, "no pixels"),
         (torch.rand(1, 4, 4, 4), 2, "split alpha off"),
+        (torch.rand(1, 3, 4, 4), 0.5, "would shrink"),
         (torch.rand(1, 3, 4, 4), 0, "outside 1/64 .. 64"),
         (torch.rand(1, 3, 4, 4), float("inf"), "outside 1/64 .. 64"),
         (torch.rand(1, 1, 1, 3000), 60, "at most 65536 pixels a side"),
