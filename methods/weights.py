@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,7 @@ KINDS = (Kind("srcnn", "SRCNN", ("conv1.weight", "conv1.bias", "conv2.weight", "
 
 @dataclass(frozen=True)
 class Weights:
-    """A loaded network with what its file says of itself; `scale` is None where the file does not say."""
+    """A loaded network with what its file says of itself; `scale` is None where neither metadata nor name tells."""
 
     kind: str
     network: nn.Module
@@ -53,7 +54,10 @@ class Weights:
 
     @property
     def scale(self) -> int | None:
-        return int(self.metadata["scale"]) if self.metadata.get("scale", "").isdigit() else None
+        """The scale in the file's metadata, else that of a name such as srcnn_x3.pth."""
+        named = re.search(r"_x(\d+)$", self.path.stem)
+        text = self.metadata.get("scale") or (named and named[1]) or ""
+        return int(text) if text.isdigit() else None
 
 
 def load(path: str | os.PathLike, kind: str | None = None) -> Weights:

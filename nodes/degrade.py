@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 
 from comfy_api.latest import io
 
 from ..methods.degrade import Recipe, degrade, preset
 from ..methods.degrade.presets import FACE_LEVELS, dpi
-from ..methods.degrade.steps import Blur, GaussianNoise, Jpeg, PoissonNoise, SpeckleNoise, Webp
+from ..methods.degrade.steps import Blur, GaussianNoise, Jpeg, PoissonNoise, Sinc, SpeckleNoise, Webp
 from ..methods.resize import resize
 from . import host
 from .convert import join, split
@@ -39,8 +40,17 @@ OPTIONS = [
     io.DynamicCombo.Option(
         "blur",
         [
-            io.Float.Input("sigma", default=1.5, min=0.05, max=30.0, step=0.05, tooltip="Standard deviation of the round Gaussian, in pixels."),
+            io.Float.Input("sigma", default=1.5, min=0.05, max=30.0, step=0.05, tooltip="Standard deviation of the Gaussian, in pixels."),
+            io.Float.Input("sigma_across", default=0.0, min=0.0, max=30.0, step=0.05, tooltip="The other deviation of an oval one; 0 is round."),
+            io.Float.Input("angle", default=0.0, min=-180.0, max=180.0, step=1.0, tooltip="Direction of the first deviation in degrees."),
             io.Int.Input("kernel", default=21, min=1, max=127, step=2, tooltip="Kernel width in pixels; at least 6 sigma to hold it all."),
+        ],
+    ),
+    io.DynamicCombo.Option(
+        "ringing",
+        [
+            io.Float.Input("cutoff", default=1.5, min=0.1, max=3.14, step=0.01, tooltip="Frequencies above this many radians a pixel vanish."),
+            io.Int.Input("kernel", default=21, min=3, max=127, step=2, tooltip="Kernel width in pixels."),
         ],
     ),
     io.DynamicCombo.Option(
@@ -119,7 +129,11 @@ def _recipe(choice: dict | None) -> Recipe:
     if kind == "face":
         return dpi(choice["level"])
     if kind == "blur":
-        return Recipe("blur", (Blur(choice["kernel"], choice["sigma"]),))
+        across = choice["sigma_across"] or choice["sigma"]
+        oval = Blur(choice["kernel"], choice["sigma"], across, math.radians(choice["angle"]), isotropic=0.0)
+        return Recipe("blur", (oval,))
+    if kind == "ringing":
+        return Recipe("ringing", (Sinc(choice["kernel"], choice["cutoff"]),))
     if kind == "noise":
         amount, grey = choice["amount"], float(choice["grey"])
         noises = {

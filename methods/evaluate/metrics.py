@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from kornia.filters import filter2d_separable, get_gaussian_kernel1d
 from torch import Tensor
@@ -54,7 +57,21 @@ def ssim(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
     return score.flatten(1).mean(1)
 
 
-METRICS = {"psnr": psnr, "ssim": ssim, "mae": mae}
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit for two batches of equal size in 0..1: one value an image, times `unit`; None below `smallest` pixels."""
+
+    measure: Callable[[Tensor, Tensor], Tensor]
+    unit: float = 1.0
+    smallest: int = 1
+
+    def __call__(self, a: Tensor, b: Tensor) -> list[float | None]:
+        if min(a.shape[-2:]) < self.smallest:
+            return [None] * len(a)
+        return (self.measure(a, b) * self.unit).tolist()
+
+
+METRICS = {"psnr": Metric(psnr), "ssim": Metric(ssim, smallest=WINDOW), "mae": Metric(mae, unit=255)}
 
 
 def prepare(x: Tensor, channels: str = "rgb", border: int = 0, eight_bit: bool = False) -> Tensor:

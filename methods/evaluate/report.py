@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ..resize import Resampler, resize
-from .metrics import WINDOW, mae, prepare, psnr, ssim
+from .metrics import METRICS, prepare, psnr
 
 
 def compare(a: Tensor, b: Tensor, channels: str = "rgb", border: int = 0) -> list[dict[str, float | None]]:
-    """PSNR (dB), SSIM and mean absolute error (of 255) for each pair of two batches B C H W in 0..1, rounded to 8 bits first.
+    """Every one of METRICS for each pair of two batches B C H W in 0..1, rounded to 8 bits first; mean error in levels of 255.
 
     Equal images have infinite PSNR; SSIM is None below its window of 11 pixels. Grey and RGB compare as RGB.
     """
@@ -25,8 +25,8 @@ def compare(a: Tensor, b: Tensor, channels: str = "rgb", border: int = 0) -> lis
     if len(a) != len(b):
         raise ValueError(f"cannot pair {len(a)} images with {len(b)}: give equal numbers, or a single reference")
     a, b = (prepare(x, channels, border, eight_bit=True) for x in (a, b))
-    structure = ssim(a, b).tolist() if min(a.shape[-2:]) >= WINDOW else [None] * count
-    return [{"psnr": p, "ssim": s, "mae": m * 255} for p, s, m in zip(psnr(a, b).tolist(), structure, mae(a, b).tolist(), strict=True)]
+    columns = [metric(a, b) for metric in METRICS.values()]
+    return [dict(zip(METRICS, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def consistency(result: Tensor, low: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class SRCNNSettings(Settings):
         "replicate", "What the network sees beyond the picture: its repeated edge, or zeros as published", choices=("replicate", "zero")
     )
     space: str = option("bt601", "The luma the weights were trained on; srcnn-pytorch for that repository's released files", choices=tuple(SPACES))
-    tile: int = option(512, "Side of a piece of the result in pixels, 0 for all at once; changes memory, not the result", low=0, high=MAX_SIDE)
+    tile: int = option(256, "Side of a piece of the result in pixels, 0 for all at once; changes memory, not the result", low=0, high=MAX_SIDE)
     half: bool = option(False, "float16 in the two large convolutions: faster on GPUs, differences well below one 8-bit level")
 
     def __post_init__(self):
@@ -50,7 +50,7 @@ def load_srcnn(scale: float, name: str | None = None) -> tuple[SRCNN, int]:
     found = weights.load(weights.locate(name or f"srcnn_x{native}"), "srcnn")
     if found.scale not in (None, native):
         raise ValueError(f"{found.path} was trained for scale {found.scale}, a scale of {scale:g} needs x{native} weights: choose those")
-    return found.network, native
+    return found.network.to(memory_format=torch.channels_last), native  # a quarter faster on CPUs
 
 
 def native_scale(scale: float) -> int:

@@ -31,7 +31,7 @@ def load(name="example.png"):
 
 
 def upscale(image, scale=2.0, **changes):
-    defaults = {"weights": "shipped", "channels": "luma", "border": "replicate", "space": "bt601", "tile": 512, "half": False}
+    defaults = {"weights": "shipped", "channels": "luma", "border": "replicate", "space": "bt601", "tile": 256, "half": False}
     return node("PriorSRUpscaleSRCNN", image=image, scale=scale, **{**defaults, **changes})
 
 
@@ -144,7 +144,8 @@ DEGRADATIONS = [
     ("face", {"degradation.level": "severe"}),
     ("real-world", {"degradation.scale": 2.0}),
     ("srdg", {"degradation.scale": 8.0}),
-    ("blur", {"degradation.sigma": 2.0, "degradation.kernel": 13}),
+    ("blur", {"degradation.sigma": 2.0, "degradation.sigma_across": 0.5, "degradation.angle": 30.0, "degradation.kernel": 13}),
+    ("ringing", {"degradation.cutoff": 1.0, "degradation.kernel": 13}),
     ("noise", noise("gaussian")),
     ("noise", noise("poisson")),
     ("noise", noise("speckle")),

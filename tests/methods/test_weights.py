@@ -41,6 +41,12 @@ def test_published_containers_and_prefixes_are_understood(tmp_path, state, wrap,
     assert found.scale is None
 
 
+@pytest.mark.parametrize(("name", "scale"), [("srcnn_x3.pth", 3), ("my_x2.pt", 2), ("x2_model.pt", None), ("own.pth", None)])
+def test_published_files_tell_their_scale_by_name(tmp_path, state, name, scale):
+    torch.save(state, tmp_path / name)
+    assert weights.load(tmp_path / name).scale == scale
+
+
 def test_half_precision_files_become_float32(tmp_path, state):
     save_file({k: v.half() for k, v in state.items()}, tmp_path / "a.safetensors")
     assert weights.load(tmp_path / "a.safetensors").network.conv1.weight.dtype == torch.float32
