@@ -1,10 +1,15 @@
-"""Every golden case against the package; a kind without an adapter is an expected failure by name."""
+"""Every golden case against the package, through adapters/; a kind without an adapter is an expected failure by name."""
 
 from __future__ import annotations
 
-import adapters  # noqa: F401 (fills the register)
+import importlib
+from pathlib import Path
+
 import pytest
 from golden_cases import ADAPTERS, Case, cases, label
+
+for path in sorted((Path(__file__).parent / "adapters").glob("*_adapter.py")):
+    importlib.import_module(path.stem)  # each fills the register
 
 
 @pytest.mark.parametrize("case", cases(), ids=label)

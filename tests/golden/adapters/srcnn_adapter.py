@@ -1,4 +1,4 @@
-"""One adapter for each kind of golden case: from its config to the package's public functions."""
+"""SRCNN's golden cases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from priorsr.methods.color import BT601_SRCNN, luma, rgb_to_ycbcr, ycbcr_to_rgb
 from priorsr.methods.evaluate.metrics import psnr, psnr_uint8_wraparound
 from priorsr.methods.images import to_uint8
 from priorsr.methods.nets.srcnn import SRCNN
-from priorsr.methods.resize import Resampler
 from priorsr.methods.visionrefine.published import published_srcnn_test
 from torch import Tensor
 
@@ -45,27 +44,3 @@ def srcnn_psnr(case: Case) -> dict[str, Tensor]:
         "psnr_255": psnr(a8.double(), b8.double(), 255),
         "psnr_uint8_wraparound": psnr_uint8_wraparound(a8, b8),
     }
-
-
-@adapter("dps", "resizer")
-def dps_resizer(case: Case) -> dict[str, Tensor]:
-    x = case.inputs["x"]
-    operator = _operator(x, 1 / case.config["scale_factor"])
-    tables = {"weights": "weight", "field_of_view": "index"}
-    return {"out": operator(x), "transpose_gradient": operator.adjoint(case.inputs["g"]), **_tables(operator, tables)}
-
-
-@adapter("edm", "resizer")
-def edm_resizer(case: Case) -> dict[str, Tensor]:
-    numerator, denominator = case.config["scale"]
-    operator = _operator(case.inputs["x"], numerator / denominator)
-    return {"out": operator(case.inputs["x"]), **_tables(operator, {"weights": "weight", "index": "index"})}
-
-
-def _operator(x: Tensor, scale: float) -> Resampler:
-    return Resampler(tuple(x.shape[-2:]), scale=scale, border="mirror", centred=True)
-
-
-def _tables(operator: Resampler, names: dict[str, str]) -> dict[str, Tensor]:
-    axes = {"dim2": operator.rows, "dim3": operator.cols}
-    return {f"{name}_{dim}": torch.from_numpy(getattr(axis, part)) for dim, axis in axes.items() for name, part in names.items()}
