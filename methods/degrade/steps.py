@@ -151,8 +151,15 @@ class Resample(Step):
         return out.clamp(0, 1) if self.clip else out
 
 
+class Grain(Step):
+    """Base of the noises: decides by chance whether all channels share one."""
+
+    def draw(self, rng: random.Random) -> Grain:
+        return replace(super().draw(rng), grey=float(rng.random() < self.grey))
+
+
 @dataclass(frozen=True)
-class GaussianNoise(Step):
+class GaussianNoise(Grain):
     """Additive noise, sigma in levels of 255; `grey` is the chance that all channels share it."""
 
     sigma: Range = (1.0, 30.0)
@@ -161,16 +168,13 @@ class GaussianNoise(Step):
 
     limits: ClassVar = {"sigma": (0, 255), "grey": (0, 1)}
 
-    def draw(self, rng: random.Random) -> GaussianNoise:
-        return replace(super().draw(rng), grey=float(rng.random() < self.grey))
-
     def __call__(self, x: Tensor, size: Size) -> Tensor:
         _fixed(self)
         return (x + _normal(self.seed, x, self.grey) * self.sigma / 255).clamp(0, 1)
 
 
 @dataclass(frozen=True)
-class PoissonNoise(Step):
+class PoissonNoise(Grain):
     """Shot noise at the picture's own number of levels, its deviation scaled (Real-ESRGAN's supplement)."""
 
     scale: Range = (0.05, 3.0)
@@ -178,9 +182,6 @@ class PoissonNoise(Step):
     seed: int | None = None
 
     limits: ClassVar = {"scale": (0, 20), "grey": (0, 1)}
-
-    def draw(self, rng: random.Random) -> PoissonNoise:
-        return replace(super().draw(rng), grey=float(rng.random() < self.grey))
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
         _fixed(self)
@@ -192,7 +193,7 @@ class PoissonNoise(Step):
 
 
 @dataclass(frozen=True)
-class SpeckleNoise(Step):
+class SpeckleNoise(Grain):
     """Multiplicative noise: sigma is a fraction of the pixel's own value."""
 
     sigma: Range = (0.02, 0.2)
@@ -200,9 +201,6 @@ class SpeckleNoise(Step):
     seed: int | None = None
 
     limits: ClassVar = {"sigma": (0, 4), "grey": (0, 1)}
-
-    def draw(self, rng: random.Random) -> SpeckleNoise:
-        return replace(super().draw(rng), grey=float(rng.random() < self.grey))
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
         _fixed(self)
