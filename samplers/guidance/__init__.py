@@ -1,0 +1,1 @@
+"""Guidance: classifier-free, by a classifier, by a measurement."""

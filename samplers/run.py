@@ -1,0 +1,113 @@
+"""The one sampling loop: levels, a transition, hooks, noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .denoiser import Cond, Denoiser, Prediction
+from .schedule import Level
+
+Predict = Callable[[Tensor, Level], Prediction]
+Draw = Callable[[Sequence[int]], Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step from `cur` to `nxt`: x before it, the prediction it used last, and the Gaussian of the next state.
+
+    The next state is mean + std * noise; `variance` is that of the model, which may be more than std^2 where no noise is added.
+    """
+
+    i: int
+    x: Tensor
+    cur: Level
+    nxt: Level
+    pred: Prediction
+    mean: Tensor
+    variance: Tensor | float = 0.0
+    std: Tensor | float = 0.0
+    noise: Tensor | None = None
+
+
+class Transition(Protocol):
+    """Turns predictions into the next state's Gaussian. `begin` is called once a run and returns the stepper of that run."""
+
+    def begin(self, levels: Sequence[Level]) -> Callable[[Predict, Tensor, int, Draw], Step]: ...
+
+
+class Hook:
+    """Changes a run at three places; a subclass overrides those it needs. `needs_grad` asks for a graph from x to the prediction."""
+
+    needs_grad = False
+
+    def begin(self, x: Tensor, levels: Sequence[Level]) -> None:
+        """Called once before the first step; the place to reset what belongs to a run."""
+
+    def predict(self, x: Tensor, level: Level, pred: Prediction) -> Prediction:
+        """After every network call."""
+        return pred
+
+    def mean(self, step: Step) -> Tensor:
+        """On the Gaussian of a step, before noise is added."""
+        return step.mean
+
+    def state(self, step: Step, x: Tensor) -> Tensor:
+        """On the state after the step."""
+        return x
+
+
+@torch.inference_mode(False)
+def run(
+    denoiser: Denoiser,
+    x: Tensor,
+    levels: Sequence[Level],
+    transition: Transition,
+    hooks: Sequence[Hook] = (),
+    noise: Draw | None = None,
+    cond: Cond | None = None,
+    on_step: Callable[[Step, Tensor], None] | None = None,
+) -> Tensor:
+    """Walk x (B C H W, at levels[0]) down to the last level and return it.
+
+    noise draws standard normal tensors of a shape; on_step(step, next state) serves progress, previews and cancelling, which
+    it does by raising. Raises ValueError for levels that do not descend, FloatingPointError when the state stops being finite.
+    """
+    if len(levels) < 2 or any(b.sigma / b.alpha >= a.sigma / a.alpha for a, b in pairwise(levels)):
+        raise ValueError("a run needs at least two levels, each with less noise than the one before")
+
+    def predict(x: Tensor, level: Level) -> Prediction:
+        pred = denoiser(x, level, cond)
+        for hook in hooks:
+            pred = hook.predict(x, level, pred)
+        return pred
+
+    def draw(shape: Sequence[int]) -> Tensor:
+        if noise is None:
+            raise ValueError("this transition is random: give the run a Noise")
+        return noise(shape).to(x)
+
+    x = x.detach().clone()
+    for hook in hooks:
+        hook.begin(x, levels)
+    grad = any(hook.needs_grad for hook in hooks)
+    advance = transition.begin(levels)
+    for i in range(len(levels) - 1):
+        with torch.set_grad_enabled(grad):
+            step = advance(predict, x.requires_grad_(grad), i, draw)
+            for hook in hooks:
+                step = replace(step, mean=hook.mean(step))
+            x = step.mean if step.noise is None else step.mean + step.std * step.noise
+            for hook in hooks:
+                x = hook.state(step, x)
+        x = x.detach()
+        if on_step:
+            on_step(step, x)
+    if not torch.isfinite(x).all():
+        raise FloatingPointError("the result holds NaN or infinite values: use full precision, fewer guidance units or other levels")
+    return x

@@ -1,0 +1,79 @@
+"""A prior of limited size on pictures of any size: overlapping tiles, Gaussian weights, one pass over the network a batch of tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .denoiser import Cond, Denoiser, Prediction
+from .schedule import Level
+
+
+def starts(length: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles begin along one side: every tile - overlap pixels, the last one flush with the end."""
+    if not 0 <= overlap < tile:
+        raise ValueError(f"an overlap of {overlap} does not fit tiles of {tile}: give 0 to {tile - 1}")
+    if length <= tile:
+        return [0]
+    inner = list(range(0, length - tile, tile - overlap))
+    return [*inner, length - tile]
+
+
+def gaussian_weights(height: int, width: int, spread: float = 0.1) -> Tensor:
+    """Symmetric weights of a tile, float32 H W: a Gaussian whose variance is `spread` of each side squared."""
+    axes = [torch.exp(-(((torch.arange(n) + 0.5) / n - 0.5) ** 2) / (2 * spread)) for n in (height, width)]
+    return torch.outer(*axes)
+
+
+@dataclass
+class Tiled:
+    """A denoiser that cuts x and its spatial conditions into tiles and blends what the inner one predicts.
+
+    size: side of a tile; overlap: of neighbours; batch: tiles a network call. Pictures no larger than a tile pass through whole.
+    """
+
+    denoiser: Denoiser
+    size: int = 64
+    overlap: int = 16
+    batch: int = 4
+
+    def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
+        height, width = x.shape[-2:]
+        if max(height, width) <= self.size:
+            return self.denoiser(x, level, cond)
+        h, w = min(self.size, height), min(self.size, width)
+        places = [(top, left) for top in starts(height, h, min(self.overlap, h - 1)) for left in starts(width, w, min(self.overlap, w - 1))]
+        weights = gaussian_weights(h, w).to(x.device)
+        total = torch.zeros(height, width, device=x.device)
+        for top, left in places:
+            total[top : top + h, left : left + w] += weights
+        sums: dict[str, Tensor] = {}
+        for first in range(0, len(places), self.batch):
+            group = places[first : first + self.batch]
+            tiles = torch.cat([x[..., top : top + h, left : left + w] for top, left in group])
+            conds = None if cond is None else Cond.cat([cond.crop(top, left, h, w, (height, width)) for top, left in group])
+            pred = self.denoiser(tiles, level, conds)
+            for name in ("x0", "eps", "frac"):
+                values = getattr(pred, name)
+                if values is None:
+                    continue
+                whole = sums.get(name)
+                if whole is None:
+                    whole = sums[name] = torch.zeros(x.shape[0], values.shape[1], height, width, device=x.device)
+                for (top, left), value in zip(group, values.chunk(len(group)), strict=True):
+                    # out of place, so that a gradient may pass through the sum
+                    whole = _add(whole, value * weights, top, left)
+                sums[name] = whole
+        blended = {name: (whole / total).to(x.dtype) for name, whole in sums.items()}
+        return Prediction(blended["x0"], blended["eps"], blended.get("frac"))
+
+
+def _add(whole: Tensor, part: Tensor, top: int, left: int) -> Tensor:
+    window = whole[..., top : top + part.shape[-2], left : left + part.shape[-1]]
+    if part.requires_grad or whole.requires_grad:
+        padding = (left, whole.shape[-1] - left - part.shape[-1], top, whole.shape[-2] - top - part.shape[-2])
+        return whole + torch.nn.functional.pad(part, padding)
+    window += part
+    return whole
