@@ -19,6 +19,7 @@ import time
 def measure(width: int, height: int, scale: int, tile: int) -> dict:
     """Seconds of one upscale, and the peak memory it adds to that of the loaded program (MB)."""
     import torch
+
     from priorsr.methods.visionrefine.srcnn import SRCNNSettings, load_srcnn, srcnn_upscale
 
     network, _ = load_srcnn(scale)

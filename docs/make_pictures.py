@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+
 from priorsr.methods import demo
 from priorsr.methods.images import Picture, read, write
 from priorsr.methods.resize import resize

@@ -51,14 +51,14 @@ class DDPM:
         def advance(predict: Predict, x: Tensor, i: int, draw: Draw) -> Step:
             cur, nxt, q = levels[i], levels[i + 1], posteriors[i]
             pred = predict(x, cur)
-            # the last step's posterior has no variance; the published tables put the one before in its place
-            small = math.log(q.variance if q.variance > 0 else posteriors[i - 1].variance if i else q.beta)
+            # the last step's posterior has no variance; where a logarithm is taken, the published tables put the one before there
+            small = q.variance if q.variance > 0 else posteriors[i - 1].variance if i else q.beta
             if self.variance == "learned" and pred.frac is not None:
-                variance = torch.exp(pred.frac * math.log(q.beta) + (1 - pred.frac) * small)
+                variance = torch.exp(pred.frac * math.log(q.beta) + (1 - pred.frac) * math.log(small))
             elif self.variance == "large":
-                variance = q.beta if q.variance > 0 else math.exp(small)
+                variance = q.beta if q.variance > 0 else small
             else:
-                variance = math.exp(small)
+                variance = q.variance
             mean = q.on_x0 * pred.x0 + q.on_x * x
             if nxt.sigma == 0:
                 return Step(i, x, cur, nxt, pred, mean, variance)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from priorsr import __version__
 
 LAYERS = {"samplers": 0, "methods": 1, "nodes": 2}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from priorsr.methods.images import Picture, write
 
 PACK = Path(__file__).resolve().parents[2]

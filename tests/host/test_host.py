@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from locale_file import english
-from priorsr.methods.images import read
 from workflow import to_graph
+
+from priorsr.methods.images import read
 
 pytestmark = pytest.mark.host
 PACK = Path(__file__).resolve().parents[2]

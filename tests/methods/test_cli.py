@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+
 from priorsr.methods import cli, folder
 from priorsr.methods.images import Picture, read, write
 

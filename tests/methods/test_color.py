@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from priorsr.methods.color import BT601, BT601_SRCNN, luma, rgb_to_ycbcr, ycbcr_to_rgb
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from priorsr.methods.degrade import PRESETS, Recipe, degrade, preset
 from priorsr.methods.degrade.kernels import blur, gaussian, sinc
 from priorsr.methods.degrade.presets import FaceRanges, dpi, srdg

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms, ImageOps
+
 from priorsr.methods import images
 from priorsr.methods.images import Picture, encode, read, to_uint8, write
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from priorsr.methods.evaluate.metrics import mae, prepare, psnr, psnr_uint8_wraparound, ssim
 from priorsr.methods.evaluate.protocol import benchmark, bicubic
 from priorsr.methods.evaluate.report import compare, consistency, describe, side_by_side

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
 from priorsr.methods.resize import BORDERS, METHODS, PILLOW, Resampler, modcrop, resize, resize_uint8
 
 SIDES = st.integers(1, 40)

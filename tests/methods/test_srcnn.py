@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from priorsr.methods.nets.srcnn import SRCNN
 from priorsr.methods.resize import resize
 from priorsr.methods.visionrefine.srcnn import SCALES, SRCNNSettings, load_srcnn, native_scale, srcnn_upscale

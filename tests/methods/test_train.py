@@ -6,6 +6,7 @@ import zipfile
 
 import pytest
 import torch
+
 from priorsr.methods.images import Picture, write
 from priorsr.methods.train.data import read_pictures
 from priorsr.methods.train.loop import Optimisation, fit

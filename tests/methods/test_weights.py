@@ -6,9 +6,10 @@ import zipfile
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from priorsr.methods import weights
 from priorsr.methods.nets.srcnn import SRCNN
-from safetensors.torch import save_file
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_pickled_code_is_never_run(tmp_path, suffix, raw):
         path.write_bytes(pickle.dumps({"conv1.weight": Hostile(trap)}, protocol=2))
     else:
         torch.save({"conv1.weight": Hostile(trap)}, path)
-    with pytest.raises(ValueError, match="hostile"):
+    with pytest.raises(ValueError, match="cannot read .*hostile" if suffix == ".safetensors" else "hostile.* holds pickled code"):
         weights.load(path)
     assert not trap.exists()
 
@@ -98,7 +99,7 @@ def test_wrong_files_are_named_with_the_reason(tmp_path, state):
         (made("flat.safetensors", flat), "flat.safetensors"),
         (made("other.safetensors", {"weight": torch.zeros(1)}), "no network that PriorSR knows"),
         (made("cut.safetensors", {"a": torch.zeros(9)}), None),
-        (made("text.pt", b"not a model"), "text.pt"),
+        (made("text.pt", b"not a model"), "cannot read .*text.pt: it is no checkpoint"),
         (made("notes.txt", b"hello"), "is no weight file"),
     ]
     cut = tmp_path / "cut.safetensors"

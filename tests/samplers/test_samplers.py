@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_deterministic_solvers_converge_at_their_order(transition, order, family
         spread = (last.alpha**2 * PRIOR.std**2 + last.sigma**2).sqrt().double()
         exact_end = last.alpha * PRIOR.mean.double() + (exact - PRIOR.mean) / PRIOR.std * spread
         errors.append((end - exact_end).abs().max().item())
-    rates = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    rates = [math.log2(a / b) for a, b in pairwise(errors)]
     assert rates[-1] > order - 0.35, (errors, rates)
     assert errors[-1] < 0.05
 

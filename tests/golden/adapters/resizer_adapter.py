@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from golden_cases import Case, adapter
-from priorsr.methods.resize import Resampler
 from torch import Tensor
+
+from priorsr.methods.resize import Resampler
 
 
 @adapter("dps", "resizer")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 from golden_cases import Case, adapter
+from torch import Tensor
+
 from priorsr.methods.color import BT601_SRCNN, luma, rgb_to_ycbcr, ycbcr_to_rgb
 from priorsr.methods.evaluate.metrics import psnr, psnr_uint8_wraparound
 from priorsr.methods.images import to_uint8
 from priorsr.methods.nets.srcnn import SRCNN
 from priorsr.methods.visionrefine.published import published_srcnn_test
-from torch import Tensor
 
 
 @adapter("srcnn", "forward")

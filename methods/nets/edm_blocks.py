@@ -1,0 +1,257 @@
+"""What the EDM networks share: embeddings of the noise level, resampling convolutions, the residual block and the U around them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .fir import fir_down, fir_kernel, fir_reach, fir_up
+
+Sampling = Literal["up", "down"]
+
+
+class PositionalEmbedding(nn.Module):
+    """Cosines, then sines, of the noise label at frequencies falling from 1 to 1/10000. B to B C, float32.
+
+    With `endpoint` the last frequency is exactly 1/10000 (DDPM++), else one step short of it (ADM).
+    """
+
+    def __init__(self, channels: int, endpoint: bool):
+        super().__init__()
+        self.half, self.endpoint = channels // 2, endpoint
+
+    def forward(self, labels: Tensor) -> Tensor:
+        # computed here, not a buffer: no key in any checkpoint would bring it to a network made on the meta device
+        steps = torch.arange(self.half, dtype=torch.float32, device=labels.device) / (self.half - self.endpoint)
+        return _waves(labels, 10000.0**-steps)
+
+
+class FourierEmbedding(nn.Module):
+    """Cosines, then sines, of the noise label at Gaussian frequencies stored in the checkpoint. B to B C, float32.
+
+    Source: Song et al., Score-Based Generative Modeling through SDEs (2021), NCSN++.
+    """
+
+    def __init__(self, channels: int, scale: float = 16.0):
+        super().__init__()
+        # before a checkpoint fills it: the quantiles of the same Gaussian, so that a new network needs no random numbers
+        quantiles = (torch.arange(channels // 2, dtype=torch.float32) + 0.5) / (channels // 2)
+        self.register_buffer("freqs", torch.special.ndtri(quantiles) * scale)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        return _waves(labels, 2 * math.pi * self.freqs.float())
+
+
+def _waves(labels: Tensor, frequencies: Tensor) -> Tensor:
+    angles = labels.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], 1)
+
+
+class Resample(nn.Module):
+    """FIR resampling by 2 without weights. B C H W to B C 2H 2W or B C H/2 W/2."""
+
+    def __init__(self, sampling: Sampling, taps: Sequence[float]):
+        super().__init__()
+        self.operation = fir_up if sampling == "up" else fir_down
+        self.register_buffer("resample_filter", fir_kernel(taps))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.operation(x, self.resample_filter)
+
+
+class ResampleConv(nn.Conv2d):
+    """FIR resampling by 2, then a convolution; `fused` convolves first, over the zero border that the filter needs too.
+
+    The order matters at the border only. Up is never fused in the released networks.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, sampling: Sampling, taps: Sequence[float], fused: bool = False):
+        super().__init__(in_channels, out_channels, kernel, padding=kernel // 2)
+        if fused and sampling == "up":
+            raise ValueError("only downsampling can be fused with its convolution: leave fused off")
+        self.operation, self.fused = fir_up if sampling == "up" else fir_down, fused
+        self.register_buffer("resample_filter", fir_kernel(taps))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fused:
+            wide = F.conv2d(x, self.weight, self.bias, padding=self.padding[0] + fir_reach(self.resample_filter))
+            return fir_down(wide, self.resample_filter, padding=0)
+        return super().forward(self.operation(x, self.resample_filter))
+
+
+def group_norm(channels: int, eps: float) -> nn.GroupNorm:
+    """At least four channels a group, at most 32 groups."""
+    return nn.GroupNorm(min(32, channels // 4), channels, eps)
+
+
+@dataclass(frozen=True)
+class BlockStyle:
+    """Where the residual blocks of the architectures differ."""
+
+    eps: float  # of the group norms
+    skip_scale: float  # of every residual sum
+    scale_shift: bool  # the embedding scales and shifts after norm1, else it is added before
+    project_resampled: bool  # a resampling shortcut has a 1x1 convolution even where the width stays
+    head_channels: int | None  # width of an attention head; None: one head
+    resample_filter: tuple[float, ...]
+    dropout: float
+
+
+class UNetBlock(nn.Module):
+    """Residual block with the noise embedding, optional resampling by 2 at its entry and optional attention at its end.
+
+    x B C H W and emb B E to B C' H' W'. Source: Karras et al. (2022), appendix F, table 7.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, emb_channels: int, style: BlockStyle, sampling: Sampling | None = None, attention: bool = False
+    ):
+        super().__init__()
+        self.style = style
+        self.norm0 = group_norm(in_channels, style.eps)
+        self.conv0 = self._conv(in_channels, out_channels, 3, sampling)
+        self.affine = nn.Linear(emb_channels, out_channels * (2 if style.scale_shift else 1))
+        self.norm1 = group_norm(out_channels, style.eps)
+        self.conv1 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.skip = nn.Identity()
+        if in_channels != out_channels or (sampling and style.project_resampled):
+            self.skip = self._conv(in_channels, out_channels, 1, sampling)
+        elif sampling:
+            self.skip = Resample(sampling, style.resample_filter)
+        # fewer channels than one head has: no attention at all, as released
+        self.heads = (1 if style.head_channels is None else out_channels // style.head_channels) if attention else 0
+        if self.heads:
+            self.norm2 = group_norm(out_channels, style.eps)
+            self.qkv = nn.Conv2d(out_channels, 3 * out_channels, 1)
+            self.proj = nn.Conv2d(out_channels, out_channels, 1)
+
+    def _conv(self, in_channels: int, out_channels: int, kernel: int, sampling: Sampling | None) -> nn.Conv2d:
+        if sampling:
+            return ResampleConv(in_channels, out_channels, kernel, sampling, self.style.resample_filter)
+        return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        modulation = self.affine(emb)[:, :, None, None]
+        h = self.conv0(F.silu(self.norm0(x)))
+        if self.style.scale_shift:
+            scale, shift = modulation.chunk(2, 1)
+            h = self.norm1(h) * (1 + scale) + shift
+        else:
+            h = self.norm1(h + modulation)
+        h = self.conv1(F.dropout(F.silu(h), self.style.dropout, self.training))
+        x = (self.skip(x) + h) * self.style.skip_scale
+        return (x + self._attention(x)) * self.style.skip_scale if self.heads else x
+
+    def _attention(self, x: Tensor) -> Tensor:
+        # queries, keys and values alternate channel by channel within a head
+        q, k, v = rearrange(self.qkv(self.norm2(x)), "b (n c three) h w -> three b n (h w) c", n=self.heads, three=3)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(rearrange(out, "b n (h w) c -> b (n c) h w", h=x.shape[2]))
+
+
+@dataclass(frozen=True)
+class UNetPlan:
+    """Sizes of a U-shaped network: one level per entry of `channel_mult`, each half the resolution of the one before."""
+
+    img_resolution: int  # names the levels and picks those with attention; pictures of other sizes pass too
+    in_channels: int
+    model_channels: int
+    channel_mult: tuple[int, ...]
+    num_blocks: int
+    attn_resolutions: tuple[int, ...]
+    emb_channels: int
+    style: BlockStyle
+    residual_input: bool = False  # each level adds a filtered copy of the level above (NCSN++)
+    attend_every_up: bool = True  # in the decoder attention follows every block, else the last of a level
+
+    @property
+    def levels(self) -> list[tuple[str, int, bool]]:
+        """Name, width and attention of each level, finest first."""
+        sizes = [self.img_resolution >> i for i in range(len(self.channel_mult))]
+        return [(f"{n}x{n}", self.model_channels * m, n in self.attn_resolutions) for n, m in zip(sizes, self.channel_mult, strict=True)]
+
+    def block(self, in_channels: int, out_channels: int, sampling: Sampling | None = None, attention: bool = False) -> UNetBlock:
+        return UNetBlock(in_channels, out_channels, self.emb_channels, self.style, sampling, attention)
+
+
+def build_encoder(plan: UNetPlan) -> tuple[nn.ModuleDict, list[int]]:
+    """The way down, and the width of each map that it leaves for the way up."""
+    enc, widths, width, above = nn.ModuleDict(), [], plan.model_channels, plan.in_channels
+    for level, (name, out, attention) in enumerate(plan.levels):
+        if level == 0:
+            enc[f"{name}_conv"] = nn.Conv2d(plan.in_channels, width, 3, padding=1)
+        else:
+            enc[f"{name}_down"] = plan.block(width, width, "down")
+            if plan.residual_input:
+                enc[f"{name}_aux_residual"] = ResampleConv(above, width, 3, "down", plan.style.resample_filter, fused=True)
+                above = width
+        widths.append(width)
+        for i in range(plan.num_blocks):
+            enc[f"{name}_block{i}"] = plan.block(width, out, attention=attention)
+            width = out
+            widths.append(width)
+    return enc, widths
+
+
+def build_decoder(plan: UNetPlan, widths: Sequence[int]) -> nn.ModuleDict:
+    """The way up; each `block` takes the latest map that is left, `in` and `up` take none."""
+    dec, left, width = nn.ModuleDict(), list(widths), widths[-1]
+    for level, (name, out, attention) in reversed(list(enumerate(plan.levels))):
+        if level == len(plan.channel_mult) - 1:
+            dec[f"{name}_in0"] = plan.block(width, width, attention=True)
+            dec[f"{name}_in1"] = plan.block(width, width)
+        else:
+            dec[f"{name}_up"] = plan.block(width, width, "up")
+        for i in range(plan.num_blocks + 1):
+            last = i == plan.num_blocks
+            dec[f"{name}_block{i}"] = plan.block(width + left.pop(), out, attention=attention and (last or plan.attend_every_up))
+            width = out
+    return dec
+
+
+def encode(enc: nn.ModuleDict, x: Tensor, emb: Tensor) -> list[Tensor]:
+    """Every map that the way down leaves, finest first."""
+    maps, above = [], x
+    for name, block in enc.items():
+        if name.endswith("_conv"):
+            maps.append(block(x))
+        elif name.endswith("_aux_residual"):
+            above = (maps[-1] + block(above)) * math.sqrt(0.5)
+            maps[-1] = above
+        else:
+            maps.append(block(maps[-1], emb))
+    return maps
+
+
+def decode(dec: nn.ModuleDict, maps: Sequence[Tensor], emb: Tensor) -> Tensor:
+    """The way up from the maps of `encode`."""
+    left, x = list(maps), maps[-1]
+    for name, block in dec.items():
+        if isinstance(block, UNetBlock):  # the output layers of some networks live beside the blocks
+            x = block(torch.cat([x, left.pop()], 1) if "_block" in name else x, emb)
+    return x
+
+
+def check_inputs(x: Tensor, noise_labels: Tensor, labels: Tensor | None, augment: Tensor | None, channels: int, levels: int, dims: tuple[int, int]):
+    """Raise a ValueError with the cure where shapes do not fit; `dims` are the widths of class and augment labels, 0 for none."""
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise ValueError(f"this network takes images of shape B {channels} H W, not {tuple(x.shape)}: give it {channels} channels")
+    step = 2 ** (levels - 1)
+    if x.shape[2] % step or x.shape[3] % step:
+        raise ValueError(f"this network takes sides that are multiples of {step}, not {x.shape[2]} x {x.shape[3]}: pad or crop the image")
+    if noise_labels.ndim != 1 or noise_labels.shape[0] not in (1, x.shape[0]):
+        raise ValueError(f"noise labels have shape {tuple(noise_labels.shape)} for {x.shape[0]} images: give one number per image, or one for all")
+    for name, value, width in (("class", labels, dims[0]), ("augment", augment, dims[1])):
+        if value is not None and not width:
+            raise ValueError(f"this network was built without {name} labels: leave them out")
+        if value is not None and (value.ndim != 2 or value.shape[0] not in (1, x.shape[0]) or value.shape[1] != width):
+            raise ValueError(f"{name} labels have shape {tuple(value.shape)} for {x.shape[0]} images: this network takes {x.shape[0]} x {width}")
+    if dims[0] and labels is None:
+        raise ValueError(f"this network needs class labels: give {x.shape[0]} x {dims[0]} of them (one-hot, or zeros for no class)")

@@ -1,0 +1,70 @@
+"""Linear measurement operators y = A x, each with its exact adjoint: reduction, blur, missing pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .degrade.kernels import blur
+from .resize import Resampler
+
+
+class LinearOperator:
+    """x of B C H W and `in_size` to y; subclasses say how, the adjoint follows from that."""
+
+    in_size: tuple[int, int]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A^T y, B C H W, exact to rounding."""
+        x = torch.zeros(*y.shape[:-2], *self.in_size, dtype=y.dtype, device=y.device)
+        with torch.inference_mode(False), torch.enable_grad():
+            _, pull = torch.func.vjp(self, x.clone())
+            return pull(y.clone())[0].detach()
+
+
+@dataclass(frozen=True)
+class Reduction(LinearOperator):
+    """Antialiased cubic reduction by `scale`, mirrored at the border: the super-resolution operator of DPS and EDM-DPS."""
+
+    in_size: tuple[int, int]
+    scale: float = 4.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "resampler", Resampler(self.in_size, scale=1 / self.scale, border="mirror", centred=True))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.resampler(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.resampler.adjoint(y)
+
+
+@dataclass(frozen=True, eq=False)
+class Blurring(LinearOperator):
+    """Convolution with an odd k x k kernel, reflected at the border."""
+
+    in_size: tuple[int, int]
+    kernel: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return blur(x.flatten(0, -3), self.kernel).view(x.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Masking(LinearOperator):
+    """Pixels seen (mask 1) or missing (0); mask is H W or 1 1 H W."""
+
+    in_size: tuple[int, int]
+    mask: Tensor
+
+    def __post_init__(self):
+        if tuple(self.mask.shape[-2:]) != tuple(self.in_size):
+            raise ValueError(f"the mask is {tuple(self.mask.shape[-2:])}, the image {tuple(self.in_size)}: resize the mask")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * self.mask.to(x)

@@ -1,0 +1,1 @@
+"""Released networks as denoisers of the core."""
