@@ -113,7 +113,8 @@ def read_state(path: Path) -> tuple[State, dict[str, str]]:
                 return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 (no mapping)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+        garbled = any(words in str(error) for words in ("Unsupported operand", "invalid load key", "ran out of input"))
+        if isinstance(error, pickle.UnpicklingError) and not garbled:
             raise ValueError(f"{path} holds pickled code, which PriorSR never runs: ask its author for safetensors or a plain state dict") from error
         reason = str(error).splitlines()[0] if not isinstance(error, pickle.UnpicklingError) else "it is no checkpoint"
         raise ValueError(f"cannot read {path}: {reason}. The file is damaged or no weight file; fetch it again") from error
