@@ -20,7 +20,8 @@ class MeasurementGuidance(Hook):
 
     y: B ..., A: differentiable, from x0 to y's shape. squared: |.|^2 as in the paper's Eq. 16 in place of the norm of the code.
     weight: `plain`, or `inverse` for the mean of |y - A x0| / |y_j| that VisionRefine's script uses (|y_j| at least `floor`).
-    One norm a sample, summed, so that a batch never couples. `residuals` holds the norms of the run, one tensor (B,) a step.
+    One norm a sample, summed, so that a batch never couples, unless `joint` takes one over the batch as published.
+    `residuals` holds the norms of the run, one tensor (B,) a step.
     """
 
     operator: Operator
@@ -29,6 +30,7 @@ class MeasurementGuidance(Hook):
     squared: bool = False
     weight: str = "plain"
     floor: float = 1e-3
+    joint: bool = False
     residuals: list[Tensor] = field(default_factory=list)
     needs_grad = True
 
@@ -44,14 +46,20 @@ class MeasurementGuidance(Hook):
             raise ValueError(f"the operator makes {len(x)} x {tuple(shape)}, the measurement is {tuple(self.y.shape)}: they must agree")
 
     def loss(self, x0: Tensor) -> Tensor:
-        """The weighted residual of each sample, (B,)."""
+        """The weighted residual of each sample, (B,), or of the batch, (1,)."""
         y = self.y.to(x0)
-        difference = (y - self.operator(x0)).flatten(1)
+        difference = (y - self.operator(x0)).flatten(0 if self.joint else 1).view(1 if self.joint else len(x0), -1)
         norm = difference.square().sum(1) if self.squared else torch.linalg.vector_norm(difference, dim=1)
-        return norm if self.weight == "plain" else norm * (1 / y.abs().clamp(min=self.floor)).flatten(1).mean(1)
+        inverse = 1 / y.abs().clamp(min=self.floor)
+        return norm if self.weight == "plain" else norm * (inverse.mean() if self.joint else inverse.flatten(1).mean(1))
+
+    def gradient(self, step: Step) -> tuple[Tensor, Tensor]:
+        """The residuals and the gradient of their sum with respect to the step's start."""
+        residual = self.loss(step.pred.x0)
+        (gradient,) = torch.autograd.grad(residual.sum(), step.x, retain_graph=True)  # another measurement may need the graph
+        return residual.detach(), gradient
 
     def state(self, step: Step, x: Tensor) -> Tensor:
-        residual = self.loss(step.pred.x0)
-        (gradient,) = torch.autograd.grad(residual.sum(), step.x, retain_graph=True)
-        self.residuals.append(residual.detach())
+        residual, gradient = self.gradient(step)
+        self.residuals.append(residual)
         return x - self.scale * gradient

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
@@ -85,11 +86,19 @@ class Case:
         manifest = self.spec["manifest"]
         return json.loads((self.folder / manifest).read_text(encoding="utf-8")) if isinstance(manifest, str) else manifest
 
-    def fill(self, network: nn.Module) -> nn.Module:
-        """Give a network its weights by name; its keys and shapes must be the manifest's."""
-        keys = {k: list(v.shape) for k, v in network.state_dict().items() if k in self.manifest}
-        assert keys == self.manifest, f"keys or shapes differ: {set(keys) ^ set(self.manifest) or 'shapes'}"
-        fill_(network, self.spec["skip"])
+    def part(self, name: str | None) -> dict[str, list[int]]:
+        """The manifest of one of several networks: a nested one, or the keys below `name/`."""
+        if name is None:
+            return self.manifest
+        nested = self.manifest.get(name)
+        return nested or {k.removeprefix(f"{name}/"): v for k, v in self.manifest.items() if k.startswith(f"{name}/")}
+
+    def fill(self, network: nn.Module, part: str | None = None) -> nn.Module:
+        """Give a network its weights by name; its keys and shapes must be those of the manifest, or of one part of it."""
+        manifest = self.part(part)
+        keys = {k: list(v.shape) for k, v in network.state_dict().items() if k in manifest}
+        assert keys == manifest, f"keys or shapes differ: {set(keys) ^ set(manifest) or 'shapes'}"
+        fill_(network, [k for k in network.state_dict() if any(fnmatch(k, pattern) for pattern in self.spec["skip"])])
         return network.eval()
 
     def noise(self, prefix: str = "noise") -> NoiseSource:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from golden_cases import Case, adapter
-from priorsr.methods.nets.edm_precond import EDMPrecond, build_edm, edm_scalings
 from torch import Tensor
+
+from priorsr.methods.nets.edm_precond import EDMPrecond, build_edm, edm_scalings
 
 
 def filled_edm(case: Case) -> EDMPrecond:

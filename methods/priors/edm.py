@@ -1,0 +1,33 @@
+"""EDM networks as denoisers: continuous, variance exploding, the network's answer being clean data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...samplers.denoiser import Cond, Prediction, from_x0
+from ...samplers.schedule import Level, edm_clock, karras_sigmas, sigma_levels
+
+
+@dataclass
+class EDMPrior:
+    """D(x; sigma) of Karras et al. 2022 around a preconditioned network; flat condition `label` where it is class-conditional.
+
+    Range of x0: -1..1. The state may be float64, the network computes in float32.
+    """
+
+    network: nn.Module
+
+    def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
+        labels = (cond or Cond()).flat.get("label")
+        if labels is not None and not labels.is_floating_point():
+            labels = nn.functional.one_hot(labels, self.network.label_dim).float()
+        sigma = torch.full((len(x),), level.sigma, device=x.device)
+        return from_x0(x, level, self.network(x, sigma, labels).to(x))
+
+    def levels(self, steps: int = 18, smallest: float = 0.002, largest: float = 80.0, rho: float = 7.0) -> list[Level]:
+        """Karras levels within what the network was trained for."""
+        smallest, largest = max(smallest, self.network.sigma_min), min(largest, self.network.sigma_max)
+        return sigma_levels(karras_sigmas(steps, smallest, largest, rho), edm_clock)
