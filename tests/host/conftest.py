@@ -21,6 +21,12 @@ from priorsr.methods.images import Picture, write
 PACK = Path(__file__).resolve().parents[2]
 
 
+def interpreter(comfy: Path) -> str:
+    """HOST_PYTHON, else the checkout's own environment, else this one."""
+    own = [comfy / name / "bin" / "python" for name in (".venv", "venv")]
+    return os.environ.get("HOST_PYTHON") or str(next((p for p in own if p.exists()), sys.executable))
+
+
 class Host:
     """A server on a free port over a temporary base folder, and the few calls the tests make."""
 
@@ -32,7 +38,7 @@ class Host:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
         self.base, self.url, self.log_file = base, f"http://127.0.0.1:{port}", base / "host.log"
-        command = [os.environ.get("HOST_PYTHON", sys.executable), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
+        command = [interpreter(Path(comfy)), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
         command += ["--base-directory", str(base), "--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(command, cwd=comfy, stdout=log, stderr=subprocess.STDOUT)
@@ -46,7 +52,7 @@ class Host:
             else:
                 return
         self.close()
-        raise RuntimeError(self.log()[-3000:])
+        raise RuntimeError(f"{command[0]} cannot run ComfyUI; set HOST_PYTHON to one that can:\n{self.log()[-3000:]}")
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
