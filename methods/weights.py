@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -14,10 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .edm_pickle import read_edm_pickle
 from .images import replacing
+from .nets.adm_config import ADMConfig
+from .nets.adm_released import build_adm, infer_config
+from .nets.edm_precond import build_edm
 from .nets.srcnn import SRCNN
 
-SUFFIXES = (".safetensors", ".sft", ".pt", ".pth", ".ckpt", ".bin")
+SUFFIXES = (".safetensors", ".sft", ".pt", ".pth", ".ckpt", ".bin", ".pkl")
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 CONTAINERS = ("params_ema", "params", "state_dict", "model")  # names under which published files keep their tensors
 
@@ -31,16 +36,34 @@ class Kind:
     name: str
     title: str
     signature: tuple[str, ...]  # keys that this family has and no other
-    build: Callable[[State], nn.Module]
+    build: Callable[[State, Mapping[str, str]], nn.Module]  # from the tensors, and what the file says of itself
 
 
-def _build_srcnn(state: State) -> SRCNN:
+def _build_srcnn(state: State, metadata: Mapping[str, str]) -> SRCNN:
     shapes = [tuple(state[f"conv{i}.weight"].shape) for i in (1, 2, 3)]
     kernels = tuple(s[-1] for s in shapes)
     return SRCNN(shapes[0][1], (shapes[0][0], shapes[1][0]), kernels, tuple(k // 2 for k in kernels))
 
 
-KINDS = (Kind("srcnn", "SRCNN", ("conv1.weight", "conv1.bias", "conv2.weight", "conv3.weight"), _build_srcnn),)
+def _build_adm(state: State, metadata: Mapping[str, str]) -> nn.Module:
+    if "settings" not in metadata:
+        return build_adm(infer_config(state))
+    settings = json.loads(metadata["settings"])
+    return build_adm(ADMConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}))
+
+
+def _build_edm(state: State, metadata: Mapping[str, str]) -> nn.Module:
+    if "settings" not in metadata:
+        raise ValueError("this EDM file does not say how its network is built: use the released .pkl, or save it again with PriorSR")
+    return build_edm(json.loads(metadata["settings"]))
+
+
+KINDS = (  # the first whose signature is present is it
+    Kind("srcnn", "SRCNN", ("conv1.weight", "conv1.bias", "conv2.weight", "conv3.weight"), _build_srcnn),
+    Kind("adm", "ADM prior", ("time_embed.0.weight", "input_blocks.0.0.weight", "output_blocks.0.0.in_layers.0.weight"), _build_adm),
+    Kind("adm-classifier", "ADM classifier", ("time_embed.0.weight", "input_blocks.0.0.weight", "middle_block.0.in_layers.0.weight"), _build_adm),
+    Kind("edm", "EDM prior", ("model.map_layer0.weight", "model.map_layer1.weight"), _build_edm),
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +98,9 @@ def load(path: str | os.PathLike, kind: str | None = None) -> Weights:
         raise ValueError(f"{path} holds {found.title} weights where {kind} weights are needed: choose another file")
     try:
         with torch.device("meta"):
-            network = found.build(state)
+            network = found.build(state, metadata)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     except (KeyError, IndexError) as error:
         raise ValueError(f"{path} is no complete {found.title} file: {error} is missing or misshapen") from error
     return Weights(found.name, fill(network, state, str(path)).eval(), path, metadata)
@@ -107,6 +132,9 @@ def read_state(path: Path) -> tuple[State, dict[str, str]]:
         raise FileNotFoundError(f"there is no weight file at {path}")
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path} is no weight file: expected {', '.join(SUFFIXES)}")
+    if path.suffix.lower() == ".pkl":
+        pickled = read_edm_pickle(path)
+        return pickled.state, {"settings": json.dumps(pickled.settings)}
     try:
         if path.suffix.lower() in (".safetensors", ".sft"):
             with safe_open(path, "pt") as file:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .edm_blocks import BlockStyle, PositionalEmbedding, UNetPlan, build_decoder, build_encoder, check_inputs, decode, encode, group_norm
+from .edm_blocks import BlockStyle, PositionalEmbedding, group_norm
+from .edm_unet import UNetPlan, build_decoder, build_encoder, check_inputs, decode, encode
 
 EPS = 1e-5
 HEAD_CHANNELS = 64
@@ -49,9 +50,7 @@ class DhariwalUNet(nn.Module):
         self.map_label = nn.Linear(label_dim, emb_channels, bias=False) if label_dim else None
 
         style = BlockStyle(EPS, 1.0, scale_shift=True, project_resampled=False, head_channels=HEAD_CHANNELS, resample_filter=(1, 1), dropout=dropout)
-        plan = UNetPlan(
-            img_resolution, in_channels, model_channels, tuple(channel_mult), num_blocks, tuple(attn_resolutions), emb_channels, style
-        )
+        plan = UNetPlan(img_resolution, in_channels, model_channels, tuple(channel_mult), num_blocks, tuple(attn_resolutions), emb_channels, style)
         self.enc, widths = build_encoder(plan)
         self.dec = build_decoder(plan, widths)
         width = plan.levels[0][1]

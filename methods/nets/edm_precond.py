@@ -14,7 +14,8 @@ from .dhariwal_unet import DhariwalUNet
 from .songunet import SongUNet
 
 NETWORKS = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}
-OWN = ("img_resolution", "img_channels", "label_dim", "use_fp16", "sigma_min", "sigma_max", "sigma_data", "model_type")  # in the published order
+# what a checkpoint records of the wrapper itself; everything else it records is its network's
+WRAPPER_SETTINGS = ("img_resolution", "img_channels", "label_dim", "use_fp16", "sigma_min", "sigma_max", "sigma_data", "model_type")
 
 
 class Scalings(NamedTuple):
@@ -82,7 +83,7 @@ def build_edm(settings: Mapping[str, object]) -> EDMPrecond:
     if kind not in NETWORKS:
         raise ValueError(f"the checkpoint's network is {kind}, which PriorSR does not know: choose one with {' or '.join(NETWORKS)}")
     known = inspect.signature(NETWORKS[kind]).parameters.keys() - {"in_channels", "out_channels"}
-    if surplus := sorted(settings.keys() - known - set(OWN)):
+    if surplus := sorted(settings.keys() - known - set(WRAPPER_SETTINGS)):
         raise ValueError(f"{kind} has no argument {', '.join(surplus)}: the checkpoint is of another version, choose a released EDM one")
     if missing := sorted({"img_resolution", "img_channels"} - settings.keys()):
         raise ValueError(f"the checkpoint does not record {', '.join(missing)}: give them beside its other arguments")

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .edm_blocks import BlockStyle, FourierEmbedding, PositionalEmbedding, UNetPlan, build_decoder, build_encoder, check_inputs, decode, encode, group_norm
+from .edm_blocks import BlockStyle, FourierEmbedding, PositionalEmbedding, group_norm
+from .edm_unet import UNetPlan, build_decoder, build_encoder, check_inputs, decode, encode
 
 EPS = 1e-6
 
@@ -64,7 +65,13 @@ class SongUNet(nn.Module):
         self.map_layer1 = nn.Linear(emb_channels, emb_channels)
 
         style = BlockStyle(
-            EPS, math.sqrt(0.5), scale_shift=False, project_resampled=True, head_channels=None, resample_filter=tuple(resample_filter), dropout=dropout
+            EPS,
+            math.sqrt(0.5),
+            scale_shift=False,
+            project_resampled=True,
+            head_channels=None,
+            resample_filter=tuple(resample_filter),
+            dropout=dropout,
         )
         plan = UNetPlan(
             img_resolution,
@@ -81,8 +88,9 @@ class SongUNet(nn.Module):
         self.enc, widths = build_encoder(plan)
         self.dec = build_decoder(plan, widths)
         finest, width, _ = plan.levels[0]
-        self.dec[f"{finest}_aux_norm"] = group_norm(width, EPS)
-        self.dec[f"{finest}_aux_conv"] = nn.Conv2d(width, out_channels, 3, padding=1)
+        self.last = (f"{finest}_aux_norm", f"{finest}_aux_conv")
+        self.dec[self.last[0]] = group_norm(width, EPS)
+        self.dec[self.last[1]] = nn.Conv2d(width, out_channels, 3, padding=1)
 
     def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
         """The embedding that every block sees, B 4 model_channels."""
@@ -99,5 +107,5 @@ class SongUNet(nn.Module):
         check_inputs(x, noise_labels, class_labels, augment_labels, self.in_channels, self.levels, (self.label_dim, self.augment_dim))
         emb = self.embed(noise_labels, class_labels, augment_labels)
         x = decode(self.dec, encode(self.enc, x, emb), emb)
-        norm, conv = list(self.dec.values())[-2:]
+        norm, conv = (self.dec[name] for name in self.last)
         return conv(F.silu(norm(x)))
