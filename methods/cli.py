@@ -47,20 +47,20 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_settings(parser: argparse.ArgumentParser, kind: type, defaults: Any = None) -> None:
+def add_settings(parser: argparse._ActionsContainer, kind: type, defaults: Any = None, prefix: str = "") -> None:
     """One option for each field of a settings class, under the same name, with its help, choices and default."""
     for f in fields(kind):
         default = getattr(defaults, f.name) if defaults is not None else f.default
         assert default is not MISSING, f"{kind.__name__}.{f.name} needs a default"
-        flag, text = "--" + f.name.replace("_", "-"), f.metadata["help"]
+        flag, text = f"--{prefix}{f.name.replace('_', '-')}", f.metadata["help"]
         if isinstance(default, bool):
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=text)
         else:
             parser.add_argument(flag, type=type(default), choices=f.metadata["choices"] or None, default=default, help=f"{text} (default {default})")
 
 
-def read_settings(kind: type, options: argparse.Namespace) -> Any:
-    return kind(**{f.name: getattr(options, f.name) for f in fields(kind)})
+def read_settings(kind: type, options: argparse.Namespace, prefix: str = "") -> Any:
+    return kind(**{f.name: getattr(options, prefix.replace("-", "_") + f.name) for f in fields(kind)})
 
 
 def add_files(parser: argparse.ArgumentParser) -> None:

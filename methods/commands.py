@@ -11,16 +11,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
 from . import weights
 from .cli import add_files, add_settings, log, read_settings, run_files
 from .degrade import PRESETS, Recipe, preset
+from .dps import DPSSettings
 from .evaluate.report import compare
 from .folder import Job
 from .images import Picture, read
+from .posterior import CanvasSettings, posterior_upscale
+from .priors.load import PriorSettings, load_prior
 from .resize import check_scale, resize, scaled_size
 from .train.loop import Optimisation, fit
+from .visionrefine.edm_dps import EDMDPSSettings
 from .visionrefine.srcnn import SCALES, SRCNNSettings, load_srcnn, srcnn_upscale
+
+Upscaler = Callable[[Tensor], Tensor]  # pixels 1 C h w in 0..1 to 1 C H W on the CPU
 
 
 @dataclass(frozen=True)
@@ -41,27 +49,59 @@ def _device(name: str) -> torch.device:
 
 def _upscale_arguments(parser: argparse.ArgumentParser) -> None:
     add_files(parser)
-    parser.add_argument("--method", choices=("srcnn", "bicubic"), default="srcnn", help="how to upscale (default srcnn)")
+    parser.add_argument("--method", choices=tuple(UPSCALERS), default="srcnn", help="how to upscale (default srcnn)")
     parser.add_argument("--scale", type=float, default=2.0, help="enlargement, 1 to 64; srcnn is trained for 2, 3 and 4 (default 2)")
-    parser.add_argument("--weights", help="a weight file, or the name of one in a model folder (default: the shipped one for the scale)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
-    add_settings(parser, SRCNNSettings)
+    parser.add_argument("--seed", type=int, default=0, help="of the methods that draw noise (default 0)")
+    group = parser.add_argument_group("srcnn")
+    group.add_argument("--weights", help="a weight file, or the name of one in a model folder (default: the shipped one for the scale)")
+    add_settings(group, SRCNNSettings)
+    group = parser.add_argument_group("dps, edm-dps")
+    group.add_argument("--prior", help="the weight file of an ADM or EDM prior, or its name in a model folder")
+    for kind in (PriorSettings, CanvasSettings):
+        add_settings(group, kind, prefix="prior-")
+    add_settings(parser.add_argument_group("dps"), DPSSettings, prefix="dps-")
+    add_settings(parser.add_argument_group("edm-dps"), EDMDPSSettings, prefix="edm-")
+
+
+def _srcnn(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
+    settings = read_settings(SRCNNSettings, options)
+    network, native = load_srcnn(scale, options.weights)
+    network = network.to(device)
+    return lambda pixels: srcnn_upscale(network, pixels, scale, native, settings).cpu()
+
+
+def _bicubic(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
+    return lambda pixels: resize(pixels, tuple(scaled_size(n, scale) for n in pixels.shape[-2:])).clamp(0, 1)
+
+
+def _posterior(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
+    if not options.prior:
+        raise ValueError(f"--method {options.method} needs --prior FILE: an ADM file for dps, an EDM file for edm-dps")
+    kind, prefix = (DPSSettings, "dps-") if options.method == "dps" else (EDMDPSSettings, "edm-")
+    settings, canvas = read_settings(kind, options, prefix), read_settings(CanvasSettings, options, "prior-")
+    prior = load_prior(options.prior, read_settings(PriorSettings, options, "prior-"))
+    prior.network.to(device)
+
+    def upscale(pixels: Tensor) -> Tensor:
+        with tqdm(unit="step", leave=False, disable=None) as bar:
+            on_step = lambda step, x: bar.update()  # noqa: E731
+            return posterior_upscale(prior, pixels.to(device), scale, settings, canvas, [options.seed] * len(pixels), on_step).cpu()
+
+    return upscale
+
+
+UPSCALERS = {"srcnn": _srcnn, "bicubic": _bicubic, "dps": _posterior, "edm-dps": _posterior}
 
 
 def _upscale(options: argparse.Namespace) -> int:
     scale, device = check_scale(options.scale), _device(options.device)
-    settings = read_settings(SRCNNSettings, options)
-    if options.method == "srcnn":
-        network, native = load_srcnn(scale, options.weights)
-        network = network.to(device)
+    upscale = UPSCALERS[options.method](options, scale, device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
-        size = tuple(scaled_size(n, scale) for n in picture.pixels.shape[-2:])
-        if options.method == "srcnn":
-            pixels = srcnn_upscale(network, picture.pixels.to(device), scale, native, settings).cpu()
-        else:
-            pixels = resize(picture.pixels, size).clamp(0, 1)
+        pixels = upscale(picture.pixels)
+        size = tuple(pixels.shape[-2:])
         alpha = None if picture.alpha is None else resize(picture.alpha, size).clamp(0, 1)
         return Picture(pixels, alpha, picture.bits, picture.icc, picture.exif), {"size": [size[1], size[0]]}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..samplers.denoiser import Denoiser
 from ..samplers.guidance.measurement import MeasurementGuidance
 from ..samplers.hooks import ClipX0
 from ..samplers.noise import Noise
@@ -42,8 +43,10 @@ def dps(
     noise: Draw | None = None,
     hooks: tuple[Hook, ...] = (),
     on_step: Callable[[Step, Tensor], None] | None = None,
+    denoiser: Denoiser | None = None,
 ) -> Tensor:
     """Restore B C H W in -1..1 from y = operator(x) plus noise, y in the same units; `hooks` see each step before the guidance.
+    denoiser runs in the prior's place, for example tiles around it.
 
     Raises ValueError when y and the operator disagree in size.
     """
@@ -52,4 +55,4 @@ def dps(
     start = noise((len(y), y.shape[1], *size)).to(y)
     transition = DDPM() if settings.sampler == "ddpm" else DDIM(settings.eta)
     levels = prior.schedule.respace(settings.respacing).levels()
-    return run(prior, start, levels, transition, [clip, *hooks, measurement], noise, on_step=on_step)
+    return run(denoiser or prior, start, levels, transition, [clip, *hooks, measurement], noise, on_step=on_step)

@@ -29,6 +29,15 @@ class ADMPrior:
         if self.target not in TARGETS:
             raise ValueError(f"target {self.target!r} is not one of {', '.join(TARGETS)}")
 
+    @property
+    def channels(self) -> int:
+        return self.network.config.in_channels
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of an image must be multiples of."""
+        return self.network.config.reduction
+
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         cond = cond or Cond()
         t = torch.full((len(x),), level.t, device=x.device)

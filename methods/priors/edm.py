@@ -20,6 +20,15 @@ class EDMPrior:
 
     network: nn.Module
 
+    @property
+    def channels(self) -> int:
+        return self.network.img_channels
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of an image must be multiples of."""
+        return 2 ** (self.network.model.levels - 1)
+
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         labels = (cond or Cond()).flat.get("label")
         if labels is not None and not labels.is_floating_point():

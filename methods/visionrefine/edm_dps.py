@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...samplers.denoiser import Denoiser
 from ...samplers.guidance.measurement import MeasurementGuidance
 from ...samplers.karras import Heun
 from ...samplers.noise import Noise
@@ -48,17 +49,19 @@ def edm_dps(
     noise: Draw | None = None,
     hooks: tuple[Hook, ...] = (),
     on_step: Callable[[Step, Tensor], None] | None = None,
+    denoiser: Denoiser | None = None,
 ) -> Tensor:
     """Restore B C H W in -1..1 (float64) from a measurement y of its pixels in 0..255; `operator` maps those to y.
 
-    `hooks` run before the guidance. Raises ValueError when y and the operator disagree.
+    `hooks` run before the guidance; denoiser runs in the prior's place, for example tiles around it. Raises ValueError when
+    y and the operator disagree.
     """
     noise = noise or Noise([0] * len(y))
     levels = prior.levels(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho)
     transition = Heun(settings.churn, settings.churn_min, settings.churn_max, settings.churn_noise, edm_clock)
     guidance = guide(y, operator, settings)
     start = noise((len(y), prior.network.img_channels, *size)).to(y.device, torch.float64) * levels[0].sigma
-    return run(prior, start, levels, transition, [*hooks, guidance], noise, on_step=on_step)
+    return run(denoiser or prior, start, levels, transition, [*hooks, guidance], noise, on_step=on_step)
 
 
 def guide(y: Tensor, operator: Callable[[Tensor], Tensor], settings: EDMDPSSettings) -> MeasurementGuidance:

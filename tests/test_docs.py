@@ -1,0 +1,95 @@
+"""What docs/core.md says of the diffusion core holds."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+import pytest
+import torch
+from gaussian_prior import GaussianPrior
+
+from priorsr.samplers.karras import DPMpp2M, Euler, Heun
+from priorsr.samplers.noise import Noise
+from priorsr.samplers.run import run
+from priorsr.samplers.schedule import CLEAN, DiscreteSchedule, edm_clock, karras_sigmas, sigma_levels
+from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion
+from priorsr.samplers.transition import DDIM, DDPM
+
+TRANSITIONS = {
+    "Euler()": Euler(),
+    "Heun()": Heun(),
+    "Heun(churn=10, clock=edm_clock)": Heun(churn=10, clock=edm_clock),
+    "DPMpp2M()": DPMpp2M(),
+    "DDIM()": DDIM(),
+    "DDIM(eta=0.5)": DDIM(eta=0.5),
+    "DDPM()": DDPM(),
+    "ReverseDiffusion(corrections=1)": ReverseDiffusion(corrections=1),
+    "EulerMaruyama()": EulerMaruyama(),
+}
+STEPS = 6
+LEVELS = {"VE": sigma_levels(karras_sigmas(STEPS), edm_clock), "VP": DiscreteSchedule.named("linear").respace(STEPS).levels()}
+
+
+@pytest.fixture
+def text(root) -> str:
+    return (root / "docs" / "core.md").read_text(encoding="utf-8")
+
+
+def table(text: str, title: str) -> list[list[str]]:
+    """The cells of the first table under a heading, without its head."""
+    lines = [line for line in text.split(f"## {title}\n")[1].split("\n## ")[0].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_its_python_runs_in_order_and_holds(text, tmp_path, monkeypatch, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(blocks) == 3
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for i, code in enumerate(blocks):
+        exec(compile(code, f"docs/core.md, block {i}", "exec"), names)  # noqa: S102 (our own text)
+    assert "tensor" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_table_of_transitions_is_complete(text):
+    assert [name.strip("`") for name, *_ in table(text, "Transitions")] == list(TRANSITIONS)
+
+
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_transitions_are_as_the_table_says(text, name):
+    (row,) = (row for row in table(text, "Transitions") if row[0] == f"`{name}`")
+    _, _, random, calls, priors = row
+    for family, levels in LEVELS.items():
+        prior = GaussianPrior(torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
+        start = Noise(0)((1, 1, 4, 4)) * levels[0].sigma
+        if priors == "alpha 1" and family == "VP":
+            with pytest.raises(ValueError, match="variance-exploding"):
+                run(prior, start, levels, TRANSITIONS[name], noise=Noise(1))
+            continue
+        assert priors in ("any", "alpha 1")
+        first = run(prior, start, levels, TRANSITIONS[name], noise=Noise(1))
+        a_step = int(calls[0])
+        assert prior.calls == a_step * STEPS - (a_step - 1 if calls.endswith("the last 1") else 0)
+        other = run(prior, start, levels, TRANSITIONS[name], noise=Noise(2))
+        assert torch.equal(first, other) == (random == "no")
+
+
+def test_links_names_and_levels_of_the_text_exist(text, root):
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (root / "docs" / target).is_file(), target
+    for path in re.findall(r"`((?:samplers|tests)/[\w/]+\.py)`", text):
+        assert (root / path).is_file(), path
+    for module, name in re.findall(r"`(priorsr\.methods\.[\w.]+)\.(\w+)`", text):
+        assert hasattr(importlib.import_module(module), name), name
+    for levels in LEVELS.values():
+        assert levels[-1] == CLEAN == (0.0, 1.0, 0.0)
+    kept = DiscreteSchedule.named("linear").respace("10").levels()
+    assert [level.t for level in kept[:-1]] == [999.0, 888.0, 777.0, 666.0, 555.0, 444.0, 333.0, 222.0, 111.0, 0.0]
+
+
+def test_a_child_stream_does_not_shift_its_parent():
+    plain, parent = Noise([1, 2]), Noise([1, 2])
+    parent.child("mask")((2, 5))
+    assert torch.equal(plain((2, 5)), parent((2, 5)))
