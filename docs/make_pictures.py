@@ -20,7 +20,7 @@ from priorsr.samplers.denoiser import Cond, Prediction, from_x0
 from priorsr.samplers.karras import Euler, Heun
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import run
-from priorsr.samplers.schedule import CLEAN, Level
+from priorsr.samplers.schedule import CLEAN, Level, karras_sigmas
 from priorsr.samplers.transition import DDPM
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +78,7 @@ def core(path: Path) -> None:
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.15, 1))
     for axes, (name, transition, steps) in zip(
         top.subplots(1, 3, sharex=True, sharey=True),
-        (("Euler, 8 steps [8 calls]", Euler(), 8), ("Heun, 8 steps [15 calls]", Heun(), 8), ("DDPM, 60 steps [60 calls]", DDPM(), 60)),
+        (("Euler, 15 steps [15 calls]", Euler(), 15), ("Heun, 8 steps [15 calls]", Heun(), 8), ("DDPM, 40 steps [40 calls]", DDPM(), 40)),
         strict=True,
     ):
         trajectories(axes, transition, steps)
@@ -95,23 +95,22 @@ def core(path: Path) -> None:
         axes.imshow(picture[0], cmap="gray", vmin=-0.8, vmax=0.8, interpolation="nearest")
         axes.set_title(name, fontsize=10)
         axes.set_axis_off()
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    figure.savefig(path, dpi=100, bbox_inches="tight", metadata={"Software": None})
 
 
 def trajectories(axes, transition, steps: int) -> None:
-    """The paths of 40 points from noise to the peaks, on levels evenly spaced in the angle of (alpha, sigma)."""
-    angles = [1.55 - 1.5 * i / (steps - 1) for i in range(steps)]
-    levels = [*(Level(a, math.cos(a), math.sin(a)) for a in angles), CLEAN]
-    noise = Noise(range(40))
-    states = [noise((40, 2, 1, 1))]
+    """The paths of 30 points from noise to the peaks, on variance-preserving levels."""
+    levels = [*(Level(s, 1 / math.hypot(1, s), s / math.hypot(1, s)) for s in karras_sigmas(steps, 0.02, 20)), CLEAN]
+    noise = Noise(range(30))
+    states = [noise((30, 2, 1, 1))]
     run(Peaks(), states[0], levels, transition, noise=noise, on_step=lambda step, x: states.append(x))
     paths = torch.stack(states).flatten(2)
-    axes.plot(paths[..., 0], paths[..., 1], color="0.45", linewidth=0.6)
-    axes.scatter(*paths[0].T, s=6, color="0.45", label="noise")
-    axes.scatter(*paths[-1].T, s=9, color="tab:orange", zorder=3, label="samples")
+    axes.plot(paths[..., 0], paths[..., 1], color="0.45", linewidth=0.6, alpha=0.7)
+    axes.scatter(*paths[0].T, s=6, color="0.2", zorder=2)
+    axes.scatter(*paths[-1].T, s=9, color="tab:orange", zorder=3)
     for centre in Peaks.centres.tolist():
         axes.add_patch(circle(centre, 2 * Peaks.std))
-    axes.set(aspect="equal", xticks=[], yticks=[])
+    axes.set(aspect="equal", xlim=(-2.8, 2.8), ylim=(-2.4, 2.4), xticks=[], yticks=[])
 
 
 def circle(centre: list[float], radius: float):

@@ -93,7 +93,8 @@ def axis(
         raise ValueError(f"unknown resize method {method!r}: choose one of {', '.join(METHODS)}")
     if border not in BORDERS:
         raise ValueError(f"unknown border {border!r}: choose one of {', '.join(BORDERS)}")
-    position = np.arange(out, dtype=np.float64) - ((out - size * scale) / 2 if centred else 0.0)
+    excess = (out - size * scale) / 2 if centred else 0.0
+    position = np.arange(out, dtype=np.float64) - excess
     if method == "nearest":
         centre = np.round((position + 0.5) / scale, 9)  # a centre on a pixel's edge belongs to the later pixel, whatever the rounding
         index = np.clip(np.floor(centre), 0, size - 1).astype(np.int64)[None]
@@ -105,9 +106,10 @@ def axis(
     else:
         kernel, width = KERNELS[method]
         shrink = min(scale, 1.0) if antialias else 1.0
-        centre = (position + 1) / scale + 0.5 * (1 - 1 / scale) - 1  # (j + 0.5) / scale - 0.5, rounded as in the published tables
-        index = np.floor(centre - width / shrink / 2) + np.arange(math.ceil(width / shrink) + 2)[:, None]
-        weight = kernel((centre - index) * shrink)
+        # counted from 1, so that rounding, and with it which taps are exactly zero, is that of the published tables
+        centre = (np.arange(1, out + 1, dtype=np.float64) - excess) / scale + 0.5 * (1 - 1 / scale)
+        index = np.floor(centre - width / shrink / 2) - 1 + np.arange(math.ceil(width / shrink) + 2)[:, None]
+        weight = kernel((centre - index - 1) * shrink)
     if border == "renormalise":
         weight = np.where((index >= 0) & (index < size), weight, 0.0)
     weight = weight / weight.sum(0)
