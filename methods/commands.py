@@ -21,7 +21,7 @@ from .dps import DPSSettings
 from .evaluate.report import compare
 from .folder import Job
 from .images import Picture, read
-from .posterior import CanvasSettings, posterior_upscale
+from .posterior import CanvasSettings, posterior_upscale, steps_of
 from .priors.load import PriorSettings, load_prior
 from .resize import check_scale, resize, scaled_size
 from .train.loop import Optimisation, fit
@@ -82,9 +82,10 @@ def _posterior(options: argparse.Namespace, scale: float, device: torch.device) 
     settings, canvas = read_settings(kind, options, prefix), read_settings(CanvasSettings, options, "prior-")
     prior = load_prior(options.prior, read_settings(PriorSettings, options, "prior-"))
     prior.network.to(device)
+    steps = steps_of(prior, settings)
 
     def upscale(pixels: Tensor) -> Tensor:
-        with tqdm(unit="step", leave=False, disable=None) as bar:
+        with tqdm(total=steps, unit="step", leave=False, disable=None) as bar:
             on_step = lambda step, x: bar.update()  # noqa: E731
             return posterior_upscale(prior, pixels.to(device), scale, settings, canvas, [options.seed] * len(pixels), on_step).cpu()
 

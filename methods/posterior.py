@@ -45,8 +45,7 @@ def posterior_upscale(
     settings choose the method: DPS for ADM priors, EDM-DPS for EDM ones. seeds: one an image, 0 for all by default.
     """
     check_pixels(low)
-    if not isinstance(settings, EDMDPSSettings if isinstance(prior, EDMPrior) else DPSSettings):
-        raise ValueError(f"{type(settings).__name__} do not fit an {type(prior).__name__}: use EDM-DPS for EDM priors and DPS for ADM ones")
+    steps_of(prior, settings)
     if scale < 1:
         raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
     if prior.channels not in (1, 3):
@@ -66,6 +65,13 @@ def posterior_upscale(
     else:
         result = (dps(prior, y * 2 - 1, operator, sides, settings, noise, on_step=on_step, denoiser=tiles) + 1) / 2
     return back(result[..., : size[0], : size[1]].float().clamp(0, 1))
+
+
+def steps_of(prior: ADMPrior | EDMPrior, settings: DPSSettings | EDMDPSSettings) -> int:
+    """How many steps a run takes. Raises ValueError when the settings are those of the other kind of prior."""
+    if not isinstance(settings, EDMDPSSettings if isinstance(prior, EDMPrior) else DPSSettings):
+        raise ValueError(f"{type(settings).__name__} do not fit an {type(prior).__name__}: use EDM-DPS for EDM priors and DPS for ADM ones")
+    return settings.steps if isinstance(settings, EDMDPSSettings) else len(prior.schedule.respace(settings.respacing).table)
 
 
 def _planes(prior: ADMPrior | EDMPrior, low: Tensor, size: tuple[int, int]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

@@ -6,11 +6,12 @@ from comfy_api.latest import ComfyExtension
 
 from . import host
 from .degrade import DegradeImage
+from .posterior import DPSUpscale, EDMDPSUpscale
 from .quality import ImageQuality
 from .resize import ResizeImage
 from .srcnn import SRCNNUpscale
 
-NODES = [SRCNNUpscale, DegradeImage, ResizeImage, ImageQuality]
+NODES = [SRCNNUpscale, DPSUpscale, EDMDPSUpscale, DegradeImage, ResizeImage, ImageQuality]
 
 
 class PriorSRExtension(ComfyExtension):

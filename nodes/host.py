@@ -15,9 +15,12 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import io
+from PIL import Image
 from torch import Tensor, nn
 
+from ..methods.images import to_uint8
 from ..methods.weights import SUFFIXES
+from ..samplers.run import Step
 
 CATEGORY = "PriorSR"
 FOLDER = "priorsr"
@@ -60,12 +63,20 @@ def settings_inputs(kind: type, without: tuple[str, ...] = ()) -> list[io.Input]
             inputs.append(io.Boolean.Input(f.name, **common))
         elif rule["choices"]:
             inputs.append(io.Combo.Input(f.name, options=list(rule["choices"]), **common))
+        elif isinstance(f.default, str):
+            inputs.append(io.String.Input(f.name, **common))
         else:
             number = io.Int if isinstance(f.default, int) else io.Float
             inputs.append(number.Input(f.name, min=rule["low"], max=rule["high"], **common))
     return inputs
 
 
+def weight_choices() -> list[str]:
+    """What a weights input offers: the files found, or a line that says where to put one."""
+    return weight_files() or [f"(none: put a file into models/{FOLDER})"]
+
+
+@torch.inference_mode(False)  # weights moved in inference mode could never take part in a gradient
 def on_device(network: nn.Module, activations: int) -> nn.Module:
     """The network on the compute device, managed by the host; `activations` are the bytes a call will need beside it."""
     patcher = comfy.model_patcher.ModelPatcher(network, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
@@ -80,6 +91,19 @@ def progress() -> Callable[[int, int], None]:
     def update(done: int, total: int) -> None:
         mm.throw_exception_if_processing_interrupted()
         bar.update_absolute(done, total)
+
+    return update
+
+
+def sampling_progress(total: int) -> Callable[[Step, Tensor], None]:
+    """A callback for the core's `on_step`: moves the bar, shows the predicted picture (-1..1), raises when the user cancels."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def update(step: Step, x: Tensor) -> None:
+        mm.throw_exception_if_processing_interrupted()
+        picture = to_uint8((step.pred.x0[0].detach() + 1) / 2).cpu()
+        picture = picture.expand(3, -1, -1).movedim(0, -1).contiguous().numpy()
+        bar.update_absolute(step.i + 1, total, ("JPEG", Image.fromarray(picture), 512))
 
     return update
 

@@ -14,7 +14,7 @@ from priorsr.methods.images import read
 
 pytestmark = pytest.mark.host
 PACK = Path(__file__).resolve().parents[2]
-IDS = ("PriorSRUpscaleSRCNN", "PriorSRDegrade", "PriorSRResize", "PriorSRImageQuality")
+IDS = ("PriorSRUpscaleDPS", "PriorSRUpscaleEDMDPS", "PriorSRUpscaleSRCNN", "PriorSRDegrade", "PriorSRResize", "PriorSRImageQuality")
 WORKFLOWS = sorted((PACK / "example_workflows").glob("*.json"))
 
 
@@ -228,6 +228,49 @@ def test_sizes_that_differ_are_refused_or_resized(host):
 
     assert "differ in size" in host.error(host.wait(host.start(graph("error"))))
     assert "PSNR" in host.run(graph("resize reference"))["3"]["text"][0]
+
+
+def defaults(definitions, name, **given):
+    """A node with every widget at its default but the given ones."""
+    values = {}
+    for specs in definitions[name]["input"].values():
+        values |= {key: spec[1]["default"] for key, spec in specs.items() if "default" in spec[1]}
+    return node(name, **{**values, **given})
+
+
+POSTERIOR = [
+    ("PriorSRUpscaleDPS", {"prior": "tiny_adm.safetensors", "respacing": "4", "guidance": 3.0}),
+    ("PriorSRUpscaleEDMDPS", {"prior": "tiny_edm.safetensors", "steps": 3, "weight": "plain", "zeta": 0.3}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), POSTERIOR)
+def test_posterior_sampling_repeats_and_depends_on_the_seed(host, definitions, name, settings):
+    """Gradients flow inside the host's inference mode; a picture with odd sides goes through tiles."""
+
+    def picture(seed, prefix):
+        small = node("PriorSRResize", image=["1", 0], method="bicubic", antialias=True, matlab_border=False, **{"to": "scale", "to.scale": 0.2})
+        restore = defaults(definitions, name, image=["2", 0], scale=2.0, seed=seed, tile=32, overlap=8, **settings)
+        return result(host, {"1": load(), "2": small, "3": restore, "9": save(["3", 0], prefix)}).pixels
+
+    first = picture(1, "a")
+    assert tuple(first.shape[-2:]) == (38, 50)
+    assert first.equal(picture(1, "b"))
+    assert not first.equal(picture(2, "c"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("PriorSRUpscaleDPS", {"prior": "tiny_edm.safetensors"}, "use EDM-DPS for EDM priors"),
+        ("PriorSRUpscaleEDMDPS", {"prior": "tiny_adm.safetensors"}, "DPS for ADM ones"),
+        ("PriorSRUpscaleDPS", {"prior": "broken.safetensors"}, "broken.safetensors"),
+        ("PriorSRUpscaleDPS", {"prior": "tiny_adm.safetensors", "respacing": "ddim999"}, "no whole stride"),
+    ],
+)
+def test_wrong_priors_are_explained(host, definitions, name, change, words):
+    entry = host.wait(host.start({"1": load(), "2": defaults(definitions, name, image=["1", 0], **change), "9": save(["2", 0], "x")}))
+    assert words in host.error(entry)
 
 
 def test_cancel_stops_between_tiles_and_the_host_goes_on(host):

@@ -33,7 +33,7 @@ EDM = {
     "num_blocks": 1,
     "attn_resolutions": [8],
 }
-DPS = DPSSettings(respacing="8", scale=4.0)
+DPS = DPSSettings(respacing="8", guidance=4.0)
 EDMDPS = EDMDPSSettings(steps=6, zeta=0.5, weight="plain")
 
 
@@ -67,7 +67,7 @@ def test_any_picture_and_scale(adm, shape, scale):
 
 def test_the_measurement_is_met_the_better_the_harder_it_guides(adm, edm, photo):
     low = photo[..., :12, :12]
-    for prior, weak, strong in ((adm, dataclasses.replace(DPS, scale=0.0), DPS), (edm, dataclasses.replace(EDMDPS, zeta=0.0), EDMDPS)):
+    for prior, weak, strong in ((adm, dataclasses.replace(DPS, guidance=0.0), DPS), (edm, dataclasses.replace(EDMDPS, zeta=0.0), EDMDPS)):
         agreement = [consistency(posterior_upscale(prior, low, 2, settings), low).item() for settings in (weak, strong)]
         assert agreement[1] > agreement[0] + 1, agreement
 

@@ -1,0 +1,108 @@
+"""DPS Super-Resolution and EDM-DPS Super-Resolution."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..methods.dps import DPSSettings
+from ..methods.posterior import CanvasSettings, posterior_upscale, steps_of
+from ..methods.priors.load import PriorSettings, load_prior
+from ..methods.resize import resize
+from ..methods.visionrefine.edm_dps import EDMDPSSettings
+from . import host
+from .convert import join, split
+
+SEED = {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
+
+
+def _inputs(own: type, prior: type | None) -> list[io.Input]:
+    return [
+        io.Image.Input("image", tooltip="The low-resolution images; each gets the same seed and is restored by itself. Alpha is kept."),
+        io.Combo.Input("prior", options=host.weight_choices(), tooltip="The weight file of the diffusion prior, from models/priorsr."),
+        io.Float.Input("scale", default=4.0, min=1.0, max=16.0, step=0.5, tooltip="Enlargement; the result, reduced again, is the input."),
+        io.Int.Input("seed", tooltip="Decides what the prior invents; the same picture and seed give the same result.", **SEED),
+        *host.settings_inputs(own),
+        *(host.settings_inputs(prior) if prior else []),
+        *host.settings_inputs(CanvasSettings),
+    ]
+
+
+def _restore(image: Tensor, name: str, scale: float, seed: int, settings, canvas: CanvasSettings, kind: PriorSettings) -> Tensor:
+    """The restored images; everything a gradient touches is made outside the host's inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        pixels, alpha = split(image.clone())
+        prior = load_prior(str(host.weight_path(name)), kind)
+        steps = steps_of(prior, settings)
+        weights = sum(p.numel() * p.element_size() for p in prior.network.parameters())
+        # a guided step keeps every feature map of a tile for its gradient, some hundred channels at full size
+        activations = weights + canvas.tile_batch * canvas.tile**2 * 4 * 2000
+        prior.network = host.on_device(prior.network, activations)
+        device = next(prior.network.parameters()).device
+        seeds = [seed] * len(pixels)
+        restored = posterior_upscale(prior, pixels.to(device), scale, settings, canvas, seeds, host.sampling_progress(steps))
+        if alpha is not None:
+            alpha = resize(alpha, tuple(restored.shape[-2:])).to(device)
+        return host.result(join(restored, alpha))
+
+
+class DPSUpscale(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRUpscaleDPS",
+            display_name="DPS Super-Resolution",
+            category=f"{host.CATEGORY}/upscale",
+            description="Enlarge images with an ADM diffusion prior, guided so that the result agrees with the input (Chung et al. 2023).",
+            search_aliases=["super resolution", "diffusion", "posterior sampling", "dps", "upscale"],
+            inputs=_inputs(DPSSettings, PriorSettings),
+            outputs=[io.Image.Output("image", display_name="image")],
+        )
+
+    @classmethod
+    def execute(
+        cls, image, prior, scale, seed, sampler, respacing, eta, guidance, squared, joint, schedule, train_steps, target, tile, overlap, tile_batch
+    ):
+        settings = DPSSettings(sampler, respacing, eta, guidance, squared, joint)
+        canvas, kind = CanvasSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
+        return io.NodeOutput(_restore(image, prior, scale, seed, settings, canvas, kind))
+
+
+class EDMDPSUpscale(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRUpscaleEDMDPS",
+            display_name="EDM-DPS Super-Resolution",
+            category=f"{host.CATEGORY}/upscale",
+            description="Enlarge images with an EDM diffusion prior and its Heun sampler, guided by the input (VisionRefine, Algorithm 3).",
+            search_aliases=["super resolution", "diffusion", "posterior sampling", "edm", "karras", "upscale"],
+            inputs=_inputs(EDMDPSSettings, None),
+            outputs=[io.Image.Output("image", display_name="image")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        prior,
+        scale,
+        seed,
+        steps,
+        zeta,
+        weight,
+        joint,
+        sigma_min,
+        sigma_max,
+        rho,
+        churn,
+        churn_min,
+        churn_max,
+        churn_noise,
+        tile,
+        overlap,
+        tile_batch,
+    ):
+        settings = EDMDPSSettings(steps, zeta, weight, joint, sigma_min, sigma_max, rho, churn, churn_min, churn_max, churn_noise)
+        return io.NodeOutput(_restore(image, prior, scale, seed, settings, CanvasSettings(tile, overlap, tile_batch), PriorSettings()))
