@@ -27,6 +27,7 @@ test-host: $(BIN)/priorsr
 
 bench: $(BIN)/priorsr
 	$(BIN)/python benchmarks/srcnn_tiling.py
+	$(BIN)/python benchmarks/sampler_overhead.py
 
 pictures: $(BIN)/priorsr
 	$(BIN)/python docs/make_pictures.py

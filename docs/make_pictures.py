@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import re
 import tempfile
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -123,7 +125,8 @@ def shown_example() -> dict:
     """The names that the first example of core.md leaves."""
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "core.md").read_text(encoding="utf-8"), re.S)[1]
     names: dict = {}
-    exec(compile(code, "docs/core.md", "exec"), names)  # noqa: S102 (our own text)
+    with redirect_stdout(StringIO()):
+        exec(compile(code, "docs/core.md", "exec"), names)  # noqa: S102 (our own text)
     return names
 
 

@@ -114,16 +114,13 @@ def with_smaller_tiles(run: Callable[[int], Result], tile: int, floor: int = 64)
         try:
             return run(tile)
         except mm.OOM_EXCEPTION as error:
-            if tile <= floor or not _out_of_memory(error):
+            # on some builds the host's OOM_EXCEPTION is plain Exception
+            if tile <= floor or "out of memory" not in str(error).lower():
                 raise
         # outside the except block, so that the traceback no longer holds the tensors of the failed try
         tile = max(floor, tile // 2)
         mm.soft_empty_cache()
         log.warning("PriorSR: out of memory, trying again with tiles of %d", tile)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
 def result(image: Tensor) -> Tensor:

@@ -1,0 +1,283 @@
+"""What the sampling loop costs beside the network: time of a step, of a guided step, and memory of a tiled picture.
+
+    python benchmarks/sampler_overhead.py [--parts step guided share memory] [--repeat 15] [--sizes 64 128 256] [--side 2048]
+
+step    a DDPM step on a precomputed answer and on a one-layer network, beside the same step written out by hand
+guided  a DPS step on a small ADM network, beside a plain step (at most 2.2 of those)
+share   time outside the network in a 256 x 256 step of the FFHQ network (at most 3 %), with random weights
+memory  peak of denoising a large picture in 256-pixel tiles, beside one batch of tiles plus the images (at most 1.2 of those)
+
+CPU time of one thread, which other programs on the machine disturb less than elapsed time; medians. Every part runs in a process of
+its own, and so does every measurement of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+PARTS = ("step", "guided", "share", "memory")
+ACTIONS = ("batch", "tiled", "ddpm")  # whose memory is measured
+TILE, OVERLAP, BATCH = 256, 32, 4
+
+
+def alternating(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
+    """Median CPU seconds of each, in turn and in changing order, after one run of each that does not count."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for i in range(repeat + 1):
+        for name in sorted(runs, reverse=bool(i % 2)):
+            start = time.process_time()
+            runs[name]()
+            if i:
+                found[name].append(time.process_time() - start)
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
+
+
+def step(sizes: list[int], repeat: int) -> None:
+    import torch
+    from torch import nn
+
+    from priorsr.methods.priors.adm import ADMPrior
+    from priorsr.samplers.noise import Noise
+    from priorsr.samplers.run import run
+    from priorsr.samplers.schedule import DiscreteSchedule
+    from priorsr.samplers.transition import DDPM
+
+    torch.set_grad_enabled(False)
+    schedule = DiscreteSchedule.named("linear").respace("20")
+    betas, abar = schedule.betas.tolist(), schedule.alphas_cumprod.tolist()
+    first, second = schedule.posterior_mean_coef1.tolist(), schedule.posterior_mean_coef2.tolist()
+    small = schedule.posterior_log_variance_clipped.tolist()
+
+    def by_hand(network, x, generator):
+        """The same steps with nothing around them."""
+        for i in reversed(range(len(betas))):
+            eps, frac = network(x, torch.full((1,), schedule.timesteps[i])).chunk(2, 1)
+            frac = (frac + 1) / 2
+            x0 = (x - math.sqrt(1 - abar[i]) * eps) / math.sqrt(abar[i])
+            mean = first[i] * x0 + second[i] * x
+            if i:
+                log_variance = frac * math.log(betas[i]) + (1 - frac) * small[i]
+                mean = mean + (0.5 * log_variance).exp() * torch.randn(x.shape, generator=generator)
+            x = mean
+        return x
+
+    class Precomputed(nn.Module):
+        def __init__(self, answer):
+            super().__init__()
+            self.answer = answer
+
+        def forward(self, x, t):
+            return self.answer
+
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 6, 3, padding=1)
+
+        def forward(self, x, t):
+            return torch.tanh(self.conv(x))
+
+    print("CPU ms per DDPM step with a learned variance, RGB")
+    print(f"{'size':>6}{'network':>14}{'by hand':>10}{'run':>10}{'ratio':>8}{'noise alone':>14}")
+    for size in sizes:
+        shape = (1, 3, size, size)
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        torch.manual_seed(0)
+        for network in (Precomputed(torch.randn(1, 6, size, size).clamp(-1, 1)), Layer()):
+            runs = {
+                "by hand": lambda n=network, x=x: by_hand(n, x, torch.Generator().manual_seed(1)),
+                "run": lambda n=network, x=x: run(ADMPrior(n, schedule), x, schedule.levels(), DDPM(), noise=Noise(1)),
+            }
+            torch.testing.assert_close(runs["by hand"](), runs["run"](), rtol=1e-3, atol=1e-3)  # else the comparison is of no use
+            draws = Noise(1)
+            runs["noise"] = lambda d=draws, s=shape: [d(s) for _ in betas]
+            ms = {name: seconds / len(betas) * 1000 for name, seconds in alternating(runs, repeat).items()}
+            name = type(network).__name__.lower()
+            print(f"{size:>6}{name:>14}{ms['by hand']:>10.2f}{ms['run']:>10.2f}{ms['run'] / ms['by hand']:>8.2f}{ms['noise']:>14.2f}")
+
+
+def adm(**settings):
+    """An ADM network with random weights everywhere, and the time and calls of its passes."""
+    import torch
+
+    from priorsr.methods.nets.adm_config import ADMConfig
+    from priorsr.methods.nets.adm_released import RELEASED, build_adm
+
+    class Counted(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network, self.forwards, self.backwards, self.seconds = network, 0, 0, 0.0
+
+        def forward(self, x, t):
+            start = time.process_time()
+            out = self.network(x, t)
+            self.seconds += time.process_time() - start
+            self.forwards += 1
+            if out.requires_grad:
+                out.register_hook(self.count)
+            return out
+
+        def count(self, gradient):
+            self.backwards += 1
+
+    torch.manual_seed(0)
+    network = build_adm(RELEASED[settings["released"]] if "released" in settings else ADMConfig(**settings)).eval().requires_grad_(False)
+    for parameter in network.parameters():
+        if parameter.ndim > 1 and not parameter.any():  # layers that start at zero would make every gradient zero
+            torch.nn.init.normal_(parameter, std=0.02)
+    return Counted(network)
+
+
+def guided(repeat: int) -> None:
+    import torch
+
+    from priorsr.methods.dps import DPSSettings, guide
+    from priorsr.methods.operators import Reduction
+    from priorsr.methods.priors.adm import ADMPrior
+    from priorsr.samplers.hooks import ClipX0
+    from priorsr.samplers.noise import Noise
+    from priorsr.samplers.run import run
+    from priorsr.samplers.schedule import DiscreteSchedule
+    from priorsr.samplers.transition import DDPM
+
+    schedule = DiscreteSchedule.named("linear").respace("4")
+    steps = len(schedule.betas)
+    print("DPS with x4 reduction beside plain DDPM (x0 clipped in both), small ADM networks, CPU ms per step")
+    print(f"{'size':>6}{'channels':>10}{'network':>10}{'plain':>8}{'DPS':>8}{'ratio':>8}   network calls a step")
+    for size, channels in ((64, 32), (64, 64), (128, 32)):
+        network = adm(
+            image_size=size, model_channels=channels, num_res_blocks=1, channel_mult=(1, 2, 2), attention_factors=(4,), num_head_channels=32
+        )
+        prior, operator = ADMPrior(network, schedule), Reduction((size, size), 4)
+        x = Noise(0)((1, 3, size, size))
+        hooks = {"plain": [ClipX0()], "DPS": guide(operator(x), operator, DPSSettings())}
+        runs = {name: lambda p=prior, x=x, h=h: run(p, x, schedule.levels(), DDPM(), h, Noise(1)) for name, h in hooks.items()}
+        calls = {}
+        for name in runs:
+            network.forwards = network.backwards = 0
+            runs[name]()
+            calls[name] = f"{name} {network.forwards / steps:g} forward {network.backwards / steps:g} backward"
+        network.seconds = network.forwards = 0
+        with torch.no_grad():
+            alternating({"network": lambda n=network, x=x: n(x, torch.zeros(1))}, repeat)
+        alone = network.seconds / network.forwards * 1000
+        ms = {name: seconds / steps * 1000 for name, seconds in alternating(runs, repeat).items()}
+        ratio = ms["DPS"] / ms["plain"]
+        print(f"{size:>6}{channels:>10}{alone:>10.0f}{ms['plain']:>8.0f}{ms['DPS']:>8.0f}{ratio:>8.2f}   {', '.join(calls.values())}")
+
+
+def share(repeat: int) -> None:
+    from priorsr.methods.priors.adm import ADMPrior
+    from priorsr.samplers.hooks import ClipX0
+    from priorsr.samplers.noise import Noise
+    from priorsr.samplers.run import run
+    from priorsr.samplers.schedule import DiscreteSchedule
+    from priorsr.samplers.transition import DDPM
+
+    network = adm(released="ffhq_10m")
+    schedule = DiscreteSchedule.named("linear").respace("100")
+    rows: list[tuple[float, float]] = []  # CPU seconds of a step, and of the network in it
+    last = [time.process_time(), 0.0]
+
+    def on_step(step, x):
+        rows.append((time.process_time() - last[0], network.seconds - last[1]))
+        last[:] = time.process_time(), network.seconds
+
+    x = Noise(0)((1, 3, 256, 256))
+    levels = schedule.levels()[: min(repeat, 4) + 2]
+    last[0] = time.process_time()
+    run(ADMPrior(network, schedule), x, levels, DDPM(), [ClipX0()], Noise(1), on_step=on_step)
+    whole = statistics.median(a for a, _ in rows[1:])  # the first step warms up
+    outside = statistics.median(a - b for a, b in rows[1:])
+    print(f"FFHQ network at 256 x 256, DDPM with clipped x0, {len(rows) - 1} steps")
+    print(f"{'step, s':>10}{'outside the network, ms':>26}{'share':>9}")
+    print(f"{whole:>10.2f}{outside * 1000:>26.1f}{outside / whole:>9.2%}")
+
+
+def memory(what: str, side: int, width: int) -> dict:
+    """MB that one action adds to the peak of the loaded program, and those that its images take."""
+    import torch
+
+    from priorsr.methods.priors.adm import ADMPrior
+    from priorsr.samplers.noise import Noise
+    from priorsr.samplers.run import run
+    from priorsr.samplers.schedule import DiscreteSchedule
+    from priorsr.samplers.tiled import Tiled
+    from priorsr.samplers.transition import DDPM
+
+    torch.set_grad_enabled(False)
+    network = adm(model_channels=width, num_res_blocks=1, channel_mult=(1, 1, 2, 2), attention_factors=(8,), num_head_channels=32)
+    schedule = DiscreteSchedule.named("linear").respace("10")
+    prior, levels = ADMPrior(network, schedule), schedule.levels()
+    tiled = Tiled(prior, TILE, OVERLAP, BATCH)
+    run(prior, torch.zeros(1, 3, 64, 64), levels[:2], DDPM(), noise=Noise(0))  # loads what is loaded once
+    network.forwards = 0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    x = torch.zeros(BATCH, 3, TILE, TILE) if what == "batch" else Noise(0)((1, 3, side, side))
+    result = {
+        "batch": lambda: prior(x, levels[0]),
+        "tiled": lambda: tiled(x, levels[0]),
+        "ddpm": lambda: run(tiled, x, levels[:2], DDPM(), noise=Noise(1)),
+    }[what]()
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    del result
+    return {"peak": peak, "image": x.nbytes / 2**20, "calls": network.forwards}
+
+
+def memory_table(side: int, width: int) -> None:
+    found = {what: json.loads(child("--one", what, "--side", str(side), "--width", str(width))) for what in ACTIONS}
+    batch = found["batch"]["peak"]
+    print(f"{side} x {side} RGB, tiles of {TILE}, overlap {OVERLAP}, {BATCH} a batch, ADM network of {width} channels; MB beyond the loaded program")
+    print(f"{'':<30}{'network calls':>14}{'peak':>8}{'batch':>8}{'images':>8}{'ratio':>8}")
+    print(f"{'one batch of tiles':<30}{found['batch']['calls']:>14}{batch:>8.0f}")
+    # the state and its prediction: x, x0, eps, frac; a run keeps its own copy of x
+    for what, name, count in (("tiled", "the picture, denoised once", 4), ("ddpm", "the picture, one DDPM step", 5)):
+        peak, images = found[what]["peak"], count * found[what]["image"]
+        print(f"{name:<30}{found[what]['calls']:>14}{peak:>8.0f}{batch:>8.0f}{images:>8.0f}{peak / (batch + images):>8.2f}")
+
+
+def child(*options: str) -> str:
+    """This program in a fresh process: a parent without torch leaves no trace in its peak memory."""
+    return subprocess.run([sys.executable, __file__, *options], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--repeat", type=int, default=15, help="runs of each timing; at most 4 steps of the FFHQ network, 1 of memory")
+    parser.add_argument("--side", type=int, default=2048, help="of the tiled picture")
+    parser.add_argument("--width", type=int, default=32, help="channels of the network it is tiled on")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one is None:
+        for part in options.parts:
+            if part == "memory":
+                memory_table(options.side, options.width)
+            else:
+                print(child("--one", part, "--repeat", str(options.repeat), "--sizes", *map(str, options.sizes)), end="")
+            print(flush=True)
+        return
+    import torch
+
+    torch.set_num_threads(1)
+    if options.one == "step":
+        step(options.sizes, options.repeat)
+    elif options.one == "guided":
+        guided(options.repeat)
+    elif options.one == "share":
+        share(options.repeat)
+    else:
+        print(json.dumps(memory(options.one, options.side, options.width)))
+
+
+if __name__ == "__main__":
+    main()
