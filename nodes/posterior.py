@@ -35,10 +35,8 @@ def _restore(image: Tensor, name: str, scale: float, seed: int, settings, canvas
         pixels, alpha = split(image.clone())
         prior = load_prior(str(host.weight_path(name)), kind)
         steps = steps_of(prior, settings)
-        weights = sum(p.numel() * p.element_size() for p in prior.network.parameters())
-        # a guided step keeps every feature map of a tile for its gradient, some hundred channels at full size
-        activations = weights + canvas.tile_batch * canvas.tile**2 * 4 * 2000
-        prior.network = host.on_device(prior.network, activations)
+        # a guided step keeps every feature map of its tiles for the gradient: some two thousand float32 channels at full size
+        prior.network = host.on_device(prior.network, activations=canvas.tile_batch * canvas.tile**2 * 4 * 2000)
         device = next(prior.network.parameters()).device
         seeds = [seed] * len(pixels)
         restored = posterior_upscale(prior, pixels.to(device), scale, settings, canvas, seeds, host.sampling_progress(steps))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .denoiser import Cond, Denoiser, Prediction
 from .schedule import Level
@@ -32,6 +33,7 @@ class Tiled:
     """A denoiser that cuts x and its spatial conditions into tiles and blends what the inner one predicts.
 
     size: side of a tile; overlap: of neighbours; batch: tiles a network call. Pictures no larger than a tile pass through whole.
+    Memory is that of one call, under a gradient too, which then costs one more forward pass.
     """
 
     denoiser: Denoiser
@@ -54,7 +56,11 @@ class Tiled:
             group = places[first : first + self.batch]
             tiles = torch.cat([x[..., top : top + h, left : left + w] for top, left in group])
             conds = None if cond is None else Cond.cat([cond.crop(top, left, h, w, (height, width)) for top, left in group])
-            pred = self.denoiser(tiles, level, conds)
+            if torch.is_grad_enabled() and tiles.requires_grad and len(group) < len(places):
+                # the feature maps of one call at a time: the backward pass computes them again
+                pred = checkpoint(self.denoiser, tiles, level, conds, use_reentrant=False, preserve_rng_state=False)
+            else:
+                pred = self.denoiser(tiles, level, conds)
             for name in ("x0", "eps", "frac"):
                 values = getattr(pred, name)
                 if values is None:

@@ -279,6 +279,18 @@ def test_tiles_blend_without_a_seam_and_whatever_their_batch(size, batch):
     assert all(s[0] <= 2 * batch and max(s[2:]) <= 16 for s in inner.sizes)
 
 
+def test_gradients_through_tiles_do_not_depend_on_their_batch():
+    x, level, cond = torch.rand(1, 1, 40, 33), Level(0, 1, 1), Cond(spatial={"map": torch.zeros(1, 1, 40, 33)})
+    gradients, calls = [], []
+    for batch in (1, 100):
+        inner, start = Convolving(2), x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(Tiled(inner, 16, 8, batch)(start, level, cond).x0.square().sum(), start)
+        gradients.append(gradient)
+        calls.append(len(inner.sizes))
+    torch.testing.assert_close(*gradients)
+    assert calls == [2 * len(starts(40, 16, 8)) * len(starts(33, 16, 8)), 1]
+
+
 def test_tiles_reach_the_end_and_overlap():
     assert starts(100, 40, 10) == [0, 30, 60]
     assert starts(101, 40, 10) == [0, 30, 60, 61]
