@@ -44,6 +44,16 @@ class Reduction(LinearOperator):
         return self.resampler.adjoint(y)
 
 
+@dataclass(frozen=True)
+class ReduceTo:
+    """The same reduction from whatever size comes in to a fixed one, for measurements whose picture's size is not known yet."""
+
+    size: tuple[int, int]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return Resampler(tuple(x.shape[-2:]), self.size, border="mirror")(x)
+
+
 @dataclass(frozen=True, eq=False)
 class Blurring(LinearOperator):
     """Convolution with an odd k x k kernel, reflected at the border."""

@@ -14,9 +14,10 @@ from ..samplers.tiled import Tiled
 from .color import luma, rgb_to_ycbcr, ycbcr_to_rgb
 from .dps import DPSSettings, dps
 from .images import check_pixels
+from .operators import ReduceTo
 from .priors.adm import ADMPrior
 from .priors.edm import EDMPrior
-from .resize import MAX_SIDE, Resampler, resize, scaled_size
+from .resize import MAX_SIDE, resize, scaled_size
 from .settings import Settings, option
 from .visionrefine.edm_dps import EDMDPSSettings, edm_dps, pixels
 
@@ -54,8 +55,8 @@ def posterior_upscale(
     noise = Noise([0] * len(low) if seeds is None else seeds)
     y, back = _planes(prior, low, size)
     sides = tuple(-(-n // prior.multiple) * prior.multiple for n in size)  # a rim beyond the picture is left to the prior
-    resampler = Resampler(size, tuple(low.shape[-2:]), border="mirror")
-    operator: Callable[[Tensor], Tensor] = lambda x: resampler(x[..., : size[0], : size[1]])  # noqa: E731
+    reduce = ReduceTo(tuple(low.shape[-2:]))
+    operator: Callable[[Tensor], Tensor] = lambda x: reduce(x[..., : size[0], : size[1]])  # noqa: E731
     tile = canvas.tile // prior.multiple * prior.multiple
     if tile == 0:
         raise ValueError(f"a tile of {canvas.tile} is smaller than the {prior.multiple} pixels this prior needs: give more")

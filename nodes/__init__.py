@@ -9,9 +9,10 @@ from .degrade import DegradeImage
 from .posterior import DPSUpscale, EDMDPSUpscale
 from .quality import ImageQuality
 from .resize import ResizeImage
+from .sampling import GuideByMeasurement, LoadPixelPrior, Sampler
 from .srcnn import SRCNNUpscale
 
-NODES = [SRCNNUpscale, DPSUpscale, EDMDPSUpscale, DegradeImage, ResizeImage, ImageQuality]
+NODES = [SRCNNUpscale, DPSUpscale, EDMDPSUpscale, DegradeImage, ResizeImage, ImageQuality, LoadPixelPrior, Sampler, GuideByMeasurement]
 
 
 class PriorSRExtension(ComfyExtension):

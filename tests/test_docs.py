@@ -36,12 +36,22 @@ def text(root) -> str:
     return (root / "docs" / "core.md").read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def one_thread():
+    """Thousands of tiny operations: on a busy machine threads would wait for each other longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def table(text: str, title: str) -> list[list[str]]:
     """The cells of the first table under a heading, without its head."""
     lines = [line for line in text.split(f"## {title}\n")[1].split("\n## ")[0].splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_its_python_runs_in_order_and_holds(text, tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
     assert len(blocks) == 3

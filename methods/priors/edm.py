@@ -32,9 +32,13 @@ class EDMPrior:
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         labels = (cond or Cond()).flat.get("label")
         if labels is not None and not labels.is_floating_point():
-            labels = nn.functional.one_hot(labels, self.network.label_dim).float()
+            labels = self.one_hot(labels)
         sigma = torch.full((len(x),), level.sigma, device=x.device)
         return from_x0(x, level, self.network(x, sigma, labels).to(x))
+
+    def one_hot(self, labels: Tensor) -> Tensor:
+        """Class numbers (B,) as the network takes them."""
+        return nn.functional.one_hot(labels, self.network.label_dim).float()
 
     def levels(self, steps: int = 18, smallest: float = 0.002, largest: float = 80.0, rho: float = 7.0) -> list[Level]:
         """Karras levels within what the network was trained for."""

@@ -14,7 +14,17 @@ from priorsr.methods.images import read
 
 pytestmark = pytest.mark.host
 PACK = Path(__file__).resolve().parents[2]
-IDS = ("PriorSRUpscaleDPS", "PriorSRUpscaleEDMDPS", "PriorSRUpscaleSRCNN", "PriorSRDegrade", "PriorSRResize", "PriorSRImageQuality")
+IDS = (
+    "PriorSRLoadPixelPrior",
+    "PriorSRSampler",
+    "PriorSRGuideMeasurement",
+    "PriorSRUpscaleDPS",
+    "PriorSRUpscaleEDMDPS",
+    "PriorSRUpscaleSRCNN",
+    "PriorSRDegrade",
+    "PriorSRResize",
+    "PriorSRImageQuality",
+)
 WORKFLOWS = sorted((PACK / "example_workflows").glob("*.json"))
 
 
@@ -271,6 +281,76 @@ def test_posterior_sampling_repeats_and_depends_on_the_seed(host, definitions, n
 def test_wrong_priors_are_explained(host, definitions, name, change, words):
     entry = host.wait(host.start({"1": load(), "2": defaults(definitions, name, image=["1", 0], **change), "9": save(["2", 0], "x")}))
     assert words in host.error(entry)
+
+
+def sampled(sampler_node, guidance=None, prior="tiny_adm.safetensors", prefix="sampled", clip=True):
+    """A graph of native parts: our prior, a sampler, the core's noise, sigmas, guider and pixel VAE."""
+    return {
+        "1": load(),
+        "2": node("ImageScale", image=["1", 0], upscale_method="area", width=16, height=16, crop="disabled"),
+        "3": node("PriorSRLoadPixelPrior", prior=prior, clip=clip, schedule="auto", train_steps=1000, target="eps"),
+        "4": node("VAELoader", vae_name="pixel_space"),
+        "5": node("ImageScale", image=["2", 0], upscale_method="bicubic", width=32, height=32, crop="disabled"),
+        "6": node("VAEEncode", pixels=["5", 0], vae=["4", 0]),
+        "7": node("BasicScheduler", model=["3", 0], scheduler="normal", steps=6, denoise=1.0),
+        "8": node("BasicGuider", model=["3", 0], conditioning=["3", 1]),
+        "10": node("RandomNoise", noise_seed=5),
+        "11": sampler_node,
+        "12": node("SamplerCustomAdvanced", noise=["10", 0], guider=["8", 0], sampler=["11", 0], sigmas=["7", 0], latent_image=["6", 0]),
+        "13": node("VAEDecode", samples=["12", 0], vae=["4", 0]),
+        "14": node(
+            "PriorSRImageQuality", image=["13", 0], reference=["13", 0], channels="rgb", border=0, when_sizes_differ="error", low_resolution=["2", 0]
+        ),
+        "9": save(["13", 0], prefix),
+        **(guidance or {}),
+    }
+
+
+def agreement(outputs):
+    return float(outputs["14"]["text"][0].split("consistency ")[1].split(" ")[0])
+
+
+@pytest.mark.parametrize("prior", ["tiny_adm.safetensors", "tiny_edm.safetensors"])
+@pytest.mark.parametrize("name", ["euler", "heun", "dpmpp_2m", "ddim"])
+def test_pixel_priors_run_in_native_samplers_and_ours_agree(host, prior, name):
+    native = node("KSamplerSelect", sampler_name=name if name != "ddim" else "ddim")
+    extra = {"heun": {"transition.churn": 0.0}, "ddim": {"transition.eta": 0.0}}.get(name, {})
+    ours = node("PriorSRSampler", transition=name, **extra)
+    pictures = [read(host.image(host.run(sampled(s, prior=prior))["9"]["images"][0])).pixels for s in (native, ours)]
+    assert tuple(pictures[0].shape[-2:]) == (32, 32)
+    if name in ("euler", "ddim", "dpmpp_2m"):
+        assert (pictures[0] - pictures[1]).abs().max() <= 2.01 / 255
+
+
+RANDOM = [
+    ("ddpm", {"transition.variance": "small"}),
+    ("ddim", {"transition.eta": 1.0}),
+    ("heun", {"transition.churn": 3.0}),
+    ("reverse_diffusion", {"transition.corrections": 1, "transition.snr": 0.1}),
+    ("euler_maruyama", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "extra"), RANDOM)
+def test_random_transitions_run_in_the_host_and_repeat(host, name, extra):
+    graphs = [sampled(node("PriorSRSampler", transition=name, **extra), prefix=p) for p in ("r1", "r2")]
+    first, second = (read(host.image(host.run(g)["9"]["images"][0])).pixels for g in graphs)
+    assert first.equal(second)
+
+
+@pytest.mark.parametrize("prior", ["tiny_adm.safetensors", "tiny_edm.safetensors"])
+def test_guidance_by_measurement_works_in_a_native_graph(host, prior):
+    def run(scale):
+        guide = {"15": node("PriorSRGuideMeasurement", image=["2", 0], scale=scale, squared=False)}
+        sampler = node("PriorSRSampler", transition="ddim", guidance=["15", 0], **{"transition.eta": 0.0})
+        return agreement(host.run(sampled(sampler, guide, prior, clip=False)))  # random weights leave the range, where clipping stops gradients
+
+    assert run(3.0) > run(0.0) + 1
+
+
+def test_a_wrong_transition_is_explained(host):
+    entry = host.wait(host.start(sampled(node("PriorSRSampler", transition="nonsense"))))
+    assert "unknown transition" in host.error(entry)
 
 
 def test_cancel_stops_between_tiles_and_the_host_goes_on(host):
