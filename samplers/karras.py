@@ -76,7 +76,7 @@ class DPMpp2M:
     """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2): second order from the previous step's prediction, one call a step."""
 
     def begin(self, levels: Sequence[Level]):
-        before: list[Prediction] = []
+        before: list[Tensor] = []
 
         def advance(predict: Predict, x: Tensor, i: int, draw: Draw) -> Step:
             cur, nxt = levels[i], levels[i + 1]
@@ -86,11 +86,11 @@ class DPMpp2M:
                 h = _half_log_snr(nxt) - _half_log_snr(cur)
                 if before:
                     r = (_half_log_snr(cur) - _half_log_snr(levels[i - 1])) / h
-                    x0 = x0 + (x0 - before.pop().x0) / (2 * r)
+                    x0 = x0 + (x0 - before.pop()) / (2 * r)
                 mean = nxt.sigma / cur.sigma * x - nxt.alpha * math.expm1(-h) * x0
             else:
                 mean = x0
-            before.append(pred)
+            before.append(pred.x0.detach())
             return Step(i, x, cur, nxt, pred, mean)
 
         return advance

@@ -108,6 +108,7 @@ def run(
         x = x.detach()
         if on_step:
             on_step(step, x)
+        step = None  # its graph must not live beside the next one
     if not torch.isfinite(x).all():
         raise FloatingPointError("the result holds NaN or infinite values: use full precision, fewer guidance units or other levels")
     return x

@@ -51,6 +51,7 @@ class Tiled:
         total = torch.zeros(height, width, device=x.device)
         for top, left in places:
             total[top : top + h, left : left + w] += weights
+        kept: dict[str, list[Tensor]] = {}
         sums: dict[str, Tensor] = {}
         for first in range(0, len(places), self.batch):
             group = places[first : first + self.batch]
@@ -65,21 +66,36 @@ class Tiled:
                 values = getattr(pred, name)
                 if values is None:
                     continue
-                whole = sums.get(name)
-                if whole is None:
-                    whole = sums[name] = torch.zeros(x.shape[0], values.shape[1], height, width, device=x.device)
-                for (top, left), value in zip(group, values.chunk(len(group)), strict=True):
-                    # out of place, so that a gradient may pass through the sum
-                    whole = _add(whole, value * weights, top, left)
-                sums[name] = whole
-        blended = {name: (whole / total).to(x.dtype) for name, whole in sums.items()}
+                if values.requires_grad:
+                    kept.setdefault(name, []).extend(values.chunk(len(group)))
+                    continue
+                if name not in sums:
+                    sums[name] = torch.zeros(x.shape[0], values.shape[1], height, width, device=x.device)
+                _add(sums[name], values, group, weights)
+        sums |= {name: _Blend.apply(weights, places, (height, width), *values) for name, values in kept.items()}
+        blended = {name: (whole / total if whole.requires_grad else whole.div_(total)).to(x.dtype) for name, whole in sums.items()}
         return Prediction(blended["x0"], blended["eps"], blended.get("frac"))
 
 
-def _add(whole: Tensor, part: Tensor, top: int, left: int) -> Tensor:
-    window = whole[..., top : top + part.shape[-2], left : left + part.shape[-1]]
-    if part.requires_grad or whole.requires_grad:
-        padding = (left, whole.shape[-1] - left - part.shape[-1], top, whole.shape[-2] - top - part.shape[-2])
-        return whole + torch.nn.functional.pad(part, padding)
-    window += part
-    return whole
+def _add(whole: Tensor, values: Tensor, places: list[tuple[int, int]], weights: Tensor) -> None:
+    """Add tiles, stacked along the batch, to the picture where they belong."""
+    h, w = weights.shape
+    for (top, left), value in zip(places, values.chunk(len(places)), strict=True):
+        whole[..., top : top + h, left : left + w] += value * weights
+
+
+class _Blend(torch.autograd.Function):
+    """The weighted sum of tiles. Autograd alone would make a picture-sized tensor for each of them."""
+
+    @staticmethod
+    def forward(ctx, weights: Tensor, places: list[tuple[int, int]], size: tuple[int, int], *values: Tensor) -> Tensor:
+        ctx.weights, ctx.places = weights, places
+        whole = torch.zeros(*values[0].shape[:2], *size, device=values[0].device)
+        _add(whole, torch.cat(values), places, weights)
+        return whole
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        h, w = ctx.weights.shape
+        windows = (gradient[..., top : top + h, left : left + w] * ctx.weights for top, left in ctx.places)
+        return None, None, None, *windows

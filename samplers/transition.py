@@ -54,7 +54,7 @@ class DDPM:
             # the last step's posterior has no variance; where a logarithm is taken, the published tables put the one before there
             small = q.variance if q.variance > 0 else posteriors[i - 1].variance if i else q.beta
             if self.variance == "learned" and pred.frac is not None:
-                variance = torch.exp(pred.frac * math.log(q.beta) + (1 - pred.frac) * math.log(small))
+                variance = torch.exp(pred.frac * math.log(q.beta / small) + math.log(small))
             elif self.variance == "large":
                 variance = q.beta if q.variance > 0 else small
             else:

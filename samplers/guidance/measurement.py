@@ -50,8 +50,10 @@ class MeasurementGuidance(Hook):
         y = self.y.to(x0)
         difference = (y - self.operator(x0)).flatten(0 if self.joint else 1).view(1 if self.joint else len(x0), -1)
         norm = difference.square().sum(1) if self.squared else torch.linalg.vector_norm(difference, dim=1)
+        if self.weight == "plain":
+            return norm
         inverse = 1 / y.abs().clamp(min=self.floor)
-        return norm if self.weight == "plain" else norm * (inverse.mean() if self.joint else inverse.flatten(1).mean(1))
+        return norm * (inverse.mean() if self.joint else inverse.flatten(1).mean(1))
 
     def gradient(self, step: Step) -> tuple[Tensor, Tensor]:
         """The residuals and the gradient of their sum with respect to the step's start."""

@@ -283,12 +283,12 @@ def test_wrong_priors_are_explained(host, definitions, name, change, words):
     assert words in host.error(entry)
 
 
-def sampled(sampler_node, guidance=None, prior="tiny_adm.safetensors", prefix="sampled", clip=True):
+def sampled(sampler_node, guidance=None, prior="tiny_adm.safetensors", prefix="sampled", clip=True, target="eps"):
     """A graph of native parts: our prior, a sampler, the core's noise, sigmas, guider and pixel VAE."""
     return {
         "1": load(),
         "2": node("ImageScale", image=["1", 0], upscale_method="area", width=16, height=16, crop="disabled"),
-        "3": node("PriorSRLoadPixelPrior", prior=prior, clip=clip, schedule="auto", train_steps=1000, target="eps"),
+        "3": node("PriorSRLoadPixelPrior", prior=prior, clip=clip, schedule="auto", train_steps=1000, target=target),
         "4": node("VAELoader", vae_name="pixel_space"),
         "5": node("ImageScale", image=["2", 0], upscale_method="bicubic", width=32, height=32, crop="disabled"),
         "6": node("VAEEncode", pixels=["5", 0], vae=["4", 0]),
@@ -343,7 +343,7 @@ def test_guidance_by_measurement_works_in_a_native_graph(host, prior):
     def run(scale):
         guide = {"15": node("PriorSRGuideMeasurement", image=["2", 0], scale=scale, squared=False)}
         sampler = node("PriorSRSampler", transition="ddim", guidance=["15", 0], **{"transition.eta": 0.0})
-        return agreement(host.run(sampled(sampler, guide, prior, clip=False)))  # random weights leave the range, where clipping stops gradients
+        return agreement(host.run(sampled(sampler, guide, prior, clip=False, target="v")))  # a network that answers 0 is a Gaussian prior then
 
     assert run(3.0) > run(0.0) + 1
 
