@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from .degrade import PRESETS, Recipe, preset
 from .dps import DPSSettings
 from .evaluate.report import compare
 from .folder import Job
-from .images import Picture, read
+from .images import Picture, read, replacing
 from .posterior import CanvasSettings, posterior_upscale, steps_of
 from .priors.load import PriorSettings, load_prior
 from .resize import check_scale, resize, scaled_size
@@ -124,6 +125,8 @@ def _degrade(options: argparse.Namespace) -> int:
     recipe = Recipe.from_json(Path(options.recipe).read_text(encoding="utf-8")) if options.recipe else preset(options.preset, options.scale)
     if options.save_recipe and not Path(options.source).is_file():
         raise ValueError("--save-recipe is for a single picture: a folder's recipes are printed with --json")
+    if options.save_recipe and Path(options.save_recipe).exists() and not options.overwrite:
+        raise FileExistsError(f"{options.save_recipe} exists: choose another name or add --overwrite")
 
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         # a name keeps its seed when the folder around it changes, a place in the list would not
@@ -134,7 +137,8 @@ def _degrade(options: argparse.Namespace) -> int:
         if alpha is not None and alpha.shape[-2:] != pixels.shape[-2:]:
             alpha = resize(alpha, tuple(pixels.shape[-2:])).clamp(0, 1)
         if options.save_recipe:
-            Path(options.save_recipe).write_text(drawn.to_json(), encoding="utf-8")
+            with replacing(Path(options.save_recipe)) as partial:
+                partial.write_text(drawn.to_json(), encoding="utf-8")
         return Picture(pixels, alpha, picture.bits, picture.icc, picture.exif), {"seed": seed, "recipe": json.loads(drawn.to_json())}
 
     return run_files(options, work)
@@ -165,7 +169,8 @@ def _compare(options: argparse.Namespace) -> int:
     if not rows:
         raise ValueError("nothing could be compared")
     if len(rows) > 1:
-        rows.append({"file": "mean", **{k: statistics.fmean(r[k] for r in rows if r[k] is not None) for k in rows[0] if k != "file"}})
+        columns = {k: [r[k] for r in rows if r[k] is not None] for k in rows[0] if k != "file"}
+        rows.append({"file": "mean", **{k: statistics.fmean(values) if values else None for k, values in columns.items()}})
     _print(rows, options.json)
     return 1 if failed else 0
 
@@ -255,7 +260,8 @@ def _models(options: argparse.Namespace) -> int:
 
 def _print(rows: list[dict], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(rows))
+        # JSON has no infinity, which is the PSNR of equal pictures
+        print(json.dumps([{k: None if isinstance(v, float) and math.isinf(v) else v for k, v in r.items()} for r in rows]))
         return
     keys = list(rows[0]) if rows else []
     table = [keys] + [[f"{r[k]:.4f}" if isinstance(r[k], float) else str(r[k]) for k in keys] for r in rows]

@@ -96,7 +96,7 @@ def run(
     for hook in hooks:
         hook.begin(x, levels)
     grad = any(hook.needs_grad for hook in hooks)
-    advance = transition.begin(levels)
+    advance, sums = transition.begin(levels), []
     for i in range(len(levels) - 1):
         with torch.set_grad_enabled(grad):
             step = advance(predict, x.requires_grad_(grad), i, draw)
@@ -106,9 +106,12 @@ def run(
             for hook in hooks:
                 x = hook.state(step, x)
         x = x.detach()
+        sums.append(x.sum())  # not finite if any value is not; looked at after the run, so that no step waits for the device
         if on_step:
             on_step(step, x)
         step = None  # its graph must not live beside the next one
-    if not torch.isfinite(x).all():
-        raise FloatingPointError("the result holds NaN or infinite values: use full precision, fewer guidance units or other levels")
+    broken = (~torch.isfinite(torch.stack(sums))).tolist()
+    if any(broken):
+        where = f"step {broken.index(True) + 1} of {len(broken)}, at sigma {levels[broken.index(True)].sigma:.4g}"
+        raise FloatingPointError(f"NaN or infinite values came up in {where}: use full precision, less guidance or other levels")
     return x

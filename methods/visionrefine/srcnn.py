@@ -71,16 +71,15 @@ def srcnn_upscale(
     """Enlarge B C H W in 0..1 (C is 1 or 3) by `scale`; float32 on x's device, in 0..1, computed on the network's.
 
     A scale the network is not trained for is reached through its `native` one and an antialiased bicubic resize, which on
-    Set5 beats feeding the network an image enlarged to the other scale by up to 10 dB. Each image is
-    computed by itself, so that its result does not depend on the batch. Memory beyond the result is that of one tile.
+    Set5 beats feeding the network an image enlarged to the other scale by up to 10 dB. Each image is computed by itself, so
+    that its result does not depend on the batch. Memory beyond the result is that of one tile.
     """
     check_pixels(x)
     if x.shape[1] not in (1, 3):
         raise ValueError(f"SRCNN takes grey or RGB images, not {x.shape[1]} channels: split alpha off first")
     nearest = native_scale(scale)
     native = nearest if native is None else native
-    expected = x.shape[1] if network.conv1.in_channels != 1 else 1
-    if network.conv1.in_channels not in (1, expected):
+    if network.conv1.in_channels not in (1, x.shape[1]):
         raise ValueError(f"these weights take {network.conv1.in_channels} channels, the image has {x.shape[1]}: choose luma weights")
     size = tuple(scaled_size(n, scale) for n in x.shape[-2:])
     if max(size) > MAX_SIDE:

@@ -87,6 +87,7 @@ def test_degrade_repeats_saves_and_replays(files, tmp_path, capsys):
     assert run("degrade", files / "a.png", tmp_path / "one.png", *arguments, "--save-recipe", tmp_path / "r.json") == 0
     assert run("degrade", files / "a.png", tmp_path / "two.png", *arguments) == 0
     assert run("degrade", files / "a.png", tmp_path / "three.png", "--recipe", tmp_path / "r.json", "--seed", "99") == 0
+    assert run("degrade", files / "a.png", tmp_path / "four.png", *arguments, "--save-recipe", tmp_path / "r.json") == 2  # kept as it is
     one, two, three = (read(tmp_path / f"{n}.png").pixels for n in ("one", "two", "three"))
     assert torch.equal(one, two)
     recipe = json.loads((tmp_path / "r.json").read_text())
@@ -107,6 +108,13 @@ def test_compare(files, tmp_path, capsys):
     assert 5 < row["psnr"] < 60
     assert run("compare", files / "a.png", files / "c.png", "--channels", "luma", "--border", "2") == 0
     assert "psnr" in capsys.readouterr().out
+    assert run("compare", files / "a.png", files / "a.png", "--json") == 0
+    assert json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))[0]["psnr"] is None  # equal
+    tiny = read(files / "a.png").pixels[..., :4, :4]
+    for folder_name in ("x", "y"):
+        for name in ("1.png", "2.png"):
+            write(Picture(tiny), files / folder_name / name)
+    assert run("compare", files / "x", files / "y") == 0
     assert run("compare", files / "a.png", files) == 2
     assert run("compare", files / "a.png", files / "broken.jpg") == 2
 

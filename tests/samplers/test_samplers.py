@@ -184,8 +184,16 @@ def test_bad_levels_are_refused():
     for transition in (ReverseDiffusion(), EulerMaruyama(), Heun(churn=1.0, clock=edm_clock)):
         with pytest.raises(ValueError, match="variance-exploding"):
             run(PRIOR, torch.zeros(1, 3, 2, 2), VP.respace("5").levels(), transition, noise=Noise(0))
-    with pytest.raises(FloatingPointError, match="NaN"):
+    with pytest.raises(FloatingPointError, match="step 1 of 3, at sigma 80"):
         run(PRIOR, torch.full((1, 3, 2, 2), float("nan")), exploding(3), Euler())
+
+
+def test_the_step_that_breaks_is_named():
+    def breaking(x, level, cond=None):
+        return from_x0(x, level, x * (float("inf") if level.sigma < 20 else 0.5))
+
+    with pytest.raises(FloatingPointError, match=r"step 3 of 6, at sigma 7\.332.*full precision"):
+        run(breaking, torch.ones(1, 1, 2, 2), exploding(6), Euler())
 
 
 def test_measurement_guidance_lowers_the_residual_and_leaves_the_rest_at_the_prior():
