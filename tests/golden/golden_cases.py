@@ -98,7 +98,9 @@ class Case:
         manifest = self.part(part)
         keys = {k: list(v.shape) for k, v in network.state_dict().items() if k in manifest}
         assert keys == manifest, f"keys or shapes differ: {set(keys) ^ set(manifest) or 'shapes'}"
-        fill_(network, [k for k in network.state_dict() if any(fnmatch(k, pattern) for pattern in self.spec["skip"])])
+        patterns = self.spec["skip"]
+        kept = [k for k in network.state_dict() if k not in manifest or any(fnmatch(k, pattern) for pattern in patterns)]
+        fill_(network, kept)  # what is kept was computed by the network itself
         return network.eval()
 
     def noise(self, prefix: str = "noise") -> NoiseSource:

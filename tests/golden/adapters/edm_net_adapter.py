@@ -6,21 +6,13 @@ import torch
 from golden_cases import Case, adapter
 from torch import Tensor
 
-from priorsr.methods.nets.edm_precond import EDMPrecond, build_edm, edm_scalings
-
-
-def filled_edm(case: Case) -> EDMPrecond:
-    """The case's network with weights by name; the resampling filters keep what was computed."""
-    network = build_edm(case.config["net"])
-    filters = {k: v.clone() for k, v in network.state_dict().items() if k.endswith("resample_filter")}
-    case.fill(network).load_state_dict(filters, strict=False)
-    return network
+from priorsr.methods.nets.edm_precond import build_edm, edm_scalings
 
 
 @adapter("edm", "net")
 @torch.no_grad()
 def edm_net(case: Case) -> dict[str, Tensor]:
-    network = filled_edm(case)
+    network = case.fill(build_edm(case.config["net"]))
     x, labels, sigma = case.inputs["x"], case.inputs.get("labels"), torch.tensor(case.config["sigma"])
     return {
         "raw": network.model(x, case.inputs["c_noise"], labels, case.inputs.get("augment")),
