@@ -20,13 +20,14 @@ class YCbCr:
     inverse_offset: tuple[float, float, float] | None = None
     _cache: dict = field(default_factory=dict, compare=False, repr=False)
 
+    @torch.inference_mode(False)  # matrices cached from a node must serve gradients later
     def matrices(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         key = (x.device, x.dtype)
         if key not in self._cache:
             forward, offset = torch.tensor(self.forward, dtype=torch.float64), torch.tensor(self.offset, dtype=torch.float64)
             inverse = torch.linalg.inv(forward) if self.inverse is None else torch.tensor(self.inverse, dtype=torch.float64)
             back = -inverse @ offset if self.inverse_offset is None else torch.tensor(self.inverse_offset, dtype=torch.float64)
-            self._cache[key] = tuple(t.to(x) for t in (forward, offset, inverse, back))
+            self._cache[key] = tuple(t.to(x.device, x.dtype) for t in (forward, offset, inverse, back))
         return self._cache[key]
 
 
@@ -66,6 +67,11 @@ def luma(rgb: Tensor, space: YCbCr = BT601) -> Tensor:
         rgb = rgb.expand(*rgb.shape[:-3], 3, *rgb.shape[-2:])
     forward, offset, _, _ = space.matrices(_rgb(rgb))
     return _affine(rgb, forward[:1], offset[:1])
+
+
+def grey(rgb: Tensor) -> Tensor:
+    """... 3 H W in 0..1 to its luma stretched to 0..1, ... 1 H W; one channel comes back as it is."""
+    return (luma(rgb * 255) - 16) / 219
 
 
 def _affine(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -49,9 +49,13 @@ class ReduceTo:
     """The same reduction from whatever size comes in to a fixed one, for measurements whose picture's size is not known yet."""
 
     size: tuple[int, int]
+    _made: dict[tuple[int, int], Resampler] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return Resampler(tuple(x.shape[-2:]), self.size, border="mirror")(x)
+        in_size = tuple(x.shape[-2:])
+        if in_size not in self._made:
+            self._made[in_size] = Resampler(in_size, self.size, border="mirror")
+        return self._made[in_size](x)
 
 
 @dataclass(frozen=True, eq=False)

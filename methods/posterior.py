@@ -11,7 +11,7 @@ from torch import Tensor
 from ..samplers.noise import Noise
 from ..samplers.run import Step
 from ..samplers.tiled import Tiled
-from .color import luma, rgb_to_ycbcr, ycbcr_to_rgb
+from .color import grey, rgb_to_ycbcr, ycbcr_to_rgb
 from .dps import DPSSettings, dps
 from .images import check_pixels
 from .operators import ReduceTo
@@ -83,7 +83,7 @@ def _planes(prior: ADMPrior | EDMPrior, low: Tensor, size: tuple[int, int]) -> t
         return low.expand(-1, 3, -1, -1), lambda x: x.mean(1, keepdim=True)
     chroma = rgb_to_ycbcr(resize(low, size) * 255)
 
-    def recolour(grey: Tensor) -> Tensor:
-        return (ycbcr_to_rgb(torch.cat([16 + grey * 219, chroma[:, 1:]], 1)) / 255).clamp(0, 1)
+    def recolour(restored: Tensor) -> Tensor:
+        return (ycbcr_to_rgb(torch.cat([16 + restored * 219, chroma[:, 1:]], 1)) / 255).clamp(0, 1)
 
-    return (luma(low * 255) - 16) / 219, recolour
+    return grey(low), recolour

@@ -70,13 +70,18 @@ class Axis:
     def out(self) -> int:
         return self.index.shape[1]
 
-    def band(self, start: int, stop: int) -> tuple[int, np.ndarray]:
-        """First input touched by outputs start..stop, and the dense (stop - start, inputs) matrix from there on."""
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """First input touched by outputs start..stop, and how many inputs they span."""
+        index = self.index[:, start:stop]
+        return int(index.min()), int(index.max()) + 1 - int(index.min())
+
+    def dense(self, start: int, stop: int) -> np.ndarray:
+        """Outputs start..stop as a (stop - start, inputs) matrix on the inputs they reach."""
+        first, span = self.reach(start, stop)
         index, weight = self.index[:, start:stop], self.weight[:, start:stop]
-        first = int(index.min())
-        dense = np.zeros((stop - start, int(index.max()) + 1 - first))
-        np.add.at(dense, (np.broadcast_to(np.arange(stop - start), index.shape), index - first), weight)
-        return first, dense
+        matrix = np.zeros((stop - start, span))
+        np.add.at(matrix, (np.broadcast_to(np.arange(stop - start), index.shape), index - first), weight)
+        return matrix
 
 
 @lru_cache(maxsize=128)
@@ -124,7 +129,7 @@ class Resampler:
     """A linear operator A from (H, W) to another size, with its exact adjoint.
 
     Give `size` (out H, out W) or one `scale`; with a scale the output size is ceil(in * scale). Acts on the last two axes
-    of float tensors of any range.
+    of float tensors of any range. Keeps the matrices it made, so that a sampler that holds one makes them once.
     """
 
     def __init__(
@@ -150,6 +155,7 @@ class Resampler:
             raise ValueError(f"cannot resize to {size[0]}x{size[1]}: each side must lie between 1 and {MAX_SIDE}")
         self.in_size, self.out_size = tuple(in_size), tuple(size)
         self.rows, self.cols = (axis(n, m, s, method, antialias, border, centred) for n, m, s in zip(in_size, size, scales, strict=True))
+        self._bands: dict[tuple, tuple[int, Tensor]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """A x, shape ... H W to ... H' W'."""
@@ -158,18 +164,43 @@ class Resampler:
     def window(self, x: Tensor, rows: tuple[int, int], cols: tuple[int, int]) -> Tensor:
         """Only the outputs rows[0]:rows[1], cols[0]:cols[1], equal to that part of A x, at that part's cost."""
         _check(x, self.in_size)
-        (top, over_rows), (left, over_cols) = (_reach(a, *span) for a, span in ((self.rows, rows), (self.cols, cols)))
+        (top, over_rows), (left, over_cols) = (a.reach(*span) for a, span in ((self.rows, rows), (self.cols, cols)))
         part = x[..., top : top + over_rows, left : left + over_cols]
         steps = [(self.rows, rows, top, -2), (self.cols, cols, left, -1)]
         steps.sort(key=lambda s: (s[1][1] - s[1][0]) / part.shape[s[3]])  # shrink first: less work for the second axis
         for table, span, first, dim in steps:
-            part = _along(part, table, span, first, dim)
+            part = self._along(part, table, span, first, dim)
         return part
 
     def adjoint(self, g: Tensor) -> Tensor:
         """A^T g, shape ... H' W' to ... H W, exact to rounding: <A x, g> = <x, A^T g>."""
         _check(g, self.out_size)
-        return _transpose(_transpose(g, self.cols, -1), self.rows, -2)
+        return self._transpose(self._transpose(g, self.cols, -1), self.rows, -2)
+
+    def _along(self, x: Tensor, table: Axis, span: tuple[int, int], offset: int, dim: int) -> Tensor:
+        parts = []
+        for start in range(span[0], span[1], BLOCK):
+            first, matrix = self._band(table, start, min(start + BLOCK, span[1]), x)
+            parts.append(_multiply(matrix, x.narrow(dim, first - offset, matrix.shape[1]), dim))
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim)).to(x.dtype)
+
+    def _transpose(self, g: Tensor, table: Axis, dim: int) -> Tensor:
+        shape = list(g.shape)
+        shape[dim] = table.size
+        out = g.new_zeros(shape, dtype=_sums(g.dtype))
+        for start in range(0, table.out, BLOCK):
+            stop = min(start + BLOCK, table.out)
+            first, matrix = self._band(table, start, stop, g)
+            out.narrow(dim, first, matrix.shape[1]).add_(_multiply(matrix.T, g.narrow(dim, start, stop - start), dim))
+        return out.to(g.dtype)
+
+    @torch.inference_mode(False)  # a matrix made in inference mode could not serve a gradient later
+    def _band(self, table: Axis, start: int, stop: int, x: Tensor) -> tuple[int, Tensor]:
+        """First input of outputs start..stop and their matrix, where and as x needs it."""
+        key = (id(table), start, stop, x.device, _sums(x.dtype))
+        if key not in self._bands:
+            self._bands[key] = table.reach(start, stop)[0], torch.from_numpy(table.dense(start, stop)).to(*key[3:])
+        return self._bands[key]
 
 
 def resize(
@@ -219,35 +250,10 @@ def _check(x: Tensor, size: tuple[int, int]) -> None:
         raise ValueError(f"this operator is built for {size[0]}x{size[1]}, the tensor is {x.shape[-2]}x{x.shape[-1]}")
 
 
-def _reach(table: Axis, start: int, stop: int) -> tuple[int, int]:
-    index = table.index[:, start:stop]
-    return int(index.min()), int(index.max()) + 1 - int(index.min())
+def _sums(dtype: torch.dtype) -> torch.dtype:
+    return dtype if dtype == torch.float64 else torch.float32  # half precision images are summed in float32 and rounded once
 
 
-def _like(dense: np.ndarray, x: Tensor) -> Tensor:
-    # half precision images are resampled with float32 sums and rounded once
-    return torch.from_numpy(dense).to(device=x.device, dtype=x.dtype if x.dtype == torch.float64 else torch.float32)
-
-
-def _multiply(dense: np.ndarray, x: Tensor, dim: int) -> Tensor:
-    matrix, x = _like(dense, x), x if x.dtype == torch.float64 else x.float()
+def _multiply(matrix: Tensor, x: Tensor, dim: int) -> Tensor:
+    x = x.to(matrix.dtype)
     return matrix @ x if dim == -2 else x @ matrix.T
-
-
-def _along(x: Tensor, table: Axis, span: tuple[int, int], offset: int, dim: int) -> Tensor:
-    parts = []
-    for start in range(span[0], span[1], BLOCK):
-        first, dense = table.band(start, min(start + BLOCK, span[1]))
-        parts.append(_multiply(dense, x.narrow(dim, first - offset, dense.shape[1]), dim))
-    return (parts[0] if len(parts) == 1 else torch.cat(parts, dim)).to(x.dtype)
-
-
-def _transpose(g: Tensor, table: Axis, dim: int) -> Tensor:
-    shape = list(g.shape)
-    shape[dim] = table.size
-    out = g.new_zeros(shape, dtype=g.dtype if g.dtype == torch.float64 else torch.float32)
-    for start in range(0, table.out, BLOCK):
-        stop = min(start + BLOCK, table.out)
-        first, dense = table.band(start, stop)
-        out.narrow(dim, first, dense.shape[1]).add_(_multiply(dense.T, g.narrow(dim, start, stop - start), dim))
-    return out.to(g.dtype)

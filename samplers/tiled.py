@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -40,17 +40,14 @@ class Tiled:
     size: int = 64
     overlap: int = 16
     batch: int = 4
+    _plans: dict[tuple, tuple[list[tuple[int, int]], Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         height, width = x.shape[-2:]
         if max(height, width) <= self.size:
             return self.denoiser(x, level, cond)
-        h, w = min(self.size, height), min(self.size, width)
-        places = [(top, left) for top in starts(height, h, min(self.overlap, h - 1)) for left in starts(width, w, min(self.overlap, w - 1))]
-        weights = gaussian_weights(h, w).to(x.device)
-        total = torch.zeros(height, width, device=x.device)
-        for top, left in places:
-            total[top : top + h, left : left + w] += weights
+        places, weights, total = self._plan(height, width, x.device)
+        h, w = weights.shape
         kept: dict[str, list[Tensor]] = {}
         sums: dict[str, Tensor] = {}
         for first in range(0, len(places), self.batch):
@@ -75,6 +72,20 @@ class Tiled:
         sums |= {name: _Blend.apply(weights, places, (height, width), *values) for name, values in kept.items()}
         blended = {name: (whole / total if whole.requires_grad else whole.div_(total)).to(x.dtype) for name, whole in sums.items()}
         return Prediction(blended["x0"], blended["eps"], blended.get("frac"))
+
+    @torch.inference_mode(False)  # what is kept from a node must serve gradients later
+    def _plan(self, height: int, width: int, device: torch.device) -> tuple[list[tuple[int, int]], Tensor, Tensor]:
+        """Where the tiles of a picture lie, the weights of one, and their sum over the picture: the same in every step of a run."""
+        key = (height, width, self.size, self.overlap, device)
+        if key not in self._plans:
+            h, w = min(self.size, height), min(self.size, width)
+            columns = starts(width, w, min(self.overlap, w - 1))
+            places = [(top, left) for top in starts(height, h, min(self.overlap, h - 1)) for left in columns]
+            weights, total = gaussian_weights(h, w).to(device), torch.zeros(height, width, device=device)
+            for top, left in places:
+                total[top : top + h, left : left + w] += weights
+            self._plans[key] = places, weights, total
+        return self._plans[key]
 
 
 def _add(whole: Tensor, values: Tensor, places: list[tuple[int, int]], weights: Tensor) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...samplers.noise import Noise
-from ..color import luma
+from ..color import grey
 from ..images import encode
 from ..resize import METHODS, resize
 from . import kernels
@@ -185,7 +185,7 @@ class PoissonNoise(Grain):
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
         _fixed(self)
-        signal = (luma(x.cpu() * 255) - 16) / 219 if self.grey and x.shape[0] == 3 else x.cpu()
+        signal = grey(x.cpu()) if self.grey and x.shape[0] == 3 else x.cpu()
         signal = (signal * 255).clamp(0, 255).round() / 255
         levels = 2 ** math.ceil(math.log2(max(2, len(torch.unique(signal)))))
         shot = Noise(self.seed).poisson(signal[None] * levels)[0] / levels - signal

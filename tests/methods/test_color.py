@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from priorsr.methods.color import BT601, BT601_SRCNN, luma, rgb_to_ycbcr, ycbcr_to_rgb
+from priorsr.methods.resize import Resampler
 
 
 def colours(*rgb):
@@ -36,3 +37,15 @@ def test_luma_is_the_first_channel_and_grey_is_equal_channels():
 def test_anything_but_float_rgb_is_refused(x):
     with pytest.raises(ValueError, match="float tensor"):
         rgb_to_ycbcr(x)
+
+
+def test_what_is_cached_in_inference_mode_serves_gradients_later():
+    x = torch.rand(1, 3, 6, 6, dtype=torch.float64)
+    smaller = Resampler((6, 6), (3, 4))
+    with torch.inference_mode():
+        expected = smaller(luma(x * 255))
+    again = x.clone().requires_grad_()
+    result = smaller(luma(again * 255))
+    (gradient,) = torch.autograd.grad(result.sum(), again)
+    assert torch.equal(result, expected)
+    assert gradient.abs().sum() > 0
