@@ -8,7 +8,7 @@ import math
 import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -105,7 +105,7 @@ def _upscale(options: argparse.Namespace) -> int:
         pixels = upscale(picture.pixels)
         size = tuple(pixels.shape[-2:])
         alpha = None if picture.alpha is None else resize(picture.alpha, size).clamp(0, 1)
-        return Picture(pixels, alpha, picture.bits, picture.icc, picture.exif), {"size": [size[1], size[0]]}
+        return replace(picture, pixels=pixels, alpha=alpha), {"size": [size[1], size[0]]}
 
     return run_files(options, work)
 
@@ -139,7 +139,7 @@ def _degrade(options: argparse.Namespace) -> int:
         if options.save_recipe:
             with replacing(Path(options.save_recipe)) as partial:
                 partial.write_text(drawn.to_json(), encoding="utf-8")
-        return Picture(pixels, alpha, picture.bits, picture.icc, picture.exif), {"seed": seed, "recipe": json.loads(drawn.to_json())}
+        return replace(picture, pixels=pixels, alpha=alpha), {"seed": seed, "recipe": json.loads(drawn.to_json())}
 
     return run_files(options, work)
 

@@ -52,13 +52,11 @@ def schema(**settings) -> io.Schema:
     return io.Schema(**{k: v for k, v in settings.items() if k in known})
 
 
-def settings_inputs(kind: type, without: tuple[str, ...] = ()) -> list[io.Input]:
+def settings_inputs(kind: type) -> list[io.Input]:
     """One advanced input for each field of a settings class, with its default, limits and help."""
     inputs, extra = [], {"advanced": True}
     for f in dataclasses.fields(kind):
         rule, common = f.metadata, {"default": f.default, "tooltip": f.metadata["help"], "extra_dict": extra}
-        if f.name in without:
-            continue
         if isinstance(f.default, bool):
             inputs.append(io.Boolean.Input(f.name, **common))
         elif rule["choices"]:

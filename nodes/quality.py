@@ -7,7 +7,7 @@ import statistics
 import torch
 from comfy_api.latest import io, ui
 
-from ..methods.evaluate.report import compare, consistency, describe, side_by_side
+from ..methods.evaluate.report import compare, consistency, describe, paired, side_by_side
 from ..methods.resize import resize
 from . import host
 from .convert import join, split
@@ -57,7 +57,6 @@ class ImageQuality(io.ComfyNode):
         report = "\n".join(lines if len(lines) == 1 else [f"{i}: {line}" for i, line in enumerate(lines)])
         decibels = statistics.fmean(min(row["psnr"], 100.0) for row in rows)
         structure = statistics.fmean(row["ssim"] or 0.0 for row in rows)
-        shape = [max(sizes) for sizes in zip(a.shape, b.shape, strict=True)]  # grey beside RGB, one reference for all
-        pairs = zip(a.expand(shape), b.expand(shape), strict=True)
+        pairs = zip(*paired(a, b), strict=True)
         comparison = torch.stack([side_by_side([x, y, ((x - y).abs() * 4).clamp(0, 1)]) for x, y in pairs])
         return io.NodeOutput(report, decibels, structure, host.result(join(comparison)), ui=ui.PreviewText(report))

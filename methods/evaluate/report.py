@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..resize import Resampler, resize
+from ..resize import resize
 from .metrics import METRICS, prepare, psnr
 
 
@@ -15,6 +15,16 @@ def compare(a: Tensor, b: Tensor, channels: str = "rgb", border: int = 0) -> lis
     """Every one of METRICS for each pair of two batches B C H W in 0..1, rounded to 8 bits first; mean error in levels of 255.
 
     Equal images have infinite PSNR; SSIM is None below its window of 11 pixels. Grey and RGB compare as RGB.
+    """
+    a, b = (prepare(x, channels, border, eight_bit=True) for x in paired(a, b))
+    columns = [metric(a, b) for metric in METRICS.values()]
+    return [dict(zip(METRICS, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def paired(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two batches image against image: grey beside RGB becomes RGB, a single image meets all of the other batch.
+
+    Raises ValueError when sizes or numbers differ.
     """
     channel_count = max(a.shape[1], b.shape[1])
     a, b = (x.expand(-1, channel_count, -1, -1) if x.shape[1] == 1 else x for x in (a, b))
@@ -24,9 +34,7 @@ def compare(a: Tensor, b: Tensor, channels: str = "rgb", border: int = 0) -> lis
     a, b = (x.expand(count, -1, -1, -1) if len(x) == 1 else x for x in (a, b))
     if len(a) != len(b):
         raise ValueError(f"cannot pair {len(a)} images with {len(b)}: give equal numbers, or a single reference")
-    a, b = (prepare(x, channels, border, eight_bit=True) for x in (a, b))
-    columns = [metric(a, b) for metric in METRICS.values()]
-    return [dict(zip(METRICS, row, strict=True)) for row in zip(*columns, strict=True)]
+    return a, b
 
 
 def consistency(result: Tensor, low: Tensor) -> Tensor:
@@ -36,8 +44,7 @@ def consistency(result: Tensor, low: Tensor) -> Tensor:
     """
     if any(r < n for r, n in zip(result.shape[-2:], low.shape[-2:], strict=True)):
         raise ValueError(f"the result ({_size(result)}) is smaller than its input ({_size(low)}): nothing to reduce")
-    reduced = Resampler(tuple(result.shape[-2:]), tuple(low.shape[-2:]))(result)
-    return psnr(reduced.clamp(0, 1), low)
+    return psnr(resize(result, tuple(low.shape[-2:])).clamp(0, 1), low)
 
 
 def side_by_side(images: list[Tensor], height: int = 384) -> Tensor:
