@@ -42,7 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     for command in commands.COMMANDS:
         sub = subparsers.add_parser(command.name, help=command.help, description=command.help)
         command.arguments(sub)
-        sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+        if command.json:
+            sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
         sub.set_defaults(execute=command.run)
     return parser
 

@@ -43,6 +43,7 @@ class ADMConfig:
     new_attention_order: bool = False
     dropout: float = 0.0
     superres: bool = False  # a low-resolution image comes beside the noisy one
+    unshuffle: int = 1  # the network sees blocks of so many pixels squared as channels: cheap at large sizes (not in the released files)
     pool: Pool | None = None  # a classifier, and how it ends
 
     def __post_init__(self):
@@ -66,13 +67,13 @@ class ADMConfig:
 
     @property
     def stem_channels(self) -> int:
-        """Channels of the network's input, the enlarged low-resolution image included."""
-        return self.in_channels * (2 if self.superres else 1)
+        """Channels that the first convolution sees, the enlarged low-resolution image included."""
+        return self.in_channels * (2 if self.superres else 1) * self.unshuffle**2
 
     @property
     def reduction(self) -> int:
         """How much smaller the coarsest map is; the sides of an image must be multiples of it."""
-        return 2 ** (len(self.channel_mult) - 1)
+        return self.unshuffle * 2 ** (len(self.channel_mult) - 1)
 
     @property
     def learn_sigma(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .adm_blocks import AttentionBlock, Downsample, Resampling, ResBlock, Stage, Upsample, time_mlp, timestep_embedding
@@ -61,7 +62,7 @@ class ADMEncoder(nn.Module):
     def stem(self, x: Tensor) -> Tensor:
         """The first convolution, in its weights' precision."""
         conv = self.input_blocks[0][0]
-        return conv(x.to(conv.weight.dtype))
+        return conv(F.pixel_unshuffle(x, self.config.unshuffle).to(conv.weight.dtype))
 
     def embed(self, t: Tensor, label: Tensor | None = None) -> Tensor:
         """t (B,) in training steps, label (B,) for class-conditional networks only, to B E. Raises ValueError."""

@@ -33,7 +33,7 @@ class ADMUNet(ADMEncoder):
                 if level > 0 and i == config.num_res_blocks:
                     block.append(self.resampler("up", channels))
                 self.output_blocks.append(block)
-        last = zeroed(nn.Conv2d(channels, config.out_channels, 3, padding=1))
+        last = zeroed(nn.Conv2d(channels, config.out_channels * config.unshuffle**2, 3, padding=1))
         self.out = nn.Sequential(GroupNorm32(channels), nn.SiLU(), last)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
@@ -45,7 +45,7 @@ class ADMUNet(ADMEncoder):
         *skips, h = self.encode(h, emb)
         for block in self.output_blocks:
             h = block(torch.cat([h, skips.pop()], 1), emb)
-        return self.out(h.to(self.out[2].weight.dtype))
+        return F.pixel_shuffle(self.out(h.to(self.out[2].weight.dtype)), self.config.unshuffle)
 
     def check_inputs(self, x: Tensor, t: Tensor) -> None:
         super().check_inputs(x, t)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...samplers.denoiser import Cond, Prediction, from_eps, from_v, from_x0
 from ...samplers.schedule import DiscreteSchedule, Level
+from .measured import Measured
 
 TARGETS: dict[str, Callable[..., Prediction]] = {"eps": from_eps, "x0": from_x0, "v": from_v}
 
@@ -19,11 +20,13 @@ class ADMPrior:
     """A network that maps (x, t, conditions) to its target and perhaps a variance, on the levels of its schedule.
 
     Conditions: spatial `low_res` (super-resolution networks), flat `label` (class-conditional ones). Range of x0: -1..1.
+    measured: what the weight file knows of the prior's errors.
     """
 
     network: nn.Module
     schedule: DiscreteSchedule = field(default_factory=DiscreteSchedule.named)
     target: str = "eps"
+    measured: Measured | None = None
 
     def __post_init__(self):
         if self.target not in TARGETS:
@@ -32,6 +35,11 @@ class ADMPrior:
     @property
     def channels(self) -> int:
         return self.network.config.in_channels
+
+    @property
+    def size(self) -> int:
+        """The side of the pictures it was trained on."""
+        return self.network.config.image_size
 
     @property
     def multiple(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...samplers.denoiser import Cond, Prediction, from_x0
 from ...samplers.schedule import Level, edm_clock, karras_sigmas, sigma_levels
+from .measured import Measured
 
 
 @dataclass
@@ -19,10 +20,16 @@ class EDMPrior:
     """
 
     network: nn.Module
+    measured: Measured | None = None
 
     @property
     def channels(self) -> int:
         return self.network.img_channels
+
+    @property
+    def size(self) -> int:
+        """The side of the pictures it was trained on."""
+        return self.network.img_resolution
 
     @property
     def multiple(self) -> int:

@@ -2,38 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from ...samplers.schedule import BETAS, DiscreteSchedule
 from .. import weights
 from ..nets.adm_classifier import ADMClassifier
+from ..nets.adm_config import ADMConfig
 from ..settings import Settings, option
 from .adm import TARGETS, ADMPrior
 from .edm import EDMPrior
+from .measured import Measured
+
+Chain = TypeVar("Chain", bound="ChainSettings")  # typing.Self is newer than the oldest supported Python
 
 
 @dataclass(frozen=True)
-class PriorSettings(Settings):
-    """What an ADM file does not say of itself; EDM files need none of it."""
+class ChainSettings(Settings):
+    """What an ADM file does not say of the noise it was trained with."""
 
-    schedule: str = option("auto", "Noise schedule it was trained with; auto: cosine for 64-pixel networks, else linear", choices=("auto", *BETAS))
-    train_steps: int = option(1000, "Steps of that schedule", low=1, high=100_000)
-    target: str = option("eps", "What the network predicts", choices=tuple(TARGETS))
+    schedule: str = option(
+        "auto",
+        "Noise schedule it was trained with; auto: what the file says, else cosine at 64 pixels, linear elsewhere",
+        choices=("auto", *BETAS),
+    )
+    train_steps: int = option(0, "Steps of that schedule; 0: what the file says, else 1000", low=0, high=100_000)
+
+    def resolved(self: Chain, config: ADMConfig, said: Mapping[str, Any] = MappingProxyType({})) -> Chain:
+        """The same with nothing left open, for a network whose file said `said`."""
+        automatic = said.get("schedule") or ("cosine" if config.image_size == 64 and not config.superres else "linear")
+        steps = self.train_steps or said.get("train_steps", 1000)
+        return replace(self, schedule=automatic if self.schedule == "auto" else self.schedule, train_steps=steps)
+
+    def chain(self, config: ADMConfig) -> DiscreteSchedule:
+        """The schedule of a network."""
+        resolved = self.resolved(config)
+        return DiscreteSchedule.named(resolved.schedule, resolved.train_steps)
+
+
+@dataclass(frozen=True)
+class PriorSettings(ChainSettings):
+    """What an ADM prior's file does not say of itself; EDM files need none of it."""
+
+    target: str = option("auto", "What the network predicts; auto: what the file says, else eps", choices=("auto", *TARGETS))
+
+    def resolved(self: Chain, config: ADMConfig, said: Mapping[str, Any] = MappingProxyType({})) -> Chain:
+        resolved = super().resolved(config, said)
+        return replace(resolved, target=said.get("target", "eps") if self.target == "auto" else self.target)
 
 
 def load_prior(name: str, settings: PriorSettings = PriorSettings()) -> ADMPrior | EDMPrior:
     """The prior in a weight file (a path, or a name in a model folder). Raises ValueError when the file holds something else."""
     found = weights.load(weights.locate(name))
+    measured = Measured.from_json(found.metadata["measured"]) if "measured" in found.metadata else None
     if found.kind == "edm":
-        return EDMPrior(found.network)
+        return EDMPrior(found.network, measured)
     if found.kind != "adm":
         raise ValueError(f"{found.path} holds {found.kind} weights, not a diffusion prior: choose an ADM or EDM file")
     config = found.network.config
-    automatic = "cosine" if config.image_size == 64 and not config.superres else "linear"
-    schedule = automatic if settings.schedule == "auto" else settings.schedule
-    return ADMPrior(found.network, DiscreteSchedule.named(schedule, settings.train_steps), settings.target)
+    resolved = settings.resolved(config, json.loads(found.metadata.get("chain", "{}")))
+    return ADMPrior(found.network, resolved.chain(config), resolved.target, measured)
 
 
 def load_classifier(name: str) -> ADMClassifier:
     """The noise-aware classifier in a weight file."""
     return weights.load(weights.locate(name), "adm-classifier").network
+
+
+def shipped_priors() -> list[str]:
+    """Names of the diffusion priors that come with the package."""
+    return sorted(p.stem for p in weights.SHIPPED.glob("*.safetensors") if weights.read_metadata(p).get("kind") == "prior")

@@ -1,4 +1,4 @@
-"""One training loop: Adam and Muon, warm-up and cosine decay, EMA, checkpoints that survive a kill, a JSON-lines log."""
+"""One training loop: Adam and Muon, warm-up and cosine decay, EMA, checkpoints that survive a kill, a log and its curve."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,13 @@ from tqdm import tqdm
 
 from ..images import replacing
 from ..settings import Settings, option
+from .curve import plot
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+RESUMABLE = ("steps", "validate_every", "checkpoint_every")  # settings that a resumed run may change
 
 
 @dataclass(frozen=True)
@@ -58,12 +66,16 @@ class Batch:
     half: bool
     device: torch.device
 
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
+
 
 @dataclass
 class Task:
     """A network, its loss on a random batch, and how to judge it.
 
-    `finish` turns trained weights into the network to use; `identity` names what a checkpoint must agree with.
+    `finish` turns trained weights into the network to use; `identity` names what a checkpoint must agree with. `show` writes
+    pictures of what a finished network does into the run's folder, at every validation.
     """
 
     network: nn.Module
@@ -71,51 +83,70 @@ class Task:
     validate: Callable[[nn.Module], dict[str, float]]
     finish: Callable[[nn.Module], nn.Module]
     identity: dict = field(default_factory=dict)
+    show: Callable[[nn.Module, Path], None] = lambda network, run: None
 
 
 def fit(task: Task, settings: Optimisation, run: Path, resume: bool = False, device: str = "cpu", progress: bool = True) -> nn.Module:
     """Train and return the finished average of the network; logs to run/log.jsonl, keeps run/checkpoint.pt for `resume`.
 
-    Batches depend on (seed, step) only, so that a resumed run repeats the uninterrupted one. Raises FileExistsError when
-    the folder holds a checkpoint and `resume` is not set, ValueError when the checkpoint was made with other settings, and
-    FloatingPointError when the loss stops being finite.
+    Batches depend on (seed, step, process) only, so that a resumed run repeats the uninterrupted one; resumed with another number
+    of steps, the learning rate follows the new course from there. Under torchrun each
+    process draws its own batch and the gradients are averaged. Raises FileExistsError when the folder holds a checkpoint and
+    `resume` is not set, ValueError when the checkpoint was made with other settings, FloatingPointError when the loss stops
+    being finite, and ImportError without the extra `train`.
     """
+    accelerator = _accelerator(torch.device(device))
+    main, processes = accelerator.is_main_process, accelerator.num_processes
     run.mkdir(parents=True, exist_ok=True)
     path = run / "checkpoint.pt"
     if path.exists() and not resume:
         raise FileExistsError(f"{path} exists: continue it with --resume, or choose another run folder")
-    network = task.network.to(device).train()
+    network = task.network.to(accelerator.device).train()
     average = AveragedModel(network, avg_fn=settings.average)
     optimizer = _Optimizers(network, settings)
-    identity = {**asdict(settings), **task.identity}
+    parallel = accelerator.prepare_model(network)
+    identity = {k: v for k, v in {**asdict(settings), **task.identity, "processes": processes}.items() if k not in RESUMABLE}
     step = _restore(path, network, average, optimizer, identity) if path.exists() else 0
-    bar = tqdm(total=settings.steps, initial=step, disable=not progress, unit="step", smoothing=0.02)
+    bar = tqdm(total=settings.steps, initial=step, disable=not (progress and main), unit="step", smoothing=0.02)
     since, total, count = time.monotonic(), 0.0, 0
     try:
         while step < settings.steps:
-            generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-            loss = task.loss(network, Batch(generator, settings.half_at(step), torch.device(device)))
+            generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + step) * processes + accelerator.process_index)
+            loss = task.loss(parallel, Batch(generator, settings.half_at(step), accelerator.device))
             network.zero_grad(set_to_none=True)
-            loss.backward()
+            accelerator.backward(loss)
             nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
             optimizer.step(settings.share_at(step))
             average.update_parameters(network)
             step, total, count = step + 1, total + loss.detach(), count + 1
             bar.update()
             last = step == settings.steps
-            if last or step % settings.validate_every == 0:
+            if main and (last or step % settings.validate_every == 0):
                 mean = float(total) / count
                 if not math.isfinite(mean):
                     raise FloatingPointError(f"the loss is {mean} at step {step}: lower --lr or use --precision fp32, then --resume")
-                figures = task.validate(task.finish(average.module))
+                finished = task.finish(average.module)
+                figures = task.validate(finished)
                 _log(run / "log.jsonl", {"step": step, "loss": mean, **figures, "seconds": round(time.monotonic() - since, 1)})
                 bar.set_postfix(loss=f"{mean:.3g}", **{k: f"{v:.3f}" for k, v in figures.items()})
                 total, count = 0.0, 0
-            if last or step % settings.checkpoint_every == 0:
+                plot(run / "log.jsonl", run / "curve.png")
+                task.show(finished, run)
+            if main and (last or step % settings.checkpoint_every == 0):
                 _save(path, network, average, optimizer, step, identity)
     finally:
         bar.close()
     return task.finish(average.module)
+
+
+def _accelerator(device: torch.device) -> Accelerator:
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise ImportError('training needs more packages: pip install "priorsr[train]"') from error
+    if device.index is not None:
+        torch.cuda.set_device(device)
+    return Accelerator(cpu=device.type == "cpu")
 
 
 class _Optimizers:

@@ -1,0 +1,97 @@
+"""What `priorsr train WHAT` does for each network; their options are those of the settings they use."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import weights
+from ..cli import add_settings, read_settings
+from ..visionrefine.srcnn import SCALES
+from . import prior, srcnn
+from .data import read_pictures
+from .loop import Optimisation, Task, fit
+
+log = logging.getLogger("priorsr")
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """`make` reads the pictures and gives the task and, for the trained network, what its file says of itself."""
+
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    make: Callable[[argparse.Namespace, Optimisation], tuple[Task, Callable[[nn.Module], dict]]]
+    tuned: Optimisation
+    half: bool = False  # weights are written in half precision
+
+
+def add_trainers(parser: argparse.ArgumentParser) -> None:
+    subparsers = parser.add_subparsers(dest="what", required=True, metavar="NETWORK")
+    for trainer in TRAINERS:
+        sub = subparsers.add_parser(trainer.name, help=trainer.help, description=trainer.help)
+        sub.add_argument("--data", nargs="+", required=True, metavar="PATH", help="folders or zip archives of training pictures")
+        sub.add_argument("--validation", nargs="+", required=True, metavar="PATH", help="folders or archives of pictures to judge by, not trained on")
+        sub.add_argument("--out", required=True, help="the weight file to write, .safetensors")
+        sub.add_argument("--run", help="folder for the log, pictures and the checkpoint (default: OUT without suffix, plus -run)")
+        sub.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+        sub.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+        sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; under torchrun each process takes its own (default auto)")
+        sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+        trainer.arguments(sub)
+        add_settings(sub.add_argument_group("optimisation"), Optimisation, trainer.tuned)
+        sub.set_defaults(trainer=trainer)
+
+
+def train(options: argparse.Namespace, device: torch.device) -> dict:
+    """Train, write the weights, and return the file's name with the validation figures."""
+    trainer, out = options.trainer, Path(options.out)
+    if out.suffix != ".safetensors":
+        raise ValueError(f"{out} must end in .safetensors")
+    if out.exists() and not options.overwrite:
+        raise FileExistsError(f"{out} exists: choose another name or add --overwrite")
+    settings = read_settings(Optimisation, options)
+    task, describe = trainer.make(options, settings)
+    run = Path(options.run) if options.run else out.with_name(out.stem + "-run")
+    network = fit(task, settings, run, options.resume, str(device))
+    figures = task.validate(network)
+    weights.save(network, out, {**describe(network), **{k: f"{v:.6g}" for k, v in figures.items()}}, torch.float16 if trainer.half else None)
+    log.info("wrote %s (validation %s)", out, ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+    return {"weights": str(out), **figures}
+
+
+def _pictures(options: argparse.Namespace) -> tuple[list, list]:
+    images, validation = read_pictures(options.data), read_pictures(options.validation)
+    log.info("%d training pictures, %d to judge by", len(images), len(validation))
+    return images, validation
+
+
+def _srcnn_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scale", type=int, default=2, choices=SCALES, help="the scale to train for (default 2)")
+    add_settings(parser, srcnn.Patches)
+
+
+def _srcnn(options: argparse.Namespace, settings: Optimisation):
+    images, validation = _pictures(options)
+    task = srcnn.task(options.scale, images, validation, read_settings(srcnn.Patches, options), settings.seed)
+    return task, lambda network: {"kind": "srcnn", "scale": options.scale, **asdict(settings)}
+
+
+def _prior(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(prior.PriorRecipe, options)
+    config = recipe.config()  # complains before the pictures are read
+    images, validation = (prior.squares(pictures, recipe.size, config.in_channels) for pictures in _pictures(options))
+    return prior.task(recipe, images, validation, settings.seed), lambda network: prior.metadata(network, recipe, settings, validation)
+
+
+TRAINERS = (
+    Trainer("srcnn", "Train SRCNN for one scale.", _srcnn_arguments, _srcnn, srcnn.TUNED),
+    Trainer("prior", "Train an unconditional diffusion prior.", lambda p: add_settings(p, prior.PriorRecipe), _prior, prior.TUNED, half=True),
+)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from priorsr.methods import cli, weights
+from priorsr.methods.diffsr.calibrate import faithful_omega, limits, lost
+from priorsr.methods.diffsr.field import recoverable_field
+from priorsr.methods.diffsr.study import Sweep
+from priorsr.methods.images import Picture, read, write
+from priorsr.methods.priors.load import PriorSettings, load_prior
+from priorsr.methods.priors.measured import Measured, spread
+from priorsr.methods.train.loop import Optimisation, fit
+from priorsr.methods.train.prior import PriorRecipe, grid, sample, squares, task
+from priorsr.samplers.schedule import DiscreteSchedule
+
+RECIPE = PriorRecipe(size=16, mult="1,2", attention="2", blocks=1, train_steps=100, batch=8)
+COSINE = DiscreteSchedule.named("cosine")
+
+
+def ramps(count, size=16):
+    """Pictures of one kind: a brightness and a slope each."""
+    generator = torch.Generator().manual_seed(0)
+    base, slope = torch.rand(2, count, 1, 1, 1, generator=generator)
+    return ((base + slope * torch.linspace(-0.5, 0.5, size)).clamp(0, 1).expand(-1, 1, size, -1) * 255).round().to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("faces")
+    for i, x in enumerate(ramps(12)):
+        write(Picture(x[None] / 255), place / f"{i:02}.png")
+    return place
+
+
+def test_pictures_become_squares_of_the_right_size_and_colour():
+    wide = torch.rand(3, 20, 40)
+    luma, rgb = squares([wide], 16, 1), squares([wide, wide[:1]], 16, 3)
+    assert (luma.shape, rgb.shape, luma.dtype) == ((1, 1, 16, 16), (2, 3, 16, 16), torch.uint8)
+    grey = torch.full((1, 16, 16), 100 / 255)
+    assert (squares([grey], 16, 1) == 100).all()
+    middle = torch.zeros(1, 16, 48)
+    middle[..., 16:32] = 1
+    assert (squares([middle], 16, 1) == 255).all()
+
+
+@pytest.mark.parametrize("target", ["v", "eps"])
+def test_training_lowers_the_error_and_writes_pictures(tmp_path, target):
+    import dataclasses
+
+    work = task(dataclasses.replace(RECIPE, target=target), ramps(64), ramps(16), seed=1)
+    before = work.validate(work.network)["eps_mse"]
+    fit(work, Optimisation(steps=40, lr=3e-3, warmup=5, ema=0.9, validate_every=20), tmp_path, progress=False)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["eps_mse"] < 0.7 * before
+    assert read(tmp_path / "samples.png").pixels.shape == (1, 1, 64, 64)
+    assert min(read(tmp_path / "curve.png").pixels.shape[-2:]) > 100
+
+
+def test_the_loss_of_v_is_that_of_the_schedule():
+    """A network that answers 0 has the mean square of its target as its loss: sigma^2 mean(x0^2) + alpha^2 for v."""
+    from priorsr.methods.train.loop import Batch
+
+    images = torch.full((4, 1, 16, 16), 255, dtype=torch.uint8)
+    work = task(RECIPE, images, images)
+    silent = lambda x, t: torch.zeros_like(x)  # noqa: E731
+    losses = [float(work.loss(silent, Batch(torch.Generator().manual_seed(i), False, torch.device("cpu")))) for i in range(40)]
+    assert sum(losses) / len(losses) == pytest.approx(1.0, abs=0.03)  # x0 = 1: alpha^2 + sigma^2
+
+
+def test_recipes_that_cannot_work_are_refused_before_any_work():
+    with pytest.raises(ValueError, match="no multiple of 16"):
+        PriorRecipe(size=24, mult="1,2,4,4").config()
+    with pytest.raises(ValueError, match="no list of whole numbers"):
+        PriorRecipe(mult="1,two").config()
+    with pytest.raises(ValueError, match="multiple of 32"):
+        PriorRecipe(width=40).config()
+
+
+def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, caplog):
+    caplog.set_level("INFO")
+    out = tmp_path / "tiny.safetensors"
+    common = ["--data", str(folder), "--validation", str(folder), "--out", str(out), "--steps", "4", "--batch", "4", "--device", "cpu"]
+    assert cli.main(["train", "prior", *common, "--size", "16", "--mult", "1,2", "--blocks", "1", "--attention", "2", "--ema", "0.5"]) == 0
+    prior = load_prior(str(out))
+    assert (prior.target, prior.size, prior.channels, prior.multiple) == ("v", 16, 1, 4)
+    torch.testing.assert_close(prior.schedule.betas, COSINE.betas)
+    assert sorted(prior.measured.errors) == spread(1000, 25)
+    assert weights.read_metadata(out)["kind"] == "prior"
+    assert next(iter(weights.read_state(out)[0].values())).dtype == torch.float16
+
+    assert cli.main(["upscale", str(folder / "00.png"), str(tmp_path / "larger.png"), "--method", "diffsr", "--prior", str(out), "--scale", "2.5"]) == 0
+    assert read(tmp_path / "larger.png").pixels.shape[-2:] == (40, 40)
+    assert "noise level" in caplog.text
+    assert cli.main(["calibrate", str(out), str(out), "--data", str(folder)]) == 2
+    assert "exists" in caplog.text
+
+
+def test_a_run_may_be_resumed_with_more_steps(tmp_path):
+    short = Optimisation(steps=4, warmup=2, checkpoint_every=2, validate_every=4)
+    fit(task(RECIPE, ramps(8), ramps(8)), short, tmp_path, progress=False)
+    import dataclasses
+
+    fit(task(RECIPE, ramps(8), ramps(8)), dataclasses.replace(short, steps=6), tmp_path, resume=True, progress=False)
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [4, 6]
+
+
+def test_samples_do_not_depend_on_their_number():
+    from priorsr.methods.nets.adm_released import build_adm
+    from priorsr.methods.priors.adm import ADMPrior
+
+    torch.manual_seed(0)
+    prior = ADMPrior(build_adm(RECIPE.config()).eval(), COSINE, "v")
+    torch.testing.assert_close(sample(prior, 3, 16, respacing="4")[:1], sample(prior, 1, 16, respacing="4"), rtol=0, atol=1e-5)
+    assert grid(torch.rand(5, 1, 8, 8)).shape == (1, 1, 24, 16)
+
+
+def errors_of(std):
+    return {i: lv.alpha**2 * std**2 / (lv.alpha**2 * std**2 + lv.sigma**2) for i, lv in enumerate(COSINE.table)}
+
+
+def test_limits_put_the_field_where_the_paper_found_it():
+    distances = {2.0: 0.003, 4.0: 0.012, 8.0: 0.031}
+    measured = limits(COSINE.table, errors_of(0.2), distances)
+    fields = [recoverable_field(COSINE.table, measured, d) for d in distances.values()]
+    assert fields[0].inside.sum() > fields[1].inside.sum() > 0
+    assert fields[1].inside[399]
+    assert fields[2].empty
+    with pytest.raises(ValueError, match="no limits give"):
+        limits(COSINE.table, errors_of(0.2), {2.0: 0.02, 4.0: 0.02, 8.0: 0.02})
+
+
+def test_what_is_lost_grows_with_the_scale():
+    truth = torch.rand(4, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert 0 < lost(truth, 2.0) < lost(truth, 4.0) < lost(truth, 8.0)
+
+
+def test_the_faithful_omega_meets_the_measured_optimum():
+    truth = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    prior = type("P", (), {})
+
+    from priorsr.methods.nets.adm_config import ADMConfig
+    from priorsr.methods.nets.adm_released import build_adm
+    from priorsr.methods.priors.adm import ADMPrior
+
+    with torch.device("meta"):
+        network = build_adm(ADMConfig(in_channels=1, out_channels=1, model_channels=32, channel_mult=(1,), num_head_channels=32))
+    prior = ADMPrior(network, COSINE, "v", Measured(errors_of(0.2)))
+    peaks = [Sweep(s, {lv: {"psnr": -abs(lv - best)} for lv in range(5, 60, 5)}, {}) for s, best in ((2.0, 20), (4.0, 20))]
+    low, high = (faithful_omega(prior, truth, [Sweep(p.scale, _peak(best), {}) for p in peaks]) for best in (45, 10))
+    assert low > high > 0
+
+
+def _peak(best):
+    return {level: {"psnr": -abs(level - best)} for level in range(5, 60, 5)}
+
+
+def test_what_a_file_says_wins_over_guesses_and_what_is_asked_over_both(tmp_path, folder):
+    out = tmp_path / "p.safetensors"
+    arguments = ["--data", str(folder), "--validation", str(folder), "--out", str(out), "--steps", "1", "--batch", "2", "--size", "16", "--mult", "1"]
+    assert cli.main(["train", "prior", *arguments, "--train-steps", "50", "--schedule", "linear", "--target", "eps"]) == 0
+    prior, asked = load_prior(str(out)), load_prior(str(out), PriorSettings("cosine", 20, "x0"))
+    assert (len(prior.schedule.betas), prior.target) == (50, "eps")
+    assert (len(asked.schedule.betas), asked.target) == (20, "x0")
