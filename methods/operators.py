@@ -52,10 +52,13 @@ class ReduceTo:
     _made: dict[tuple[int, int], Resampler] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, x: Tensor) -> Tensor:
-        in_size = tuple(x.shape[-2:])
+        return self.of(tuple(x.shape[-2:]))(x)
+
+    def of(self, in_size: tuple[int, int]) -> Resampler:
+        """The reduction from one size, made once."""
         if in_size not in self._made:
             self._made[in_size] = Resampler(in_size, self.size, border="mirror")
-        return self._made[in_size](x)
+        return self._made[in_size]
 
 
 @dataclass(frozen=True, eq=False)

@@ -156,6 +156,7 @@ class Resampler:
         self.in_size, self.out_size = tuple(in_size), tuple(size)
         self.rows, self.cols = (axis(n, m, s, method, antialias, border, centred) for n, m, s in zip(in_size, size, scales, strict=True))
         self._bands: dict[tuple, tuple[int, Tensor]] = {}
+        self._inverses: dict[tuple, Tensor] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """A x, shape ... H W to ... H' W'."""
@@ -176,6 +177,23 @@ class Resampler:
         """A^T g, shape ... H' W' to ... H W, exact to rounding: <A x, g> = <x, A^T g>."""
         _check(g, self.out_size)
         return self._transpose(self._transpose(g, self.cols, -1), self.rows, -2)
+
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        """A^+ y, shape ... H' W' to ... H W, for a reduction: the smallest x with A x = y, exact to rounding."""
+        _check(y, self.out_size)
+        return self.adjoint(self._solve(self._solve(y, self.cols, -1), self.rows, -2))
+
+    @torch.inference_mode(False)
+    def _solve(self, y: Tensor, table: Axis, dim: int) -> Tensor:
+        """(A A^T)^-1 along one axis, which has as many unknowns as outputs."""
+        key = (id(table), y.device, _sums(y.dtype))
+        if key not in self._inverses:
+            matrix = torch.from_numpy(table.dense(0, table.out))
+            gram = matrix @ matrix.T
+            if torch.linalg.cond(gram) > 1e8:
+                raise ValueError(f"{table.size} to {table.out} pixels cannot be undone: only reductions can")
+            self._inverses[key] = torch.linalg.inv(gram).to(y.device, _sums(y.dtype))
+        return _multiply(self._inverses[key], y, dim).to(y.dtype)
 
     def _along(self, x: Tensor, table: Axis, span: tuple[int, int], offset: int, dim: int) -> Tensor:
         parts = []

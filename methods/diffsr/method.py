@@ -1,0 +1,151 @@
+"""Diff-SR: enlarge, add the right amount of noise, let the prior take it away (Diff-SR, section 3; SDEdit where the level is given)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...samplers.denoiser import Denoiser
+from ...samplers.guidance.consistency import Consistency
+from ...samplers.hooks import ClipX0
+from ...samplers.noise import Noise
+from ...samplers.run import Draw, Hook, Step, Transition, run
+from ...samplers.schedule import CLEAN, Level
+from ...samplers.transition import DDIM
+from ..images import check_pixels
+from ..operators import ReduceTo
+from ..posterior import CanvasSettings, planes
+from ..priors.adm import ADMPrior
+from ..priors.edm import EDMPrior
+from ..priors.measured import AIMS
+from ..resize import Resampler, resize, scaled_size
+from ..settings import Settings, option
+from .field import Field, ladder, recoverable_field
+from .spectrum import lost_energy
+
+Prior = ADMPrior | EDMPrior
+
+
+@dataclass(frozen=True)
+class DiffSRSettings(Settings):
+    """How much noise, and how it is taken away."""
+
+    level: float = option(0.0, "Noise level t / T in percent: more invents more; 0: the recoverable field chooses for each picture", low=0, high=100)
+    steps: int = option(20, "Network calls for each picture", low=1, high=1000)
+    eta: float = option(0.0, "Randomness of the steps (DDIM); 0 is smooth, 1 keeps more texture", low=0, high=1)
+    aim: str = option("detail", "What a level chosen by the field is for: detail restores more, fidelity invents less", choices=AIMS)
+    consistency: float = option(
+        1.0, "How far every step is pulled to agree with the small picture; 1 for clean ones, less for noisy or compressed ones", low=0, high=1
+    )
+
+
+def descent(levels: Sequence[Level], start: int, steps: int) -> list[Level]:
+    """From step `start` of a schedule (ascending levels) to clean data in at most `steps` evenly spaced steps."""
+    if not 0 <= start < len(levels):
+        raise ValueError(f"a noise level lies between 1 and {len(levels)} steps, not {start + 1}")
+    steps = min(steps, start + 1)
+    return [*(levels[round((start + 1) * k / steps) - 1] for k in range(steps, 0, -1)), CLEAN]
+
+
+def start_of(levels: Sequence[Level], percent: float) -> int:
+    """The step that a noise level in percent of the schedule means."""
+    return min(max(round(percent / 100 * len(levels)), 1), len(levels)) - 1
+
+
+def diffsr(
+    prior: Prior,
+    enlarged: Tensor,
+    levels: Sequence[Level],
+    transition: Transition = DDIM(),
+    hooks: Sequence[Hook] = (),
+    noise: Draw | None = None,
+    on_step: Callable[[Step, Tensor], None] | None = None,
+    denoiser: Denoiser | None = None,
+) -> Tensor:
+    """B C H W in -1..1 from an enlarged picture in -1..1, started at levels[0]; denoiser runs in the prior's place, such as tiles."""
+    noise = noise or Noise([0] * len(enlarged))
+    start = levels[0].alpha * enlarged + levels[0].sigma * noise(enlarged.shape).to(enlarged)
+    return run(denoiser or prior, start, levels, transition, [ClipX0(), *hooks], noise, on_step=on_step)
+
+
+def choose_level(prior: Prior, low: Tensor, scale: float, distance: float | None = None, aim: str = "detail") -> Field:
+    """The recoverable field of pictures B C h w in 0..1 that are enlarged by `scale`; a batch gets that of its mean loss.
+
+    distance: mean square between the enlarged and the true picture in -1..1 where the truth is known; else it is estimated from
+    the pictures and from what the prior's own lose.
+    Raises ValueError when the prior's errors were never measured.
+    """
+    if prior.measured is None:
+        raise ValueError("this prior's errors were never measured: run `priorsr calibrate` on its file, or give the noise level in percent")
+    if distance is None:
+        seen = planes(prior.channels, low, tuple(scaled_size(n, scale) for n in low.shape[-2:]))[0]
+        distance = float(lost_energy(seen * 2 - 1, scale).mean())
+        if (expected := prior.measured.expected_loss(scale)) and scale > 1:
+            distance = math.sqrt(distance * expected)  # both are off by about 2 dB, and not together
+    return recoverable_field(ladder(prior), prior.measured.aimed(aim), distance)
+
+
+def diffsr_upscale(
+    prior: Prior,
+    low: Tensor,
+    scale: float,
+    settings: DiffSRSettings = DiffSRSettings(),
+    canvas: CanvasSettings = CanvasSettings(),
+    seeds: Sequence[int] | None = None,
+    on_step: Callable[[Step, Tensor], None] | None = None,
+    report: Callable[[int, str], None] = lambda i, message: None,
+) -> Tensor:
+    """Enlarge B C h w in 0..1 (C is 1 or 3) by any real `scale` of 1 or more; pictures beyond the prior's size are tiled.
+
+    A one-channel prior restores luma and enlarges chroma bicubically. seeds: one an image, 0 for all by default. Pictures whose
+    chosen levels agree are computed together. report(i, message) tells what was chosen for picture i, and warns. Raises ValueError.
+    """
+    check_pixels(low)
+    if scale < 1:
+        raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
+    seeds = [0] * len(low) if seeds is None else list(seeds)
+    size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
+    seen, back = planes(prior.channels, low, size)
+    table, tiles = ladder(prior), canvas.tiles(prior)
+    starts = [_start(prior, low[i : i + 1], scale, settings, lambda text, i=i: report(i, text)) for i in range(len(low))]
+    enlarged = _pad(resize(seen, size).clamp(0, 1), prior.multiple) * 2 - 1
+    reduce = ReduceTo(tuple(low.shape[-2:])).of(size)
+    result = torch.empty_like(enlarged)
+    for start in sorted(set(starts)):
+        group = [i for i, s in enumerate(starts) if s == start]
+        hooks = [_consistency(reduce, tuple(enlarged.shape[-2:]), seen[group] * 2 - 1, settings.consistency)] if settings.consistency else []
+        levels, noise = descent(table, start, settings.steps), Noise([seeds[i] for i in group])
+        result[group] = diffsr(prior, enlarged[group], levels, DDIM(settings.eta), hooks, noise, on_step, tiles).to(result)
+    return back(((result[..., : size[0], : size[1]] + 1) / 2).clamp(0, 1))
+
+
+def _start(prior: Prior, low: Tensor, scale: float, settings: DiffSRSettings, say: Callable[[str], None]) -> int:
+    if settings.level:
+        return start_of(ladder(prior), settings.level)
+    field = choose_level(prior, low, scale, aim=settings.aim)
+    say(f"noise level {100 * field.share:.0f} %")
+    if field.empty:
+        say(f"no level keeps this picture and restores it at x{scale:g}: the least bad one is used; expect invented detail")
+    return field.chosen
+
+
+def _consistency(reduce: Resampler, canvas: tuple[int, int], y: Tensor, strength: float) -> Consistency:
+    """On the part of the canvas that the picture covers."""
+    height, width = reduce.in_size
+
+    def inverse(difference: Tensor) -> Tensor:
+        covered = reduce.pseudo_inverse(difference)
+        return F.pad(covered, (0, canvas[1] - width, 0, canvas[0] - height))
+
+    return Consistency(lambda x: reduce(x[..., :height, :width]), inverse, y, strength)
+
+
+def _pad(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until both sides are multiples."""
+    height, width = (-(-n // multiple) * multiple for n in x.shape[-2:])
+    return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]), mode="replicate")

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from priorsr.methods.diffsr.field import fidelity_loss, ladder, recoverable_field, signature_loss
+from priorsr.methods.diffsr.method import DiffSRSettings, choose_level, descent, diffsr, diffsr_upscale, start_of
+from priorsr.methods.diffsr.plot import field_plot
+from priorsr.methods.diffsr.spectrum import lost_energy
+from priorsr.methods.nets.adm_config import ADMConfig
+from priorsr.methods.nets.adm_released import build_adm
+from priorsr.methods.posterior import CanvasSettings
+from priorsr.methods.priors.adm import ADMPrior
+from priorsr.methods.priors.measured import Measured, eps_mse
+from priorsr.methods.resize import Resampler, resize
+from priorsr.samplers.guidance.consistency import Consistency
+from priorsr.samplers.noise import Noise
+from priorsr.samplers.schedule import CLEAN, DiscreteSchedule
+from priorsr.samplers.transition import DDIM
+
+from ..samplers.gaussian_prior import GaussianPrior
+
+CONFIG = ADMConfig(
+    image_size=16, in_channels=1, out_channels=1, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), num_head_channels=32, unshuffle=2
+)
+COSINE = DiscreteSchedule.named("cosine")
+STD = 0.4
+
+
+def gaussian_errors(schedule, std=STD):
+    """eps-MSE of the exact prior N(0, std^2): x0 is known up to alpha^2 std^2 / (alpha^2 std^2 + sigma^2) of its noise."""
+    return {i: lv.alpha**2 * std**2 / (lv.alpha**2 * std**2 + lv.sigma**2) for i, lv in enumerate(schedule.table)}
+
+
+@pytest.fixture(scope="module")
+def prior():
+    network = build_adm(CONFIG)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(torch.empty_like(p).normal_(0, 0.05, generator=generator))
+    return ADMPrior(network.eval().requires_grad_(False), COSINE, "v", Measured(gaussian_errors(COSINE), max_signature=3.0, max_fidelity=0.05))
+
+
+def test_measured_errors_of_an_exact_prior_are_the_known_ones():
+    x = STD * Noise(range(64)).child("pictures")((64, 1, 16, 16))
+    levels = [COSINE.table[i] for i in (50, 400, 800)]
+    measured = eps_mse(GaussianPrior(torch.zeros(1, 16, 16), torch.full((1, 16, 16), STD)), x, levels, batch=24)
+    expected = [gaussian_errors(COSINE)[i] for i in (50, 400, 800)]
+    assert measured == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "scaled-linear"])
+def test_signature_loss_is_lemma_1_with_the_posterior_variance(name):
+    schedule = DiscreteSchedule.named(name)
+    errors = {0: 0.9, 500: 0.2, 999: 0.01}
+    beta, abar, tilde = (t.numpy() for t in (schedule.betas, schedule.alphas_cumprod, schedule.posterior_variance))
+    error = np.interp(np.arange(1000), [0, 500, 999], [0.9, 0.2, 0.01])
+    terms = beta[1:] ** 2 / (2 * (1 - beta[1:]) * (1 - abar[1:]) * tilde[1:]) * error[1:]
+    np.testing.assert_allclose(signature_loss(schedule.table, errors)[1:], np.cumsum(terms), rtol=1e-6)
+
+
+def test_fidelity_loss_is_the_divergence_of_the_two_noisy_pictures():
+    generator = torch.Generator().manual_seed(0)
+    truth, enlarged = torch.randn(2, 1, 3, 4, dtype=torch.float64, generator=generator)
+    level = COSINE.table[300]
+    one, other = (torch.distributions.Normal(level.alpha * x, level.sigma) for x in (truth, enlarged))
+    expected = torch.distributions.kl_divergence(one, other).mean()
+    assert fidelity_loss([level], float((truth - enlarged).square().mean()))[0] == pytest.approx(float(expected), rel=1e-10)
+
+
+@pytest.mark.parametrize("omega", [0.25, 1.0, 3.0])
+def test_without_limits_the_chosen_level_has_as_much_prior_error_as_the_enlargement_lost(omega):
+    errors, distance = gaussian_errors(COSINE), 0.01
+    chosen = recoverable_field(COSINE.table, Measured(errors, omega), distance).chosen
+    level = COSINE.table[chosen]
+    assert errors[chosen] * (level.sigma / level.alpha) ** 2 == pytest.approx(omega * distance, rel=0.02)
+
+
+def test_the_field_narrows_and_moves_to_more_noise_the_more_was_lost_until_it_is_empty():
+    measured = Measured(gaussian_errors(COSINE), max_signature=4.5, max_fidelity=0.2)
+    fields = [recoverable_field(COSINE.table, measured, d) for d in (0.001, 0.01, 0.03, 10.0)]
+    widths = [int(f.inside.sum()) for f in fields]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[2] > 0
+    assert widths[3] == 0
+    assert [f.empty for f in fields] == [False, False, False, True]
+    assert [f.chosen for f in fields] == sorted(f.chosen for f in fields)
+    assert all(f.inside[f.chosen] for f in fields[:3])
+
+
+def test_measurements_survive_their_file():
+    for measured in (Measured({3: 0.5, 1: 0.25}), Measured({1: 0.125}, 0.5, 2.0, 0.125)):
+        assert Measured.from_json(measured.to_json()) == measured
+
+
+def test_an_edm_prior_borrows_the_ladder_of_the_linear_schedule():
+    from priorsr.methods.nets.edm_precond import build_edm
+    from priorsr.methods.priors.edm import EDMPrior
+
+    edm = EDMPrior(build_edm({"img_resolution": 16, "img_channels": 1, "model_type": "SongUNet", "model_channels": 16, "channel_mult": [1, 2]}))
+    levels = ladder(edm)
+    assert all(a.sigma < b.sigma for a, b in zip(levels, levels[1:], strict=False))
+    assert {level.alpha for level in levels} == {1.0}
+    ratio = DiscreteSchedule.named("linear").table[-1]
+    assert levels[-1].sigma == pytest.approx(ratio.sigma / ratio.alpha)
+    result = diffsr_upscale(edm, torch.rand(1, 1, 8, 8), 2.0, DiffSRSettings(level=30, steps=2))
+    assert result.shape == (1, 1, 16, 16)
+
+
+def test_a_descent_starts_where_it_is_told_and_takes_as_many_steps():
+    levels = descent(COSINE.table, 399, 20)
+    assert [lv.t for lv in levels[:3]] == [399, 379, 359]
+    assert len(levels) == 21
+    assert levels[-1] == CLEAN
+    assert len(descent(COSINE.table, 4, 20)) == 6
+    assert (start_of(COSINE.table, 40), start_of(COSINE.table, 0.001), start_of(COSINE.table, 100)) == (399, 0, 999)
+    with pytest.raises(ValueError, match="between 1 and 1000"):
+        descent(COSINE.table, 1000, 5)
+
+
+def test_the_level_decides_how_much_of_the_input_stays():
+    """Two inputs with the same noise: a gentle run keeps their difference, a strong one forgets it."""
+    exact = GaussianPrior(torch.zeros(1, 8, 8), torch.full((1, 8, 8), 0.5))
+    x = torch.full((2, 1, 8, 8), 0.1)
+    x[1] += 0.5
+    left = [float((r[1] - r[0]).mean()) for r in (diffsr(exact, x, descent(COSINE.table, s, 50), noise=Noise([1, 1])) for s in (20, 400, 990))]
+    assert left[0] == pytest.approx(0.5, abs=0.02)
+    assert left[0] > left[1] > left[2]
+    assert abs(left[2]) < 0.01
+
+
+def test_the_pseudo_inverse_agrees_with_the_measurement_and_changes_nothing_else():
+    for size, out in (((24, 18), (6, 9)), ((23, 31), (9, 8))):
+        reduction = Resampler(size, out, border="mirror")
+        y = torch.rand(2, 1, *out, dtype=torch.float64)
+        x = reduction.pseudo_inverse(y)
+        torch.testing.assert_close(reduction(x), y)
+        dense = reduction(torch.eye(size[0] * size[1], dtype=torch.float64).view(-1, *size)).flatten(1).T
+        torch.testing.assert_close(x.flatten(1), (torch.linalg.pinv(dense) @ y.flatten(1).T).T)
+    with pytest.raises(ValueError, match="only reductions"):
+        Resampler((6, 6), (24, 24), border="mirror").pseudo_inverse(torch.rand(1, 1, 24, 24))
+
+
+def test_consistency_makes_every_prediction_agree():
+    reduction = Resampler((16, 16), (4, 4), border="mirror")
+    y = torch.rand(1, 1, 4, 4) - 0.5
+    exact = GaussianPrior(torch.zeros(1, 16, 16), torch.full((1, 16, 16), STD))
+    seen = []
+    hook = Consistency(reduction, reduction.pseudo_inverse, y)
+    start = torch.zeros(1, 1, 16, 16)
+    diffsr(exact, start, descent(COSINE.table, 500, 5), DDIM(), [hook], Noise([0]), lambda step, x: seen.append(reduction(step.pred.x0)))
+    for reduced in seen:
+        torch.testing.assert_close(reduced, y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.6, 2.0, 2.7, 4.0])
+def test_the_energy_an_enlargement_misses_is_guessed_from_a_power_law(scale):
+    """On pictures that follow one exactly, composed of random phases."""
+    size, low = 128, round(128 / scale)
+    frequency = torch.fft.fftfreq(size)
+    radius = torch.hypot(frequency[:, None], frequency[None]).clamp(min=1 / size)
+    noise = Noise(range(20))((20, 1, size, size))
+    x = torch.fft.ifft2(torch.fft.fft2(noise) * radius**-1.5).real
+    x = x / x.std() * 0.4
+    small = resize(x, (low, low))
+    true = (resize(small, (size, size)) - x).square().mean((1, 2, 3))
+    error = (10 * (lost_energy(small, size / low) / true).log10()).mean()
+    assert abs(error) < 2.0, f"{error} dB"
+
+
+def test_a_scale_of_one_loses_nothing():
+    assert lost_energy(torch.rand(2, 1, 16, 16), 1.0).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 1, 7, 5), (1, 3, 13, 9)])
+@pytest.mark.parametrize("scale", [2, 2.7])
+def test_any_size_and_scale(prior, shape, scale):
+    low = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    result = diffsr_upscale(prior, low, scale, DiffSRSettings(steps=3), CanvasSettings(tile=16, tile_batch=2))
+    assert result.shape == (*shape[:2], *(math.ceil(n * scale) for n in shape[-2:]))
+    assert torch.isfinite(result).all()
+
+
+def test_an_image_in_a_batch_is_the_image_alone(prior):
+    low = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    low[1] = low[1] * 0.05 + 0.5  # chooses another level
+    settings = DiffSRSettings(steps=3, eta=1.0)
+    together = diffsr_upscale(prior, low, 2.0, settings, seeds=[5, 6, 7])
+    for i in range(3):
+        alone = diffsr_upscale(prior, low[i : i + 1], 2.0, settings, seeds=[5 + i])
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-5)
+
+
+def test_full_consistency_gives_back_the_input(prior):
+    low = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(3)) * 0.2 + 0.4
+    result = diffsr_upscale(prior, low, 2.0, DiffSRSettings(level=20, steps=3, consistency=1.0))
+    loose = diffsr_upscale(prior, low, 2.0, DiffSRSettings(level=20, steps=3, consistency=0.0))
+    error, before = ((Resampler((16, 16), (8, 8), border="mirror")(x) - low).abs().max() for x in (result, loose))
+    assert error < 1e-3 < before
+
+
+def test_the_report_tells_the_level_and_warns_where_none_fits(prior):
+    low = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    low[0] = 0.5 + 0.05 * (low[0] - 0.5)
+    said = []
+    diffsr_upscale(prior, low, 2.0, DiffSRSettings(steps=1), report=lambda i, text: said.append((i, text)))
+    assert said[0][0] == 0
+    assert "noise level" in said[0][1]
+    strict = dataclasses.replace(prior, measured=dataclasses.replace(prior.measured, max_signature=1e-6))
+    diffsr_upscale(strict, low[1:], 2.0, DiffSRSettings(steps=1), report=lambda i, text: said.append((i, text)))
+    assert "least bad" in said[-1][1]
+
+
+def test_wrong_use_is_explained(prior):
+    low = torch.rand(1, 1, 8, 8)
+    with pytest.raises(ValueError, match="would shrink"):
+        diffsr_upscale(prior, low, 0.5)
+    with pytest.raises(ValueError, match="never measured"):
+        diffsr_upscale(dataclasses.replace(prior, measured=None), low, 2.0)
+    with pytest.raises(ValueError, match="level"):
+        DiffSRSettings(level=101)
+    with pytest.raises(ValueError, match="too small to guess"):
+        choose_level(prior, torch.rand(1, 1, 1, 1), 2.0)
+    assert diffsr_upscale(dataclasses.replace(prior, measured=None), low, 2.0, DiffSRSettings(level=30, steps=1)).shape[-1] == 16
+
+
+def test_the_plot_shows_the_chosen_level():
+    field = recoverable_field(COSINE.table, Measured(gaussian_errors(COSINE), 1.0, 2.0, 0.05), 0.01)
+    picture = field_plot(field, "x2")
+    assert picture.shape == (1, 3, 480, 640)
+    assert picture.std() > 0.05
+    other = field_plot(dataclasses.replace(field, chosen=900), "x2")
+    assert not torch.equal(picture, other)
