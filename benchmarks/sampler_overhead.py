@@ -3,9 +3,10 @@
     python benchmarks/sampler_overhead.py [--parts step guided share memory] [--repeat 15] [--sizes 64 128 256] [--side 2048]
 
 step    a DDPM step on a precomputed answer and on a one-layer network, beside the same step written out by hand
-guided  a DPS step on a small ADM network, beside a plain step (at most 2.2 of those)
+guided  a DPS step on ADM networks, the FFHQ one among them, beside a plain step (at most 2.2 of those)
 share   time outside the network in a 256 x 256 step of the FFHQ network (at most 3 %), with random weights
-memory  peak of denoising a large picture in 256-pixel tiles, beside one batch of tiles plus the images (at most 1.2 of those)
+memory  peak of denoising a large picture in 256-pixel tiles, beside one batch of tiles plus the images (at most 1.2 of those): freely, and
+        guided by a measurement of it, where the batch is a forward and a backward pass
 
 CPU time of one thread, which other programs on the machine disturb less than elapsed time; medians. Every part runs in a process of
 its own, and so does every measurement of memory.
@@ -24,7 +25,15 @@ import time
 from collections.abc import Callable
 
 PARTS = ("step", "guided", "share", "memory")
-ACTIONS = ("batch", "tiled", "ddpm")  # whose memory is measured
+# whose memory is measured: its name, the batch it is compared with, and how many pictures it holds. Those are x, x0, eps, frac, and in a
+# run its own copy of x; under guidance also x0 before it was clipped, the gradients to both x0 and to x, and the state after the step
+ACTIONS = {
+    "batch": ("one batch of tiles", "batch", 0),
+    "tiled": ("the picture, denoised once", "batch", 4),
+    "ddpm": ("the picture, one DDPM step", "batch", 5),
+    "gradient": ("one batch of tiles, its gradient", "gradient", 0),
+    "dps": ("the picture, one DPS step", "gradient", 10),
+}
 TILE, OVERLAP, BATCH = 256, 32, 4
 
 
@@ -148,29 +157,28 @@ def guided(repeat: int) -> None:
     from priorsr.samplers.schedule import DiscreteSchedule
     from priorsr.samplers.transition import DDPM
 
-    schedule = DiscreteSchedule.named("linear").respace("4")
+    schedule = DiscreteSchedule.named("linear").respace("2")
     steps = len(schedule.betas)
-    print("DPS with x4 reduction beside plain DDPM (x0 clipped in both), small ADM networks, CPU ms per step")
-    print(f"{'size':>6}{'channels':>10}{'forward':>9}{'+backward':>11}{'plain':>8}{'DPS':>8}{'ratio':>8}   network calls a step")
-    for size, channels in ((64, 32), (64, 64), (128, 32)):
-        network = adm(
-            image_size=size, model_channels=channels, num_res_blocks=1, channel_mult=(1, 2, 2), attention_factors=(4,), num_head_channels=32
-        )
+    small = {"model_channels": 32, "num_res_blocks": 1, "channel_mult": (1, 2, 2), "attention_factors": (4,), "num_head_channels": 32}
+    print("DPS with x4 reduction beside plain DDPM (x0 clipped in both), ADM networks, CPU ms per step")
+    print(f"{'network':>8}{'size':>6}{'forward':>9}{'+backward':>11}{'plain':>8}{'DPS':>8}{'ratio':>8}   network calls a step")
+    for name, size, settings in (("small", 64, small), ("FFHQ", 64, {"released": "ffhq_10m"}), ("FFHQ", 128, {"released": "ffhq_10m"})):
+        network = adm(**settings)
         prior, operator = ADMPrior(network, schedule), Reduction((size, size), 4)
         x = Noise(0)((1, 3, size, size))
         hooks = {"plain": [ClipX0()], "DPS": guide(operator(x), operator, DPSSettings())}
-        runs = {name: lambda p=prior, x=x, h=h: run(p, x, schedule.levels(), DDPM(), h, Noise(1)) for name, h in hooks.items()}
+        runs = {what: lambda p=prior, x=x, h=h: run(p, x, schedule.levels(), DDPM(), h, Noise(1)) for what, h in hooks.items()}
         calls = {}
-        for name in runs:
+        for what in runs:
             network.forwards = network.backwards = 0
-            runs[name]()
-            calls[name] = f"{name} {network.forwards / steps:g} forward {network.backwards / steps:g} backward"
+            runs[what]()
+            calls[what] = f"{what} {network.forwards / steps:g} forward {network.backwards / steps:g} backward"
         runs["forward"] = lambda n=network, x=x: n(x, torch.zeros(1))  # the network on its own
         runs["both"] = lambda n=network, x=x.clone().requires_grad_(): torch.autograd.grad(n(x, torch.zeros(1)).sum(), x)
-        ms = {name: seconds * 1000 for name, seconds in alternating(runs, repeat).items()}
+        ms = {what: seconds * 1000 for what, seconds in alternating(runs, repeat).items()}
         plain, dps = ms["plain"] / steps, ms["DPS"] / steps
         network_ms = f"{ms['forward']:>9.0f}{ms['both']:>11.0f}"
-        print(f"{size:>6}{channels:>10}{network_ms}{plain:>8.0f}{dps:>8.0f}{dps / plain:>8.2f}   {', '.join(calls.values())}")
+        print(f"{name:>8}{size:>6}{network_ms}{plain:>8.0f}{dps:>8.0f}{dps / plain:>8.2f}   {', '.join(calls.values())}")
 
 
 def share(repeat: int) -> None:
@@ -205,6 +213,8 @@ def memory(what: str, side: int, width: int) -> dict:
     """MB that one action adds to the peak of the loaded program, and those that its images take."""
     import torch
 
+    from priorsr.methods.dps import DPSSettings, guide
+    from priorsr.methods.operators import ReduceTo
     from priorsr.methods.priors.adm import ADMPrior
     from priorsr.samplers.noise import Noise
     from priorsr.samplers.run import run
@@ -212,19 +222,28 @@ def memory(what: str, side: int, width: int) -> dict:
     from priorsr.samplers.tiled import Tiled
     from priorsr.samplers.transition import DDPM
 
-    torch.set_grad_enabled(False)
-    network = adm(model_channels=width, num_res_blocks=1, channel_mult=(1, 1, 2, 2), attention_factors=(8,), num_head_channels=32)
+    guided = what in ("gradient", "dps")
+    torch.set_grad_enabled(guided)
+    network = adm(model_channels=width, num_res_blocks=1, channel_mult=(1,) * 4, attention_factors=(), resblock_updown=False, num_head_channels=32)
     schedule = DiscreteSchedule.named("linear").respace("10")
     prior, levels = ADMPrior(network, schedule), schedule.levels()
     tiled = Tiled(prior, TILE, OVERLAP, BATCH)
-    run(prior, torch.zeros(1, 3, 64, 64), levels[:2], DDPM(), noise=Noise(0))  # loads what is loaded once
+
+    def step(denoiser, x):
+        size = x.shape[-1] // 4
+        hooks = guide(torch.zeros(1, 3, size, size), ReduceTo((size, size)), DPSSettings()) if guided else []
+        return run(denoiser, x, levels[:2], DDPM(), hooks, Noise(1))
+
+    step(prior, torch.zeros(1, 3, 64, 64))  # loads what is loaded once
     network.forwards = 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    x = torch.zeros(BATCH, 3, TILE, TILE) if what == "batch" else Noise(0)((1, 3, side, side))
+    x = torch.zeros(BATCH, 3, TILE, TILE) if what in ("batch", "gradient") else Noise(0)((1, 3, side, side))
     result = {
         "batch": lambda: prior(x, levels[0]),
         "tiled": lambda: tiled(x, levels[0]),
-        "ddpm": lambda: run(tiled, x, levels[:2], DDPM(), noise=Noise(1)),
+        "ddpm": lambda: step(tiled, x),
+        "gradient": lambda: torch.autograd.grad(prior(x.requires_grad_(), levels[0]).x0.sum(), x),
+        "dps": lambda: step(tiled, x),
     }[what]()
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     del result
@@ -232,15 +251,15 @@ def memory(what: str, side: int, width: int) -> dict:
 
 
 def memory_table(side: int, width: int) -> None:
-    found = {what: json.loads(child("--one", what, "--side", str(side), "--width", str(width))) for what in ACTIONS}
-    batch = found["batch"]["peak"]
     print(f"{side} x {side} RGB, tiles of {TILE}, overlap {OVERLAP}, {BATCH} a batch, ADM network of {width} channels; MB beyond the loaded program")
-    print(f"{'':<30}{'network calls':>14}{'peak':>8}{'batch':>8}{'images':>8}{'ratio':>8}")
-    print(f"{'one batch of tiles':<30}{found['batch']['calls']:>14}{batch:>8.0f}")
-    # the state and its prediction: x, x0, eps, frac; a run keeps its own copy of x
-    for what, name, count in (("tiled", "the picture, denoised once", 4), ("ddpm", "the picture, one DDPM step", 5)):
-        peak, images = found[what]["peak"], count * found[what]["image"]
-        print(f"{name:<30}{found[what]['calls']:>14}{peak:>8.0f}{batch:>8.0f}{images:>8.0f}{peak / (batch + images):>8.2f}")
+    print(f"{'':<34}{'network calls':>14}{'peak':>8}{'batch':>8}{'images':>8}{'ratio':>8}")
+    peaks = {}
+    for what, (name, base, count) in ACTIONS.items():
+        found = json.loads(child("--one", what, "--side", str(side), "--width", str(width)))
+        peak, images = found["peak"], count * found["image"]
+        peaks[what] = peak
+        compared = f"{peaks[base]:>8.0f}{images:>8.0f}{peak / (peaks[base] + images):>8.2f}" if count else ""
+        print(f"{name:<34}{found['calls']:>14}{peak:>8.0f}{compared}", flush=True)
 
 
 def child(*options: str) -> str:

@@ -8,7 +8,8 @@ import math
 import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,17 +19,20 @@ from tqdm import tqdm
 from . import weights
 from .cli import add_files, add_settings, log, read_settings, run_files
 from .degrade import PRESETS, Recipe, preset
+from .diffsr.method import DiffSRSettings, diffsr_upscale
 from .dps import DPSSettings
 from .evaluate.report import compare
 from .folder import Job
 from .images import Picture, read, replacing
 from .posterior import CanvasSettings, posterior_upscale, steps_of
-from .priors.load import PriorSettings, load_prior
+from .priors.load import PriorSettings, load_classifier, load_prior
 from .resize import check_scale, resize, scaled_size
-from .train.loop import Optimisation, fit
 from .visionrefine.edm_dps import EDMDPSSettings
+from .visionrefine.guided import GuidedSettings, check_guided, guided_upscale
+from .visionrefine.guided import steps_of as guided_steps
 from .visionrefine.srcnn import SCALES, SRCNNSettings, load_srcnn, srcnn_upscale
 
+SHIPPED_PRIOR = "face64"
 Upscaler = Callable[[Tensor], Tensor]  # pixels 1 C h w in 0..1 to 1 C H W on the CPU
 
 
@@ -38,6 +42,7 @@ class Command:
     help: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    json: bool = True  # whether --json is added here
 
 
 def _device(name: str) -> torch.device:
@@ -57,12 +62,20 @@ def _upscale_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("srcnn")
     group.add_argument("--weights", help="a weight file, or the name of one in a model folder (default: the shipped one for the scale)")
     add_settings(group, SRCNNSettings)
-    group = parser.add_argument_group("dps, edm-dps")
-    group.add_argument("--prior", help="the weight file of an ADM or EDM prior, or its name in a model folder")
+    group = parser.add_argument_group("dps, edm-dps, guided, diffsr")
+    group.add_argument(
+        "--prior",
+        help="weight file of a prior, or its name in a model folder (guided: an ADM upsampler; diffsr: face64 unless given)",
+    )
     for kind in (PriorSettings, CanvasSettings):
         add_settings(group, kind, prefix="prior-")
     add_settings(parser.add_argument_group("dps"), DPSSettings, prefix="dps-")
     add_settings(parser.add_argument_group("edm-dps"), EDMDPSSettings, prefix="edm-")
+    add_settings(parser.add_argument_group("diffsr"), DiffSRSettings, prefix="diffsr-")
+    group = parser.add_argument_group("guided")
+    group.add_argument("--classifier", help="the weight file of a noise-aware ADM classifier; without one the upsampler runs alone")
+    group.add_argument("--label", type=int, default=-1, help="the class of the picture, 0 to 999 for ImageNet networks")
+    add_settings(group, GuidedSettings, prefix="guided-")
 
 
 def _srcnn(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
@@ -83,17 +96,42 @@ def _posterior(options: argparse.Namespace, scale: float, device: torch.device) 
     settings, canvas = read_settings(kind, options, prefix), read_settings(CanvasSettings, options, "prior-")
     prior = load_prior(options.prior, read_settings(PriorSettings, options, "prior-"))
     prior.network.to(device)
-    steps = steps_of(prior, settings)
+    seeded = partial(posterior_upscale, prior, scale=scale, settings=settings, canvas=canvas)
+    return _stepwise(seeded, steps_of(prior, settings), options.seed, device)
 
-    def upscale(pixels: Tensor) -> Tensor:
+
+def _guided(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
+    if not options.prior:
+        raise ValueError("--method guided needs --prior FILE, an ADM upsampler such as 64_256_upsampler.pt")
+    settings, canvas = read_settings(GuidedSettings, options, "guided-"), read_settings(CanvasSettings, options, "prior-")
+    prior = load_prior(options.prior, read_settings(PriorSettings, options, "prior-"))
+    classifier = load_classifier(options.classifier).to(device) if options.classifier else None
+    check_guided(prior, classifier, options.label)
+    prior.network.to(device)
+    upscale = partial(guided_upscale, prior, classifier, label=options.label, scale=scale, settings=settings, canvas=canvas)
+    return _stepwise(upscale, guided_steps(prior, settings), options.seed, device)
+
+
+def _diffsr(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
+    settings, canvas = read_settings(DiffSRSettings, options, "diffsr-"), read_settings(CanvasSettings, options, "prior-")
+    prior = load_prior(options.prior or SHIPPED_PRIOR, read_settings(PriorSettings, options, "prior-"))
+    prior.network.to(device)
+    report = lambda i, text: log.info("%s", text)  # noqa: E731
+    upscale = partial(diffsr_upscale, prior, scale=scale, settings=settings, canvas=canvas, report=report)
+    return _stepwise(upscale, settings.steps, options.seed, device)
+
+
+def _stepwise(upscale: Callable[..., Tensor], steps: int, seed: int, device: torch.device) -> Upscaler:
+    """An upscaler that shows its steps; each picture has the seed."""
+
+    def work(pixels: Tensor) -> Tensor:
         with tqdm(total=steps, unit="step", leave=False, disable=None) as bar:
-            on_step = lambda step, x: bar.update()  # noqa: E731
-            return posterior_upscale(prior, pixels.to(device), scale, settings, canvas, [options.seed] * len(pixels), on_step).cpu()
+            return upscale(low=pixels.to(device), seeds=[seed] * len(pixels), on_step=lambda step, x: bar.update()).cpu()
 
-    return upscale
+    return work
 
 
-UPSCALERS = {"srcnn": _srcnn, "bicubic": _bicubic, "dps": _posterior, "edm-dps": _posterior}
+UPSCALERS = {"srcnn": _srcnn, "bicubic": _bicubic, "dps": _posterior, "edm-dps": _posterior, "guided": _guided, "diffsr": _diffsr}
 
 
 def _upscale(options: argparse.Namespace) -> int:
@@ -176,68 +214,60 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sets", nargs="+", metavar="FOLDER", help="benchmark folders of high-resolution pictures, such as Set5")
-    parser.add_argument("--scales", nargs="+", type=int, default=list(SCALES), choices=SCALES, help="default: all")
-    parser.add_argument("--weights", help="weights for a single scale instead of the shipped ones")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
+    from .evaluate.commands import add_studies
+
+    add_studies(parser)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from .evaluate.protocol import benchmark, bicubic
-    from .train.data import read_pictures
-    from .train.srcnn import luma_upscaler
-
-    if options.weights and len(options.scales) != 1:
-        raise ValueError("--weights serves one scale: name it with --scales")
-    rows = []
-    for folder in options.sets:
-        images = read_pictures([folder])
-        for scale in options.scales:
-            network = load_srcnn(scale, options.weights)[0].to(_device(options.device))
-            for method, upscale in (("bicubic", bicubic), ("srcnn", luma_upscaler(network, scale))):
-                scores = benchmark(upscale, images, scale)
-                means = {k: round(statistics.fmean(getattr(s, k) for s in scores), 4) for k in ("psnr", "ssim", "seconds")}
-                rows.append({"set": Path(folder).name, "scale": scale, "method": method, **means})
+    rows = options.study.run(options, _device(options.device))
     _print(rows, options.json)
     return 0
 
 
-def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    from .train.srcnn import TUNED, Patches
-
-    parser.add_argument("what", choices=("srcnn",), help="what to train")
-    parser.add_argument("--data", nargs="+", required=True, metavar="PATH", help="folders or zip archives of training pictures")
-    parser.add_argument("--validation", nargs="+", required=True, metavar="PATH", help="folders or archives of pictures to judge by, not trained on")
-    parser.add_argument("--scale", type=int, default=2, choices=SCALES, help="the scale to train for (default 2)")
-    parser.add_argument("--out", required=True, help="the weight file to write, .safetensors")
-    parser.add_argument("--run", help="folder for the log and the checkpoint (default: OUT without suffix, plus -run)")
-    parser.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="IN", help="the weight file of a prior, or its name in a model folder")
+    parser.add_argument("out", metavar="OUT", help="the file to write, .safetensors")
+    parser.add_argument(
+        "--data", nargs="+", required=True, metavar="PATH", help="folders or archives of pictures such as the prior's, not trained on"
+    )
+    parser.add_argument("--count", type=int, default=128, help="how many of them are used (default 128)")
+    parser.add_argument("--swept", type=int, default=32, help="how many of these the noise levels are tried on (default 32)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
-    add_settings(parser, Patches)
-    add_settings(parser, Optimisation, TUNED)
+    add_settings(parser, PriorSettings)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from .diffsr.calibrate import calibrate, store
+    from .train.data import read_pictures
+    from .train.prior import squares
+
+    source, target = weights.locate(options.source), Path(options.out)
+    if target.exists() and not options.overwrite:
+        raise FileExistsError(f"{target} exists: choose another name or add --overwrite")
+    settings, device = read_settings(PriorSettings, options), _device(options.device)
+    prior = load_prior(str(source), settings)
+    prior.network.to(device)
+    pictures = squares(read_pictures(options.data)[: options.count], prior.size, prior.channels)
+    measured = calibrate(prior, (pictures.float() / 127.5 - 1).to(device), options.swept, on_step=log.info)
+    store(source, target, prior, measured, settings)
+    _print([{"file": str(target), **{k: getattr(measured, k) for k in ("max_signature", "max_fidelity", "faithful")}}], options.json)
+    return 0
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    from .train.commands import add_trainers
+
+    add_trainers(parser)
 
 
 def _train(options: argparse.Namespace) -> int:
-    from .train.data import read_pictures
-    from .train.srcnn import Patches, task
+    from .train.commands import train
 
-    out = Path(options.out)
-    if out.suffix != ".safetensors":
-        raise ValueError(f"{out} must end in .safetensors")
-    if out.exists() and not options.overwrite:
-        raise FileExistsError(f"{out} exists: choose another name or add --overwrite")
-    settings = read_settings(Optimisation, options)
-    images, validation = read_pictures(options.data), read_pictures(options.validation)
-    log.info("%d training pictures, %d to judge by", len(images), len(validation))
-    run = Path(options.run) if options.run else out.with_name(out.stem + "-run")
-    work = task(options.scale, images, validation, read_settings(Patches, options), settings.seed)
-    network = fit(work, settings, run, options.resume, str(_device(options.device)))
-    weights.save(network, out, {"kind": "srcnn", "scale": options.scale, **asdict(settings)})
-    figures = work.validate(network)
-    log.info("wrote %s (validation %s)", out, ", ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+    result = train(options, _device(options.device))
     if options.json:
-        print(json.dumps({"weights": str(out), **figures}))
+        print(json.dumps(result))
     return 0
 
 
@@ -274,7 +304,8 @@ COMMANDS = (
     Command("upscale", "Enlarge pictures.", _upscale_arguments, _upscale),
     Command("degrade", "Degrade pictures, repeatably, for training and testing.", _degrade_arguments, _degrade),
     Command("compare", "Measure PSNR, SSIM and mean absolute error between pictures.", _compare_arguments, _compare),
-    Command("evaluate", "Benchmark the weights on folders of pictures, against bicubic.", _evaluate_arguments, _evaluate),
-    Command("train", "Train a network of this package.", _train_arguments, _train),
+    Command("evaluate", "Measure methods on pictures whose truth is known.", _evaluate_arguments, _evaluate, json=False),
+    Command("calibrate", "Measure a prior's errors and its recoverable field, which Diff-SR needs.", _calibrate_arguments, _calibrate),
+    Command("train", "Train a network of this package.", _train_arguments, _train, json=False),
     Command("models", "List the weight files found, and what is missing.", lambda parser: None, _models),
 )

@@ -30,6 +30,13 @@ class CanvasSettings(Settings):
     overlap: int = option(64, "How far neighbouring pieces overlap, in pixels", low=0, high=MAX_SIDE)
     tile_batch: int = option(1, "Pieces in one network call; more is faster and needs more memory", low=1, high=4096)
 
+    def tiles(self, prior: ADMPrior | EDMPrior) -> Tiled:
+        """The prior on pictures of any size, in tiles whose sides fit it. Raises ValueError when none does."""
+        tile = self.tile // prior.multiple * prior.multiple
+        if tile == 0:
+            raise ValueError(f"a tile of {self.tile} is smaller than the {prior.multiple} pixels this prior needs: give more")
+        return Tiled(prior, tile, min(self.overlap, tile - prior.multiple), self.tile_batch)
+
 
 def posterior_upscale(
     prior: ADMPrior | EDMPrior,
@@ -49,18 +56,13 @@ def posterior_upscale(
     steps_of(prior, settings)
     if scale < 1:
         raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
-    if prior.channels not in (1, 3):
-        raise ValueError(f"the prior works on {prior.channels} channels; only luma and RGB priors can enlarge pictures")
     size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
     noise = Noise([0] * len(low) if seeds is None else seeds)
-    y, back = _planes(prior, low, size)
+    y, back = planes(prior.channels, low, size)
     sides = tuple(-(-n // prior.multiple) * prior.multiple for n in size)  # a rim beyond the picture is left to the prior
     reduce = ReduceTo(tuple(low.shape[-2:]))
     operator: Callable[[Tensor], Tensor] = lambda x: reduce(x[..., : size[0], : size[1]])  # noqa: E731
-    tile = canvas.tile // prior.multiple * prior.multiple
-    if tile == 0:
-        raise ValueError(f"a tile of {canvas.tile} is smaller than the {prior.multiple} pixels this prior needs: give more")
-    tiles = Tiled(prior, tile, min(canvas.overlap, tile - prior.multiple), canvas.tile_batch)
+    tiles = canvas.tiles(prior)
     if isinstance(prior, EDMPrior):
         result = pixels(edm_dps(prior, y * 255, operator, sides, settings, noise, on_step=on_step, denoiser=tiles)) / 255
     else:
@@ -75,11 +77,16 @@ def steps_of(prior: ADMPrior | EDMPrior, settings: DPSSettings | EDMDPSSettings)
     return settings.steps if isinstance(settings, EDMDPSSettings) else len(prior.schedule.respace(settings.respacing).table)
 
 
-def _planes(prior: ADMPrior | EDMPrior, low: Tensor, size: tuple[int, int]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """What the prior restores of a picture, and how the picture comes back from that."""
-    if prior.channels == low.shape[1]:
+def planes(channels: int, low: Tensor, size: tuple[int, int]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """What a prior of so many channels restores of a picture B C h w in 0..1, and how the picture of `size` comes back from that.
+
+    Luma comes with bicubically enlarged chroma, grey as equal channels. Raises ValueError unless channels is 1 or 3.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"the prior works on {channels} channels; only luma and RGB priors can enlarge pictures")
+    if channels == low.shape[1]:
         return low, lambda x: x
-    if prior.channels == 3:
+    if channels == 3:
         return low.expand(-1, 3, -1, -1), lambda x: x.mean(1, keepdim=True)
     chroma = rgb_to_ycbcr(resize(low, size) * 255)
 

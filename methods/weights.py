@@ -19,6 +19,7 @@ from .edm_pickle import read_edm_pickle
 from .images import replacing
 from .nets.adm_config import ADMConfig
 from .nets.adm_released import build_adm, infer_config
+from .nets.corrector import CorrectorUNet
 from .nets.edm_precond import build_edm
 from .nets.srcnn import SRCNN
 
@@ -37,6 +38,7 @@ class Kind:
     title: str
     signature: tuple[str, ...]  # keys that this family has and no other
     build: Callable[[State, Mapping[str, str]], nn.Module]  # from the tensors, and what the file says of itself
+    among: Callable[[State, Mapping[str, str]], bool] = lambda state, metadata: True  # tells it from kinds with the same keys
 
 
 def _build_srcnn(state: State, metadata: Mapping[str, str]) -> SRCNN:
@@ -46,10 +48,25 @@ def _build_srcnn(state: State, metadata: Mapping[str, str]) -> SRCNN:
 
 
 def _build_adm(state: State, metadata: Mapping[str, str]) -> nn.Module:
-    if "settings" not in metadata:
-        return build_adm(infer_config(state))
+    return build_adm(_adm_config(metadata) if "settings" in metadata else infer_config(state))
+
+
+def _adm_config(metadata: Mapping[str, str]) -> ADMConfig:
     settings = json.loads(metadata["settings"])
-    return build_adm(ADMConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}))
+    return ADMConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+
+
+def _build_corrector(state: State, metadata: Mapping[str, str]) -> CorrectorUNet:
+    heads = 16  # of the published training, which no key tells
+    return CorrectorUNet(_adm_config(metadata) if "settings" in metadata else infer_config(state, superres=False, num_head_channels=heads))
+
+
+def _is_corrector(state: State, metadata: Mapping[str, str]) -> bool:
+    """It has the keys of an ADM prior; files of other programs are told by the published sizes: 32 channels, as many out as in."""
+    if "settings" in metadata:
+        return metadata.get("kind") == "corrector"
+    stem = state["input_blocks.0.0.weight"].shape
+    return stem[0] == 32 and "out.2.weight" in state and state["out.2.weight"].shape[0] == stem[1] and "label_emb.weight" not in state
 
 
 def _build_edm(state: State, metadata: Mapping[str, str]) -> nn.Module:
@@ -58,9 +75,11 @@ def _build_edm(state: State, metadata: Mapping[str, str]) -> nn.Module:
     return build_edm(json.loads(metadata["settings"]))
 
 
+ADM_KEYS = ("time_embed.0.weight", "input_blocks.0.0.weight", "output_blocks.0.0.in_layers.0.weight")
 KINDS = (  # the first whose signature is present is it
     Kind("srcnn", "SRCNN", ("conv1.weight", "conv1.bias", "conv2.weight", "conv3.weight"), _build_srcnn),
-    Kind("adm", "ADM prior", ("time_embed.0.weight", "input_blocks.0.0.weight", "output_blocks.0.0.in_layers.0.weight"), _build_adm),
+    Kind("corrector", "DPI corrector", ADM_KEYS, _build_corrector, _is_corrector),
+    Kind("adm", "ADM prior", ADM_KEYS, _build_adm),
     Kind("adm-classifier", "ADM classifier", ("time_embed.0.weight", "input_blocks.0.0.weight", "middle_block.0.in_layers.0.weight"), _build_adm),
     Kind("edm", "EDM prior", ("model.map_layer0.weight", "model.map_layer1.weight"), _build_edm),
 )
@@ -91,7 +110,7 @@ def load(path: str | os.PathLike, kind: str | None = None) -> Weights:
     """
     path = Path(path)
     state, metadata = read_state(path)
-    found = detect(state)
+    found = detect(state, metadata)
     if found is None:
         raise ValueError(f"{path} holds no network that PriorSR knows (first keys: {', '.join(list(state)[:3]) or 'none'})")
     if kind not in (None, found.name):
@@ -121,9 +140,9 @@ def fill(network: nn.Module, state: State, name: str) -> nn.Module:
     return network.requires_grad_(False)
 
 
-def detect(state: State) -> Kind | None:
+def detect(state: State, metadata: Mapping[str, str]) -> Kind | None:
     """The kind whose signature keys are all present."""
-    return next((kind for kind in KINDS if all(key in state for key in kind.signature)), None)
+    return next((kind for kind in KINDS if all(key in state for key in kind.signature) and kind.among(state, metadata)), None)
 
 
 def read_state(path: Path) -> tuple[State, dict[str, str]]:
@@ -149,6 +168,12 @@ def read_state(path: Path) -> tuple[State, dict[str, str]]:
     return _unwrap(content, path), {}
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself, without its tensors."""
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
+
+
 def _unwrap(content: object, path: Path) -> State:
     while isinstance(content, Mapping) and (inner := next((content[k] for k in CONTAINERS if isinstance(content.get(k), Mapping)), None)):
         content = inner
@@ -160,10 +185,10 @@ def _unwrap(content: object, path: Path) -> State:
     return state
 
 
-def save(network: nn.Module, path: str | os.PathLike, metadata: Mapping[str, object]) -> Path:
-    """Write a network as safetensors; metadata values are stored as text. Replaces the file in one step."""
+def save(network: nn.Module, path: str | os.PathLike, metadata: Mapping[str, object], dtype: torch.dtype | None = None) -> Path:
+    """Write a network as safetensors, in `dtype` if given; metadata values are stored as text. Replaces the file in one step."""
     path = Path(path)
-    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
     with replacing(path) as partial:
         save_file(tensors, partial, {k: str(v) for k, v in metadata.items()})
     return path

@@ -6,13 +6,32 @@ from comfy_api.latest import ComfyExtension
 
 from . import host
 from .degrade import DegradeImage
+from .guidance import GuideByClassifier, GuideByClipping, GuideByMeasurement, LoadNoiseClassifier
+from .guided import GuidedUpsampler
 from .posterior import DPSUpscale, EDMDPSUpscale
 from .quality import ImageQuality
 from .resize import ResizeImage
-from .sampling import GuideByMeasurement, LoadPixelPrior, Sampler
+from .sampling import ConditionPixelPrior, LoadPixelPrior, Sampler, SigmasByRespacing, TiledDenoiser
 from .srcnn import SRCNNUpscale
 
-NODES = [SRCNNUpscale, DPSUpscale, EDMDPSUpscale, DegradeImage, ResizeImage, ImageQuality, LoadPixelPrior, Sampler, GuideByMeasurement]
+NODES = [
+    SRCNNUpscale,
+    DPSUpscale,
+    EDMDPSUpscale,
+    GuidedUpsampler,
+    DegradeImage,
+    ResizeImage,
+    ImageQuality,
+    LoadPixelPrior,
+    ConditionPixelPrior,
+    TiledDenoiser,
+    SigmasByRespacing,
+    Sampler,
+    GuideByMeasurement,
+    LoadNoiseClassifier,
+    GuideByClassifier,
+    GuideByClipping,
+]
 
 
 class PriorSRExtension(ComfyExtension):

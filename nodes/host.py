@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -74,12 +75,39 @@ def weight_choices() -> list[str]:
     return weight_files() or [f"(none: put a file into models/{FOLDER})"]
 
 
-@torch.inference_mode(False)  # weights moved in inference mode could never take part in a gradient
-def on_device(network: nn.Module, activations: int) -> nn.Module:
-    """The network on the compute device, managed by the host; `activations` are the bytes a call will need beside it."""
-    patcher = comfy.model_patcher.ModelPatcher(network, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
-    mm.load_models_gpu([patcher], memory_required=activations)
-    return patcher.model
+@contextmanager
+def loaded(patchers: Sequence, activations: int, beside: Sequence = ()) -> Iterator[None]:
+    """Models on the compute device while a block runs, which needs `activations` bytes for itself; those `beside` stay there.
+
+    What was not loaded before leaves again when the block fails or is cancelled, else the host keeps it until it needs the room.
+    """
+    before = mm.loaded_models()
+    try:
+        with torch.inference_mode(False):  # weights moved in inference mode could never take part in a gradient
+            mm.load_models_gpu([*beside, *patchers], memory_required=activations)
+        yield
+    except BaseException:
+        _unload([p for p in patchers if all(p is not b for b in before)])
+        raise
+
+
+@contextmanager
+def on_device(*networks: nn.Module, activations: int) -> Iterator[torch.device]:
+    """Networks of a single run on the compute device, as `loaded`; they leave it when the block ends."""
+    patchers = [comfy.model_patcher.ModelPatcher(n, mm.get_torch_device(), mm.unet_offload_device()) for n in networks]
+    try:
+        with loaded(patchers, activations):
+            yield mm.get_torch_device()
+    finally:
+        _unload(patchers)
+
+
+@torch.inference_mode(False)
+def _unload(patchers: Sequence) -> None:
+    for held in [m for m in mm.current_loaded_models if any(m.model is p for p in patchers)]:
+        held.model_unload()
+        mm.current_loaded_models.remove(held)
+        mm.soft_empty_cache()
 
 
 def progress() -> Callable[[int, int], None]:

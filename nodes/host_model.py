@@ -1,8 +1,9 @@
-"""Our priors as the host's MODEL, and our sampling loop as its SAMPLER."""
+"""Our priors as the host's MODEL, our sampling loop as its SAMPLER, our tiles as a patch of any MODEL."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import comfy.conds
 import comfy.latent_formats
@@ -13,14 +14,23 @@ import comfy.model_sampling
 import comfy.samplers
 import comfy.supported_models_base
 import torch
+import torch.nn.functional as F
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
 from ..methods.priors.adm import ADMPrior
+from ..methods.priors.classifier import LabelGuidance, NoiseClassifier, class_label
 from ..methods.priors.edm import EDMPrior
 from ..samplers.denoiser import Cond, Prediction, from_x0
 from ..samplers.noise import Noise
 from ..samplers.run import Hook, Step, Transition, run
-from ..samplers.schedule import Level, sigma_levels
+from ..samplers.schedule import Level, respaced, sigma_levels
+from . import host
+from .memory import gradient_bytes
+from .tiling import TiledCall
+
+BACKWARD = 14  # how much more memory a guided step needs than a plain one (ADM-FFHQ at 256 pixels)
+TILES = "priorsr_tiles"
 
 
 class PixelFormat(comfy.latent_formats.LatentFormat):
@@ -74,17 +84,37 @@ class PixelModel(comfy.model_base.BaseModel):
             self.model_sampling = _DiscreteSampling(prior.schedule.betas)
             self.register_buffer("clock", torch.tensor(prior.schedule.timesteps), persistent=False)
 
-    def extra_conds(self, **kwargs) -> dict:
-        return {name: comfy.conds.CONDRegular(kwargs[name]) for name in ("label",) if name in kwargs}
+    def extra_conds(self, noise: Tensor, label: int = -1, low_res: Tensor | None = None, **kwargs) -> dict:
+        """What the network needs beside the picture. The host asks before the first step, so this is where mistakes are told."""
+        if noise.ndim != 4 or noise.shape[1] != self.prior.channels:
+            raise ValueError(
+                f"this prior works on pictures of {self.prior.channels} channels, not on latents of {tuple(noise.shape)}: "
+                "encode and decode with the VAE called pixel_space"
+            )
+        edm = isinstance(self.prior, EDMPrior)
+        classes = (self.prior.network.label_dim or None) if edm else self.prior.network.config.num_classes
+        if classes is None and label >= 0:
+            raise ValueError(f"this prior knows no classes, so it cannot take label {label}: give -1, or load a class-conditional prior")
+        upsampler = not edm and self.prior.network.config.superres
+        if upsampler != (low_res is not None):
+            wrong = "needs a low-resolution picture: give one with" if upsampler else "does not look at a low-resolution picture: leave it out of"
+            raise ValueError(f"this prior {wrong} Condition Pixel Prior")
+        conds = {}
+        if classes is not None and not (edm and label < 0):  # EDM networks know a state without a class
+            conds["label"] = comfy.conds.CONDRegular(class_label(label, classes).to(noise.device))
+        if upsampler:  # enlarged here as the network would, so that it can be cut with the picture
+            enlarged = F.interpolate(low_res.to(noise), noise.shape[-2:], mode="bilinear", align_corners=False)
+            conds["low_res"] = comfy.conds.CONDNoiseShape(enlarged)
+        return conds
 
-    def _apply_model(self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, label=None, **kwargs) -> Tensor:
+    def _apply_model(self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **conds) -> Tensor:
         sigma = t.view(-1, 1, 1, 1)
         if isinstance(self.prior, EDMPrior):
-            x0 = self.prior.network(x, t, None if label is None else self.prior.one_hot(label))
+            x0 = self.prior.network(x, t, self.prior.one_hot(conds["label"]) if "label" in conds else None)
         else:
             alpha = (1 + sigma**2).rsqrt()
             scaled, clock = x * alpha, self.clock[self.model_sampling.timestep(t)].float()
-            output = self.diffusion_model(scaled, clock, **({} if label is None else {"label": label})).float()
+            output = self.diffusion_model(scaled, clock, **conds).float()
             x0 = self.prior.interpret(output, scaled, Level(clock, alpha, sigma * alpha)).x0
         return x0.clamp(-1, 1) if self.clip else x0
 
@@ -93,6 +123,70 @@ class PixelModel(comfy.model_base.BaseModel):
 def as_model(prior: ADMPrior | EDMPrior, clip: bool) -> comfy.model_patcher.ModelPatcher:
     """The prior as a MODEL that the host loads, offloads and patches like any other."""
     return comfy.model_patcher.ModelPatcher(PixelModel(prior, clip), mm.get_torch_device(), mm.unet_offload_device())
+
+
+def natural_tile(model) -> int:
+    """The side that a MODEL was trained on, in its own pixels; 64 for latent ones, which is 512 pixels of Stable Diffusion."""
+    if not isinstance(model.model, PixelModel):
+        return 64
+    network = model.model.prior.network
+    return network.img_resolution if isinstance(model.model.prior, EDMPrior) else network.config.image_size
+
+
+def tiled(model, size: int, overlap: int, batch: int) -> comfy.model_patcher.ModelPatcher:
+    """A copy of the MODEL that sees its picture or latent in tiles, whatever the sampler."""
+    patched, cut = model.clone(), TiledCall(size, overlap, batch)
+    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, TILES, cut)
+    # the host makes room for what a call sees, not for the whole picture
+    prepare = lambda executor, model, shape, *args, **kwargs: executor(model, cut.shape(shape), *args, **kwargs)  # noqa: E731
+    patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, TILES, prepare)
+    return patched
+
+
+def _seen(model, shape: Sequence[int]) -> Sequence[int]:
+    """What one call of a MODEL sees of a whole picture."""
+    for cut in model.get_wrappers(WrappersMP.APPLY_MODEL, TILES):
+        shape = cut.shape(shape)
+    return shape
+
+
+def respaced_sigmas(model, rule: str, start: int) -> Tensor:
+    """The noise levels of the kept training steps of a MODEL, from kept step `start` (-1: the noisiest) down, then zero."""
+    sampling = model.get_model_object("model_sampling")
+    if isinstance(sampling, comfy.model_sampling.ModelSamplingContinuousEDM):
+        raise ValueError("this MODEL was not trained in steps that could be kept: take a scheduler such as KarrasScheduler")
+    table = sampling.sigmas.tolist()
+    kept = respaced(len(table), rule)
+    if not -1 <= start < len(kept):
+        raise ValueError(f"cannot start at step {start} of {len(kept)} kept ones: give 0..{len(kept) - 1}, or -1 for the noisiest")
+    return torch.tensor([*(table[i] for i in reversed(kept[: start + 1] if start >= 0 else kept)), 0.0])
+
+
+@dataclass(frozen=True)
+class ManagedClassifier:
+    """A classifier whose place in memory the host manages."""
+
+    classifier: NoiseClassifier
+    patcher: comfy.model_patcher.ModelPatcher
+
+
+@torch.inference_mode(False)
+def as_classifier(classifier: NoiseClassifier) -> ManagedClassifier:
+    patcher = comfy.model_patcher.ModelPatcher(classifier.network, mm.get_torch_device(), mm.unet_offload_device())
+    return ManagedClassifier(classifier, patcher)
+
+
+class ManagedLabelGuidance(LabelGuidance):
+    """Guidance by a managed classifier; as_sampler loads `models` for the run, with room for `memory`."""
+
+    def __init__(self, managed: ManagedClassifier, label: int, scale: float, form: str):
+        super().__init__(managed.classifier, class_label(label, managed.classifier.classes), scale, form)
+        self.models = (managed.patcher,)
+
+    def memory(self, x: Tensor) -> int:
+        self.check(x)
+        sides = (self.classifier.side,) * 2 if self.classifier.side else x.shape[-2:]
+        return gradient_bytes(self.classifier.network, (len(x), x.shape[1], *sides))
 
 
 class _HostDenoiser:
@@ -110,6 +204,9 @@ def as_sampler(transition: Transition, hooks: Sequence[Hook]) -> comfy.samplers.
     """The core's loop as a SAMPLER for any MODEL. Hooks work on what the model predicts, in its own space."""
 
     def sample(model, x: Tensor, sigmas: Tensor, extra_args: dict, callback=None, disable=None) -> Tensor:
+        guider, network = model.inner_model, model.inner_model.inner_model
+        if isinstance(network.model_sampling, comfy.model_sampling.CONST):
+            raise ValueError("this MODEL was trained on a flow between picture and noise, which this sampler does not follow: take a native one")
         levels = sigma_levels(sigmas.tolist(), float)
         levels = levels if sigmas[-1] == 0 else levels[:-1]  # a run that another sampler goes on with
         seed = extra_args.get("seed") or 0
@@ -120,9 +217,16 @@ def as_sampler(transition: Transition, hooks: Sequence[Hook]) -> comfy.samplers.
             if callback:
                 callback({"i": step.i, "denoised": step.pred.x0.detach(), "x": state})
 
+        managed = [hook for hook in hooks if isinstance(hook, ManagedLabelGuidance)]
+        models = [patcher for hook in managed for patcher in hook.models]
+        room = sum(hook.memory(x) for hook in managed)
         if any(hook.needs_grad for hook in hooks):
-            _grad_ready(model.inner_model.inner_model)
-        return run(_HostDenoiser(model, extra_args), x, levels, transition, hooks, noise, on_step=report)
+            _grad_ready(network)
+            room += BACKWARD * int(network.memory_required(_seen(guider.model_patcher, x.shape)))
+        with host.loaded(models, room, beside=[guider.model_patcher, *guider.loaded_models]):
+            for patcher in models:
+                _grad_ready(patcher.model)
+            return run(_HostDenoiser(model, extra_args), x, levels, transition, hooks, noise, on_step=report)
 
     return comfy.samplers.KSAMPLER(sample)
 

@@ -13,6 +13,7 @@ from ..methods.resize import resize
 from ..methods.visionrefine.edm_dps import EDMDPSSettings
 from . import host
 from .convert import join, split
+from .memory import gradient_bytes
 
 SEED = {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
 
@@ -35,14 +36,18 @@ def _restore(image: Tensor, name: str, scale: float, seed: int, settings, canvas
         pixels, alpha = split(image.clone())
         prior = load_prior(str(host.weight_path(name)), kind)
         steps = steps_of(prior, settings)
-        # a guided step keeps every feature map of its tiles for the gradient: some two thousand float32 channels at full size
-        prior.network = host.on_device(prior.network, activations=canvas.tile_batch * canvas.tile**2 * 4 * 2000)
-        device = next(prior.network.parameters()).device
-        seeds = [seed] * len(pixels)
-        restored = posterior_upscale(prior, pixels.to(device), scale, settings, canvas, seeds, host.sampling_progress(steps))
+        with host.on_device(prior.network, activations=gradient_bytes(prior.network, tile_shape(canvas, prior))) as device:
+            seeds = [seed] * len(pixels)
+            restored = posterior_upscale(prior, pixels.to(device), scale, settings, canvas, seeds, host.sampling_progress(steps))
         if alpha is not None:
-            alpha = resize(alpha, tuple(restored.shape[-2:])).to(device)
+            alpha = resize(alpha, tuple(restored.shape[-2:])).to(restored)
         return host.result(join(restored, alpha))
+
+
+def tile_shape(canvas: CanvasSettings, prior) -> tuple[int, int, int, int]:
+    """What one network call sees."""
+    tiles = canvas.tiles(prior)
+    return tiles.batch, prior.channels, tiles.size, tiles.size
 
 
 class DPSUpscale(io.ComfyNode):

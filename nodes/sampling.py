@@ -1,21 +1,17 @@
-"""Load Pixel Prior, PriorSR Sampler, Guide by Measurement: parts for the host's own sampling graphs."""
+"""Load and condition pixel priors, sampler, sigmas, tiles: parts for the host's own sampling graphs."""
 
 from __future__ import annotations
 
 import torch
 from comfy_api.latest import io
 
-from ..methods.operators import ReduceTo
 from ..methods.priors.load import PriorSettings, load_prior
-from ..samplers.guidance.measurement import MeasurementGuidance
 from ..samplers.karras import DPMpp2M, Euler, Heun
 from ..samplers.sde import EulerMaruyama, ReverseDiffusion
 from ..samplers.transition import DDIM, DDPM
 from . import host, host_model
 from .convert import split
-
-Guidance = io.Custom("PRIORSR_GUIDANCE")
-CATEGORY = f"{host.CATEGORY}/sampling"
+from .guidance import CATEGORY, Guidance
 
 
 class LoadPixelPrior(io.ComfyNode):
@@ -42,7 +38,33 @@ class LoadPixelPrior(io.ComfyNode):
     def execute(cls, prior, clip, schedule, train_steps, target):
         with torch.inference_mode(False):
             loaded = load_prior(str(host.weight_path(prior)), PriorSettings(schedule, train_steps, target))
-        return io.NodeOutput(host_model.as_model(loaded, clip), [[torch.zeros(1, 1, 1), {}]])
+        return io.NodeOutput(host_model.as_model(loaded, clip), _conditioning())
+
+
+def _conditioning(**given) -> list:
+    return [[torch.zeros(1, 1, 1), given]]  # the host wants text tokens, which pixel priors do not look at
+
+
+class ConditionPixelPrior(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRConditionPixelPrior",
+            display_name="Condition Pixel Prior",
+            category=CATEGORY,
+            description="What a pixel prior is told beside the noise: the class, and the picture to enlarge where it is an upsampler.",
+            search_aliases=["class label", "class conditional", "upsampler", "conditioning"],
+            inputs=[
+                io.Int.Input("label", default=-1, min=-1, max=100_000, tooltip="The class, such as 0 to 999 of ImageNet; -1 for priors without."),
+                io.Image.Input("low_resolution", optional=True, tooltip="For upsamplers: one image, or one for each sample; alpha is ignored."),
+            ],
+            outputs=[io.Conditioning.Output("conditioning", display_name="CONDITIONING")],
+        )
+
+    @classmethod
+    def execute(cls, label, low_resolution=None):
+        seen = {} if low_resolution is None else {"low_res": split(low_resolution, "low_resolution")[0] * 2 - 1}
+        return io.NodeOutput(_conditioning(label=label, **seen))
 
 
 class Sampler(io.ComfyNode):
@@ -66,11 +88,11 @@ class Sampler(io.ComfyNode):
             node_id="PriorSRSampler",
             display_name="Sampler (PriorSR)",
             category=CATEGORY,
-            description="The sampling loop of the papers as a SAMPLER for any MODEL, with guidance. Noise is drawn for each image by itself.",
+            description="The sampling loop of the papers as a SAMPLER for any MODEL that predicts noise, with guidance. Each image has noise of its own.",
             search_aliases=["ddpm", "ddim", "heun", "guidance", "sampler"],
             inputs=[
                 io.DynamicCombo.Input("transition", options=choices, tooltip="How one step goes to the next."),
-                Guidance.Input("guidance", optional=True, tooltip="What pulls the samples, such as Guide by Measurement. Needs gradients."),
+                Guidance.Input("guidance", optional=True, tooltip="What pulls the samples, such as Guide by Measurement."),
             ],
             outputs=[io.Sampler.Output("sampler", display_name="SAMPLER")],
         )
@@ -96,28 +118,63 @@ def _transition(choice: dict | None):
     return made[kind]()
 
 
-class GuideByMeasurement(io.ComfyNode):
+class SigmasByRespacing(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return host.schema(
-            node_id="PriorSRGuideMeasurement",
-            display_name="Guide by Measurement (DPS)",
+            node_id="PriorSRSigmasByRespacing",
+            display_name="Sigmas by Respacing",
             category=CATEGORY,
-            description="Pull samples of a pixel prior towards agreement with a low-resolution image, in every step (Chung et al. 2023).",
-            search_aliases=["dps", "posterior sampling", "guidance", "super resolution"],
+            description="The noise levels of some of a MODEL's training steps, kept by the rules of guided diffusion, as SIGMAS.",
+            search_aliases=["scheduler", "timestep respacing", "ddim25", "steps", "sigmas"],
             inputs=[
-                io.Image.Input("image", tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored."),
-                io.Float.Input(
-                    "scale", default=0.3, min=0.0, max=1000.0, step=0.05, tooltip="Step along the gradient; 0.3 for 1000 steps, fewer need more."
+                io.Model.Input("model", tooltip="Any MODEL trained in steps: ADM priors, Stable Diffusion. EDM priors are not."),
+                io.String.Input("respacing", default="250", tooltip="250 steps evenly, 10,10 in sections, ddim25 by one stride; empty for all."),
+                io.Int.Input(
+                    "start", default=-1, min=-1, max=100_000, tooltip="The kept step to start from, 0 the least noisy; -1 the noisiest, so all."
                 ),
-                io.Boolean.Input("squared", default=False, tooltip="The squared residual of the paper in place of the norm of its code."),
-                Guidance.Input("guidance", optional=True, tooltip="More guidance, which acts before this one."),
             ],
-            outputs=[Guidance.Output("guidance", display_name="guidance")],
+            outputs=[io.Sigmas.Output("sigmas", display_name="SIGMAS")],
         )
 
     @classmethod
-    def execute(cls, image, scale, squared, guidance=()):
-        with torch.inference_mode(False):
-            y = split(image.clone())[0] * 2 - 1
-        return io.NodeOutput((*guidance, MeasurementGuidance(ReduceTo(tuple(y.shape[-2:])), y, scale, squared)))
+    def execute(cls, model, respacing, start):
+        return io.NodeOutput(host_model.respaced_sigmas(model, respacing, start))
+
+
+class TiledDenoiser(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        manual = [
+            io.Int.Input(
+                "tile", default=256, min=8, max=16384, step=8, tooltip="Side of a tile in the MODEL's pixels; a latent one is 8 of a picture."
+            ),
+            io.Int.Input("overlap", default=64, min=0, max=16384, step=8, tooltip="How far neighbouring tiles overlap, in the same pixels."),
+        ]
+        return host.schema(
+            node_id="PriorSRTiledDenoiser",
+            display_name="Tiled Denoiser",
+            category=CATEGORY,
+            description="Lets any MODEL work on pictures larger than it was trained for: in every step it sees overlapping tiles, which are blended.",
+            search_aliases=["tile", "multidiffusion", "mixture of diffusers", "large", "upscale"],
+            inputs=[
+                io.Model.Input("model", tooltip="Pixel or latent; the copy that comes out goes to any sampler."),
+                io.DynamicCombo.Input(
+                    "tiles",
+                    options=[io.DynamicCombo.Option("auto", []), io.DynamicCombo.Option("manual", manual)],
+                    tooltip="auto: the size that a pixel prior was trained on, 64 latent pixels for others, overlapping by a quarter.",
+                ),
+                io.Int.Input("tile_batch", default=1, min=1, max=4096, tooltip="Tiles in one network call; more is faster and needs more memory."),
+            ],
+            outputs=[io.Model.Output("model", display_name="MODEL")],
+        )
+
+    @classmethod
+    def execute(cls, model, tile_batch, tiles=None):
+        kind = (tiles or {}).get("tiles")
+        if kind == "auto":
+            size = host_model.natural_tile(model)
+            return io.NodeOutput(host_model.tiled(model, size, size // 4, tile_batch))
+        if kind == "manual":
+            return io.NodeOutput(host_model.tiled(model, tiles["tile"], tiles["overlap"], tile_batch))
+        raise ValueError(f"unknown tiles {kind!r}: choose auto or manual")

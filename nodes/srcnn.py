@@ -53,8 +53,8 @@ class SRCNNUpscale(io.ComfyNode):
 
         def run(tile: int):
             # both feature maps of a tile in float32, and as much again for the convolutions' workspace
-            on_device = host.on_device(network, activations=2 * 4 * 96 * (tile + 16) ** 2)
-            return srcnn_upscale(on_device, pixels, scale, native, replace(settings, tile=tile), host.progress())
+            with host.on_device(network, activations=2 * 4 * 96 * (tile + 16) ** 2):
+                return srcnn_upscale(network, pixels, scale, native, replace(settings, tile=tile), host.progress())
 
         restored = host.with_smaller_tiles(run, side)
         if alpha is not None:

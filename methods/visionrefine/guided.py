@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ...samplers.denoiser import Cond
-from ...samplers.guidance.classifier import ClassifierGuidance, LogProb
+from ...samplers.denoiser import Cond, Denoiser
+from ...samplers.guidance.classifier import LogProb
 from ...samplers.hooks import ClipX0
 from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, run
 from ...samplers.transition import DDIM, DDPM
+from ..images import check_pixels
 from ..nets.adm_classifier import ADMClassifier
+from ..nets.adm_encoder import check_labels
+from ..posterior import CanvasSettings, planes
 from ..priors.adm import ADMPrior
+from ..priors.classifier import LabelGuidance, NoiseClassifier, class_label
+from ..resize import resize, scaled_size
 from ..settings import Settings, option
+
+NATIVE = 4  # how much the released upsamplers enlarge
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,15 @@ def guided_upsample(
     noise: Draw | None = None,
     hooks: tuple[Hook, ...] = (),
     on_step: Callable[[Step, Tensor], None] | None = None,
+    denoiser: Denoiser | None = None,
+    tile_batch: int = 1,
 ) -> Tensor:
     """B C H W in -1..1 from `low` B C h w in -1..1: the upsampler conditioned on it and on the class, pushed by the classifier.
 
-    labels: (B,) integers. Without a classifier the upsampler runs alone. `size` is what the upsampler was trained for;
-    `hooks` run after the guidance.
+    labels: (B,) integers. Without a classifier the upsampler runs alone. `size`: what the upsampler was trained for, or any
+    that it takes; a classifier tied to a smaller one sees tiles, `tile_batch` a call. `hooks` run after the guidance;
+    denoiser runs in the prior's place, for example tiles around it. Raises ValueError, for labels that a network does not
+    know before the first step.
     """
     if len(labels) != len(low):
         raise ValueError(f"{len(low)} images need as many labels, not {len(labels)}")
@@ -56,9 +68,61 @@ def guided_upsample(
     random = settings.sampler == "ddpm"
     guidance: list[Hook] = [ClipX0()]
     if classifier is not None:
-        form = "mean" if random else "score"
-        guidance.append(ClassifierGuidance(class_log_prob(classifier, labels), settings.classifier_scale, form))
+        judge = NoiseClassifier(classifier, prior.schedule)
+        guidance.append(LabelGuidance(judge, labels, settings.classifier_scale, "mean" if random else "score", tile_batch))
+    flat = {}
+    if prior.network.config.num_classes is not None:
+        check_labels(labels, prior.network.config.num_classes, len(low))
+        flat = {"label": labels.to(low.device)}
     schedule = prior.schedule.respace(settings.respacing)
     start = noise((len(low), low.shape[1], *size)).to(low)
-    cond = Cond(spatial={"low_res": low}, flat={"label": labels.to(low.device)})
-    return run(prior, start, schedule.levels(), DDPM() if random else DDIM(settings.eta), [*guidance, *hooks], noise, cond, on_step)
+    transition = DDPM() if random else DDIM(settings.eta)
+    return run(denoiser or prior, start, schedule.levels(), transition, [*guidance, *hooks], noise, Cond({"low_res": low}, flat), on_step)
+
+
+def guided_upscale(
+    prior: ADMPrior,
+    classifier: ADMClassifier | None,
+    low: Tensor,
+    label: int = -1,
+    scale: float = NATIVE,
+    settings: GuidedSettings = GuidedSettings(),
+    canvas: CanvasSettings = CanvasSettings(),
+    seeds: Sequence[int] | None = None,
+    on_step: Callable[[Step, Tensor], None] | None = None,
+) -> Tensor:
+    """Enlarge B C h w in 0..1 (C is 1 or 3) of any size. label: of all images, needed unless nothing is class-conditional.
+
+    The upsampler quadruples; another scale follows by a bicubic resize. seeds: one an image, 0 for all by default.
+    Raises ValueError.
+    """
+    check_pixels(low)
+    check_guided(prior, classifier, label)
+    if scale < 1:
+        raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
+    size = tuple(n * NATIVE for n in low.shape[-2:])
+    seen, back = planes(prior.channels, low, size)
+    # enlarged here as the network would, so that tiles are cut from one enlarged picture and none has an edge of its own
+    seen = F.interpolate(seen * 2 - 1, size, mode="bilinear", align_corners=False)
+    least = (classifier and NoiseClassifier(classifier, prior.schedule).side) or 0
+    sides = tuple(-(-max(n, least) // prior.multiple) * prior.multiple for n in size)
+    seen = F.pad(seen, (0, sides[1] - size[1], 0, sides[0] - size[0]), mode="replicate")
+    labels, noise = torch.full((len(low),), label), Noise([0] * len(low) if seeds is None else seeds)
+    tiles = canvas.tiles(prior)
+    result = guided_upsample(prior, classifier, seen, labels, sides, settings, noise, (), on_step, tiles, canvas.tile_batch)
+    result = back(((result[..., : size[0], : size[1]] + 1) / 2).clamp(0, 1))
+    return result if scale == NATIVE else resize(result, tuple(scaled_size(n, scale) for n in low.shape[-2:])).clamp(0, 1)
+
+
+def check_guided(prior: object, classifier: ADMClassifier | None, label: int) -> None:
+    """Raises ValueError unless the prior is an ADM upsampler and both networks know the label, where they need one."""
+    if not isinstance(prior, ADMPrior) or not prior.network.config.superres:
+        raise ValueError("this prior does not look at a low-resolution image: choose an ADM upsampler such as 64_256_upsampler.pt")
+    for classes in (prior.network.config.num_classes, classifier and classifier.config.out_channels):
+        if classes is not None:
+            class_label(label, classes)
+
+
+def steps_of(prior: ADMPrior, settings: GuidedSettings) -> int:
+    """How many steps a run takes."""
+    return len(prior.schedule.respace(settings.respacing).table)

@@ -11,17 +11,13 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import tiny_checkpoints
 import torch
 
-from priorsr.methods import weights
 from priorsr.methods.images import Picture, write
-from priorsr.methods.nets.adm_config import ADMConfig
-from priorsr.methods.nets.adm_released import build_adm
-from priorsr.methods.nets.edm_precond import build_edm
 
 PACK = Path(__file__).resolve().parents[2]
 
@@ -39,6 +35,7 @@ class Host:
         for folder in ("custom_nodes", "input", "output", "temp", "user", "models/priorsr"):
             (base / folder).mkdir(parents=True)
         os.symlink(PACK, base / "custom_nodes" / "PriorSR")
+        os.symlink(Path(__file__).with_name("probe_nodes.py"), base / "custom_nodes" / "probe_nodes.py")
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
@@ -111,15 +108,6 @@ class Host:
         self.process.wait(30)
 
 
-def _tiny_priors(folder: Path) -> None:
-    """An ADM and an EDM prior with random weights, small enough for a test and complete enough for the real loaders."""
-    torch.manual_seed(0)
-    adm = ADMConfig(image_size=16, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), num_head_channels=16)
-    edm = {"img_resolution": 16, "img_channels": 3, "model_type": "SongUNet", "model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1}
-    weights.save(build_adm(adm), folder / "tiny_adm.safetensors", {"settings": json.dumps(asdict(adm))})
-    weights.save(build_edm(edm), folder / "tiny_edm.safetensors", {"settings": json.dumps(edm)})
-
-
 @pytest.fixture(scope="session")
 def host(tmp_path_factory):
     if not os.environ.get("COMFYUI_PATH"):
@@ -130,7 +118,12 @@ def host(tmp_path_factory):
     write(Picture(photo), server.base / "input" / "example.png")
     write(Picture(photo, (x > 0.3).float()[None, None]), server.base / "input" / "alpha.png")
     write(Picture(photo[..., :1, :1]), server.base / "input" / "pixel.png")
-    _tiny_priors(server.base / "models" / "priorsr")
+    tiny_checkpoints.make(server.base / "models" / "priorsr")
     (server.base / "models" / "priorsr" / "broken.safetensors").write_bytes(b"not weights")
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def definitions(host):
+    return host.get("/object_info")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from graphs import defaults, load, node, result, save
 from locale_file import english
 from workflow import to_graph
 
@@ -16,8 +17,15 @@ pytestmark = pytest.mark.host
 PACK = Path(__file__).resolve().parents[2]
 IDS = (
     "PriorSRLoadPixelPrior",
+    "PriorSRConditionPixelPrior",
+    "PriorSRTiledDenoiser",
+    "PriorSRSigmasByRespacing",
     "PriorSRSampler",
     "PriorSRGuideMeasurement",
+    "PriorSRLoadNoiseClassifier",
+    "PriorSRGuideClassifier",
+    "PriorSRGuideClip",
+    "PriorSRUpscaleGuided",
     "PriorSRUpscaleDPS",
     "PriorSRUpscaleEDMDPS",
     "PriorSRUpscaleSRCNN",
@@ -28,30 +36,9 @@ IDS = (
 WORKFLOWS = sorted((PACK / "example_workflows").glob("*.json"))
 
 
-@pytest.fixture(scope="session")
-def definitions(host):
-    return host.get("/object_info")
-
-
-def node(kind, **inputs):
-    return {"class_type": kind, "inputs": inputs}
-
-
-def load(name="example.png"):
-    return node("LoadImage", image=name)
-
-
 def upscale(image, scale=2.0, **changes):
     defaults = {"weights": "shipped", "channels": "luma", "border": "replicate", "space": "bt601", "tile": 256, "half": False}
     return node("PriorSRUpscaleSRCNN", image=image, scale=scale, **{**defaults, **changes})
-
-
-def save(image, prefix):
-    return node("SaveImage", images=image, filename_prefix=prefix)
-
-
-def result(host, graph, key="9"):
-    return read(host.image(host.run(graph)[key]["images"][0]))
 
 
 def test_the_pack_loads_cleanly(host, definitions):
@@ -240,14 +227,6 @@ def test_sizes_that_differ_are_refused_or_resized(host):
     assert "PSNR" in host.run(graph("resize reference"))["3"]["text"][0]
 
 
-def defaults(definitions, name, **given):
-    """A node with every widget at its default but the given ones."""
-    values = {}
-    for specs in definitions[name]["input"].values():
-        values |= {key: spec[1]["default"] for key, spec in specs.items() if "default" in spec[1]}
-    return node(name, **{**values, **given})
-
-
 POSTERIOR = [
     ("PriorSRUpscaleDPS", {"prior": "tiny_adm.safetensors", "respacing": "4", "guidance": 3.0}),
     ("PriorSRUpscaleEDMDPS", {"prior": "tiny_edm.safetensors", "steps": 3, "weight": "plain", "zeta": 0.3}),
@@ -283,12 +262,12 @@ def test_wrong_priors_are_explained(host, definitions, name, change, words):
     assert words in host.error(entry)
 
 
-def sampled(sampler_node, guidance=None, prior="tiny_adm.safetensors", prefix="sampled", clip=True, target="eps"):
+def sampled(sampler_node, guidance=None, prior="tiny_adm.safetensors", prefix="sampled", clip=True, target="auto"):
     """A graph of native parts: our prior, a sampler, the core's noise, sigmas, guider and pixel VAE."""
     return {
         "1": load(),
         "2": node("ImageScale", image=["1", 0], upscale_method="area", width=16, height=16, crop="disabled"),
-        "3": node("PriorSRLoadPixelPrior", prior=prior, clip=clip, schedule="auto", train_steps=1000, target=target),
+        "3": node("PriorSRLoadPixelPrior", prior=prior, clip=clip, schedule="auto", train_steps=0, target=target),
         "4": node("VAELoader", vae_name="pixel_space"),
         "5": node("ImageScale", image=["2", 0], upscale_method="bicubic", width=32, height=32, crop="disabled"),
         "6": node("VAEEncode", pixels=["5", 0], vae=["4", 0]),

@@ -3,7 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from priorsr.samplers.denoiser import from_x0
 from priorsr.samplers.noise import Noise
+from priorsr.samplers.run import run
+from priorsr.samplers.schedule import edm_clock, karras_sigmas, sigma_levels
+from priorsr.samplers.transition import DDPM
 
 
 def test_a_sample_alone_equals_the_sample_in_a_batch():
@@ -54,3 +58,28 @@ def test_a_shape_that_does_not_fit_the_seeds_is_refused(shape):
 def test_no_seed_is_refused():
     with pytest.raises(ValueError, match="at least one seed"):
         Noise([])
+
+
+def noise_of_a_run(device: str) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """What a short random run on a device draws, and what its steps then add, on that device."""
+    noise, draws, added = Noise([5, 9]), [], []
+
+    def draw(shape):
+        draws.append(noise(shape))
+        return draws[-1]
+
+    start = draw((2, 3, 8, 8)).to(device) * 80
+    levels = sigma_levels(karras_sigmas(4), edm_clock)
+    prior = lambda x, level, cond: from_x0(x, level, x / (1 + level.sigma**2))  # noqa: E731
+    run(prior, start, levels, DDPM("small"), noise=draw, on_step=lambda step, x: added.append(step.noise))
+    return draws, [n for n in added if n is not None]
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_adds_the_noise_of_a_run_on_the_cpu():
+    (drawn, added), (drawn_gpu, added_gpu) = noise_of_a_run("cpu"), noise_of_a_run("cuda")
+    assert all(n.is_cuda for n in added_gpu)
+    assert all(n.device.type == "cpu" for n in drawn_gpu)
+    assert len(drawn) == len(drawn_gpu) == 4  # the start, and every step but the last
+    assert all(torch.equal(a, b) for a, b in zip(drawn, drawn_gpu, strict=True))
+    assert all(torch.equal(a, b.cpu()) for a, b in zip(added, added_gpu, strict=True))

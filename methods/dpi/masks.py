@@ -1,0 +1,100 @@
+"""Where DPI's conditions lie: a fixed sparse grid, and a random part of it that follows the edges (Yang et al. 2025, Eq. 10-14)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...samplers.run import Draw
+from ..resize import resize
+
+GREY = (0.2989, 0.587, 0.114)  # of red, green and blue, as published
+FLAT = 1e-5  # edges that differ less, on pixels in -1..1, differ by rounding
+SENTINEL = 1e-6  # what the released code writes off the grid, where this package has zeros and a mask
+
+
+def check_grid(size: tuple[int, int], k: int) -> None:
+    """Raises ValueError unless every k-th row and column of a picture make a grid of whole cells."""
+    if k < 2:
+        raise ValueError(f"a grid of every {k}th pixel leaves nothing to restore: give a k of 2 or more")
+    if size[0] % k or size[1] % k:
+        raise ValueError(f"k {k} does not divide the picture of {size[0]} x {size[1]}: choose another k, or pad the picture to multiples of {k}")
+
+
+def on_grid(x: Tensor, k: int) -> Tensor:
+    """The pixels of ... H W that lie on the grid, ... ceil(H/k) ceil(W/k) (Eq. 12); a view."""
+    return x[..., ::k, ::k]
+
+
+def fixed_mask(size: tuple[int, int], k: int, device: torch.device | None = None) -> Tensor:
+    """m_f of Eq. 10: true where row and column are multiples of k, 1 1 H W."""
+    mask = torch.zeros(1, 1, *size, dtype=torch.bool, device=device)
+    on_grid(mask, k).fill_(True)
+    return mask
+
+
+def sparse(values: Tensor, k: int, off_grid: float = 0.0) -> Tensor:
+    """Values on a grid (... h w) as a picture that is `off_grid` elsewhere, ... kh kw; of a base condition this is y_T (Eq. 11)."""
+    x = values.new_full((*values.shape[:-2], values.shape[-2] * k, values.shape[-1] * k), off_grid)
+    on_grid(x, k).copy_(values)
+    return x
+
+
+def base_condition(low: Tensor, size: tuple[int, int], k: int) -> Tensor:
+    """I_bc: the low-resolution picture B C h w enlarged bicubically to the grid of a picture of `size`, B C H/k W/k.
+
+    Raises ValueError when k does not divide the size or the picture is larger than the grid.
+    """
+    check_grid(size, k)
+    grid = (size[0] // k, size[1] // k)
+    if low.shape[-2] > grid[0] or low.shape[-1] > grid[1]:
+        raise ValueError(
+            f"a picture of {low.shape[-2]} x {low.shape[-1]} is larger than the grid of every {k}th pixel in {size[0]} x {size[1]}: "
+            "enlarge more, choose a smaller k, or reduce the picture first"
+        )
+    return low if tuple(low.shape[-2:]) == grid else resize(low, grid)
+
+
+def grey(y: Tensor) -> Tensor:
+    """Luma of RGB, B 1 h w; the mean of any other number of channels."""
+    if y.shape[1] != 3:
+        return y.mean(1, keepdim=True)
+    red, green, blue = y.split(1, 1)
+    return (red * GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
+
+
+def laplacian(x: Tensor) -> Tensor:
+    """The four neighbours of each pixel minus four times itself, reflected at the border without repeating it; B 1 h w to the same."""
+    # sums of views: a convolution would copy every neighbourhood first
+    around = F.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
+    rows, columns = around[..., 1:-1, :], around[..., 1:-1]
+    total = (rows[..., :-2] + rows[..., 2:]).add_(columns[..., :-2, :]).add_(columns[..., 2:, :])
+    return total.add_(x, alpha=-4)
+
+
+def chances(y: Tensor, s: float, joint: bool = False, signed: bool = False) -> Tensor:
+    """How likely each pixel of a condition on the grid (B C h w) is to be kept: p^s of Eq. 13 and 14, B 1 h w in 0..1.
+
+    p is the edge map stretched to 0..1, over each picture or, if `joint`, over the batch; a flat picture has p = 0.
+    signed: edges with their sign as Eq. 13 is printed, which gives flat areas a middling chance; else their magnitude.
+    """
+    edges = laplacian(grey(y))
+    flat = (edges if signed else edges.abs_()).view(1 if joint else len(y), -1)
+    least, most = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    span = F.threshold(most - least, FLAT, math.inf)  # so that a flat picture divides to 0
+    p = flat.sub_(least).div_(span)
+    return p.log_().mul_(s).exp_().view_as(edges)  # p.pow(s), in a third of its time
+
+
+def adaptive_mask(y: Tensor, s: float, uniform: Draw, joint: bool = False, signed: bool = False) -> Tensor:
+    """m_a of Eq. 14 on the grid: each pixel true with its chance, B 1 h w. uniform draws values in 0..1."""
+    p = chances(y, s, joint, signed)
+    return uniform(p.shape).to(p) < p
+
+
+def uniform_draws(noise: Draw) -> Draw:
+    """Uniform values in 0..1 from a source of normal ones."""
+    return lambda shape: torch.special.ndtr(noise(shape))

@@ -1,0 +1,166 @@
+"""Diffusion Prior Interpolation as a method: its settings, a run on one condition, and pictures of any size enlarged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...samplers.denoiser import Denoiser
+from ...samplers.hooks import ClipX0
+from ...samplers.noise import Noise
+from ...samplers.run import Draw, Hook, Step, Transition, run
+from ...samplers.schedule import Level
+from ...samplers.transition import DDIM, DDPM
+from ..images import check_pixels
+from ..posterior import CanvasSettings, planes
+from ..priors.adm import ADMPrior
+from ..priors.edm import EDMPrior
+from ..resize import resize, scaled_size
+from ..settings import Settings, option
+from .clock import STEPS
+from .conditions import PAPER, RELEASED, Conditions, Convention, Correct, check_strengths
+from .corrector import Corrector, TiledCorrector
+from .masks import uniform_draws
+
+
+@dataclass(frozen=True)
+class DPISettings(Settings):
+    """How strongly the condition holds the prior; tau and omega count the 1000 steps of the original chain under any respacing.
+
+    A larger tau or omega, or a smaller s, means more diversity and less consistency. The defaults are the paper's for x8.
+    """
+
+    tau: float = option(300.0, "Steps of the second stage, whose conditions are sparse and weak; 0 is most consistent", low=0, high=STEPS)
+    s: float = option(1.2, "Exponent of the chance to keep a condition in the second stage; more keeps fewer", low=0)
+    omega: float = option(750.0, "Second-stage conditions weigh step / omega; at least tau", low=0)
+    k: int = option(2, "Every k-th row and column carries conditions; correctors are trained for one k", low=2, high=64)
+    sampler: str = option("ddpm", "Ancestral steps, or implicit ones", choices=("ddpm", "ddim"))
+    respacing: str = option("", "Which of the trained steps are taken: all, or 250, 10,10, ddim20; a number for EDM priors")
+    eta: float = option(0.0, "Randomness of ddim, 0 none", low=0, high=1)
+    refine: bool = option(True, "The corrector sees the fused picture in the second stage, not the condition alone")
+    weighted: bool = option(True, "Second-stage conditions lose weight towards the end; else they keep all of it")
+    convention: str = option("paper", "Where the released code departs from the paper, follow the one or the other", choices=("paper", "released"))
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_strengths(self.tau, self.s, self.omega)
+
+
+PRESETS = {
+    "x4": DPISettings(100.0, 1.4, 500.0),
+    "x8": DPISettings(300.0, 1.2, 750.0),
+    "x16": DPISettings(500.0, 1.0, 1000.0),
+    "real": DPISettings(500.0, 1.0, 1000.0),
+    "dpi20": DPISettings(350.0, 1.4, 1500.0, sampler="ddim", respacing="ddim20"),
+}
+
+
+def preset(scale: float) -> DPISettings:
+    """The paper's settings for the trained scale nearest to this one."""
+    return PRESETS["x4" if scale < math.sqrt(4 * 8) else "x8" if scale < math.sqrt(8 * 16) else "x16"]
+
+
+def conditions(low: Tensor, corrector: Correct | None, settings: DPISettings, uniform: Draw | int = 0, steps: int = STEPS) -> Conditions:
+    """The hook for a low-resolution condition B C h w in -1..1; `steps` of the run matter to the released convention only."""
+    convention, per_step = _convention(settings, steps)
+    return Conditions(
+        low,
+        corrector,
+        settings.tau / per_step,
+        settings.s,
+        settings.omega / per_step,
+        settings.k,
+        settings.refine,
+        settings.weighted,
+        convention,
+        uniform,
+    )
+
+
+def _convention(settings: DPISettings, steps: int) -> tuple[Convention, float]:
+    """The convention, and how many original steps are one of its own."""
+    return (PAPER, 1.0) if settings.convention == "paper" else (RELEASED[settings.sampler], STEPS / steps)
+
+
+def levels_of(prior: ADMPrior | EDMPrior, settings: DPISettings) -> list[Level]:
+    """The levels of a run. Raises ValueError for a respacing that the prior cannot follow."""
+    if isinstance(prior, ADMPrior):
+        return prior.schedule.respace(settings.respacing).levels()
+    if not settings.respacing.isdigit() or int(settings.respacing) < 2:
+        raise ValueError(f"this prior has no steps of its own to take {settings.respacing!r} from: set respacing to a number, such as 100")
+    return prior.levels(int(settings.respacing))
+
+
+def dpi(
+    prior: ADMPrior | EDMPrior,
+    corrector: Correct | None,
+    low: Tensor,
+    size: tuple[int, int],
+    settings: DPISettings = DPISettings(),
+    noise: Draw | None = None,
+    hooks: tuple[Hook, ...] = (),
+    on_step: Callable[[Step, Tensor], None] | None = None,
+    denoiser: Denoiser | None = None,
+    transition: Transition | None = None,
+    uniform: Draw | None = None,
+) -> Tensor:
+    """Restore B C H W in -1..1 from its low-resolution picture, B C h w in -1..1, enlarged as far as the grid of every k-th pixel.
+
+    corrector: a Corrector for the prior's pictures, or None for conditions that stay as they are. `hooks` run after the
+    conditions; denoiser runs in the prior's place, for example tiles around it; transition in that of settings.sampler.
+    uniform: draws in 0..1 for the adaptive mask; by default a child stream of `noise`, which then must be a Noise.
+    Raises ValueError, before the first step. Source: Yang et al. 2025, Algorithm 1.
+    """
+    noise = noise or Noise([0] * len(low))
+    if uniform is None and not isinstance(noise, Noise):
+        raise ValueError("only a Noise has a stream for the adaptive mask beside its own: give `uniform` with any other source")
+    if isinstance(corrector, Corrector):
+        corrector.check(low.shape[1], settings.k)
+    levels = levels_of(prior, settings)
+    held = conditions(low, corrector, settings, uniform or uniform_draws(noise.child("dpi")), len(levels) - 1)
+    start = noise((len(low), low.shape[1], *size)).to(low) * math.hypot(levels[0].alpha, levels[0].sigma)
+    steps = transition or (DDPM() if settings.sampler == "ddpm" else DDIM(settings.eta))
+    return run(denoiser or prior, start, levels, steps, [held, ClipX0(), *hooks], noise, on_step=on_step)
+
+
+def dpi_upscale(
+    prior: ADMPrior | EDMPrior,
+    corrector: Corrector | None,
+    low: Tensor,
+    scale: float,
+    settings: DPISettings = DPISettings(),
+    canvas: CanvasSettings = CanvasSettings(),
+    seeds: Sequence[int] | None = None,
+    on_step: Callable[[Step, Tensor], None] | None = None,
+) -> Tensor:
+    """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale`, which is at least k.
+
+    A one-channel prior restores luma and enlarges chroma bicubically; grey pictures go through a colour prior as equal channels.
+    seeds: one an image, 0 for all by default. Raises ValueError, before the first step.
+    """
+    check_pixels(low)
+    if scale < settings.k:
+        raise ValueError(
+            f"a scale of {scale:g} leaves fewer pixels on the grid of every {settings.k}th than the picture has: give {settings.k} or more"
+        )
+    if corrector is not None:
+        corrector.check(prior.channels, settings.k, scale)
+    size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
+    shown, back = planes(prior.channels, low, size)
+    unit = math.lcm(prior.multiple, settings.k, corrector.multiple if corrector else 1)
+    if canvas.tile < unit:
+        raise ValueError(f"a tile of {canvas.tile} is smaller than the {unit} pixels that prior, corrector and grid need: give more")
+    tile, overlap = canvas.tile // unit * unit, canvas.overlap // settings.k * settings.k  # tiles start on the grid
+    tiles = replace(canvas, tile=tile, overlap=min(overlap, tile - unit)).tiles(prior)
+    correct = corrector and TiledCorrector(corrector, tiles.size, tiles.overlap, tiles.batch)
+    sides = tuple(-(-n // unit) * unit for n in size)
+    base = resize(shown, scale=scale / settings.k) * 2 - 1
+    rim = [side // settings.k - n for side, n in zip(sides, base.shape[-2:], strict=True)]  # beyond the picture its edge goes on
+    base = F.pad(base, (0, rim[1], 0, rim[0]), mode="replicate")
+    noise = Noise([0] * len(low) if seeds is None else seeds)
+    result = dpi(prior, correct, base, sides, settings, noise, on_step=on_step, denoiser=tiles)
+    return back(((result[..., : size[0], : size[1]].float() + 1) / 2).clamp(0, 1))

@@ -1,0 +1,153 @@
+"""Guidance nodes: what pulls the samples of a sampler, in a chain."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..methods.operators import ReduceTo
+from ..methods.priors.classifier import NoiseClassifier
+from ..methods.priors.load import ChainSettings, load_classifier
+from ..samplers.guidance.measurement import MeasurementGuidance
+from ..samplers.hooks import ClipX0, DynamicThreshold
+from . import host, host_model
+from .convert import split
+
+Guidance = io.Custom("PRIORSR_GUIDANCE")  # a tuple of the core's hooks, which act in their order
+Classifier = io.Custom("PRIORSR_CLASSIFIER")
+CATEGORY = f"{host.CATEGORY}/sampling"
+
+
+def more_guidance() -> io.Input:
+    return Guidance.Input("guidance", optional=True, tooltip="More guidance, which acts before this one.")
+
+
+class GuideByMeasurement(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRGuideMeasurement",
+            display_name="Guide by Measurement (DPS)",
+            category=CATEGORY,
+            description="Pull samples of a pixel prior towards agreement with a low-resolution image, in every step (Chung et al. 2023).",
+            search_aliases=["dps", "posterior sampling", "guidance", "super resolution"],
+            inputs=[
+                io.Image.Input("image", tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored."),
+                io.Float.Input(
+                    "scale", default=0.3, min=0.0, max=1000.0, step=0.05, tooltip="Step along the gradient; 0.3 for 1000 steps, fewer need more."
+                ),
+                io.Boolean.Input("squared", default=False, tooltip="The squared residual of the paper in place of the norm of its code."),
+                more_guidance(),
+            ],
+            outputs=[Guidance.Output("guidance", display_name="guidance")],
+        )
+
+    @classmethod
+    def execute(cls, image, scale, squared, guidance=()):
+        with torch.inference_mode(False):
+            y = split(image.clone())[0] * 2 - 1
+        return io.NodeOutput((*guidance, MeasurementGuidance(ReduceTo(tuple(y.shape[-2:])), y, scale, squared)))
+
+
+class LoadNoiseClassifier(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRLoadNoiseClassifier",
+            display_name="Load Noise Classifier",
+            category=CATEGORY,
+            description="A classifier of noisy pictures (ADM), for Guide by Classifier.",
+            search_aliases=["classifier guidance", "guided diffusion", "adm", "load model"],
+            inputs=[
+                io.Combo.Input("classifier", options=host.weight_choices(), tooltip="The weight file, from models/priorsr."),
+                *host.settings_inputs(ChainSettings),
+            ],
+            outputs=[Classifier.Output("classifier", display_name="classifier")],
+        )
+
+    @classmethod
+    def execute(cls, classifier, schedule, train_steps):
+        with torch.inference_mode(False):
+            network = load_classifier(str(host.weight_path(classifier)))
+            judge = NoiseClassifier(network, ChainSettings(schedule, train_steps).chain(network.config))
+        return io.NodeOutput(host_model.as_classifier(judge))
+
+
+class GuideByClassifier(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRGuideClassifier",
+            display_name="Guide by Classifier",
+            category=CATEGORY,
+            description="Push samples of a pixel prior towards a class, by the gradient of a noise-aware classifier (Dhariwal and Nichol 2021).",
+            search_aliases=["classifier guidance", "class label", "guidance"],
+            inputs=[
+                Classifier.Input("classifier", tooltip="From Load Noise Classifier. Pictures larger than its own size are judged in tiles."),
+                io.Int.Input("label", default=-1, min=-1, max=100_000, tooltip="The class, such as 0 to 999 of ImageNet. It has to be given."),
+                io.Float.Input("scale", default=4.0, min=0.0, max=1000.0, step=0.1, tooltip="How hard the classifier pushes; 0 not at all."),
+                io.Combo.Input(
+                    "form",
+                    options=["score", "mean"],
+                    default="score",
+                    tooltip="score changes the predicted noise, for any transition; mean the mean of a random step, for ddpm and the like.",
+                ),
+                more_guidance(),
+            ],
+            outputs=[Guidance.Output("guidance", display_name="guidance")],
+        )
+
+    @classmethod
+    def execute(cls, classifier, label, scale, form, guidance=()):
+        with torch.inference_mode(False):
+            hook = host_model.ManagedLabelGuidance(classifier, label, scale, form)
+        return io.NodeOutput((*guidance, hook))
+
+
+class GuideByClipping(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        number = io.Float.Input
+        values = [
+            number("low", default=-1.0, min=-1000.0, max=1000.0, step=0.1, tooltip="Smallest value of the predicted picture or latent."),
+            number("high", default=1.0, min=-1000.0, max=1000.0, step=0.1, tooltip="Largest value; pictures lie in -1..1."),
+        ]
+        percentile = number(
+            "percentile",
+            default=0.995,
+            min=0.5,
+            max=1.0,
+            step=0.001,
+            tooltip="Share of the values that are not cut; then all shrink to -1..1.",
+        )
+        return host.schema(
+            node_id="PriorSRGuideClip",
+            display_name="Guide by Clipping",
+            category=CATEGORY,
+            description="Keep what is predicted in every step within a range: a fixed one, or one by each picture's own values.",
+            search_aliases=["clip", "clamp", "dynamic thresholding", "guidance"],
+            inputs=[
+                io.DynamicCombo.Input(
+                    "limit",
+                    options=[io.DynamicCombo.Option("range", values), io.DynamicCombo.Option("dynamic", [percentile])],
+                    tooltip="range: cut at two values. dynamic: cut at a percentile of each picture and scale to it (Saharia et al. 2022).",
+                ),
+                more_guidance(),
+            ],
+            outputs=[Guidance.Output("guidance", display_name="guidance")],
+        )
+
+    @classmethod
+    def execute(cls, limit=None, guidance=()):
+        return io.NodeOutput((*guidance, _clip(limit)))
+
+
+def _clip(choice: dict | None):
+    kind = (choice or {}).get("limit")
+    if kind == "dynamic":
+        return DynamicThreshold(choice["percentile"])
+    if kind != "range":
+        raise ValueError(f"unknown limit {kind!r}: choose range or dynamic")
+    if choice["low"] >= choice["high"]:
+        raise ValueError(f"a range from {choice['low']:g} to {choice['high']:g} holds nothing: give a low value below the high one")
+    return ClipX0(choice["low"], choice["high"])

@@ -1,0 +1,29 @@
+"""How much memory a gradient through a network needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def gradient_bytes(network: nn.Module, shape: Sequence[int]) -> int:
+    """The bytes that autograd keeps of network(x, t) for x B C H W, counted on the meta device, where nothing is computed."""
+    meta = {name: tensor.to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())}
+    fixed = {_storage(tensor) for tensor in meta.values()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if _storage(tensor) not in fixed:
+            kept[_storage(tensor)] = tensor
+        return tensor
+
+    x = torch.empty(shape, device="meta", requires_grad=True)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        torch.func.functional_call(network, meta, (x, torch.empty(len(x), device="meta")))
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata

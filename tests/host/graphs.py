@@ -1,0 +1,80 @@
+"""Graphs in the form that the server runs, and what they leave."""
+
+from __future__ import annotations
+
+from priorsr.methods.images import Picture, read
+
+
+def node(kind, **inputs):
+    return {"class_type": kind, "inputs": inputs}
+
+
+def load(name="example.png"):
+    return node("LoadImage", image=name)
+
+
+def save(image, prefix):
+    return node("SaveImage", images=image, filename_prefix=prefix)
+
+
+def result(host, graph, key="9") -> Picture:
+    return read(host.image(host.run(graph)[key]["images"][0]))
+
+
+def failure(host, graph) -> str:
+    """The message of a graph that must fail."""
+    entry = host.wait(host.start(graph))
+    assert entry["status"]["status_str"] == "error", "it should have failed"
+    return host.error(entry)
+
+
+def defaults(definitions, name, **given):
+    """A node with every widget at its default but the given ones."""
+    values = {}
+    for specs in definitions[name]["input"].values():
+        values |= {key: spec[1]["default"] for key, spec in specs.items() if "default" in spec[1]}
+    return node(name, **{**values, **given})
+
+
+def sampler(transition="ddim", guidance=None, **settings):
+    chosen = {"ddim": {"eta": 0.0}, "ddpm": {"variance": "small"}, "heun": {"churn": 0.0}}.get(transition, {}) | settings
+    nested = {f"transition.{key}": value for key, value in chosen.items()}
+    return node("PriorSRSampler", transition=transition, **nested, **({"guidance": guidance} if guidance else {}))
+
+
+def prior(name="tiny_adm.safetensors", clip=True, target="auto"):
+    return node("PriorSRLoadPixelPrior", prior=name, clip=clip, schedule="auto", train_steps=0, target=target)
+
+
+def pixels(sampler, size=(16, 16), model="3", prefix="pixels", conditioning=("3", 1), seed=5, **more):
+    """From pure noise to a picture through native nodes; `more` holds further nodes, and "3" where the prior is another."""
+    return {
+        "3": prior(),
+        "4": node("VAELoader", vae_name="pixel_space"),
+        "6": node("EmptyLatentImage", width=size[1] * 8, height=size[0] * 8, batch_size=1),
+        "7": node("PriorSRSigmasByRespacing", model=["3", 0], respacing="6", start=-1),
+        "8": node("BasicGuider", model=[model, 0], conditioning=list(conditioning)),
+        "10": node("RandomNoise", noise_seed=seed),
+        "11": sampler,
+        "12": node("SamplerCustomAdvanced", noise=["10", 0], guider=["8", 0], sampler=["11", 0], sigmas=["7", 0], latent_image=["6", 0]),
+        "13": node("VAEDecode", samples=["12", 0], vae=["4", 0]),
+        "9": save(["13", 0], prefix),
+        **more,
+    }
+
+
+def latents(sampler, kind="unet", conditions="", side=16, tiled=None, batch=1, model="20", prefix="latents", **more):
+    """The same on a latent MODEL with CFG, the latents saved as they are; `tiled` settings put a Tiled Denoiser between."""
+    tiles = {} if tiled is None else {"21": node("PriorSRTiledDenoiser", model=[model, 0], **tiled)}
+    return {
+        "20": node("ProbeModel", kind=kind, conditions=conditions, side=side),
+        **tiles,
+        "6": node("EmptyLatentImage", width=side * 8, height=side * 8, batch_size=batch),
+        "7": node("BasicScheduler", model=["20", 0], scheduler="normal", steps=5, denoise=1.0),
+        "8": node("CFGGuider", model=["21" if tiles else model, 0], positive=["20", 1], negative=["20", 2], cfg=3.0),
+        "10": node("RandomNoise", noise_seed=5),
+        "11": sampler,
+        "12": node("SamplerCustomAdvanced", noise=["10", 0], guider=["8", 0], sampler=["11", 0], sigmas=["7", 0], latent_image=["6", 0]),
+        "9": node("SaveLatent", samples=["12", 0], filename_prefix=prefix),
+        **more,
+    }

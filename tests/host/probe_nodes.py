@@ -1,0 +1,147 @@
+"""Nodes for the tests alone, which the test server loads: small latent models, conditions that follow the picture, what is loaded."""
+
+from __future__ import annotations
+
+import math
+
+import comfy.conds
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models
+import torch
+import torch.nn.functional as F
+
+UNET = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 32,
+    "num_res_blocks": [1, 1],
+    "channel_mult": (1, 2),
+    "transformer_depth": [1, 1],
+    "transformer_depth_middle": 1,
+    "transformer_depth_output": [1, 1, 1, 1],
+    "context_dim": 16,
+    "use_spatial_transformer": True,
+    "legacy": False,
+    "dtype": torch.float32,
+}
+MAPS = ("half", "odd", "several")
+
+
+class Pixelwise(torch.nn.Module):
+    """Each value of the answer depends on what lies at its own place, so tiles that are cut rightly change nothing."""
+
+    dtype = torch.float32
+
+    def forward(self, x, timesteps, context=None, control=None, transformer_options=None, half=None, odd=None, several=None):
+        chunks = len(transformer_options["cond_or_uncond"])
+        assert len(transformer_options["uuids"]) == chunks
+        assert len(x) % chunks == 0
+        answer = 0.5 * torch.tanh(x[:, :4]) + 0.01 * timesteps.view(-1, 1, 1, 1) / 1000 + context.mean((1, 2)).view(-1, 1, 1, 1)
+        answer = answer + 0.3 * x[:, 4:] if x.shape[1] > 4 else answer
+        answer = answer if half is None else answer + F.interpolate(half, scale_factor=2)
+        return answer if control is None else answer + control["output"][1]
+
+
+class MappedModel(comfy.model_base.BaseModel):
+    def extra_conds(self, **given):
+        conds = super().extra_conds(**given)
+        conds |= {name: comfy.conds.CONDRegular(given[name]) for name in ("half", "odd") if name in given}
+        if "several" in given:
+            conds["several"] = comfy.conds.CONDList(given["several"])
+        return conds
+
+
+class ProbeModel:
+    """A MODEL with the shape of Stable Diffusion, and two CONDITIONINGs for it; `conditions` name what follows the picture."""
+
+    INPUT_TYPES = classmethod(
+        lambda cls: {"required": {"kind": (["unet", "pixelwise"],), "conditions": ("STRING", {"default": ""}), "side": ("INT", {"default": 16})}}
+    )
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "CONDITIONING", "CONDITIONING"), "make", "probe"
+
+    def make(self, kind, conditions, side):
+        config = comfy.supported_models.SD15(UNET | ({"disable_unet_model_creation": True} if kind == "pixelwise" else {}))
+        config.manual_cast_dtype = None
+        model = MappedModel(config, device=torch.device("cpu"))
+        draw = torch.Generator().manual_seed(1)
+        if kind == "pixelwise":
+            model.diffusion_model = Pixelwise()
+        for name, value in model.diffusion_model.named_parameters():
+            with torch.no_grad():
+                if value.ndim > 1:
+                    value.copy_(torch.randn(value.shape, generator=draw) / math.sqrt(value[0].numel()))
+                else:
+                    value.fill_(1.0 if name.endswith("weight") else 0.0)
+        patcher = comfy.model_patcher.ModelPatcher(model, comfy.model_management.get_torch_device(), torch.device("cpu"))
+        maps = {
+            "concat": ("noise_concat", torch.randn(1, 4, side, side, generator=draw)),
+            "half": ("half", torch.randn(1, 4, side // 2, side // 2, generator=draw)),
+            "odd": ("odd", torch.randn(1, 4, side, side - 3, generator=draw)),
+            "several": ("several", [torch.randn(1, 4, side, side, generator=draw)]),
+            "control": ("control", Control([None, torch.randn(1, 4, side, side, generator=draw)])),
+            "tokens": ("control", Control([None, torch.randn(1, 9, 4, generator=draw)])),
+        }
+        extra = dict(maps[name] for name in conditions.split())
+        positive, negative = ([[torch.randn(1, 7, 16, generator=draw) * 0.3, dict(extra)]] for _ in range(2))
+        return patcher, positive, negative
+
+
+class Control:
+    """What the host asks of a ControlNet, with the same answer in every step."""
+
+    extra_hooks = previous_controlnet = None
+
+    def __init__(self, maps):
+        self.maps = maps
+
+    def get_control(self, x, t, cond, batched_number, transformer_options):
+        return {"output": [None if m is None else m.expand(len(x), *m.shape[1:]) for m in self.maps]}
+
+    def get_models(self):
+        return []
+
+    def inference_memory_requirements(self, dtype):
+        return 0
+
+    def pre_run(self, model, percent_to_timestep_function):
+        pass
+
+    def cleanup(self):
+        pass
+
+
+class ProbeNaN:
+    """A MODEL whose answer is NaN below a noise level, as half precision may make it."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"model": ("MODEL",), "below": ("FLOAT", {"default": 1.0})}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "probe"
+
+    def make(self, model, below):
+        def wrapped(apply, given):
+            answer = apply(given["input"], given["timestep"], **given["c"])
+            return torch.where((given["timestep"] < below).view(-1, 1, 1, 1), torch.nan, answer)
+
+        model = model.clone()
+        model.set_model_unet_function_wrapper(wrapped)
+        return (model,)
+
+
+class ProbeLoaded:
+    """The kinds of models that the host holds on the compute device."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "look", "probe", True
+
+    @classmethod
+    def IS_CHANGED(cls):
+        return float("nan")
+
+    def look(self):
+        held = comfy.model_management.loaded_models()
+        return {"ui": {"text": sorted("nothing" if patcher is None else type(patcher.model).__name__ for patcher in held)}}
+
+
+NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in (ProbeModel, ProbeNaN, ProbeLoaded)}
