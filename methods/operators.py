@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .degrade.kernels import blur
@@ -46,16 +47,25 @@ class Reduction(LinearOperator):
 
 @dataclass(frozen=True)
 class ReduceTo:
-    """The same reduction from whatever size comes in to a fixed one, for measurements whose picture's size is not known yet."""
+    """The same reduction from whatever size comes in to a fixed one, for measurements whose picture's size is not known yet.
+
+    covered: the part of what comes in, from its top left corner, that the picture covers; the rest is a rim of no meaning.
+    """
 
     size: tuple[int, int]
+    covered: tuple[int, int] | None = None
     _made: dict[tuple[int, int], Resampler] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.of(tuple(x.shape[-2:]))(x)
+        height, width = self.covered or x.shape[-2:]
+        return self._of((height, width))(x[..., :height, :width])
 
-    def of(self, in_size: tuple[int, int]) -> Resampler:
-        """The reduction from one size, made once."""
+    def lift(self, d: Tensor, like: Tensor) -> Tensor:
+        """A^+ d in the shape of `like`, zero in the rim."""
+        height, width = self.covered or like.shape[-2:]
+        return F.pad(self._of((height, width)).pseudo_inverse(d), (0, like.shape[-1] - width, 0, like.shape[-2] - height))
+
+    def _of(self, in_size: tuple[int, int]) -> Resampler:
         if in_size not in self._made:
             self._made[in_size] = Resampler(in_size, self.size, border="mirror")
         return self._made[in_size]

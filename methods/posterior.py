@@ -26,16 +26,16 @@ from .visionrefine.edm_dps import EDMDPSSettings, edm_dps, pixels
 class CanvasSettings(Settings):
     """How a picture that is not of the prior's own size is worked on."""
 
-    tile: int = option(256, "Side of the pieces the prior sees, best its training size; larger pictures are blended from them", low=8, high=MAX_SIDE)
-    overlap: int = option(64, "How far neighbouring pieces overlap, in pixels", low=0, high=MAX_SIDE)
+    tile: int = option(0, "Side of the pieces the prior sees; 0: what it was trained on. Larger pictures are blended from them", low=0, high=MAX_SIDE)
+    overlap: int = option(64, "How far neighbouring pieces overlap, in pixels; at most half of a piece", low=0, high=MAX_SIDE)
     tile_batch: int = option(1, "Pieces in one network call; more is faster and needs more memory", low=1, high=4096)
 
     def tiles(self, prior: ADMPrior | EDMPrior) -> Tiled:
         """The prior on pictures of any size, in tiles whose sides fit it. Raises ValueError when none does."""
-        tile = self.tile // prior.multiple * prior.multiple
+        tile = (self.tile or prior.size) // prior.multiple * prior.multiple
         if tile == 0:
             raise ValueError(f"a tile of {self.tile} is smaller than the {prior.multiple} pixels this prior needs: give more")
-        return Tiled(prior, tile, min(self.overlap, tile - prior.multiple), self.tile_batch)
+        return Tiled(prior, tile, min(self.overlap, tile // 2), self.tile_batch)
 
 
 def posterior_upscale(
@@ -60,8 +60,7 @@ def posterior_upscale(
     noise = Noise([0] * len(low) if seeds is None else seeds)
     y, back = planes(prior.channels, low, size)
     sides = tuple(-(-n // prior.multiple) * prior.multiple for n in size)  # a rim beyond the picture is left to the prior
-    reduce = ReduceTo(tuple(low.shape[-2:]))
-    operator: Callable[[Tensor], Tensor] = lambda x: reduce(x[..., : size[0], : size[1]])  # noqa: E731
+    operator = ReduceTo(tuple(low.shape[-2:]), size)
     tiles = canvas.tiles(prior)
     if isinstance(prior, EDMPrior):
         result = pixels(edm_dps(prior, y * 255, operator, sides, settings, noise, on_step=on_step, denoiser=tiles)) / 255

@@ -15,6 +15,7 @@ from ..methods.resize import resize
 from . import host, host_model
 from .convert import join, split
 from .guidance import CATEGORY
+from .memory import gradient_bytes
 from .posterior import SEED, tile_shape
 from .sampling import conditioning
 
@@ -117,7 +118,7 @@ class DiffSRUpscale(io.ComfyNode):
             pixels, alpha = split(image.clone())
             loaded = load_prior(prior if prior in shipped_priors() else str(host.weight_path(prior)), kind)
             shape = tile_shape(canvas, loaded)
-            with host.on_device(loaded.network, activations=host_model.call_bytes(loaded, shape)) as device:
+            with host.on_device(loaded.network, activations=gradient_bytes(loaded.network, shape) // host_model.BACKWARD) as device:
                 progress = host.sampling_progress(settings.steps)
                 tell = lambda i, text: said.append(f"image {i + 1}: {text}")  # noqa: E731
                 larger = diffsr_upscale(loaded, pixels.to(device), scale, settings, canvas, [seed] * len(pixels), progress, tell)

@@ -6,8 +6,10 @@ import torch
 from comfy_api.latest import io
 
 from ..methods.operators import ReduceTo
+from ..methods.posterior import planes
 from ..methods.priors.classifier import NoiseClassifier
 from ..methods.priors.load import ChainSettings, load_classifier
+from ..samplers.guidance.consistency import Consistency
 from ..samplers.guidance.measurement import MeasurementGuidance
 from ..samplers.hooks import ClipX0, DynamicThreshold
 from . import host, host_model
@@ -47,6 +49,32 @@ class GuideByMeasurement(io.ComfyNode):
         with torch.inference_mode(False):
             y = split(image.clone())[0] * 2 - 1
         return io.NodeOutput((*guidance, MeasurementGuidance(ReduceTo(tuple(y.shape[-2:])), y, scale, squared)))
+
+
+class GuideByConsistency(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRGuideConsistency",
+            display_name="Guide by Consistency",
+            category=CATEGORY,
+            description="Make every predicted picture agree with a low-resolution image by projection, without gradients (Wang et al. 2023).",
+            search_aliases=["ddnm", "null space", "data consistency", "guidance", "super resolution"],
+            inputs=[
+                io.Model.Input("model", tooltip="The prior that will sample; a luma prior is compared with the luma of the image."),
+                io.Image.Input("image", tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored."),
+                io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05, tooltip="1 agrees exactly; less for noisy or compressed ones."),
+                more_guidance(),
+            ],
+            outputs=[Guidance.Output("guidance", display_name="guidance")],
+        )
+
+    @classmethod
+    def execute(cls, model, image, strength, guidance=()):
+        with torch.inference_mode(False):
+            pixels = split(image.clone())[0]
+            seen, _ = planes(host_model.prior_of(model).channels, pixels, tuple(pixels.shape[-2:]))
+        return io.NodeOutput((*guidance, Consistency(ReduceTo(tuple(seen.shape[-2:])), seen * 2 - 1, strength)))
 
 
 class LoadNoiseClassifier(io.ComfyNode):

@@ -125,12 +125,18 @@ def as_model(prior: ADMPrior | EDMPrior, clip: bool) -> comfy.model_patcher.Mode
     return comfy.model_patcher.ModelPatcher(PixelModel(prior, clip), mm.get_torch_device(), mm.unet_offload_device())
 
 
+def prior_of(model) -> ADMPrior | EDMPrior:
+    """The prior behind a MODEL of ours. Raises ValueError for any other MODEL."""
+    if not isinstance(model.model, PixelModel):
+        raise ValueError("this MODEL is no pixel prior: give one from Load Shipped Prior or Load Pixel Prior")
+    return model.model.prior
+
+
 def natural_tile(model) -> int:
     """The side that a MODEL was trained on, in its own pixels; 64 for latent ones, which is 512 pixels of Stable Diffusion."""
     if not isinstance(model.model, PixelModel):
         return 64
-    network = model.model.prior.network
-    return network.img_resolution if isinstance(model.model.prior, EDMPrior) else network.config.image_size
+    return model.model.prior.size
 
 
 def tiled(model, size: int, overlap: int, batch: int) -> comfy.model_patcher.ModelPatcher:

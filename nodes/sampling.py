@@ -38,10 +38,10 @@ class LoadPixelPrior(io.ComfyNode):
     def execute(cls, prior, clip, schedule, train_steps, target):
         with torch.inference_mode(False):
             loaded = load_prior(str(host.weight_path(prior)), PriorSettings(schedule, train_steps, target))
-        return io.NodeOutput(host_model.as_model(loaded, clip), _conditioning())
+        return io.NodeOutput(host_model.as_model(loaded, clip), conditioning())
 
 
-def _conditioning(**given) -> list:
+def conditioning(**given) -> list:
     return [[torch.zeros(1, 1, 1), given]]  # the host wants text tokens, which pixel priors do not look at
 
 
@@ -64,7 +64,7 @@ class ConditionPixelPrior(io.ComfyNode):
     @classmethod
     def execute(cls, label, low_resolution=None):
         seen = {} if low_resolution is None else {"low_res": split(low_resolution, "low_resolution")[0] * 2 - 1}
-        return io.NodeOutput(_conditioning(label=label, **seen))
+        return io.NodeOutput(conditioning(label=label, **seen))
 
 
 class Sampler(io.ComfyNode):

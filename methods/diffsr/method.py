@@ -23,7 +23,7 @@ from ..posterior import CanvasSettings, planes
 from ..priors.adm import ADMPrior
 from ..priors.edm import EDMPrior
 from ..priors.measured import AIMS
-from ..resize import Resampler, resize, scaled_size
+from ..resize import resize, scaled_size
 from ..settings import Settings, option
 from .field import Field, ladder, recoverable_field
 from .spectrum import lost_energy
@@ -114,11 +114,11 @@ def diffsr_upscale(
     table, tiles = ladder(prior), canvas.tiles(prior)
     starts = [_start(prior, low[i : i + 1], scale, settings, lambda text, i=i: report(i, text)) for i in range(len(low))]
     enlarged = _pad(resize(seen, size).clamp(0, 1), prior.multiple) * 2 - 1
-    reduce = ReduceTo(tuple(low.shape[-2:])).of(size)
+    reduce = ReduceTo(tuple(low.shape[-2:]), size)
     result = torch.empty_like(enlarged)
     for start in sorted(set(starts)):
         group = [i for i, s in enumerate(starts) if s == start]
-        hooks = [_consistency(reduce, tuple(enlarged.shape[-2:]), seen[group] * 2 - 1, settings.consistency)] if settings.consistency else []
+        hooks = [Consistency(reduce, seen[group] * 2 - 1, settings.consistency)] if settings.consistency else []
         levels, noise = descent(table, start, settings.steps), Noise([seeds[i] for i in group])
         result[group] = diffsr(prior, enlarged[group], levels, DDIM(settings.eta), hooks, noise, on_step, tiles).to(result)
     return back(((result[..., : size[0], : size[1]] + 1) / 2).clamp(0, 1))
@@ -132,17 +132,6 @@ def _start(prior: Prior, low: Tensor, scale: float, settings: DiffSRSettings, sa
     if field.empty:
         say(f"no level keeps this picture and restores it at x{scale:g}: the least bad one is used; expect invented detail")
     return field.chosen
-
-
-def _consistency(reduce: Resampler, canvas: tuple[int, int], y: Tensor, strength: float) -> Consistency:
-    """On the part of the canvas that the picture covers."""
-    height, width = reduce.in_size
-
-    def inverse(difference: Tensor) -> Tensor:
-        covered = reduce.pseudo_inverse(difference)
-        return F.pad(covered, (0, canvas[1] - width, 0, canvas[0] - height))
-
-    return Consistency(lambda x: reduce(x[..., :height, :width]), inverse, y, strength)
 
 
 def _pad(x: Tensor, multiple: int) -> Tensor:

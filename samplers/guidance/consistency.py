@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -12,18 +12,25 @@ from ..run import Hook
 from ..schedule import Level
 
 
+class Reversible(Protocol):
+    """A linear operator A and how to lift a difference of measurements: A^+ d, in the shape of x."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def lift(self, d: Tensor, like: Tensor) -> Tensor: ...
+
+
 @dataclass
 class Consistency(Hook):
     """Replace what y = A x tells of every predicted x0 and keep the rest: x0 + strength * A^+ (y - A x0).
 
-    inverse is A's pseudo-inverse. strength 1 agrees exactly, less trusts a noisy y less. Source: Wang et al. 2023 (DDNM), Eq. 13.
+    strength 1 agrees exactly, less trusts a noisy y less. Source: Wang et al. 2023 (DDNM), Eq. 13.
     """
 
-    operator: Callable[[Tensor], Tensor]
-    inverse: Callable[[Tensor], Tensor]
+    operator: Reversible
     y: Tensor
     strength: float = 1.0
 
     def predict(self, x: Tensor, level: Level, pred: Prediction) -> Prediction:
-        missing = self.inverse(self.y.to(pred.x0) - self.operator(pred.x0))
-        return from_x0(x, level, pred.x0 + self.strength * missing, pred.frac)
+        difference = self.operator.lift(self.y.to(pred.x0) - self.operator(pred.x0), pred.x0)
+        return from_x0(x, level, pred.x0 + self.strength * difference, pred.frac)

@@ -91,7 +91,8 @@ def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, cap
     assert weights.read_metadata(out)["kind"] == "prior"
     assert next(iter(weights.read_state(out)[0].values())).dtype == torch.float16
 
-    assert cli.main(["upscale", str(folder / "00.png"), str(tmp_path / "larger.png"), "--method", "diffsr", "--prior", str(out), "--scale", "2.5"]) == 0
+    upscale = ["upscale", str(folder / "00.png"), str(tmp_path / "larger.png"), "--method", "diffsr", "--prior", str(out), "--scale", "2.5"]
+    assert cli.main(upscale) == 0
     assert read(tmp_path / "larger.png").pixels.shape[-2:] == (40, 40)
     assert "noise level" in caplog.text
     assert cli.main(["calibrate", str(out), str(out), "--data", str(folder)]) == 2
