@@ -1,7 +1,4 @@
-"""Remake the pictures of the README, of core.md and of the workflow templates, and the icon: python docs/make_pictures.py.
-
-That of core.md needs matplotlib (the `eval` extra) and is left as it is without it.
-"""
+"""Remake the pictures of the README, of core.md and of the workflow templates, and the icon: python docs/make_pictures.py."""
 
 from __future__ import annotations
 
@@ -9,14 +6,15 @@ import math
 import re
 import tempfile
 from contextlib import redirect_stdout
-from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 
 import torch
 
 from priorsr.methods import demo
+from priorsr.methods.diffsr.method import diffsr_upscale
 from priorsr.methods.images import Picture, read, write
+from priorsr.methods.priors.load import load_prior
 from priorsr.methods.resize import resize
 from priorsr.samplers.denoiser import Cond, Prediction, from_x0
 from priorsr.samplers.karras import Euler, Heun
@@ -31,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         demo.main(folder)
-        write(read(Path(folder) / "comparison.png"), ROOT / "docs" / "comparison.png", overwrite=True)
+        for name in ("comparison", "face"):
+            write(read(Path(folder) / f"{name}.png"), ROOT / "docs" / f"{name}.png", overwrite=True)
         low, high = (read(Path(folder) / f"{name}.png").pixels for name in ("input", "srcnn"))
     before = resize(low, tuple(high.shape[-2:]), method="nearest")
     top = 20
@@ -39,11 +38,18 @@ def main() -> None:
     split = torch.cat([before[..., top : top + half * 2, :half], high[..., top : top + half * 2, half : half * 2]], 3)
     split[..., half - 1 : half + 1] = 1
     write(Picture(resize(split, (400, 400)).clamp(0, 1)), ROOT / "example_workflows" / "srcnn_upscale.jpg", overwrite=True, quality=85)
+    for name in ("diffsr_face", "diffsr_parts"):
+        write(Picture(restored_face()), ROOT / "example_workflows" / f"{name}.jpg", overwrite=True, quality=85)
     write(Picture(icon()), ROOT / "docs" / "icon.png", overwrite=True)
-    if find_spec("matplotlib"):
-        core(ROOT / "docs" / "core.png")
-    else:
-        print("docs/core.png is left as it is: it needs matplotlib (pip install -e '.[eval]')")
+    core(ROOT / "docs" / "core.png")
+
+
+def restored_face() -> torch.Tensor:
+    """The left half of a face as it came in, the right half as Diff-SR restores it."""
+    face = resize(read(demo.SAMPLES / "astronaut.png").pixels, (16, 16)).clamp(0, 1)
+    after = resize(diffsr_upscale(load_prior("face64"), face, 4), (400, 400)).clamp(0, 1)
+    before = resize(face, (400, 400), method="nearest")
+    return torch.cat([before[..., :199], torch.ones(1, 3, 400, 2), after[..., 201:]], 3)
 
 
 def icon(size: int = 256) -> torch.Tensor:

@@ -6,8 +6,10 @@ from comfy_api.latest import ComfyExtension
 
 from . import host
 from .degrade import DegradeImage
-from .guidance import GuideByClassifier, GuideByClipping, GuideByMeasurement, LoadNoiseClassifier
+from .diffsr import DiffSRUpscale, LoadShippedPrior, RecoverableField
+from .guidance import GuideByClassifier, GuideByClipping, GuideByConsistency, GuideByMeasurement, LoadNoiseClassifier
 from .guided import GuidedUpsampler
+from .latents import ImageToPixelLatent, PixelLatentToImage
 from .posterior import DPSUpscale, EDMDPSUpscale
 from .quality import ImageQuality
 from .resize import ResizeImage
@@ -19,15 +21,21 @@ NODES = [
     DPSUpscale,
     EDMDPSUpscale,
     GuidedUpsampler,
+    DiffSRUpscale,
     DegradeImage,
     ResizeImage,
     ImageQuality,
+    LoadShippedPrior,
     LoadPixelPrior,
     ConditionPixelPrior,
+    ImageToPixelLatent,
+    PixelLatentToImage,
+    RecoverableField,
     TiledDenoiser,
     SigmasByRespacing,
     Sampler,
     GuideByMeasurement,
+    GuideByConsistency,
     LoadNoiseClassifier,
     GuideByClassifier,
     GuideByClipping,
