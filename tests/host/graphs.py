@@ -5,7 +5,7 @@ from __future__ import annotations
 from priorsr.methods.images import Picture, read
 
 
-def node(kind, **inputs):
+def node(kind, /, **inputs):
     return {"class_type": kind, "inputs": inputs}
 
 

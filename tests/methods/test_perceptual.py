@@ -96,19 +96,19 @@ def test_images_that_cannot_be_judged_are_refused(bare_machine, monkeypatch):
 
 
 @pytest.mark.skipif(find_spec("torchvision") is None or find_spec("torchmetrics") is None, reason="LPIPS needs torchvision and torchmetrics")
-@pytest.mark.parametrize("network", BACKBONES)
-def test_lpips_reads_the_file_it_asks_for(bare_machine, network):
+def test_lpips_reads_the_file_it_asks_for(bare_machine):
     models = pytest.importorskip("torchvision.models", exc_type=(ImportError, RuntimeError))
-    file = REQUIREMENTS[f"lpips-{network}"].file
+    file = REQUIREMENTS["lpips-alex"].file
     file.parent.mkdir(parents=True)
-    torch.save(models.get_model(BACKBONES[network][0], weights=None).state_dict(), file)
+    torch.save(models.get_model(BACKBONES["alex"][0], weights=None).state_dict(), file)
     a, b = PAIR
-    scores = lpips(a, b, network)
+    scores = lpips(a, b, "alex")
     assert scores.shape == (2,)
     assert (scores > 0).all()
-    assert lpips(a, a, network).tolist() == [0, 0]
-    torch.testing.assert_close(lpips(a[1:], b[1:], network), scores[1:])
+    assert lpips(a, a, "alex").tolist() == [0, 0]
+    torch.testing.assert_close(lpips(a[1:], b[1:], "alex"), scores[1:])
     assert bare_machine[1] == []
+    file.unlink()  # 230 MB
 
 
 def test_gradient_energy_of_a_ramp():
