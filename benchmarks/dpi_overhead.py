@@ -39,7 +39,7 @@ def main() -> None:
     from torch import nn
 
     from priorsr.methods.dpi.conditions import Conditions
-    from priorsr.methods.dpi.masks import adaptive_mask, uniform_draws
+    from priorsr.methods.dpi.masks import UniformDraws, adaptive_mask
     from priorsr.methods.priors.adm import ADMPrior
     from priorsr.samplers.hooks import ClipX0
     from priorsr.samplers.noise import Noise
@@ -71,7 +71,7 @@ def main() -> None:
             return run(prior, x, levels, DDPM(), [*hooks, ClipX0()], Noise(1))
 
         stages = {"stage 1": Conditions(low, crt, 0, 1.2, 750), "stage 2": Conditions(low, crt, 1000, 1.2, 1000)}
-        uniform, on_grid = uniform_draws(Noise(2)), corrected[..., ::2, ::2].contiguous()
+        uniform, on_grid = UniformDraws(Noise(2)), corrected[..., ::2, ::2].contiguous()
         runs = {
             "plain": lambda: sample([]),
             **{name: lambda hook=hook: sample([hook]) for name, hook in stages.items()},

@@ -13,7 +13,8 @@ def test_demo_writes_its_pictures_and_beats_bicubic(tmp_path, capsys):
     out = capsys.readouterr().out
     assert out.count("bicubic") >= 3
     assert out.count("SRCNN") == 3
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bicubic.png", "comparison.png", "input.png", "original.png", "srcnn.png"]
+    assert "noise level" in out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bicubic.png", "comparison.png", "face.png", "input.png", "original.png", "srcnn.png"]
     assert read(tmp_path / "srcnn.png").pixels.shape == read(tmp_path / "original.png").pixels.shape
 
 

@@ -1,4 +1,4 @@
-"""What docs/core.md says of the diffusion core holds."""
+"""What docs/core.md and docs/diffsr.md say holds."""
 
 from __future__ import annotations
 
@@ -61,6 +61,15 @@ def test_its_python_runs_in_order_and_holds(text, tmp_path, monkeypatch, capsys)
         exec(compile(code, f"docs/core.md, block {i}", "exec"), names)  # noqa: S102 (our own text)
     assert "tensor" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_the_python_of_diffsr_runs(root, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "diffsr.md").read_text(encoding="utf-8"), re.S)
+    monkeypatch.chdir(root)
+    names: dict = {}
+    exec(compile(code, "docs/diffsr.md", "exec"), names)  # noqa: S102 (our own text)
+    assert "% of the schedule" in capsys.readouterr().out
+    assert tuple(names["larger"].shape) == (1, 3, 65, 65)
 
 
 def test_the_table_of_transitions_is_complete(text):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..evaluate.faces import Judge, exact_scale, reduced
+from ..evaluate.faces import Judge, Restore, exact_scale, reduced
 from ..evaluate.report import side_by_side
 from ..priors.measured import AIMS
 from ..resize import resize, scaled_size
@@ -44,20 +44,21 @@ def sweep(
     low = reduced(truth, exact)
     figures, shown = {}, []
     for level in levels:
-        restored, figures[level] = judge.run(lambda x, level=level: diffsr_upscale(prior, x, exact, replace(settings, level=level)), low)
+        fixed = replace(settings, level=level)
+        restored, figures[level] = judge.run(lambda x, seeds, fixed=fixed: diffsr_upscale(prior, x, exact, fixed, seeds=seeds), low)
         shown.append(restored[0])
         on_level()
     chosen = {aim: [100 * choose_level(prior, x[None], exact, aim=aim).share for x in low] for aim in AIMS}
     return Sweep(scale, figures, chosen), torch.stack(shown)
 
 
-def methods(prior: Prior, scale: float, size: int, settings: DiffSRSettings) -> dict[str, Callable[[Tensor], Tensor]]:
+def methods(prior: Prior, scale: float, settings: DiffSRSettings) -> dict[str, Restore]:
     """What is compared at one scale: names to upscalers."""
     network, native = load_srcnn(scale)
-    diff = lambda **changes: lambda x: diffsr_upscale(prior, x, scale, replace(settings, **changes))  # noqa: E731
+    diff = lambda **changes: lambda x, seeds: diffsr_upscale(prior, x, scale, replace(settings, **changes), seeds=seeds)  # noqa: E731
     return {
-        "bicubic": lambda x: resize(x, tuple(scaled_size(n, scale) for n in x.shape[-2:])).clamp(0, 1),
-        "srcnn": lambda x: srcnn_upscale(network, x, scale, native),
+        "bicubic": lambda x, seeds: resize(x, tuple(scaled_size(n, scale) for n in x.shape[-2:])).clamp(0, 1),
+        "srcnn": lambda x, seeds: srcnn_upscale(network, x, scale, native),
         "sdedit 40 %": diff(level=40, consistency=0.0),
         "diffsr, not consistent": diff(consistency=0.0),
         "diffsr": diff(),
@@ -72,7 +73,7 @@ def compare_methods(prior: Prior, truth: Tensor, scales: Sequence[float], settin
         exact = exact_scale(truth.shape[-1], scale)
         low = reduced(truth, exact)
         columns = [resize(low[:6], tuple(truth.shape[-2:]), method="nearest")]
-        for name, restore in methods(prior, exact, truth.shape[-1], settings).items():
+        for name, restore in methods(prior, exact, settings).items():
             restored, figures = judge.run(restore, low)
             rows.append({"scale": scale, "method": name, **figures})
             columns.append(restored[:6])

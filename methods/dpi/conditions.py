@@ -16,7 +16,7 @@ from ...samplers.run import Draw, Hook, Step
 from ...samplers.schedule import Level
 from ...samplers.transition import Posterior
 from .clock import STEPS, corrector_time, original_step
-from .masks import adaptive_mask, base_condition, on_grid, sparse, uniform_draws
+from .masks import UniformDraws, adaptive_mask, base_condition, on_grid, sparse
 
 Correct = Callable[[Tensor, float, Tensor], Tensor]  # m_f s (B C H W), the step 0 .. 999, y_T; to the corrected picture
 
@@ -98,7 +98,7 @@ class Conditions(Hook):
         self._y_T, self._seen = sparse(base, self.k), sparse(torch.zeros_like(base), self.k)
         self._moments = [self._moment(len(levels) - 2 - i, *pair) for i, pair in enumerate(pairwise(levels))]
         draws = self.uniform
-        self._uniform = uniform_draws(Noise([draws + i for i in range(len(x))]).child("dpi")) if isinstance(draws, int) else draws
+        self._uniform = UniformDraws(Noise([draws + i for i in range(len(x))]).child("dpi")) if isinstance(draws, int) else draws
 
     def predict(self, x: Tensor, level: Level, pred: Prediction) -> Prediction:
         if self.convention.raw_noise:
@@ -123,7 +123,7 @@ class Conditions(Hook):
         if self.corrector is not None and not last:
             seen = grid if alone is None else alone
             on_grid(self._seen, self.k).copy_(seen if moment.gain == 1 else seen * moment.gain)
-            self.y = on_grid(self.corrector(self._seen, moment.time, self._y_T), self.k)
+            self.y = on_grid(self.corrector(self._seen, moment.time, self._y_T), self.k).contiguous()
         return fused
 
     def _pull(self, step: Step, free: Tensor) -> tuple[Tensor, float]:

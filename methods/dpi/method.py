@@ -24,7 +24,7 @@ from ..settings import Settings, option
 from .clock import STEPS
 from .conditions import PAPER, RELEASED, Conditions, Convention, Correct, check_strengths
 from .corrector import Corrector, TiledCorrector
-from .masks import uniform_draws
+from .masks import UniformDraws
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def dpi(
     if isinstance(corrector, Corrector):
         corrector.check(low.shape[1], settings.k)
     levels = levels_of(prior, settings)
-    held = conditions(low, corrector, settings, uniform or uniform_draws(noise.child("dpi")), len(levels) - 1)
+    held = conditions(low, corrector, settings, uniform or UniformDraws(noise.child("dpi")), len(levels) - 1)
     start = noise((len(low), low.shape[1], *size)).to(low) * math.hypot(levels[0].alpha, levels[0].sigma)
     steps = transition or (DDPM() if settings.sampler == "ddpm" else DDIM(settings.eta))
     return run(denoiser or prior, start, levels, steps, [held, ClipX0(), *hooks], noise, on_step=on_step)
@@ -152,10 +152,11 @@ def dpi_upscale(
     size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
     shown, back = planes(prior.channels, low, size)
     unit = math.lcm(prior.multiple, settings.k, corrector.multiple if corrector else 1)
-    if canvas.tile < unit:
-        raise ValueError(f"a tile of {canvas.tile} is smaller than the {unit} pixels that prior, corrector and grid need: give more")
-    tile, overlap = canvas.tile // unit * unit, canvas.overlap // settings.k * settings.k  # tiles start on the grid
-    tiles = replace(canvas, tile=tile, overlap=min(overlap, tile - unit)).tiles(prior)
+    wanted = canvas.tile or prior.size
+    if wanted < unit:
+        raise ValueError(f"a tile of {wanted} is smaller than the {unit} pixels that prior, corrector and grid need: give more")
+    tile, overlap = wanted // unit * unit, canvas.overlap // settings.k * settings.k  # tiles start on the grid
+    tiles = replace(canvas, tile=tile, overlap=min(overlap, tile // 2 // settings.k * settings.k)).tiles(prior)
     correct = corrector and TiledCorrector(corrector, tiles.size, tiles.overlap, tiles.batch)
     sides = tuple(-(-n // unit) * unit for n in size)
     base = resize(shown, scale=scale / settings.k) * 2 - 1

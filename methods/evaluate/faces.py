@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from .identity import Identity, available, recognition
 from .metrics import METRICS, prepare
 from .report import consistency
 
-Restore = Callable[[Tensor], Tensor]  # low-resolution faces B C h w in 0..1 to B C H W
+Restore = Callable[[Tensor, Sequence[int]], Tensor]  # low-resolution faces B C h w in 0..1, and a seed for each, to B C H W
 COLUMNS = ("psnr", "ssim", "mae", "sharpness", "consistency", "identity", "recognised", "frechet", "seconds")
 
 
@@ -54,9 +54,10 @@ class Judge:
         return figures
 
     def run(self, restore: Restore, low: Tensor, batch: int = 32) -> tuple[Tensor, dict[str, float]]:
-        """Restore all faces and judge them."""
+        """Restore all faces, face i with seed i, and judge them."""
         start = time.perf_counter()
-        restored = torch.cat([restore(part) for part in low.split(batch)]).clamp(0, 1)
+        parts = [restore(low[i : i + batch], range(i, min(i + batch, len(low)))) for i in range(0, len(low), batch)]
+        restored = torch.cat(parts).clamp(0, 1)
         seconds = time.perf_counter() - start
         wanted = tuple(self.truth.shape[-2:])
         if tuple(restored.shape[-2:]) != wanted:  # a real scale may overshoot by the pixel that was rounded away

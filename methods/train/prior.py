@@ -106,9 +106,10 @@ def task(recipe: PriorRecipe, images: Tensor, validation: Tensor, seed: int = 0)
         draw = {"generator": batch.generator}
         x0 = images[torch.randint(len(images), (recipe.batch,), **draw)]
         if recipe.flip:
-            x0 = torch.where(torch.rand(recipe.batch, 1, 1, 1, **draw) < 0.5, x0.flip(3), x0)
+            x0 = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x0.flip(3), x0)
         x0 = signed(x0)
-        eps, t = torch.randn(x0.shape, **draw), torch.randint(recipe.train_steps, (recipe.batch,), **draw)
+        seeds, t = torch.randint(2**62, (recipe.batch,), **draw), torch.randint(recipe.train_steps, (recipe.batch,), **draw)
+        eps = Noise(seeds.tolist())(x0.shape)
         x0, eps, t = x0.to(batch.device), eps.to(batch.device), t.to(batch.device)
         alpha, sigma = (table.to(batch.device)[t].view(-1, 1, 1, 1) for table in (alphas, sigmas))
         target = eps if recipe.target == "eps" else alpha * eps - sigma * x0

@@ -61,7 +61,7 @@ class Host:
         return self.log_file.read_text(errors="replace")
 
     def raw(self, path: str, **query) -> bytes:
-        with urllib.request.urlopen(self.url + path + ("?" + urllib.parse.urlencode(query) if query else ""), timeout=60) as answer:
+        with urllib.request.urlopen(self.url + path + ("?" + urllib.parse.urlencode(query) if query else ""), timeout=300) as answer:
             return answer.read()
 
     def get(self, path: str, **query):
@@ -69,7 +69,7 @@ class Host:
 
     def post(self, path: str, body: dict):
         request = urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return json.loads(answer.read() or b"null")
 
     def refusal(self, graph: dict) -> dict:

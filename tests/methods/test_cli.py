@@ -139,7 +139,7 @@ def test_train_and_evaluate(tmp_path, photo, capsys):
     assert json.loads(capsys.readouterr().out)["psnr"] > 15
     assert (tmp_path / "own-run" / "log.jsonl").exists()
     assert run("train", "srcnn", *arguments) == 2
-    assert run("evaluate", tmp_path / "set", "--scales", "2", "--weights", out, "--json") == 0
+    assert run("evaluate", "srcnn", tmp_path / "set", "--scales", "2", "--weights", out, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(r["set"], r["scale"], r["method"]) for r in rows] == [("set", 2, "bicubic"), ("set", 2, "srcnn")]
     assert run("upscale", tmp_path / "set" / "a.png", tmp_path / "up.png", "--weights", out) == 0
@@ -199,7 +199,7 @@ def test_mistakes_with_the_guided_upsampler(files, guided, arguments, words, cap
         (("upscale", "a.png", "out.png", "--weights", "nothing"), "no weights called nothing"),
         (("upscale", "a.png", "out.png", "--tile", "3"), "tile 3 is too small"),
         (("degrade", "a.png", "out.png", "--scale", "0.1"), "give 1 to 64"),
-        (("evaluate", "nowhere"), "nowhere"),
+        (("evaluate", "srcnn", "nowhere"), "nowhere"),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_2(files, arguments, words, monkeypatch, caplog):
