@@ -5,6 +5,7 @@ The only picture in them is the one that the test server loads, which is compute
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -22,7 +23,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 GRAPHS = ("dps_face", "guided_upsampler", "tiled_sampling")
 WIDTH, MARGIN = 800, 20
 
-FIT = """([margin, most]) => {
+FIT = """margin => {
     const nodes = app.graph._nodes, title = LiteGraph.NODE_TITLE_HEIGHT
     const left = Math.min(...nodes.map(n => n.pos[0])) - margin, top = Math.min(...nodes.map(n => n.pos[1])) - title - margin
     const right = Math.max(...nodes.map(n => n.pos[0] + n.size[0])) + margin, bottom = Math.max(...nodes.map(n => n.pos[1] + n.size[1])) + margin
@@ -34,18 +35,18 @@ DRAW = """([left, top]) => {
     canvas.ds.offset[0] = -left
     canvas.ds.offset[1] = -top
     canvas.draw(true, true)
+    return canvas.canvas.toDataURL("image/png")  // without what the page lays over it
 }"""
 
 
 def drawn(page, folder: Path) -> torch.Tensor:
-    """The whole graph at its own size, 1 3 H W in 0..1; what the front end lays over it is hidden."""
-    left, top, width, height = (round(n) for n in page.evaluate(FIT, [MARGIN, WIDTH]))
+    """The whole graph at its own size, 1 3 H W in 0..1."""
+    left, top, width, height = (round(n) for n in page.evaluate(FIT, MARGIN))
     page.set_viewport_size({"width": width, "height": height})
     page.wait_for_timeout(500)
-    page.evaluate(DRAW, [left, top])
-    page.wait_for_timeout(500)
+    data = page.evaluate(DRAW, [left, top])
     path = folder / "graph.png"
-    page.locator("#graph-canvas").screenshot(path=path)
+    path.write_bytes(base64.b64decode(data.partition(",")[2]))
     page.set_viewport_size(SIZE)
     return read(path).pixels[:, :3]
 
