@@ -230,7 +230,7 @@ def as_sampler(transition: Transition, hooks: Sequence[Hook]) -> comfy.samplers.
         if any(hook.needs_grad for hook in hooks):
             _grad_ready(network)
             room += BACKWARD * int(network.memory_required(_seen(guider.model_patcher, x.shape)))
-        with host.loaded(models, room, beside=[guider.model_patcher, *guider.loaded_models]) if room else nullcontext():
+        with host.loaded(models, room, beside=[guider.model_patcher, *guider.loaded_models]) if models or room else nullcontext():
             for patcher in models:
                 _grad_ready(patcher.model)
             return run(_HostDenoiser(model, extra_args), x, levels, transition, hooks, noise, on_step=report)

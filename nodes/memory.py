@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
+@torch.inference_mode(False)
 def gradient_bytes(network: nn.Module, shape: Sequence[int]) -> int:
     """The bytes that autograd keeps of network(x, t) for x B C H W, counted on the meta device, where nothing is computed."""
     meta = {name: tensor.to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())}

@@ -88,7 +88,7 @@ class Sampler(io.ComfyNode):
             node_id="PriorSRSampler",
             display_name="Sampler (PriorSR)",
             category=CATEGORY,
-            description="The sampling loop of the papers as a SAMPLER for any MODEL that predicts noise, with guidance. Each image has noise of its own.",
+            description="The papers' sampling loop as a SAMPLER, with guidance, for any MODEL that predicts noise. Each image has its own noise.",
             search_aliases=["ddpm", "ddim", "heun", "guidance", "sampler"],
             inputs=[
                 io.DynamicCombo.Input("transition", options=choices, tooltip="How one step goes to the next."),

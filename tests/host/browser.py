@@ -24,7 +24,7 @@ def opened(host) -> Iterator:
         browser = driver.chromium.launch(executable_path=chromium(), args=OPTIONS)
         page = browser.new_page(viewport=SIZE)
         page.goto(host.url)
-        page.wait_for_function("() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.PriorSRUpscaleSRCNN)", timeout=60_000)
+        page.wait_for_function("() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.PriorSRUpscaleSRCNN)", timeout=300_000)
         yield page
         browser.close()
 

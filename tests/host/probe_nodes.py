@@ -94,6 +94,9 @@ class Control:
 
     extra_hooks = previous_controlnet = None
 
+    def get_extra_hooks(self):
+        return []
+
     def __init__(self, maps):
         self.maps = maps
 

@@ -5,7 +5,6 @@ The only picture in them is the one that the test server loads, which is compute
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import sys
@@ -23,30 +22,33 @@ FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 GRAPHS = ("dps_face", "guided_upsampler", "tiled_sampling")
 WIDTH, MARGIN = 800, 20
 
+# the front end lays its bars and its map over the canvas; the texts of notes and the loaded picture may lie there too, and stay
+HIDE = "body * { visibility: hidden !important } #graph-canvas, .dom-widget, .dom-widget * { visibility: visible !important }"
 FIT = """margin => {
-    const nodes = app.graph._nodes, title = LiteGraph.NODE_TITLE_HEIGHT
-    const left = Math.min(...nodes.map(n => n.pos[0])) - margin, top = Math.min(...nodes.map(n => n.pos[1])) - title - margin
-    const right = Math.max(...nodes.map(n => n.pos[0] + n.size[0])) + margin, bottom = Math.max(...nodes.map(n => n.pos[1] + n.size[1])) + margin
+    const boxes = [...app.graph._nodes.map(n => n.getBounding()), ...app.graph._groups.map(g => g._bounding)]
+    const [left, top] = [0, 1].map(axis => Math.min(...boxes.map(b => b[axis])) - margin)
+    const [right, bottom] = [0, 1].map(axis => Math.max(...boxes.map(b => b[axis] + b[axis + 2])) + margin)
     return [left, top, right - left, bottom - top]
 }"""
-DRAW = """([left, top]) => {
+PLACE = """([left, top]) => {
     const canvas = app.canvas
+    canvas.show_info = false
     canvas.ds.scale = 1
     canvas.ds.offset[0] = -left
     canvas.ds.offset[1] = -top
-    canvas.draw(true, true)
-    return canvas.canvas.toDataURL("image/png")  // without what the page lays over it
+    canvas.setDirty(true, true)
 }"""
 
 
 def drawn(page, folder: Path) -> torch.Tensor:
-    """The whole graph at its own size, 1 3 H W in 0..1."""
+    """The whole graph at its own size and nothing else, 1 3 H W in 0..1."""
     left, top, width, height = (round(n) for n in page.evaluate(FIT, MARGIN))
     page.set_viewport_size({"width": width, "height": height})
     page.wait_for_timeout(500)
-    data = page.evaluate(DRAW, [left, top])
+    page.evaluate(PLACE, [left, top])
+    page.wait_for_timeout(1500)
     path = folder / "graph.png"
-    path.write_bytes(base64.b64decode(data.partition(",")[2]))
+    page.screenshot(path=path)
     page.set_viewport_size(SIZE)
     return read(path).pixels[:, :3]
 
@@ -55,6 +57,7 @@ def main(folder: str) -> None:
     host = serve(os.environ["COMFYUI_PATH"], Path(folder) / "base")
     try:
         with opened(host) as page:
+            page.add_style_tag(content=HIDE)
             for name in GRAPHS:
                 show(page, json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
                 picture = drawn(page, Path(folder))
