@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..methods.diffsr.field import ladder
 from ..methods.diffsr.method import DiffSRSettings, choose_level, descent, diffsr_upscale, start_of
 from ..methods.diffsr.plot import field_plot
 from ..methods.posterior import CanvasSettings
 from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
 from ..methods.priors.measured import AIMS
+from ..methods.priors.typical import ladder
 from ..methods.resize import resize
 from . import host, host_model
 from .convert import join, split

@@ -16,8 +16,9 @@ from ..evaluate.faces import exact_scale, reduced
 from ..priors.adm import ADMPrior
 from ..priors.load import PriorSettings
 from ..priors.measured import Measured, eps_mse, spread
+from ..priors.typical import ladder, usual_surprise
 from ..resize import resize
-from .field import fidelity_loss, ladder, recoverable_field, signature_loss
+from .field import fidelity_loss, recoverable_field, signature_loss
 from .method import DiffSRSettings, Prior, choose_level
 from .study import BETTER, Sweep, sweep
 
@@ -43,6 +44,9 @@ def calibrate(
     truth = images / 2 + 0.5
     found = limits(table, errors, {s: lost(truth, s) for s in (1.5, *SCALES, 16.0) if s <= truth.shape[-1] / 4})
     measured, sweeps = replace(prior, measured=found), []
+    small = {s: truth if s == 1 else reduced(truth, exact_scale(truth.shape[-1], s)) for s in (1.0, *SCALES)}
+    found = replace(found, typical={s: usual_surprise(measured, low) for s, low in small.items()})
+    on_step("surprise")
     for scale in SCALES[:2]:
         sweeps.append(sweep(measured, truth[:swept], scale, levels, settings, lambda scale=scale: on_step(f"sweep x{scale:g}"))[0])
     return replace(found, faithful=faithful_omega(measured, truth[:swept], sweeps))

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...samplers.schedule import DiscreteSchedule, Level, edm_clock
-from ..priors.adm import ADMPrior
-from ..priors.edm import EDMPrior
+from ...samplers.schedule import Level
 from ..priors.measured import Measured
 
 
@@ -41,14 +39,6 @@ class Field:
     def share(self) -> float:
         """The chosen noise level as t / T."""
         return (self.chosen + 1) / len(self.signature)
-
-
-def ladder(prior: ADMPrior | EDMPrior) -> tuple[Level, ...]:
-    """Every level that a noise level t / T may mean, ascending. EDM priors borrow the linear schedule's signal-to-noise ratios."""
-    if isinstance(prior, ADMPrior):
-        return prior.schedule.table
-    sigmas = (level.sigma / level.alpha for level in DiscreteSchedule.named("linear").table)
-    return tuple(Level(edm_clock(s), 1.0, s) for s in sigmas if prior.network.sigma_min <= s <= prior.network.sigma_max)
 
 
 def signature_loss(levels: Sequence[Level], errors: Mapping[int, float]) -> np.ndarray:

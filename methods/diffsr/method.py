@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -20,15 +21,12 @@ from ...samplers.transition import DDIM
 from ..images import check_pixels
 from ..operators import ReduceTo
 from ..posterior import CanvasSettings, planes
-from ..priors.adm import ADMPrior
-from ..priors.edm import EDMPrior
 from ..priors.measured import AIMS
+from ..priors.typical import Prior, ladder, untypical
 from ..resize import resize, scaled_size
 from ..settings import Settings, option
-from .field import Field, ladder, recoverable_field
+from .field import Field, recoverable_field
 from .spectrum import lost_energy
-
-Prior = ADMPrior | EDMPrior
 
 
 @dataclass(frozen=True)
@@ -98,12 +96,13 @@ def diffsr_upscale(
     canvas: CanvasSettings = CanvasSettings(),
     seeds: Sequence[int] | None = None,
     on_step: Callable[[Step, Tensor], None] | None = None,
-    report: Callable[[int, str], None] = lambda i, message: None,
+    report: Callable[[int, str], None] | None = None,
 ) -> Tensor:
     """Enlarge B C h w in 0..1 (C is 1 or 3) by any real `scale` of 1 or more; pictures beyond the prior's size are tiled.
 
     A one-channel prior restores luma and enlarges chroma bicubically. seeds: one an image, 0 for all by default. Pictures whose
-    chosen levels agree are computed together. report(i, message) tells what was chosen for picture i, and warns. Raises ValueError.
+    chosen levels agree are computed together. report(i, message) tells what was chosen for picture i, and warns of pictures that are
+    unlike the prior's own. Raises ValueError.
     """
     check_pixels(low)
     if scale < 1:
@@ -112,7 +111,12 @@ def diffsr_upscale(
     size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
     seen, back = planes(prior.channels, low, size)
     table, tiles = ladder(prior), canvas.tiles(prior)
-    starts = [_start(prior, low[i : i + 1], scale, settings, lambda text, i=i: report(i, text)) for i in range(len(low))]
+    starts = []
+    for i, warning in enumerate(untypical(prior, low, scale) if report else [None] * len(low)):
+        say = partial(report, i) if report else lambda text: None
+        if warning:
+            say(warning)
+        starts.append(_start(prior, low[i : i + 1], scale, settings, say))
     enlarged = _pad(resize(seen, size).clamp(0, 1), prior.multiple) * 2 - 1
     reduce = ReduceTo(tuple(low.shape[-2:]), size)
     result = torch.empty_like(enlarged)

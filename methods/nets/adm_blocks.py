@@ -40,10 +40,10 @@ def zeroed(layer: nn.Module) -> nn.Module:
 
 
 class GroupNorm32(nn.GroupNorm):
-    """32 groups, computed in float32 whatever the input's and the weights' precision; the input's precision comes back."""
+    """32 groups or as given, computed in float32 whatever the input's and the weights' precision; the input's precision comes back."""
 
-    def __init__(self, channels: int):
-        super().__init__(GROUPS, channels)
+    def __init__(self, channels: int, eps: float = 1e-5, groups: int = GROUPS):
+        super().__init__(groups, channels, eps)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.group_norm(x.float(), self.num_groups, self.weight.float(), self.bias.float(), self.eps).to(x.dtype)
@@ -88,14 +88,15 @@ class ResBlock(nn.Module):
         scale_shift: bool,
         dropout: float = 0.0,
         resampling: Resampling | None = None,
+        groups: int = GROUPS,
     ):
         super().__init__()
         self.scale_shift = scale_shift
-        self.in_layers = nn.Sequential(GroupNorm32(channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1))
+        self.in_layers = nn.Sequential(GroupNorm32(channels, groups=groups), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1))
         self.resample = RESAMPLERS[resampling](channels, False)
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, out_channels * (2 if scale_shift else 1)))
         last = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.out_layers = nn.Sequential(GroupNorm32(out_channels), nn.SiLU(), nn.Dropout(dropout), last)
+        self.out_layers = nn.Sequential(GroupNorm32(out_channels, groups=groups), nn.SiLU(), nn.Dropout(dropout), last)
         self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
@@ -129,10 +130,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class AttentionBlock(nn.Module):
     """Residual self-attention over all positions. B C H W to the same shape."""
 
-    def __init__(self, channels: int, heads: int, new_order: bool = False):
+    def __init__(self, channels: int, heads: int, new_order: bool = False, groups: int = GROUPS):
         super().__init__()
         self.heads, self.new_order = heads, new_order
-        self.norm = GroupNorm32(channels)
+        self.norm = GroupNorm32(channels, groups=groups)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
 

@@ -49,10 +49,10 @@ class ADMClassifier(ADMEncoder):
         features = sum(self.skip_widths) + channels
         if config.pool == "attention":
             pool = AttentionPool(config.image_size // config.reduction, channels, config.heads(channels), classes)
-            self.out = nn.Sequential(GroupNorm32(channels), nn.SiLU(), pool)
+            self.out = nn.Sequential(GroupNorm32(channels, groups=config.groups), nn.SiLU(), pool)
         elif config.pool == "adaptive":
             last = zeroed(nn.Conv2d(channels, classes, 1))
-            self.out = nn.Sequential(GroupNorm32(channels), nn.SiLU(), nn.AdaptiveAvgPool2d(1), last, nn.Flatten())
+            self.out = nn.Sequential(GroupNorm32(channels, groups=config.groups), nn.SiLU(), nn.AdaptiveAvgPool2d(1), last, nn.Flatten())
         elif config.pool == "spatial":
             self.out = nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes))
         else:

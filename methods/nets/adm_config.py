@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Pool = Literal["attention", "adaptive", "spatial", "spatial_v2"]
-GROUPS = 32  # of every group norm
+GROUPS = 32  # of every group norm of the released networks
 CLASSES = 1000  # of ImageNet: the released class-conditional networks and classifiers
 
 CHANNEL_MULT: dict[int, tuple[float, ...]] = {  # by image size, where nothing else is said
@@ -44,6 +44,7 @@ class ADMConfig:
     dropout: float = 0.0
     superres: bool = False  # a low-resolution image comes beside the noisy one
     unshuffle: int = 1  # the network sees blocks of so many pixels squared as channels: cheap at large sizes (not in the released files)
+    groups: int = GROUPS  # of every group norm; with 32 of them, a map of 32 channels loses its brightness
     pool: Pool | None = None  # a classifier, and how it ends
 
     def __post_init__(self):
@@ -53,11 +54,11 @@ class ADMConfig:
             raise ValueError("a classifier takes neither low_res nor a label: leave superres and num_classes out, or pool")
         if self.pool == "attention" and self.num_head_channels is None:
             raise ValueError("the attention pool needs num_head_channels: give it, or choose another pool")
-        wrong = [w for w in (self.model_channels, *self.widths) if w % GROUPS or w <= 0]
+        wrong = [w for w in (self.model_channels, *self.widths) if self.groups < 1 or w % self.groups or w <= 0]
         if wrong or not self.channel_mult:
             raise ValueError(
-                f"every level of an ADM network has a multiple of {GROUPS} channels, not {wrong}: change model_channels {self.model_channels} "
-                f"or channel_mult {self.channel_mult}"
+                f"every level of an ADM network has a multiple of {self.groups} channels, not {wrong}: change model_channels {self.model_channels}, "
+                f"channel_mult {self.channel_mult} or groups"
             )
 
     @property

@@ -48,10 +48,10 @@ class ADMEncoder(nn.Module):
         return Stage(*layers)
 
     def res_block(self, channels: int, width: int, resampling: Resampling | None = None) -> ResBlock:
-        return ResBlock(channels, self.emb_channels, width, self.config.scale_shift, self.config.dropout, resampling)
+        return ResBlock(channels, self.emb_channels, width, self.config.scale_shift, self.config.dropout, resampling, self.config.groups)
 
     def attention(self, width: int, decoder: bool = False) -> AttentionBlock:
-        return AttentionBlock(width, self.config.heads(width, decoder), self.config.new_attention_order)
+        return AttentionBlock(width, self.config.heads(width, decoder), self.config.new_attention_order, self.config.groups)
 
     def resampler(self, resampling: Resampling, width: int) -> nn.Module:
         """What stands between two levels."""

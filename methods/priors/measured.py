@@ -23,7 +23,7 @@ class Measured:
     """errors: eps-MSE a pixel by step of the schedule, on pictures of the prior's kind. The rest weighs and limits the losses of the
     perceptual recoverable field; without a calibration nothing limits them. faithful: the omega that comes closest to the levels
     of highest PSNR, SSIM and identity, where no limits apply. lost: mean square (-1..1) that bicubic reduction and enlargement lose of
-    such pictures, by scale.
+    such pictures, by scale; typical: the surprise (typical.py) that nearly all of them stay below, by scale.
     """
 
     errors: Mapping[int, float]
@@ -32,6 +32,7 @@ class Measured:
     max_fidelity: float = math.inf  # C_F, of omega times the loss
     faithful: float = 1.0
     lost: Mapping[float, float] = field(default_factory=dict)
+    typical: Mapping[float, float] = field(default_factory=dict)
 
     def aimed(self, aim: str) -> Measured:
         """What chooses the level: `detail` is the field as published, `fidelity` stays closer to the input."""
@@ -41,20 +42,35 @@ class Measured:
 
     def expected_loss(self, scale: float) -> float | None:
         """What a picture of the prior's kind loses at a scale, where that was measured."""
-        if not self.lost:
-            return None
-        known = sorted(self.lost)
-        return float(np.exp(np.interp(np.log(scale), np.log(known), [np.log(self.lost[s]) for s in known])))
+        return _by_scale(self.lost, scale)
+
+    def typical_limit(self, scale: float) -> float | None:
+        """The surprise that speaks against a picture of the prior's kind, enlarged by a scale, where that was measured."""
+        return _by_scale(self.typical, scale)
+
+    def error(self, step: float) -> float:
+        """The eps-MSE at any step of the schedule."""
+        steps = sorted(self.errors)
+        return float(np.interp(step, steps, [self.errors[i] for i in steps]))
 
     def to_json(self) -> str:
         limits = {k: v for k in ("omega", "max_signature", "max_fidelity", "faithful") if math.isfinite(v := getattr(self, k))}
-        tables = {k: [[i, float(f"{e:.5g}")] for i, e in sorted(getattr(self, k).items())] for k in ("errors", "lost")}
+        tables = {k: [[i, float(f"{e:.5g}")] for i, e in sorted(getattr(self, k).items())] for k in ("errors", "lost", "typical")}
         return json.dumps({**tables, **limits})
 
     @staticmethod
     def from_json(text: str) -> Measured:
         values = json.loads(text)
-        return Measured({int(i): e for i, e in values.pop("errors")}, lost=dict(values.pop("lost", [])), **values)
+        tables = {k: dict(values.pop(k, [])) for k in ("lost", "typical")}
+        return Measured({int(i): e for i, e in values.pop("errors")}, **tables, **values)
+
+
+def _by_scale(table: Mapping[float, float], scale: float) -> float | None:
+    """Between the entries of a table; on logarithms, as powers of the scale."""
+    if not table:
+        return None
+    known = sorted(table)
+    return float(np.exp(np.interp(np.log(scale), np.log(known), [np.log(table[s]) for s in known])))
 
 
 def spread(steps: int, count: int) -> list[int]:

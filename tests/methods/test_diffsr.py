@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from priorsr.methods.diffsr.field import fidelity_loss, ladder, recoverable_field, signature_loss
+from priorsr.methods.diffsr.field import fidelity_loss, recoverable_field, signature_loss
 from priorsr.methods.diffsr.method import DiffSRSettings, choose_level, descent, diffsr, diffsr_upscale, start_of
 from priorsr.methods.diffsr.plot import field_plot
 from priorsr.methods.diffsr.spectrum import lost_energy
@@ -18,6 +18,7 @@ from priorsr.methods.operators import ReduceTo
 from priorsr.methods.posterior import CanvasSettings
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.measured import Measured, eps_mse
+from priorsr.methods.priors.typical import ladder, surprise, untypical
 from priorsr.methods.resize import Resampler, resize
 from priorsr.samplers.guidance.consistency import Consistency
 from priorsr.samplers.noise import Noise
@@ -98,6 +99,36 @@ def test_the_field_narrows_and_moves_to_more_noise_the_more_was_lost_until_it_is
 def test_measurements_survive_their_file():
     for measured in (Measured({3: 0.5, 1: 0.25}), Measured({1: 0.125}, 0.5, 2.0, 0.125)):
         assert Measured.from_json(measured.to_json()) == measured
+
+
+def test_surprise_is_one_for_the_priors_own_pictures_and_grows_with_what_it_does_not_expect():
+    prior = Exact(torch.nn.Identity(), COSINE, "eps", Measured(gaussian_errors(COSINE)))
+    own = STD * Noise(range(40)).child("pictures")((40, 1, 16, 16))
+    found = surprise(prior, own)
+    assert sum(found) / len(found) == pytest.approx(1, abs=0.03)
+    assert surprise(prior, own[:1]) == found[:1]  # alone as in the batch
+    assert min(surprise(prior, 2 * own)) > max(found)
+
+
+class Exact(ADMPrior):
+    """The exact prior of Gaussian pictures, on a schedule."""
+
+    def __call__(self, x, level, cond=None):
+        return GaussianPrior(torch.zeros(1, 16, 16), torch.full((1, 16, 16), STD))(x, level)
+
+
+def test_untypical_pictures_are_told_and_unmeasured_priors_say_nothing(prior):
+    low = Noise([0, 1]).child("low")((2, 1, 8, 8)).mul(0.1).add(0.5).clamp(0, 1)
+    ratios = surprise(prior, resize(low, (16, 16)).clamp(0, 1) * 2 - 1)
+    between = sum(ratios) / 2
+    measured = dataclasses.replace(prior, measured=dataclasses.replace(prior.measured, typical={1.0: between, 8.0: between}))
+    told = untypical(measured, low, 2)
+    assert [bool(text) for text in told] == [ratio > between for ratio in ratios] != [False, False]
+    assert "does not look like" in next(filter(None, told))
+    assert untypical(prior, low, 2) == [None, None]
+    said = []
+    diffsr_upscale(measured, low, 2, DiffSRSettings(level=10, steps=1), report=lambda i, text: said.append((i, text)))
+    assert [i for i, _ in said] == [i for i, text in enumerate(told) if text]
 
 
 def test_an_edm_prior_borrows_the_ladder_of_the_linear_schedule():

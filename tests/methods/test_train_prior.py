@@ -75,8 +75,8 @@ def test_recipes_that_cannot_work_are_refused_before_any_work():
         PriorRecipe(size=24, mult="1,2,4,4").config()
     with pytest.raises(ValueError, match="no list of whole numbers"):
         PriorRecipe(mult="1,two").config()
-    with pytest.raises(ValueError, match="multiple of 32"):
-        PriorRecipe(width=40).config()
+    with pytest.raises(ValueError, match="multiple of 8"):
+        PriorRecipe(width=36).config()
 
 
 def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, caplog):
