@@ -261,6 +261,11 @@ def check_scale(scale: float, limit: float = 64.0) -> float:
     return float(scale)
 
 
+def scale_for(longest: int, size: tuple[int, int]) -> float:
+    """The scale that makes the longer side of h x w exactly `longest` pixels. Raises ValueError for scales beyond check_scale's."""
+    return check_scale(longest / max(size))
+
+
 def _check(x: Tensor, size: tuple[int, int]) -> None:
     if not x.is_floating_point():
         raise ValueError(f"resizing needs a float tensor, not {x.dtype}: convert it first (resize_uint8 keeps 8 bits)")

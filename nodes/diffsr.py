@@ -11,7 +11,7 @@ from ..methods.posterior import CanvasSettings
 from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
 from ..methods.priors.measured import AIMS
 from ..methods.priors.typical import ladder
-from ..methods.resize import resize
+from ..methods.resize import MAX_SIDE, resize, scale_for
 from . import host, host_model
 from .convert import join, split
 from .guidance import CATEGORY
@@ -62,7 +62,7 @@ class RecoverableField(io.ComfyNode):
                 io.Float.Input("scale", default=4.0, min=1.0, max=64.0, step=0.05, tooltip="How much it will be enlarged."),
                 io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Network calls from the level down to a clean picture."),
                 io.Float.Input("level", tooltip="By hand, in percent of the schedule; 0: the field chooses.", **LEVEL),
-                io.Combo.Input("aim", options=list(AIMS), default=AIMS[0], tooltip="detail restores more, fidelity invents less."),
+                io.Combo.Input("aim", options=list(AIMS), default=AIMS[0], tooltip="fidelity invents less, detail is the field as published."),
             ],
             outputs=[
                 io.Sigmas.Output("sigmas", display_name="SIGMAS"),
@@ -98,6 +98,13 @@ class DiffSRUpscale(io.ComfyNode):
                     tooltip="face64 comes along, for upright and tightly cropped faces; or an ADM or EDM file of models/priorsr.",
                 ),
                 io.Float.Input("scale", default=4.0, min=1.0, max=64.0, step=0.05, tooltip="Enlargement, any real number."),
+                io.Int.Input(
+                    "longest",
+                    default=0,
+                    min=0,
+                    max=MAX_SIDE,
+                    tooltip="Pixels of the result's longer side, in place of the scale; 0: the scale decides.",
+                ),
                 io.Int.Input("seed", tooltip="Decides what the prior invents; the same picture and seed give the same result.", **SEED),
                 *host.settings_inputs(DiffSRSettings),
                 *host.settings_inputs(PriorSettings),
@@ -110,12 +117,32 @@ class DiffSRUpscale(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, prior, scale, seed, level, steps, eta, aim, consistency, schedule, train_steps, target, tile, overlap, tile_batch):
-        settings = DiffSRSettings(level, steps, eta, aim, consistency)
+    def execute(
+        cls,
+        image,
+        prior,
+        scale,
+        longest,
+        seed,
+        level,
+        steps,
+        sampler,
+        eta,
+        aim,
+        consistency,
+        schedule,
+        train_steps,
+        target,
+        tile,
+        overlap,
+        tile_batch,
+    ):
+        settings = DiffSRSettings(level, steps, sampler, eta, aim, consistency)
         canvas, kind = CanvasSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
         said: list[str] = []
         with torch.inference_mode(False), torch.no_grad():
             pixels, alpha = split(image.clone())
+            scale = scale_for(longest, tuple(pixels.shape[-2:])) if longest else scale
             loaded = load_prior(prior if prior in shipped_priors() else str(host.weight_path(prior)), kind)
             shape = tile_shape(canvas, loaded)
             with host.on_device(loaded.network, activations=gradient_bytes(loaded.network, shape) // host_model.BACKWARD) as device:

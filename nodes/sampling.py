@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..methods.priors.load import PriorSettings, load_prior
 from ..samplers.karras import DPMpp2M, Euler, Heun
 from ..samplers.sde import EulerMaruyama, ReverseDiffusion
-from ..samplers.transition import DDIM, DDPM
+from ..samplers.transition import DDIM, DDPM, Renoise
 from . import host, host_model
 from .convert import split
 from .guidance import CATEGORY, Guidance
@@ -74,6 +74,16 @@ class Sampler(io.ComfyNode):
         options = {
             "ddpm": [io.Combo.Input("variance", options=["small", "large"], default="small", tooltip="beta~ or beta; small suits few steps.")],
             "ddim": [number("eta", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="0 is deterministic, 1 as random as ddpm.")],
+            "renoise": [
+                number(
+                    "renewed",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Share of the noise drawn anew (DDNM): more is more faithful, less varied.",
+                )
+            ],
             "euler": [],
             "heun": [number("churn", default=0.0, min=0.0, max=100.0, step=0.5, tooltip="Fresh noise along the way (S_churn).")],
             "dpmpp_2m": [],
@@ -107,6 +117,7 @@ def _transition(choice: dict | None):
     made = {
         "ddpm": lambda: DDPM(choice["variance"]),
         "ddim": lambda: DDIM(choice["eta"]),
+        "renoise": lambda: Renoise(choice["renewed"]),
         "euler": Euler,
         "heun": lambda: Heun(choice["churn"], clock=float),
         "dpmpp_2m": DPMpp2M,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .denoiser import Cond, Denoiser, Prediction
+from .denoiser import Cond, Denoiser, Prediction, from_x0
 from .schedule import Level
 
 
@@ -22,17 +24,26 @@ def starts(length: int, tile: int, overlap: int) -> list[int]:
     return [*inner, length - tile]
 
 
-def gaussian_weights(height: int, width: int, spread: float = 0.1) -> Tensor:
-    """Symmetric weights of a tile, float32 H W: a Gaussian whose variance is `spread` of each side squared."""
-    axes = [torch.exp(-(((torch.arange(n) + 0.5) / n - 0.5) ** 2) / (2 * spread)) for n in (height, width)]
-    return torch.outer(*axes)
+def grid(height: int, width: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    """Top and left of every tile of a picture, one column of tiles after the other."""
+    return [(top, left) for left in starts(width, tile, overlap) for top in starts(height, tile, overlap)]
+
+
+def gaussian_weights(height: int, width: int, spread: float = 0.1, lower: float = 0.0) -> Tensor:
+    """Weights of a tile, float32 H W: a Gaussian density whose variance is `spread` of each side squared.
+
+    Its centre is the tile's, `lower` pixels further down.
+    """
+    offsets = [(torch.arange(n) + 0.5 - down) / n - 0.5 for n, down in ((height, lower), (width, 0.0))]
+    return torch.outer(*(torch.exp(-(u**2) / (2 * spread)) / math.sqrt(2 * math.pi * spread) for u in offsets))
 
 
 @dataclass
 class Tiled:
     """A denoiser that cuts x and its spatial conditions into tiles and blends what the inner one predicts.
 
-    size: side of a tile; overlap: of neighbours; batch: tiles a network call. Pictures no larger than a tile pass through whole.
+    size: side of a tile; overlap: of neighbours; batch: tiles a network call; weights: of a tile of given height and width.
+    Pictures no larger than a tile pass through whole.
     Memory is that of one call, under a gradient too, which then costs one more forward pass.
     """
 
@@ -40,6 +51,7 @@ class Tiled:
     size: int = 64
     overlap: int = 16
     batch: int = 4
+    weights: Callable[[int, int], Tensor] = gaussian_weights
     _plans: dict[tuple, tuple[list[tuple[int, int]], Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
@@ -59,7 +71,7 @@ class Tiled:
                 pred = checkpoint(self.denoiser, tiles, level, conds, use_reentrant=False, preserve_rng_state=False)
             else:
                 pred = self.denoiser(tiles, level, conds)
-            for name in ("x0", "eps", "frac"):
+            for name in ("x0", "frac"):  # eps follows from x0
                 values = getattr(pred, name)
                 if values is None:
                     continue
@@ -71,17 +83,18 @@ class Tiled:
                 _add(sums[name], values, group, weights)
         sums |= {name: _Blend.apply(weights, places, (height, width), *values) for name, values in kept.items()}
         blended = {name: (whole / total if whole.requires_grad else whole.div_(total)).to(x.dtype) for name, whole in sums.items()}
-        return Prediction(blended["x0"], blended["eps"], blended.get("frac"))
+        if not pred.eps.shape[1]:  # what is no diffusion prior answers x0 alone, perhaps of other channels than x
+            return Prediction(blended["x0"], blended["x0"][:, :0], blended.get("frac"))
+        return from_x0(x, level, blended["x0"], blended.get("frac"))
 
     @torch.inference_mode(False)  # what is kept from a node must serve gradients later
     def _plan(self, height: int, width: int, device: torch.device) -> tuple[list[tuple[int, int]], Tensor, Tensor]:
         """Where the tiles of a picture lie, the weights of one, and their sum over the picture: the same in every step of a run."""
-        key = (height, width, self.size, self.overlap, device)
+        key = (height, width, self.size, self.overlap, self.weights, device)
         if key not in self._plans:
             h, w = min(self.size, height), min(self.size, width)
-            columns = starts(width, w, min(self.overlap, w - 1))
-            places = [(top, left) for top in starts(height, h, min(self.overlap, h - 1)) for left in columns]
-            weights, total = gaussian_weights(h, w).to(device), torch.zeros(height, width, device=device)
+            places = grid(height, width, self.size, min(self.overlap, self.size - 1))
+            weights, total = self.weights(h, w).to(device), torch.zeros(height, width, device=device)
             for top, left in places:
                 total[top : top + h, left : left + w] += weights
             self._plans[key] = places, weights, total

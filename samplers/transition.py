@@ -1,4 +1,4 @@
-"""Ancestral and implicit steps on any alpha, sigma: DDPM and DDIM."""
+"""Ancestral, implicit and renoising steps on any alpha, sigma."""
 
 from __future__ import annotations
 
@@ -84,6 +84,30 @@ class DDIM:
             pred = predict(x, cur)
             std = self.eta * math.sqrt(Posterior.between(cur, nxt).variance)
             mean = nxt.alpha * pred.x0 + math.sqrt(nxt.sigma**2 - std**2) * pred.eps
+            return Step(i, x, cur, nxt, pred, mean, std**2, std, draw(x.shape) if std > 0 else None)
+
+        return advance
+
+
+@dataclass(frozen=True)
+class Renoise:
+    """The predicted clean picture, noised anew: alpha' x0 + sigma' (sqrt(1 - eta^2) eps + eta z), as DDRM and DDNM step (Wang et al. 2023).
+
+    For restoration: what a measurement does not hold moves towards the prior's mean, the more, the larger eta and the more steps.
+    eta 0 is DDIM; 1 is the multistep sampling of consistency models (Song et al. 2023, Algorithm 1).
+    """
+
+    eta: float = 1.0
+
+    def __post_init__(self):
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta {self.eta} is outside 0 .. 1")
+
+    def begin(self, levels: Sequence[Level]):
+        def advance(predict: Predict, x: Tensor, i: int, draw: Draw) -> Step:
+            cur, nxt = levels[i], levels[i + 1]
+            pred, std = predict(x, cur), self.eta * nxt.sigma
+            mean = nxt.alpha * pred.x0 + nxt.sigma * math.sqrt(1 - self.eta**2) * pred.eps
             return Step(i, x, cur, nxt, pred, mean, std**2, std, draw(x.shape) if std > 0 else None)
 
         return advance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -17,7 +17,7 @@ from ...samplers.hooks import ClipX0
 from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import CLEAN, Level
-from ...samplers.transition import DDIM
+from ...samplers.transition import DDIM, Renoise
 from ..images import check_pixels
 from ..operators import ReduceTo
 from ..posterior import CanvasSettings, planes
@@ -28,15 +28,20 @@ from ..settings import Settings, option
 from .field import Field, recoverable_field
 from .spectrum import lost_energy
 
+STEPPERS = {"renoise": Renoise, "ddim": DDIM}
+
 
 @dataclass(frozen=True)
 class DiffSRSettings(Settings):
-    """How much noise, and how it is taken away."""
+    """How much noise, and how it is taken away. The published method is ddim, eta 0, aim detail, consistency 0."""
 
     level: float = option(0.0, "Noise level t / T in percent: more invents more; 0: the recoverable field chooses for each picture", low=0, high=100)
     steps: int = option(20, "Network calls for each picture", low=1, high=1000)
-    eta: float = option(0.0, "Randomness of the steps (DDIM); 0 is smooth, 1 keeps more texture", low=0, high=1)
-    aim: str = option("detail", "What a level chosen by the field is for: detail restores more, fidelity invents less", choices=AIMS)
+    sampler: str = option(
+        "renoise", "renoise draws noise anew in each step (DDNM) and errs least; ddim keeps it, as published", choices=tuple(STEPPERS)
+    )
+    eta: float = option(1.0, "Randomness of the steps; with ddim 0 is as published", low=0, high=1)
+    aim: str = option("fidelity", "What a level chosen by the field is for: fidelity invents less, detail is the field as published", choices=AIMS)
     consistency: float = option(
         1.0, "How far every step is pulled to agree with the small picture; 1 for clean ones, less for noisy or compressed ones", low=0, high=1
     )
@@ -71,8 +76,9 @@ def diffsr(
     return run(denoiser or prior, start, levels, transition, [ClipX0(), *hooks], noise, on_step=on_step)
 
 
-def choose_level(prior: Prior, low: Tensor, scale: float, distance: float | None = None, aim: str = "detail") -> Field:
-    """The recoverable field of pictures B C h w in 0..1 that are enlarged by `scale`; a batch gets that of its mean loss.
+def choose_level(prior: Prior, low: Tensor, scale: float, distance: float | None = None, aim: str = "fidelity") -> Field:
+    """The recoverable field of pictures B C h w in 0..1 that are enlarged by `scale`; a batch gets that of its mean loss. `empty` is that of
+    the published field whatever the aim.
 
     distance: mean square between the enlarged and the true picture in -1..1 where the truth is known; else it is estimated from
     the pictures and from what the prior's own lose.
@@ -85,7 +91,10 @@ def choose_level(prior: Prior, low: Tensor, scale: float, distance: float | None
         distance = float(lost_energy(seen * 2 - 1, scale).mean())
         if (expected := prior.measured.expected_loss(scale)) and scale > 1:
             distance = math.sqrt(distance * expected)  # both are off by about 2 dB, and not together
-    return recoverable_field(ladder(prior), prior.measured.aimed(aim), distance)
+    published = recoverable_field(ladder(prior), prior.measured, distance)
+    if aim == "detail":
+        return published
+    return replace(recoverable_field(ladder(prior), prior.measured.aimed(aim), distance), empty=published.empty)
 
 
 def diffsr_upscale(
@@ -124,7 +133,7 @@ def diffsr_upscale(
         group = [i for i, s in enumerate(starts) if s == start]
         hooks = [Consistency(reduce, seen[group] * 2 - 1, settings.consistency)] if settings.consistency else []
         levels, noise = descent(table, start, settings.steps), Noise([seeds[i] for i in group])
-        result[group] = diffsr(prior, enlarged[group], levels, DDIM(settings.eta), hooks, noise, on_step, tiles).to(result)
+        result[group] = diffsr(prior, enlarged[group], levels, STEPPERS[settings.sampler](settings.eta), hooks, noise, on_step, tiles).to(result)
     return back(((result[..., : size[0], : size[1]] + 1) / 2).clamp(0, 1))
 
 

@@ -51,7 +51,7 @@ def sweep_plot(sweeps: Sequence[Sweep]) -> Tensor:
         for row, name in enumerate(names):
             axes = grid[row][column]
             axes.plot(list(one.figures), [f[name] for f in one.figures.values()], ".-", color="black")
-            for aim, colour in zip(one.chosen, ("tab:green", "tab:blue"), strict=True):
+            for aim, colour in zip(one.chosen, ("tab:blue", "tab:green"), strict=True):
                 low, middle, high = np.quantile(one.chosen[aim], (0.1, 0.5, 0.9))
                 axes.axvspan(low, high, color=colour, alpha=0.15)
                 axes.axvline(middle, color=colour, ls="--", label=f"chosen for {aim}")

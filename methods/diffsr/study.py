@@ -19,6 +19,9 @@ LEVELS = tuple(range(5, 75, 5))
 BETTER = {"psnr": max, "ssim": max, "identity": min}  # what the best fixed level is judged by
 
 
+PLAIN = {"sampler": "ddim", "eta": 0.0, "consistency": 0.0}  # nothing but the start holds the result to the picture
+
+
 @dataclass(frozen=True)
 class Sweep:
     """One scale: figures by fixed noise level in percent, and for each aim the level that was chosen for each face."""
@@ -59,10 +62,11 @@ def methods(prior: Prior, scale: float, settings: DiffSRSettings) -> dict[str, R
     return {
         "bicubic": lambda x, seeds: resize(x, tuple(scaled_size(n, scale) for n in x.shape[-2:])).clamp(0, 1),
         "srcnn": lambda x, seeds: srcnn_upscale(network, x, scale, native),
-        "sdedit 40 %": diff(level=40, consistency=0.0),
-        "diffsr, not consistent": diff(consistency=0.0),
+        "sdedit 40 %": diff(level=40, **PLAIN),
+        "diffsr as published": diff(aim="detail", **PLAIN),
+        "diffsr, ddim": diff(sampler="ddim", eta=0.0),
+        "diffsr, detail": diff(aim="detail"),
         "diffsr": diff(),
-        "diffsr, fidelity": diff(aim="fidelity"),
     }
 
 

@@ -96,6 +96,46 @@ def _diffsr(options: argparse.Namespace, device: torch.device) -> list[dict]:
     return rows
 
 
+def _dpi_arguments(parser: argparse.ArgumentParser) -> None:
+    from .dpi import arguments
+
+    arguments(parser)
+
+
+def _dpi(options: argparse.Namespace, device: torch.device) -> list[dict]:
+    from .dpi import run
+
+    return run(options, device)
+
+
+def _prior_arguments(parser: argparse.ArgumentParser) -> None:
+    face_arguments(parser)
+    parser.add_argument("--scales", nargs="+", type=int, default=[2, 4, 8], help="default: 2 4 8")
+    parser.add_argument("--samples", type=int, default=64, help="pictures out of noise to look at (default 64)")
+
+
+def _prior(options: argparse.Namespace, device: torch.device) -> list[dict]:
+    from ..priors.load import load_prior
+    from ..train.prior import grid
+    from .faces import markdown
+    from .prior import OFTEN, collapsed, restoration, samples, step_distance
+
+    prior = load_prior(options.prior)
+    prior.network.to(device)
+    truth = read_faces(options.data, prior.size, options.count).to(device)
+    with tqdm(total=OFTEN * len(options.scales), unit="restoration") as bar:
+        rows = restoration(prior, truth, options.scales, bar.update)
+    apart, drawn = step_distance(prior, truth), samples(prior, options.samples)
+    odd = collapsed(drawn, truth.cpu())
+    text = f"""
+20 against 250 DDIM steps from the same noise, root mean square: restorations at x4 {apart["restored"]:.2f}, samples {apart["sampled"]:.2f} of 255.
+{len(odd)} of {len(drawn)} samples are darker, brighter or flatter than all {len(truth)} faces.
+"""
+    save(Path(options.out), "prior", markdown(rows, ("scale", "method")) + text, [*rows, {**apart, "collapsed": odd}], grid(drawn))
+    log.info("wrote %s", options.out)
+    return rows
+
+
 def face_arguments(parser: argparse.ArgumentParser) -> None:
     """What every study of faces asks for."""
     parser.add_argument("data", nargs="+", metavar="PATH", help="folders or zip archives of true faces of the prior's size")
@@ -124,6 +164,8 @@ def save(out: Path, name: str, table: str, rows: list[dict], sheet: Tensor) -> N
 
 
 STUDIES = (
+    Study("prior", "A prior on faces: null-space restoration, few steps against many, samples.", _prior_arguments, _prior),
     Study("srcnn", "PSNR and SSIM of SRCNN on benchmark folders, against bicubic.", _srcnn_arguments, _srcnn),
     Study("diffsr", "Diff-SR on faces: methods side by side, and a sweep of the noise level beside the field's choice.", _diffsr_arguments, _diffsr),
+    Study("dpi", "DPI on faces: methods side by side, what its parts contribute, and sweeps of tau and s.", _dpi_arguments, _dpi),
 )

@@ -15,7 +15,7 @@ from ...samplers.denoiser import Denoiser
 from ...samplers.noise import Noise
 from ...samplers.schedule import Level
 
-AIMS = ("detail", "fidelity")
+AIMS = ("fidelity", "detail")
 
 
 @dataclass(frozen=True)

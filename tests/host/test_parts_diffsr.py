@@ -22,11 +22,11 @@ def parts(level=30.0, **more):
         "1": load(),
         "2": small(),
         "3": node("PriorSRLoadShippedPrior", prior="face64", clip=True),
-        "4": node("PriorSRRecoverableField", model=["3", 0], image=["2", 0], scale=SCALE, steps=4, level=level, aim="detail"),
+        "4": node("PriorSRRecoverableField", model=["3", 0], image=["2", 0], scale=SCALE, steps=4, level=level, aim="fidelity"),
         "5": small(("2", 0), 64),
         "6": node("PriorSRImageToPixelLatent", model=["3", 0], image=["5", 0]),
         "7": node("PriorSRGuideConsistency", model=["3", 0], image=["2", 0], strength=1.0),
-        "8": sampler("ddim", ["7", 0]),
+        "8": sampler("renoise", ["7", 0], renewed=1.0),
         "10": node("BasicGuider", model=["3", 0], conditioning=["3", 1]),
         "11": node("RandomNoise", noise_seed=5),
         "12": node("SamplerCustomAdvanced", noise=["11", 0], guider=["10", 0], sampler=["8", 0], sigmas=["4", 0], latent_image=["6", 0]),
@@ -42,10 +42,11 @@ def whole(definitions, **given):
 
 
 def test_one_node_and_its_parts_make_the_same_picture(host, definitions):
-    one, other = result(host, whole(definitions)), result(host, parts())
+    quiet = {"sampler": "ddim", "eta": 0.0}  # a sampler of the host has noise of its own after the first draw
+    one, other = result(host, whole(definitions, **quiet)), result(host, parts(**{"8": sampler("ddim", ["7", 0])}))
     assert tuple(one.pixels.shape) == (1, 3, 64, 64)
     assert (one.pixels - other.pixels).abs().max() <= 2 / 255
-    plain = result(host, whole(definitions, consistency=0.0))
+    plain = result(host, whole(definitions, consistency=0.0, **quiet))
     assert (one.pixels - plain.pixels).abs().max() > 4 / 255
 
 

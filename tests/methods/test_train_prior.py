@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -97,6 +100,20 @@ def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, cap
     assert "noise level" in caplog.text
     assert cli.main(["calibrate", str(out), str(out), "--data", str(folder)]) == 2
     assert "exists" in caplog.text
+
+
+def test_two_processes_train_one_network(tmp_path, folder):
+    """Under torchrun: one file, one log, and a checkpoint that a single process does not take for its own."""
+    out = tmp_path / "two.safetensors"
+    small = ["--size", "16", "--mult", "1,2", "--blocks", "1", "--attention", "2", "--steps", "2", "--batch", "4", "--device", "cpu"]
+    command = ["train", "prior", "--data", str(folder), "--validation", str(folder), "--out", str(out), *small]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "priorsr.methods.cli"]
+    done = subprocess.run([*torchrun, *command, "--json"], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count(str(out)) == 1
+    assert len((tmp_path / "two-run" / "log.jsonl").read_text().splitlines()) == 1
+    assert load_prior(str(out)).size == 16
+    assert cli.main([*command, "--resume", "--overwrite"]) == 2
 
 
 def test_a_run_may_be_resumed_with_more_steps(tmp_path):

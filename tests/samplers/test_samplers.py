@@ -18,7 +18,7 @@ from priorsr.samplers.run import Hook, run
 from priorsr.samplers.schedule import BETAS, CLEAN, DiscreteSchedule, Level, edm_clock, geometric_sigmas, karras_sigmas, respaced, sigma_levels
 from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion
 from priorsr.samplers.tiled import Tiled, starts
-from priorsr.samplers.transition import DDIM, DDPM, Posterior
+from priorsr.samplers.transition import DDIM, DDPM, Posterior, Renoise
 
 PRIOR = GaussianPrior(torch.tensor([0.3, -0.5, 1.0]).view(3, 1, 1), torch.tensor([0.2, 0.7, 1.3]).view(3, 1, 1))
 VP = DiscreteSchedule.named("linear")
@@ -85,6 +85,21 @@ def test_random_transitions_converge_to_the_moments(transition, levels):
     assert fine < coarse or coarse < 0.02
 
 
+def test_renoising_is_ddim_at_eta_0_and_draws_near_the_mean_at_eta_1():
+    levels = chain(40)
+    x = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)) * levels[0].sigma
+    torch.testing.assert_close(run(PRIOR, x, levels, Renoise(0.0)), run(PRIOR, x, levels, DDIM()))
+    starts = Noise(range(400)).child("x")((400, 3, 4, 4)) * levels[0].sigma
+    ends = run(PRIOR, starts, [*levels, CLEAN], Renoise(1.0), noise=Noise(range(400)))
+    mean, std = ends.mean((0, 2, 3)), ends.std((0, 2, 3))
+    torch.testing.assert_close(mean, PRIOR.mean.flatten(), atol=0.03, rtol=0)
+    variance = 0.0  # of x0: every step shrinks what it sees, x0 of the step before under independent noise
+    for level in levels:
+        gain = level.alpha * PRIOR.std**2 / (level.alpha**2 * PRIOR.std**2 + level.sigma**2)
+        variance = gain**2 * (level.alpha**2 * variance + level.sigma**2)
+    torch.testing.assert_close(std, variance.sqrt().flatten(), rtol=0.05, atol=0)
+
+
 def test_a_mixture_keeps_both_peaks():
     prior = MixturePrior(1.0, 0.1)
     noise = Noise(3)
@@ -116,7 +131,7 @@ def test_network_calls_are_counted():
         assert prior.calls == calls, transition
 
 
-@pytest.mark.parametrize("transition", [DDPM("small"), DDIM(0.5), Heun(churn=5, clock=edm_clock), ReverseDiffusion(1), EulerMaruyama()])
+@pytest.mark.parametrize("transition", [DDPM("small"), DDIM(0.5), Renoise(0.7), Heun(churn=5, clock=edm_clock), ReverseDiffusion(1), EulerMaruyama()])
 def test_a_sample_alone_equals_the_sample_in_a_batch(transition):
     levels = exploding(6)
     hooks = [MeasurementGuidance(lambda x0: x0[..., ::2], torch.zeros(1, 3, 6, 3), 0.3), ClipX0(-2, 2)]
