@@ -16,14 +16,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .edm_pickle import read_edm_pickle
+from .flax_msgpack import read_flax
 from .images import replacing
+from .lightning import read_checkpoint
 from .nets.adm_config import ADMConfig
 from .nets.adm_released import build_adm, infer_config
 from .nets.corrector import CorrectorUNet
+from .nets.densenet import DenseNet
 from .nets.edm_precond import build_edm
+from .nets.face_released import build_codeformer, build_mtcnn, build_parsenet, build_retinaface, build_vqgan
+from .nets.ncsnpp import NCSNpp, NCSNppConfig
 from .nets.srcnn import SRCNN
+from .nets.srdg_released import averaged, from_flax, infer_densenet, infer_ncsnpp, is_score_state
 
-SUFFIXES = (".safetensors", ".sft", ".pt", ".pth", ".ckpt", ".bin", ".pkl")
+SUFFIXES = (".safetensors", ".sft", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".msgpack")
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 CONTAINERS = ("params_ema", "params", "state_dict", "model")  # names under which published files keep their tensors
 
@@ -52,8 +58,11 @@ def _build_adm(state: State, metadata: Mapping[str, str]) -> nn.Module:
 
 
 def _adm_config(metadata: Mapping[str, str]) -> ADMConfig:
-    settings = json.loads(metadata["settings"])
-    return ADMConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+    return ADMConfig(**_settings(metadata))
+
+
+def _settings(metadata: Mapping[str, str]) -> dict:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["settings"]).items()}
 
 
 def _build_corrector(state: State, metadata: Mapping[str, str]) -> CorrectorUNet:
@@ -75,6 +84,14 @@ def _build_edm(state: State, metadata: Mapping[str, str]) -> nn.Module:
     return build_edm(json.loads(metadata["settings"]))
 
 
+def _build_ncsnpp(state: State, metadata: Mapping[str, str]) -> NCSNpp:
+    return NCSNpp(NCSNppConfig(**_settings(metadata)) if "settings" in metadata else infer_ncsnpp(state))
+
+
+def _build_attribute(state: State, metadata: Mapping[str, str]) -> DenseNet:
+    return DenseNet(infer_densenet(state))
+
+
 ADM_KEYS = ("time_embed.0.weight", "input_blocks.0.0.weight", "output_blocks.0.0.in_layers.0.weight")
 KINDS = (  # the first whose signature is present is it
     Kind("srcnn", "SRCNN", ("conv1.weight", "conv1.bias", "conv2.weight", "conv3.weight"), _build_srcnn),
@@ -82,6 +99,13 @@ KINDS = (  # the first whose signature is present is it
     Kind("adm", "ADM prior", ADM_KEYS, _build_adm),
     Kind("adm-classifier", "ADM classifier", ("time_embed.0.weight", "input_blocks.0.0.weight", "middle_block.0.in_layers.0.weight"), _build_adm),
     Kind("edm", "EDM prior", ("model.map_layer0.weight", "model.map_layer1.weight"), _build_edm),
+    Kind("ncsnpp", "NCSN++ super-resolution prior", ("all_modules.0.W", "all_modules.3.weight", "all_modules.4.GroupNorm_0.weight"), _build_ncsnpp),
+    Kind("attribute", "attribute classifier", ("DenseBlock_0.DenseLayer_0.Conv_0.weight",), _build_attribute),
+    Kind("codeformer", "CodeFormer", ("position_emb", "quantize.embedding.weight", "idx_pred_layer.1.weight"), build_codeformer),
+    Kind("vqgan", "CodeFormer stage I", ("quantize.embedding.weight", "encoder.blocks.0.weight", "generator.blocks.0.weight"), build_vqgan),
+    Kind("retinaface", "RetinaFace", ("BboxHead.0.conv1x1.weight", "LandmarkHead.0.conv1x1.weight", "fpn.output1.0.weight"), build_retinaface),
+    Kind("parsenet", "ParseNet", ("encoder.0.conv2d.weight", "out_mask_conv.conv2d.weight", "out_img_conv.conv2d.weight"), build_parsenet),
+    Kind("mtcnn", "MTCNN", ("pnet.conv4_1.weight", "rnet.dense5_1.weight", "onet.dense6_3.weight"), build_mtcnn),
 )
 
 
@@ -110,6 +134,8 @@ def load(path: str | os.PathLike, kind: str | None = None) -> Weights:
     """
     path = Path(path)
     state, metadata = read_state(path)
+    if any("/" in key for key in state):
+        state = _named(path, from_flax, state)
     found = detect(state, metadata)
     if found is None:
         raise ValueError(f"{path} holds no network that PriorSR knows (first keys: {', '.join(list(state)[:3]) or 'none'})")
@@ -117,12 +143,18 @@ def load(path: str | os.PathLike, kind: str | None = None) -> Weights:
         raise ValueError(f"{path} holds {found.title} weights where {kind} weights are needed: choose another file")
     try:
         with torch.device("meta"):
-            network = found.build(state, metadata)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+            network = _named(path, found.build, state, metadata)
     except (KeyError, IndexError) as error:
         raise ValueError(f"{path} is no complete {found.title} file: {error} is missing or misshapen") from error
     return Weights(found.name, fill(network, state, str(path)).eval(), path, metadata)
+
+
+def _named(path: Path, function: Callable, *arguments):
+    """What the function answers; its complaints with the file's name."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def fill(network: nn.Module, state: State, name: str) -> nn.Module:
@@ -145,27 +177,34 @@ def detect(state: State, metadata: Mapping[str, str]) -> Kind | None:
     return next((kind for kind in KINDS if all(key in state for key in kind.signature) and kind.among(state, metadata)), None)
 
 
-def read_state(path: Path) -> tuple[State, dict[str, str]]:
-    """Tensors and metadata of a safetensors or torch file; containers and DataParallel's `module.` prefix are removed."""
+def read_state(path: Path, wanted: Callable[[str], bool] | None = None) -> tuple[State, dict[str, str]]:
+    """Tensors and metadata of a safetensors or torch file; containers and DataParallel's `module.` prefix are removed.
+
+    wanted: which keys to take of a file that holds far more; the others are not read.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"there is no weight file at {path}")
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in (*SUFFIXES, ""):
         raise ValueError(f"{path} is no weight file: expected {', '.join(SUFFIXES)}")
+    if path.suffix.lower() in (".msgpack", ""):  # Flax names its checkpoints checkpoint_30
+        return read_flax(path), {}
     if path.suffix.lower() == ".pkl":
         pickled = read_edm_pickle(path)
         return pickled.state, {"settings": json.dumps(pickled.settings)}
     try:
         if path.suffix.lower() in (".safetensors", ".sft"):
             with safe_open(path, "pt") as file:
-                return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 (no mapping)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+                keys = [k for k in file.keys() if wanted is None or wanted(k)]  # noqa: SIM118 (no mapping)
+                return {k: file.get_tensor(k) for k in keys}, dict(file.metadata() or {})
+        content = read_checkpoint(path, lazy=wanted is not None)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         garbled = any(words in str(error) for words in ("Unsupported operand", "invalid load key", "ran out of input"))
         if isinstance(error, pickle.UnpicklingError) and not garbled:
             raise ValueError(f"{path} holds pickled code, which PriorSR never runs: ask its author for safetensors or a plain state dict") from error
         reason = str(error).splitlines()[0] if not isinstance(error, pickle.UnpicklingError) else "it is no checkpoint"
         raise ValueError(f"cannot read {path}: {reason}. The file is damaged or no weight file; fetch it again") from error
-    return _unwrap(content, path), {}
+    state = _unwrap(content, path)
+    return (state if wanted is None else {k: v.clone() for k, v in state.items() if wanted(k)}), {}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -175,6 +214,8 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def _unwrap(content: object, path: Path) -> State:
+    if isinstance(content, Mapping) and isinstance(model := content.get("model"), Mapping) and is_score_state(model):
+        return _named(path, averaged, content)
     while isinstance(content, Mapping) and (inner := next((content[k] for k in CONTAINERS if isinstance(content.get(k), Mapping)), None)):
         content = inner
     if not isinstance(content, Mapping):
@@ -208,6 +249,11 @@ def locate(name: str) -> Path:
             if candidate.is_file():
                 return candidate
     raise FileNotFoundError(f"there are no weights called {name}: looked in {', '.join(map(str, folders()))}")
+
+
+def shipped(kind: str) -> list[str]:
+    """Names of the files of a kind that come with the package, by what they say of themselves."""
+    return sorted(p.stem for p in SHIPPED.glob("*.safetensors") if read_metadata(p).get("kind") == kind)
 
 
 def installed() -> list[Path]:

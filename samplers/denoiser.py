@@ -48,6 +48,11 @@ class Cond:
         """The part that belongs to a window of a picture of `size`; smaller spatial maps are cut in proportion."""
         return Cond({k: _cut(k, v, (top, left), (height, width), size) for k, v in self.spatial.items()}, self.flat)
 
+    def expand(self, batch: int) -> Cond:
+        """Conditions of one sample for every sample of a batch; those that have as many already stay."""
+        widen = lambda part: {k: v.expand(batch, *v.shape[1:]) if len(v) == 1 else v for k, v in part.items()}  # noqa: E731
+        return Cond(widen(self.spatial), widen(self.flat))
+
     @staticmethod
     def cat(conds: list[Cond]) -> Cond:
         """Along the batch. All must hold the same names."""

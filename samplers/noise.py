@@ -27,6 +27,11 @@ class Noise:
         self._check(shape)
         return torch.stack([torch.randn(tuple(shape[1:]), generator=g) for g in self._generators])
 
+    def uniform(self, shape: Sequence[int]) -> Tensor:
+        """The next float32 draw of values in 0..1, 1 excluded, on the CPU."""
+        self._check(shape)
+        return torch.stack([torch.rand(tuple(shape[1:]), generator=g) for g in self._generators])
+
     def poisson(self, rate: Tensor) -> Tensor:
         """The next Poisson draw for a rate of shape B ..., on the CPU in float32."""
         self._check(rate.shape)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -77,7 +77,8 @@ def respaced(steps: int, rule: str | int | Sequence[int]) -> list[int]:
         if count > length:
             raise ValueError(f"respacing {text!r} takes {count} of a section of {length} steps: give at most {length}")
         stride = (length - 1) / (count - 1) if count > 1 else 1.0
-        kept += [start + round(stride * k) for k in range(count)]
+        at = accumulate([stride] * (count - 1), initial=0.0)  # summed as published: products round some halves the other way
+        kept += [start + round(k) for k in at]
         start += length
     return kept
 
@@ -189,6 +190,48 @@ def geometric_sigmas(steps: int, smallest: float = 0.01, largest: float = 348.0)
     """Song et al. 2021, the variance-exploding table, from the largest down."""
     high, low = math.log(largest), math.log(smallest)
     return [math.exp(high + (low - high) * i / max(1, steps - 1)) for i in range(steps)]
+
+
+@dataclass(frozen=True)
+class ExplodingSchedule:
+    """sigma(t) = smallest (largest / smallest)^t for times t in 0..1, alpha 1 (Song et al. 2021, appendix C; f = 0).
+
+    end: the last time at which a network is called.
+    """
+
+    smallest: float = 0.01
+    largest: float = 348.0
+    end: float = 1e-5
+
+    def __post_init__(self):
+        if not 0 < self.smallest < self.largest < math.inf:
+            raise ValueError(f"noise from {self.smallest:g} to {self.largest:g} does not ascend from above 0")
+
+    @property
+    def span(self) -> float:
+        """ln(largest / smallest)."""
+        return math.log(self.largest / self.smallest)
+
+    def sigma(self, t: float | Tensor) -> float | Tensor:
+        return self.smallest * (self.largest / self.smallest) ** t
+
+    def diffusion(self, t: float | Tensor) -> float | Tensor:
+        """g(t) of the SDE."""
+        return self.sigma(t) * math.sqrt(2 * self.span)
+
+    def times(self, steps: int) -> list[float]:
+        """Evenly from 1 down to `end`."""
+        return [1 + (self.end - 1) * i / max(1, steps - 1) for i in range(steps)]
+
+    def entry(self, t: float, steps: int) -> int:
+        """Which of the `steps` entries of the ascending table belongs to a time."""
+        return math.floor(t * (steps - 1))
+
+    def levels(self, steps: int, continuous: bool = False) -> list[Level]:
+        """Down to clean data. The network's clock is sigma(t); the levels themselves are those of the table, or sigma(t) too."""
+        heard = [self.sigma(t) for t in self.times(steps)]
+        table = geometric_sigmas(steps, self.smallest, self.largest)
+        return [*(Level(t, 1.0, t if continuous else s) for t, s in zip(heard, table, strict=True)), CLEAN]
 
 
 def edm_clock(sigma: float) -> float:

@@ -30,18 +30,22 @@ class ReverseDiffusion:
             cur, nxt = levels[i], levels[i + 1]
             state = x
             for _ in range(self.corrections):
-                score = -predict(state, cur).eps / cur.sigma
-                noise = draw(x.shape)
-                size = 2 * (self.snr * self._norm(noise) / self._norm(score)) ** 2
-                state = state + size * score + (2 * size).sqrt() * noise
+                eps, noise = predict(state, cur).eps, draw(x.shape)
+                mean, std = self.correct(state, cur, eps, noise)
+                state = mean + std * noise
             pred = predict(state, cur)
-            # nxt.sigma 0 is the table's end, where the whole of sigma_0 is taken off (G_0 = sigma_0)
-            added = cur.sigma**2 - nxt.sigma**2
+            added = taken(cur, nxt)
             mean = state - added / cur.sigma * pred.eps
             noise = draw(x.shape) if nxt.sigma > 0 else None
             return Step(i, x, cur, nxt, pred, mean, added, math.sqrt(added), noise)
 
         return advance
+
+    def correct(self, x: Tensor, level: Level, eps: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of a Langevin step (Algorithm 4), whose size follows from the noise that it will add."""
+        score = -eps / level.sigma
+        size = 2 * (self.snr * self._norm(noise) / self._norm(score)) ** 2
+        return x + size * score, (2 * size).sqrt()
 
     def _norm(self, x: Tensor) -> Tensor:
         norm = x.flatten(1).norm(dim=1)
@@ -50,7 +54,13 @@ class ReverseDiffusion:
 
 @dataclass(frozen=True)
 class EulerMaruyama:
-    """Euler-Maruyama on the reverse SDE in log sigma: the diffusion coefficient is taken at the current level."""
+    """Euler-Maruyama on the reverse SDE in log sigma: the diffusion coefficient is taken at the current level.
+
+    stride: one width in ln sigma for every step, the last one included, as published (ln(largest / smallest) / N); None
+    takes the distance of the levels and ends at the predicted x0.
+    """
+
+    stride: float | None = None
 
     def begin(self, levels: Sequence[Level]):
         _exploding(levels)
@@ -58,13 +68,19 @@ class EulerMaruyama:
         def advance(predict: Predict, x: Tensor, i: int, draw: Draw) -> Step:
             cur, nxt = levels[i], levels[i + 1]
             pred = predict(x, cur)
-            if nxt.sigma == 0:
+            if nxt.sigma == 0 and self.stride is None:
                 return Step(i, x, cur, nxt, pred, pred.x0)
-            added = 2 * cur.sigma**2 * math.log(cur.sigma / nxt.sigma)  # g(t)^2 dt of sigma_min (sigma_max / sigma_min)^t
+            stride = math.log(cur.sigma / nxt.sigma) if self.stride is None else self.stride
+            added = 2 * cur.sigma**2 * stride  # g(t)^2 dt of sigma_min (sigma_max / sigma_min)^t
             mean = x - added / cur.sigma * pred.eps
-            return Step(i, x, cur, nxt, pred, mean, added, math.sqrt(added), draw(x.shape))
+            return Step(i, x, cur, nxt, pred, mean, added, math.sqrt(added), draw(x.shape) if nxt.sigma > 0 else None)
 
         return advance
+
+
+def taken(cur: Level, nxt: Level) -> float:
+    """The variance that a step takes off, G^2; at the table's end the whole of sigma_0^2."""
+    return cur.sigma**2 - nxt.sigma**2
 
 
 def _exploding(levels: Sequence[Level]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -35,3 +36,10 @@ def fir_down(x: Tensor, kernel: Tensor, padding: int | None = None) -> Tensor:
     """Halve both sides: the filter at every second pixel. B C H W to B C H/2 W/2; `padding` None keeps the grid centred."""
     padding = fir_reach(kernel) if padding is None else padding
     return F.conv2d(x, kernel.to(x).expand(x.shape[1], -1, -1, -1), stride=2, padding=padding, groups=x.shape[1])
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept from a node must serve gradients later
+def fir_filter(taps: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The kernel where a network without a buffer for it needs it, made once."""
+    return fir_kernel(taps).to(device, dtype)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...samplers.denoiser import Cond, Prediction
 from ...samplers.guidance.classifier import ClassifierGuidance
-from ...samplers.run import Step
 from ...samplers.schedule import DiscreteSchedule, Level
 from ...samplers.tiled import Tiled
 from ..nets.adm_classifier import ADMClassifier
@@ -78,11 +77,6 @@ class LabelGuidance(ClassifierGuidance):
             raise ValueError(f"the classifier is tied to {side} x {side} pixels, not {size}: sample larger pictures, or choose another one")
         if len(self.labels) not in (1, len(x)):
             raise ValueError(f"{len(x)} samples need one label or as many, not {len(self.labels)}")
-
-    def mean(self, step: Step) -> Tensor:
-        if self.form == "mean" and step.i == 0 and step.nxt.sigma > 0 and isinstance(step.variance, float) and step.variance == 0:
-            raise ValueError("form mean moves the mean of random steps, and this transition draws no noise: choose score, or ddpm")
-        return super().mean(step)
 
     def gradient(self, x: Tensor, level: Level) -> Tensor:
         return self._whole(x, level).x0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,21 +16,37 @@ from ..schedule import Level
 LogProb = Callable[[Tensor, Level], Tensor]  # x B C H W and a level to log p(y | x) of each sample, B
 
 
+def weighted(parts: Sequence[tuple[LogProb, float]]) -> LogProb:
+    """Any number of classifiers as one: the sum of weight * log p. Those of weight 0 are not asked."""
+    asked = [(log_prob, weight) for log_prob, weight in parts if weight]
+    if not asked:
+        raise ValueError("no classifier has a weight: give one of them a weight that is not 0, or leave the guidance out")
+    return lambda x, level: sum(weight * log_prob(x, level) for log_prob, weight in asked)
+
+
 @dataclass
 class ClassifierGuidance(Hook):
     """Push samples towards a class: scale * grad log p(y | x_t), taken at x_t.
 
     form: `mean` shifts a random step's mean by its variance times the gradient (Algorithm 1), `score` shifts eps (Algorithm 2),
     which serves deterministic steps too. x0 is not clipped again after it.
+    limit: the largest ratio of the push to the prior's own score, of each sample; a stronger push keeps its direction.
+    window: the noise levels sigma / alpha, ends included, outside which no classifier is asked.
     """
 
     log_prob: LogProb
     scale: float = 1.0
     form: str = "score"
+    limit: float | None = None
+    window: tuple[float, float] = (0.0, math.inf)
 
     def __post_init__(self):
         if self.form not in ("mean", "score"):
             raise ValueError(f"form {self.form!r} is not one of mean, score")
+        if self.limit is not None and not 0 < self.limit < math.inf:
+            raise ValueError(f"a limit of {self.limit} lets no push through, or does not limit: give a positive number, or none")
+        if not 0 <= self.window[0] < self.window[1]:
+            raise ValueError(f"the window from {self.window[0]:g} to {self.window[1]:g} holds no noise level: give two ascending ones")
 
     def gradient(self, x: Tensor, level: Level) -> Tensor:
         """scale * grad of the summed log probabilities, so that samples stay independent; detached."""
@@ -39,11 +56,25 @@ class ClassifierGuidance(Hook):
         return gradient * self.scale
 
     def predict(self, x: Tensor, level: Level, pred: Prediction) -> Prediction:
-        if self.form == "mean":
+        if self.form == "mean" or not self._within(level):
             return pred
-        return from_eps(x, level, pred.eps - level.sigma * self.gradient(x, level), pred.frac)
+        return from_eps(x, level, pred.eps - level.sigma * self._push(x, level, pred), pred.frac)
 
     def mean(self, step: Step) -> Tensor:
-        if self.form == "score":
+        if self.form == "mean" and step.i == 0 and step.nxt.sigma > 0 and isinstance(step.variance, float) and step.variance == 0:
+            raise ValueError("form mean moves the mean of random steps, and this transition draws no noise: choose score, or ddpm")
+        if self.form == "score" or not self._within(step.cur):
             return step.mean
-        return step.mean + step.variance * self.gradient(step.x, step.cur)
+        return step.mean + step.variance * self._push(step.x, step.cur, step.pred)
+
+    def _within(self, level: Level) -> bool:
+        return self.window[0] <= level.sigma / level.alpha <= self.window[1]
+
+    def _push(self, x: Tensor, level: Level, pred: Prediction) -> Tensor:
+        """The gradient, no longer than `limit` scores of the prior."""
+        gradient = self.gradient(x, level)
+        if self.limit is None:
+            return gradient
+        score, push = (v.detach().flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)) for v in (pred.eps / level.sigma, gradient))
+        # a sample that is not pushed at all has no direction to shorten
+        return gradient * torch.where(push > self.limit * score, self.limit * score / push, 1.0)

@@ -120,6 +120,9 @@ class Case:
                 atol=tolerance["atol"],
                 msg=lambda text, name=name: f"{name}: {text}",
             )
+            if "rel_l2" in tolerance:
+                off = (got.detach().cpu().double() - want.double()).norm() / want.double().norm()
+                assert off <= tolerance["rel_l2"], f"{name} is off by {off:.3g} of its norm, more than {tolerance['rel_l2']}"
 
 
 def cases() -> list[Case]:

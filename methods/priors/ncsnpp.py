@@ -1,0 +1,76 @@
+"""NCSN++ super-resolution networks (SDE-SR, SRDG) as denoisers: continuous, variance exploding, conditioned on the small picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...samplers.denoiser import Cond, Prediction, from_eps
+from ...samplers.schedule import ExplodingSchedule, Level
+from ..nets.ncsnpp import NCSNpp
+
+
+@dataclass
+class NCSNppPrior:
+    """eps = -sigma * score; spatial condition `low_res`, enlarged to the picture and in its units.
+
+    The network works on pictures in 0..1 plus noise. span: the values of black and white in the state, (0, 1) as published;
+    (-1, 1) makes it a prior like the others, with levels twice as high. A level's t is sigma in the network's units.
+    """
+
+    network: NCSNpp
+    span: tuple[float, float] = (0.0, 1.0)
+    schedule: ExplodingSchedule | None = None  # in the network's units; None: of what it was trained for
+
+    def __post_init__(self):
+        if self.schedule is None:
+            self.schedule = ExplodingSchedule(self.network.config.sigma_min, self.network.config.sigma_max)
+        if not self.span[0] < self.span[1]:
+            raise ValueError(f"a span of {self.span} has no room between black and white: give (0, 1) or (-1, 1)")
+
+    @property
+    def channels(self) -> int:
+        return self.network.config.channels
+
+    @property
+    def size(self) -> int:
+        """The side of the pictures it was trained on."""
+        return self.network.config.image_size
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of an image must be multiples of."""
+        return self.network.config.reduction
+
+    def levels(self, steps: int, continuous: bool = False) -> list[Level]:
+        """The published levels in the units of the state, down to clean data; see `ExplodingSchedule.levels`."""
+        return [level._replace(sigma=level.sigma * self._width) for level in self.schedule.levels(steps, continuous)]
+
+    def clock(self, sigma: float) -> float:
+        """What the network is told at a noise level of the state."""
+        return sigma / self._width
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Pictures in 0..1 in the units of the state."""
+        return pictures if self.span == (0, 1) else self.span[0] + self._width * pictures
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The reverse of `encode`."""
+        return x if self.span == (0, 1) else (x - self.span[0]) / self._width
+
+    def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
+        if cond is None or "low_res" not in cond.spatial:
+            raise ValueError("this prior restores a low-resolution picture: give it one as the condition low_res")
+        heard = torch.full((len(x),), level.t, device=x.device)
+        scaled = self.network(self.decode(x), heard, self.decode(cond.spatial["low_res"]))
+        return from_eps(x, level, scaled.to(x) * (-self.clock(level.sigma) / level.t))
+
+    def score(self, x: Tensor, level: Level, cond: Cond) -> Tensor:
+        """The gradient of ln p(x_t) in the units of the state."""
+        return self(x, level, cond).eps / -level.sigma
+
+    @property
+    def _width(self) -> float:
+        return self.span[1] - self.span[0]

@@ -1,0 +1,1 @@
+"""SRDG: super-resolution of faces by a score network, refined by attribute classifiers."""

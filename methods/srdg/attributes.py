@@ -1,0 +1,157 @@
+"""Attributes of faces: what the classifiers' classes mean, what is wished for, and what a picture shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from ...samplers.noise import Noise
+from ...samplers.run import Draw
+from ...samplers.schedule import ExplodingSchedule
+from .. import weights
+from ..images import check_pixels
+from ..nets.densenet import DenseNet
+from .view import View
+
+CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "gender": ("female", "male"),
+        "glasses": ("no eyeglasses", "eyeglasses"),
+        "beard": ("beard", "no beard"),  # CelebA's attribute is No_Beard
+    }
+)
+
+
+@dataclass(frozen=True)
+class AttributeClassifier:
+    """A noise-aware network, the attribute that it tells and what its classes mean, in their order."""
+
+    network: DenseNet
+    attribute: str
+    classes: tuple[str, ...]
+
+    def __post_init__(self):
+        known = self.network.config.num_classes
+        if len(self.classes) != known or len(set(self.classes)) != known:
+            raise ValueError(f"the {self.attribute} classifier knows {known} classes, the names are {', '.join(self.classes)}: name each once")
+
+    def label(self, wish: str | int) -> int:
+        """The class of that name or number. Raises ValueError naming those that there are."""
+        if isinstance(wish, str) and wish in self.classes:
+            return self.classes.index(wish)
+        if isinstance(wish, int) and not isinstance(wish, bool) and 0 <= wish < len(self.classes):
+            return wish
+        names = ", ".join(f"{i} {name}" for i, name in enumerate(self.classes))
+        raise ValueError(f"{self.attribute} has no label {wish!r}: give one of {names}")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A classifier, the label for all pictures or one for each, and how much it weighs."""
+
+    classifier: AttributeClassifier
+    labels: tuple[int, ...]
+    weight: float = 1.0
+
+    def __post_init__(self):
+        for label in self.labels:
+            self.classifier.label(label)
+        if not self.labels:
+            raise ValueError(f"no label of {self.classifier.attribute} is wished for: give one, or one for each picture")
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"a weight of {self.weight} for {self.classifier.attribute} is outside 0 .. any: wish for the other label instead")
+
+
+def wishes(
+    classifiers: Sequence[AttributeClassifier],
+    wanted: Mapping[str, str | int | Sequence[str | int]],
+    weighing: Mapping[str, float] = MappingProxyType({}),
+) -> list[Wish]:
+    """Labels by attribute, one for all pictures or a list with one each, weighing 1 unless another weight is given, as wishes.
+
+    Raises ValueError for attributes that no classifier tells, and for labels that it does not know.
+    """
+    known = {c.attribute: c for c in classifiers}
+    for attribute in [*wanted, *weighing]:
+        if attribute not in known:
+            raise ValueError(f"no classifier tells {attribute!r}: choose from {', '.join(known) or 'none'}, or load one for it")
+    result = []
+    for attribute, labels in wanted.items():
+        several = labels if isinstance(labels, Sequence) and not isinstance(labels, str) else [labels]
+        classifier = known[attribute]
+        result.append(Wish(classifier, tuple(classifier.label(label) for label in several), weighing.get(attribute, 1.0)))
+    return result
+
+
+def parse_wishes(text: str) -> dict[str, str]:
+    """`gender=male, beard=no beard` as labels by attribute. Raises ValueError, for labels that contradict each other too."""
+    result: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        attribute, separator, label = (p.strip() for p in part.partition("="))
+        if not separator or not attribute or not label:
+            raise ValueError(f"{part!r} is no attribute with its label: write gender=male, glasses=eyeglasses")
+        if result.setdefault(attribute, label) != label:
+            raise ValueError(f"{attribute} cannot be {result[attribute]!r} and {label!r} at once: give one label an attribute")
+    return result
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a classifier says of pictures: probabilities B K of its classes, in their order."""
+
+    attribute: str
+    classes: tuple[str, ...]
+    probabilities: Tensor
+
+    @property
+    def labels(self) -> list[str]:
+        """The likeliest class of each picture."""
+        return [self.classes[i] for i in self.probabilities.argmax(1).tolist()]
+
+
+@torch.no_grad()
+def read_attributes(
+    classifiers: Sequence[AttributeClassifier],
+    pictures: Tensor,
+    t: float = 0.01,
+    view: View | None = None,
+    noise: Draw | None = None,
+    schedule: ExplodingSchedule = ExplodingSchedule(),
+) -> list[Reading]:
+    """What B 3 H W in 0..1 show, one reading a classifier. They see the noise of time t, that of seed 0 unless `noise` is given.
+
+    view: the part of the pictures that they see; without one the pictures must have the classifiers' size. Raises ValueError.
+    """
+    check_pixels(pictures, "the picture")
+    if not 0 <= t <= 1:
+        raise ValueError(f"a time of {t} is outside 0 .. 1: 0.01 is nearly clean")
+    sigma = schedule.sigma(t)
+    noisy = pictures + sigma * (noise or Noise([0] * len(pictures)))(pictures.shape).to(pictures)
+    readings = []
+    for classifier in classifiers:
+        seen, left = (noisy, sigma) if view is None else view(noisy, sigma, classifier.network.config.image_size)
+        logits = classifier.network(seen, torch.full((len(seen),), left, device=seen.device))
+        readings.append(Reading(classifier.attribute, classifier.classes, logits.softmax(1)))
+    return readings
+
+
+def load_attribute(name: str, attribute: str = "") -> AttributeClassifier:
+    """The classifier in a weight file (a path, or a name in a model folder).
+
+    Which attribute it tells comes from `attribute`, else from the file, else from its name (ckpt_gender). Raises ValueError.
+    """
+    found = weights.load(weights.locate(name), "attribute")
+    named = next((known for known in CLASSES if known in found.path.stem.lower()), "")
+    attribute = attribute or found.metadata.get("attribute", "") or named
+    if not attribute:
+        raise ValueError(f"{found.path} does not say which attribute it tells: give one, such as {', '.join(CLASSES)}")
+    stored = found.metadata.get("classes", "")
+    classes = tuple(stored.split(",")) if stored else CLASSES.get(attribute)
+    if classes is None:
+        raise ValueError(f"what the classes of attribute {attribute!r} mean is not known: choose one of {', '.join(CLASSES)}")
+    return AttributeClassifier(found.network, attribute, classes)

@@ -1,0 +1,153 @@
+"""SRDG as a method: its settings, a run on one condition, and pictures of any size enlarged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...samplers.denoiser import Cond, Denoiser
+from ...samplers.noise import Noise
+from ...samplers.run import Draw, Hook, Step, Transition, run
+from ...samplers.schedule import Level
+from ...samplers.sde import EulerMaruyama, ReverseDiffusion
+from .. import weights
+from ..images import check_pixels
+from ..posterior import CanvasSettings, planes
+from ..priors.ncsnpp import NCSNppPrior
+from ..resize import resize, scaled_size
+from ..settings import Settings, option
+from .attributes import Wish
+from .guidance import STRONGEST, AttributeGuidance
+from .view import VIEWS
+
+SAMPLERS = ("predictor-corrector", "euler")
+
+
+@dataclass(frozen=True)
+class SRDGSettings(Settings):
+    """How a picture is sampled and how its attributes pull; the defaults are those of the published run."""
+
+    steps: int = option(1000, "Noise levels; each costs one network call, and one more for every correction", low=2, high=100_000)
+    sampler: str = option("predictor-corrector", "Reverse diffusion with Langevin corrections, or Euler-Maruyama without", choices=SAMPLERS)
+    corrections: int = option(2, "Langevin steps at each level, before the predictor", low=0, high=100)
+    snr: float = option(0.16, "Signal-to-noise ratio that sets the size of the Langevin steps", low=0, high=1)
+    h: float = option(500.0, "How hard the attributes pull; 500 as published is strong, the paper says 50, 0 asks none", low=0, high=STRONGEST)
+    limit: float = option(0.0, "Largest ratio of that pull to the prior's own; 0: no limit, as published", low=0, high=1000)
+    first: float = option(1.0, "Time 0..1 at which the attributes begin to pull; the classifiers know little above 0.6", low=0, high=1)
+    last: float = option(0.0, "Time at which they stop", low=0, high=1)
+    view: str = option("exact", "What classifiers see: a picture of just their size, the whole resized, or a tight face", choices=tuple(VIEWS))
+    joint: bool = option(False, "One Langevin step size over the whole batch as published, which couples its images")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.last >= self.first:
+            raise ValueError(f"attributes cannot pull from time {self.first:g} down to {self.last:g}: give a first above the last")
+
+
+PRESETS = MappingProxyType(
+    {
+        "published": SRDGSettings(),
+        "paper": SRDGSettings(steps=2000, sampler="euler", h=50.0),
+        "sde-sr": SRDGSettings(steps=2000, corrections=1, snr=0.075, h=0.0),
+    }
+)
+
+
+def levels_of(prior: NCSNppPrior, settings: SRDGSettings) -> list[Level]:
+    """The levels of a run, in the units of the prior's state."""
+    return prior.levels(settings.steps, continuous=settings.sampler == "euler")
+
+
+def transition_of(prior: NCSNppPrior, settings: SRDGSettings) -> Transition:
+    """What the settings ask for."""
+    if settings.sampler == "euler":
+        return EulerMaruyama(prior.schedule.span / settings.steps)
+    return ReverseDiffusion(settings.corrections, settings.snr, settings.joint)
+
+
+def guidance_of(prior: NCSNppPrior, wanted: Sequence[Wish], settings: SRDGSettings) -> list[Hook]:
+    """The hook that pulls towards the wishes; none where there are none or h is 0."""
+    if not wanted or settings.h == 0:
+        return []
+    window = (settings.last, settings.first)
+    return [AttributeGuidance(wanted, settings.h, "score", settings.limit, window, prior.span, VIEWS[settings.view], prior.schedule)]
+
+
+def condition(high: Tensor, factor: int) -> Tensor:
+    """A picture B C H W in 0..1 made small as the networks were trained: antialiased bilinear reduction by a whole factor."""
+    size = tuple(n // factor for n in high.shape[-2:])
+    if factor < 1 or any(n % factor for n in high.shape[-2:]):
+        raise ValueError(f"{high.shape[-2]} x {high.shape[-1]} pixels cannot be reduced by {factor}: crop them to multiples of it")
+    return resize(high, size, method="bilinear")
+
+
+def enlarged(low: Tensor, size: tuple[int, int]) -> Tensor:
+    """What the network is shown of a small picture: bicubic, neither clipped nor rounded. Raises ValueError for a larger one."""
+    if low.shape[-2] > size[0] or low.shape[-1] > size[1]:
+        raise ValueError(f"a picture of {low.shape[-2]} x {low.shape[-1]} is larger than the {size[0]} x {size[1]} asked for: reduce it first")
+    return low if tuple(low.shape[-2:]) == tuple(size) else resize(low, size)
+
+
+def srdg(
+    prior: NCSNppPrior,
+    low: Tensor,
+    size: tuple[int, int],
+    wanted: Sequence[Wish] = (),
+    settings: SRDGSettings = SRDGSettings(),
+    noise: Draw | None = None,
+    hooks: tuple[Hook, ...] = (),
+    on_step: Callable[[Step, Tensor], None] | None = None,
+    denoiser: Denoiser | None = None,
+) -> Tensor:
+    """Restore B C H W around 0..1 (not clipped) from its small picture, B C h w in 0..1, or one enlarged to H W already.
+
+    `hooks` run after the guidance; denoiser runs in the prior's place, for example tiles around it. Raises ValueError, before the
+    first step. Source: dos Santos et al. 2024, Eq. 5; the defaults follow the released code.
+    """
+    check_pixels(low, "the low-resolution picture")
+    if low.shape[1] != prior.channels:
+        raise ValueError(f"this prior restores pictures of {prior.channels} channels, not {low.shape[1]}: convert the picture")
+    if any(n % prior.multiple for n in size):
+        raise ValueError(f"this prior makes pictures whose sides are multiples of {prior.multiple}, not {size[0]} x {size[1]}")
+    noise, levels = noise or Noise([0] * len(low)), levels_of(prior, settings)
+    shown = prior.encode(enlarged(low, size))
+    start = prior.encode(noise(shown.shape).to(shown) * prior.schedule.largest)
+    all_hooks = [*guidance_of(prior, wanted, settings), *hooks]
+    result = run(denoiser or prior, start, levels, transition_of(prior, settings), all_hooks, noise, Cond({"low_res": shown}), on_step)
+    return prior.decode(result)
+
+
+def srdg_upscale(
+    prior: NCSNppPrior,
+    low: Tensor,
+    scale: float,
+    wanted: Sequence[Wish] = (),
+    settings: SRDGSettings = SRDGSettings(),
+    canvas: CanvasSettings = CanvasSettings(),
+    seeds: Sequence[int] | None = None,
+    on_step: Callable[[Step, Tensor], None] | None = None,
+) -> Tensor:
+    """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale`; the released networks make 128 pixels of 16, or of 8.
+
+    Pictures beyond the prior's size are tiled; then attributes need another view than `exact`. seeds: one an image, 0 for all by
+    default. Raises ValueError, before the first step.
+    """
+    check_pixels(low)
+    if scale < 1:
+        raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
+    size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
+    shown, back = planes(prior.channels, low, size)
+    sides = tuple(-(-n // prior.multiple) * prior.multiple for n in size)
+    shown = F.pad(enlarged(shown, size), (0, sides[1] - size[1], 0, sides[0] - size[0]), mode="replicate")  # a rim beyond the picture
+    noise = Noise([0] * len(low) if seeds is None else seeds)
+    result = srdg(prior, shown, sides, wanted, settings, noise, on_step=on_step, denoiser=canvas.tiles(prior))
+    return back(result[..., : size[0], : size[1]].float().clamp(0, 1))
+
+
+def load_sr_prior(name: str) -> NCSNppPrior:
+    """The NCSN++ prior in a weight file (a path, or a name in a model folder): SDE-SR's torch files, SRDG's Flax files, our own."""
+    return NCSNppPrior(weights.load(weights.locate(name), "ncsnpp").network)

@@ -1,0 +1,210 @@
+"""SRDG as a method: settings and presets, runs in any units, pictures of any size, training objective, mistakes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from fill import fill_, tensor
+
+from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
+from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
+from priorsr.methods.posterior import CanvasSettings
+from priorsr.methods.priors.ncsnpp import NCSNppPrior
+from priorsr.methods.resize import resize
+from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, Wish
+from priorsr.methods.srdg.method import PRESETS, SRDGSettings, condition, enlarged, guidance_of, levels_of, srdg, srdg_upscale, transition_of
+from priorsr.methods.srdg.objective import ScoreOptimisation, ScoreTraining, attribute_loss, noisy, score_loss, train_times
+from priorsr.samplers.denoiser import Cond
+from priorsr.samplers.noise import Noise
+from priorsr.samplers.run import run
+from priorsr.samplers.schedule import ExplodingSchedule, Level
+from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion
+
+SIDE = 16
+CONFIG = NCSNppConfig(SIDE, 3, 8, (1, 2), 1, (8,))
+FEW = SRDGSettings(steps=4, h=5.0)
+
+
+def filled(network, *kept):
+    fill_(network, kept)
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return NCSNppPrior(filled(NCSNpp(CONFIG), "sigmas"))
+
+
+@pytest.fixture(scope="module")
+def gender():
+    return AttributeClassifier(filled(DenseNet(DenseNetConfig(SIDE, (2, 1), 4))), "gender", CLASSES["gender"])
+
+
+@pytest.fixture
+def low():
+    return tensor("low", (2, 3, 4, 4)).clamp(-2, 2) / 4 + 0.5
+
+
+def test_presets_are_the_published_ones(prior):
+    published, paper, plain = (PRESETS[name] for name in ("published", "paper", "sde-sr"))
+    assert (published.steps, published.h, transition_of(prior, published)) == (1000, 500, ReverseDiffusion(2, 0.16))
+    assert (paper.steps, paper.h, transition_of(prior, paper)) == (2000, 50, EulerMaruyama(math.log(34800) / 2000))
+    assert (plain.steps, plain.h, transition_of(prior, plain)) == (2000, 0, ReverseDiffusion(1, 0.075))
+    assert transition_of(prior, replace(published, joint=True)).joint_norm
+    assert (published.limit, published.first, published.last, published.view) == (0, 1, 0, "exact")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"h": -1.0}, "h -1.0 is outside 0"),
+        ({"h": 1e6}, "h 1000000.0 is outside"),
+        ({"h": math.nan}, "h nan is outside"),
+        ({"steps": 1}, "steps 1"),
+        ({"sampler": "heun"}, "sampler 'heun'"),
+        ({"first": 0.2, "last": 0.4}, "from time 0.2 down to 0.4"),
+        ({"view": "near"}, "view 'near'"),
+    ],
+)
+def test_impossible_settings_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        SRDGSettings(**options)
+
+
+@pytest.mark.parametrize(("sampler", "calls"), [("predictor-corrector", 12), ("euler", 4)])
+def test_the_networks_are_called_as_often_as_promised(prior, gender, low, sampler, calls):
+    counts = {prior.network: 0, gender.network: 0}
+    handles = [n.register_forward_pre_hook(lambda n, _: counts.update({n: counts[n] + 1})) for n in counts]
+    srdg(prior, low, (SIDE, SIDE), [Wish(gender, (1,))], replace(FEW, sampler=sampler))
+    assert list(counts.values()) == [calls, calls]
+    srdg(prior, low, (SIDE, SIDE), [Wish(gender, (1,))], replace(FEW, sampler=sampler, h=0.0))
+    for handle in handles:
+        handle.remove()
+    assert list(counts.values()) == [2 * calls, calls]  # h 0 asks no classifier
+
+
+def test_it_is_the_core_loop_on_the_published_levels(prior, low):
+    noise = Noise([3, 4])
+    shown = resize(low, (SIDE, SIDE))
+    start = noise((2, 3, SIDE, SIDE)) * 348
+    expected = run(prior, start, prior.schedule.levels(4), ReverseDiffusion(2, 0.16), [], noise, Cond({"low_res": shown}))
+    for given in (low, shown):
+        torch.testing.assert_close(srdg(prior, given, (SIDE, SIDE), (), FEW, Noise([3, 4])), expected)
+
+
+@pytest.mark.parametrize("sampler", ["predictor-corrector", "euler"])
+def test_a_state_in_other_units_gives_the_same_picture(prior, gender, low, sampler):
+    settings, wanted = replace(FEW, sampler=sampler), [Wish(gender, (1,))]
+    signed = NCSNppPrior(prior.network, (-1.0, 1.0))
+    assert [b.sigma / a.sigma for a, b in zip(levels_of(prior, FEW)[:-1], levels_of(signed, FEW)[:-1], strict=True)] == pytest.approx([2.0] * 4)
+    published, other = (srdg(p, low, (SIDE, SIDE), wanted, settings) for p in (prior, signed))
+    torch.testing.assert_close(other, published, atol=2e-2, rtol=1e-3)
+    assert published.abs().max() > 10 * 2e-2
+
+
+def test_a_prior_in_other_units_is_a_prior_like_the_others(prior):
+    signed = NCSNppPrior(prior.network, (-1.0, 1.0))
+    x0, eps, y = tensor("x", (1, 3, SIDE, SIDE)) / 4, tensor("e", (1, 3, SIDE, SIDE)), torch.zeros(1, 3, SIDE, SIDE)
+    sigma = 0.6
+    pred = signed(x0 + sigma * eps, Level(signed.clock(sigma), 1.0, sigma), Cond({"low_res": y}))
+    plain = prior((x0 + sigma * eps + 1) / 2, Level(sigma / 2, 1.0, sigma / 2), Cond({"low_res": (y + 1) / 2}))
+    torch.testing.assert_close(pred.eps, plain.eps)
+    torch.testing.assert_close(pred.x0, plain.x0 * 2 - 1, atol=1e-5, rtol=1e-4)
+
+
+def test_pictures_of_a_batch_do_not_couple_unless_asked(prior, gender, low):
+    wanted, alone = [Wish(gender, (0, 1))], [Wish(gender, (1,))]
+    both = srdg(prior, low, (SIDE, SIDE), wanted, FEW, Noise([1, 2]))
+    single = srdg(prior, low[1:], (SIDE, SIDE), alone, FEW, Noise([2]))
+    torch.testing.assert_close(both[1:], single, atol=1e-2, rtol=1e-3)
+    joint = srdg(prior, low, (SIDE, SIDE), wanted, replace(FEW, joint=True), Noise([1, 2]))
+    assert (joint[1:] - single).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("shape", "scale"), [((1, 3, 4, 4), 4), ((2, 1, 3, 5), 4), ((1, 3, 2, 3), 2.5), ((1, 3, 1, 1), 7)])
+def test_any_picture_is_enlarged(prior, shape, scale):
+    result = srdg_upscale(prior, torch.full(shape, 0.4), scale, settings=replace(FEW, steps=2))
+    assert result.shape == (*shape[:2], *[math.ceil(n * scale) for n in shape[2:]])
+    assert 0 <= result.min() <= result.max() <= 1
+
+
+def test_larger_pictures_are_tiled_and_judged_whole(prior, gender):
+    sizes = {"prior": set(), "gender": set()}
+    named = {"prior": prior.network, "gender": gender.network}
+    handles = [n.register_forward_pre_hook(lambda _, given, k=k: sizes[k].add(tuple(given[0].shape))) for k, n in named.items()]
+    settings, canvas = replace(FEW, steps=2, view="whole"), CanvasSettings(SIDE, 4, 3)
+    result = srdg_upscale(prior, torch.full((1, 3, 6, 9), 0.4), 4, [Wish(gender, (1,))], settings, canvas)
+    for handle in handles:
+        handle.remove()
+    assert result.shape == (1, 3, 24, 36)
+    assert {s[2:] for s in sizes["prior"]} == {(SIDE, SIDE)}
+    assert sizes["gender"] == {(1, 3, SIDE, SIDE)}
+
+
+def test_the_condition_is_made_as_in_training():
+    high = tensor("high", (1, 3, 32, 32))
+    small = condition(high, 8)
+    torch.testing.assert_close(small, torch.nn.functional.interpolate(high, (4, 4), mode="bilinear", antialias=True), atol=1e-5, rtol=1e-5)
+    shown = torch.nn.functional.interpolate(small, (32, 32), mode="bicubic", antialias=True)
+    torch.testing.assert_close(enlarged(small, (32, 32)), shown, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="cannot be reduced by 5"):
+        condition(high, 5)
+
+
+def test_mistakes_are_told_before_the_first_step(prior, gender, low):
+    wanted = [Wish(gender, (1,))]
+    with pytest.raises(ValueError, match="4 x 4 is larger than the 2 x 2"):
+        srdg(prior, low, (2, 2), settings=FEW)
+    with pytest.raises(ValueError, match="multiples of 2, not 15 x 16"):
+        srdg(prior, low, (15, 16), settings=FEW)
+    with pytest.raises(ValueError, match="would shrink"):
+        srdg_upscale(prior, low, 0.5)
+    with pytest.raises(ValueError, match="3 channels, not 1"):
+        srdg(prior, low[:, :1], (SIDE, SIDE), settings=FEW)
+    with pytest.raises(ValueError, match="16 x 16 pixels, not 32 x 32"):
+        srdg_upscale(prior, low, 8, wanted, FEW)
+    with pytest.raises(ValueError, match="as the condition low_res"):
+        prior(low, Level(1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match="no room between black and white"):
+        NCSNppPrior(prior.network, (1.0, 1.0))
+    assert guidance_of(prior, (), FEW) == []
+
+
+def test_the_limit_and_the_window_reach_the_classifiers(prior, gender, low):
+    (hook,) = guidance_of(prior, [Wish(gender, (1,))], replace(FEW, limit=2.0, first=0.5, last=0.1))
+    assert hook.limit == 2.0
+    assert hook.window == pytest.approx((0.01 * 34800**0.1, 0.01 * 34800**0.5))
+    wanted = [Wish(gender, (1,))]
+    held, loose = (srdg(prior, low, (SIDE, SIDE), wanted, replace(FEW, h=500.0, limit=limit)) for limit in (1e-4, 0.0))
+    free = srdg(prior, low, (SIDE, SIDE), (), FEW)
+    assert (held - free).abs().max() < 0.1 * (loose - free).abs().max()
+
+
+def test_losses_are_smallest_for_the_right_answer():
+    sde, clean, z = ExplodingSchedule(), tensor("c", (2, 3, SIDE, SIDE)) / 4 + 0.5, tensor("z", (2, 3, SIDE, SIDE))
+    t = train_times(torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(t, torch.tensor([1e-5, 1.0]))
+    x, sigma = noisy(clean, t, z, sde)
+    torch.testing.assert_close((x - clean) / sigma.view(-1, 1, 1, 1), z, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(score_loss(lambda x, sigma, low: -z, clean, clean, t, z), torch.zeros(2))
+    new = NCSNpp(CONFIG)
+    torch.testing.assert_close(score_loss(new, clean, clean, t, z), 0.5 * z.square().flatten(1).sum(1))  # a new network answers 0
+    judge = DenseNet(DenseNetConfig(SIDE, (1,), 4)).eval()
+    judge.Dense_3.weight.data.zero_(), judge.Dense_3.bias.data.copy_(torch.tensor([0.0, 2.0]))
+    loss = attribute_loss(judge, clean, torch.tensor([0, 1]), t, z)
+    torch.testing.assert_close(loss, torch.tensor([math.log1p(math.exp(2)), math.log1p(math.exp(-2))]))
+
+
+def test_the_published_optimiser_warms_up_and_averages():
+    network = torch.nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(1.0)
+    training = ScoreTraining(network, ScoreOptimisation(lr=0.1, warmup=2, ema=0.5, ema_warmup=False))
+    weights = []
+    for _ in range(3):
+        training.step(network(torch.ones(1, 1)).sum() * 1000)  # clipped, and Adam's steps have the size of lr
+        weights.append(float(network.weight.detach()))
+    assert weights == pytest.approx([1.0, 0.95, 0.85], abs=1e-4)
+    assert float(training.average.weight) == pytest.approx(0.5 * 0.85 + 0.25 * 0.95 + 0.25 * 1.0, abs=1e-4)
