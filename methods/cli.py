@@ -48,20 +48,32 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_settings(parser: argparse._ActionsContainer, kind: type, defaults: Any = None, prefix: str = "") -> None:
-    """One option for each field of a settings class, under the same name, with its help, choices and default."""
-    for f in fields(kind):
+def add_settings(
+    parser: argparse._ActionsContainer, kind: type, defaults: Any = None, prefix: str = "", but: Sequence[str] = (), preset: bool = False
+) -> None:
+    """One option for each field of a settings class `but` some, under the same name, with its help, choices and default.
+
+    preset: what is not given is left to a preset, so that the options have no default of their own (`given_settings`).
+    """
+    for f in (f for f in fields(kind) if f.name not in but):
         default = getattr(defaults, f.name) if defaults is not None else f.default
         assert default is not MISSING, f"{kind.__name__}.{f.name} needs a default"
         flag, text = f"--{prefix}{f.name.replace('_', '-')}", f.metadata["help"]
         if isinstance(default, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=text)
-        else:
-            parser.add_argument(flag, type=type(default), choices=f.metadata["choices"] or None, default=default, help=f"{text} (default {default})")
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None if preset else default, help=text)
+            continue
+        shown, start = ("of the preset", None) if preset else (default, default)
+        parser.add_argument(flag, type=type(default), choices=f.metadata["choices"] or None, default=start, help=f"{text} (default {shown})")
 
 
 def read_settings(kind: type, options: argparse.Namespace, prefix: str = "") -> Any:
     return kind(**{f.name: getattr(options, prefix.replace("-", "_") + f.name) for f in fields(kind)})
+
+
+def given_settings(kind: type, options: argparse.Namespace, prefix: str = "") -> dict[str, Any]:
+    """The fields of a settings class that the command names, of options that a preset decides otherwise."""
+    values = {f.name: getattr(options, prefix.replace("-", "_") + f.name, None) for f in fields(kind)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def add_files(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -17,16 +17,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import weights
-from .cli import add_files, add_settings, log, read_settings, run_files
+from .cli import add_files, add_settings, given_settings, log, read_settings, run_files
 from .degrade import PRESETS, Recipe, preset
 from .diffsr.method import DiffSRSettings, diffsr_upscale
+from .dpi import choice
+from .dpi.method import PRESETS as STRENGTHS
+from .dpi.method import DPISettings, dpi_upscale, levels_of
 from .dps import DPSSettings
 from .evaluate.report import compare
 from .folder import Job
 from .images import Picture, read, replacing
 from .posterior import CanvasSettings, posterior_upscale, steps_of
 from .priors.load import PriorSettings, load_classifier, load_prior
-from .resize import check_scale, resize, scaled_size
+from .resize import check_scale, resize, scale_for, scaled_size
 from .visionrefine.edm_dps import EDMDPSSettings
 from .visionrefine.guided import GuidedSettings, check_guided, guided_upscale
 from .visionrefine.guided import steps_of as guided_steps
@@ -56,22 +59,38 @@ def _device(name: str) -> torch.device:
 def _upscale_arguments(parser: argparse.ArgumentParser) -> None:
     add_files(parser)
     parser.add_argument("--method", choices=tuple(UPSCALERS), default="srcnn", help="how to upscale (default srcnn)")
-    parser.add_argument("--scale", type=float, default=2.0, help="enlargement, 1 to 64; srcnn is trained for 2, 3 and 4 (default 2)")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--scale", type=float, default=2.0, help="enlargement, 1 to 64; srcnn is trained for 2, 3 and 4 (default 2)")
+    size.add_argument("--longest", type=int, metavar="PIXELS", help="in place of --scale: how long the longer side of each result will be")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument("--seed", type=int, default=0, help="of the methods that draw noise (default 0)")
     group = parser.add_argument_group("srcnn")
     group.add_argument("--weights", help="a weight file, or the name of one in a model folder (default: the shipped one for the scale)")
     add_settings(group, SRCNNSettings)
-    group = parser.add_argument_group("dps, edm-dps, guided, diffsr")
+    group = parser.add_argument_group("dps, edm-dps, guided, diffsr, dpi")
     group.add_argument(
         "--prior",
-        help="weight file of a prior, or its name in a model folder (guided: an ADM upsampler; diffsr: face64 unless given)",
+        help="weight file of a prior, or its name in a model folder (guided: an ADM upsampler; diffsr, dpi: face64 unless given)",
     )
     for kind in (PriorSettings, CanvasSettings):
         add_settings(group, kind, prefix="prior-")
     add_settings(parser.add_argument_group("dps"), DPSSettings, prefix="dps-")
     add_settings(parser.add_argument_group("edm-dps"), EDMDPSSettings, prefix="edm-")
     add_settings(parser.add_argument_group("diffsr"), DiffSRSettings, prefix="diffsr-")
+    group = parser.add_argument_group("dpi")
+    group.add_argument(
+        "--corrector",
+        default=choice.AUTO,
+        help="auto: the shipped one of the scale; none; a weight file, or its name in a model folder (default auto)",
+    )
+    group.add_argument(
+        "--preset",
+        choices=(choice.AUTO, *STRENGTHS),
+        default=choice.AUTO,
+        help=f"how strong the conditions are; auto: as the scale asks, in {choice.AUTO_STEPS} steps (default auto)",
+    )
+    group.add_argument("--dpi-steps", type=int, default=0, help="network calls for each picture; 0: as the preset says (default 0)")
+    add_settings(group, DPISettings, prefix="dpi-", but=("respacing",), preset=True)
     group = parser.add_argument_group("guided")
     group.add_argument("--classifier", help="the weight file of a noise-aware ADM classifier; without one the upsampler runs alone")
     group.add_argument("--label", type=int, default=-1, help="the class of the picture, 0 to 999 for ImageNet networks")
@@ -121,6 +140,26 @@ def _diffsr(options: argparse.Namespace, scale: float, device: torch.device) -> 
     return _stepwise(upscale, settings.steps, options.seed, device)
 
 
+def _dpi(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
+    settings = choice.choose_settings(options.preset, scale, options.dpi_steps, **given_settings(DPISettings, options, "dpi-"))
+    canvas = read_settings(CanvasSettings, options, "prior-")
+    prior = load_prior(options.prior or SHIPPED_PRIOR, read_settings(PriorSettings, options, "prior-"))
+    corrector = choice.choose_corrector(options.corrector, prior.channels, scale, settings.k, options.preset == choice.REAL, log.info)
+    if corrector:
+        corrector.check(prior.channels, settings.k, scale)
+    for one in filter(None, (prior, corrector)):
+        one.network.to(device)
+    warned: list[str] = []
+
+    def upscale(low: Tensor, **more) -> Tensor:
+        if not warned and (warning := choice.unlike_one_face(prior, tuple(low.shape[-2:]), scale)):
+            log.warning("%s", warning)
+            warned.append(warning)
+        return dpi_upscale(prior, corrector, low, scale, settings, canvas, **more)
+
+    return _stepwise(upscale, len(levels_of(prior, settings)) - 1, options.seed, device)
+
+
 def _stepwise(upscale: Callable[..., Tensor], steps: int, seed: int, device: torch.device) -> Upscaler:
     """An upscaler that shows its steps; each picture has the seed."""
 
@@ -131,16 +170,29 @@ def _stepwise(upscale: Callable[..., Tensor], steps: int, seed: int, device: tor
     return work
 
 
-UPSCALERS = {"srcnn": _srcnn, "bicubic": _bicubic, "dps": _posterior, "edm-dps": _posterior, "guided": _guided, "diffsr": _diffsr}
+UPSCALERS = {
+    "srcnn": _srcnn,
+    "bicubic": _bicubic,
+    "dps": _posterior,
+    "edm-dps": _posterior,
+    "guided": _guided,
+    "diffsr": _diffsr,
+    "dpi": _dpi,
+}
 
 
 def _upscale(options: argparse.Namespace) -> int:
-    scale, device = check_scale(options.scale), _device(options.device)
-    upscale = UPSCALERS[options.method](options, scale, device)
+    device = _device(options.device)
+    upscaler = lru_cache(1)(lambda scale: UPSCALERS[options.method](options, scale, device))
+    if options.longest is None:
+        upscaler(check_scale(options.scale))  # complains before the first picture is read
+    elif options.longest < 1:
+        raise ValueError(f"--longest {options.longest} leaves no picture: give the pixels of the longer side")
 
     @torch.no_grad()
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
-        pixels = upscale(picture.pixels)
+        scale = options.scale if options.longest is None else scale_for(options.longest, tuple(picture.pixels.shape[-2:]))
+        pixels = upscaler(scale)(picture.pixels)
         size = tuple(pixels.shape[-2:])
         alpha = None if picture.alpha is None else resize(picture.alpha, size).clamp(0, 1)
         return replace(picture, pixels=pixels, alpha=alpha), {"size": [size[1], size[0]]}
@@ -266,7 +318,7 @@ def _train(options: argparse.Namespace) -> int:
     from .train.commands import train
 
     result = train(options, _device(options.device))
-    if options.json:
+    if options.json and result:
         print(json.dumps(result))
     return 0
 

@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension
 from . import host
 from .degrade import DegradeImage
 from .diffsr import DiffSRUpscale, LoadShippedPrior, RecoverableField
+from .dpi import DPIConditions, DPIMasks, DPIUpscale, LoadCorrector
 from .guidance import GuideByClassifier, GuideByClipping, GuideByConsistency, GuideByMeasurement, LoadNoiseClassifier
 from .guided import GuidedUpsampler
 from .latents import ImageToPixelLatent, PixelLatentToImage
@@ -22,10 +23,12 @@ NODES = [
     EDMDPSUpscale,
     GuidedUpsampler,
     DiffSRUpscale,
+    DPIUpscale,
     DegradeImage,
     ResizeImage,
     ImageQuality,
     LoadShippedPrior,
+    LoadCorrector,
     LoadPixelPrior,
     ConditionPixelPrior,
     ImageToPixelLatent,
@@ -36,6 +39,8 @@ NODES = [
     Sampler,
     GuideByMeasurement,
     GuideByConsistency,
+    DPIConditions,
+    DPIMasks,
     LoadNoiseClassifier,
     GuideByClassifier,
     GuideByClipping,

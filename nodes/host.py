@@ -53,10 +53,10 @@ def schema(**settings) -> io.Schema:
     return io.Schema(**{k: v for k, v in settings.items() if k in known})
 
 
-def settings_inputs(kind: type) -> list[io.Input]:
-    """One advanced input for each field of a settings class, with its default, limits and help."""
-    inputs, extra = [], {"advanced": True}
-    for f in dataclasses.fields(kind):
+def settings_inputs(kind: type, only: Sequence[str] = (), advanced: bool = True) -> list[io.Input]:
+    """One input for each field of a settings class, or for some of them, with its default, limits and help."""
+    inputs, extra = [], {"advanced": True} if advanced else None
+    for f in (f for f in dataclasses.fields(kind) if not only or f.name in only):
         rule, common = f.metadata, {"default": f.default, "tooltip": f.metadata["help"], "extra_dict": extra}
         if isinstance(f.default, bool):
             inputs.append(io.Boolean.Input(f.name, **common))

@@ -19,6 +19,9 @@ import torch.nn.functional as F
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
+from ..methods.dpi.conditions import Conditions
+from ..methods.dpi.corrector import Corrector
+from ..methods.dpi.method import DPISettings
 from ..methods.priors.adm import ADMPrior
 from ..methods.priors.classifier import LabelGuidance, NoiseClassifier, class_label
 from ..methods.priors.edm import EDMPrior
@@ -126,11 +129,19 @@ def as_model(prior: ADMPrior | EDMPrior, clip: bool) -> comfy.model_patcher.Mode
     return comfy.model_patcher.ModelPatcher(PixelModel(prior, clip), mm.get_torch_device(), mm.unet_offload_device())
 
 
-def prior_of(model) -> ADMPrior | EDMPrior:
-    """The prior behind a MODEL of ours. Raises ValueError for any other MODEL."""
+def prior_of(model, otherwise: str = "") -> ADMPrior | EDMPrior:
+    """The prior behind a MODEL of ours. Raises ValueError for any other MODEL, which says what to do with it otherwise."""
     if not isinstance(model.model, PixelModel):
-        raise ValueError("this MODEL is no pixel prior: give one from Load Shipped Prior or Load Pixel Prior")
+        raise ValueError(f"this MODEL is no pixel prior: give one from Load Shipped Prior or Load Pixel Prior{otherwise}")
     return model.model.prior
+
+
+def latents_of(model, vae, image: Tensor) -> Tensor:
+    """An image B H W 3 in 0..1 as what the MODEL samples, in its own units; edges go on to whole latent pixels."""
+    ratio = vae.spacial_compression_encode()
+    height, width = (-n % ratio for n in image.shape[1:3])
+    whole = F.pad(image.movedim(-1, 1), (0, width, 0, height), mode="replicate").movedim(1, -1)
+    return model.model.process_latent_in(vae.encode(whole))
 
 
 def natural_tile(model) -> int:
@@ -196,6 +207,52 @@ class ManagedLabelGuidance(LabelGuidance):
         return gradient_bytes(self.classifier.network, (len(x), x.shape[1], *sides))
 
 
+@dataclass(frozen=True)
+class ManagedCorrector:
+    """DPI's corrector, whose place in memory the host manages."""
+
+    corrector: Corrector
+    patcher: comfy.model_patcher.ModelPatcher
+
+
+@torch.inference_mode(False)
+def as_corrector(corrector: Corrector) -> ManagedCorrector:
+    patcher = comfy.model_patcher.ModelPatcher(corrector.network, mm.get_torch_device(), mm.unet_offload_device())
+    return ManagedCorrector(corrector, patcher)
+
+
+def correction_bytes(corrector: Corrector, shape: Sequence[int]) -> int:
+    """What a call of a corrector needs beside its weights."""
+    return gradient_bytes(corrector.network, shape, pictures=2) // BACKWARD
+
+
+class ManagedConditions(Conditions):
+    """DPI's conditions for a run whose sides are k times those of `low`, with a managed corrector, which sees larger pictures in tiles."""
+
+    def __init__(self, low: Tensor, managed: ManagedCorrector | None, settings: DPISettings, seed: int):
+        self.models = () if managed is None else (managed.patcher,)
+        self.managed, self.tiles = managed, managed and managed.corrector.tiles()
+        super().__init__(low, self.tiles, settings.tau, settings.s, settings.omega, settings.k, settings.refine, settings.weighted, uniform=seed)
+
+    def memory(self, x: Tensor) -> int:
+        if self.managed is None:
+            return 0
+        sides = (min(n, self.tiles.size) for n in x.shape[-2:])
+        return correction_bytes(self.managed.corrector, (*x.shape[:2], *sides))
+
+    def begin(self, x: Tensor, levels: Sequence[Level]) -> None:
+        height, width = (n * self.k for n in self.low.shape[-2:])
+        if tuple(x.shape[-2:]) != (height, width):
+            raise ValueError(
+                f"the conditions are those of a latent of {width} x {height}, the latent is {x.shape[-1]} x {x.shape[-2]}: "
+                "make one of that size, or change the scale of DPI Conditions"
+            )
+        multiple = 1 if self.managed is None else self.managed.corrector.multiple
+        if any(min(n, self.tiles.size) % multiple for n in (height, width) if self.tiles):
+            raise ValueError(f"the corrector needs sides that are multiples of {multiple}, not {width} x {height}: pad the image, or leave it out")
+        super().begin(x, levels)
+
+
 class _HostDenoiser:
     """Any MODEL, with all that is patched into it, as a denoiser of the core."""
 
@@ -224,7 +281,7 @@ def as_sampler(transition: Transition, hooks: Sequence[Hook]) -> comfy.samplers.
             if callback:
                 callback({"i": step.i, "denoised": step.pred.x0.detach(), "x": state})
 
-        managed = [hook for hook in hooks if isinstance(hook, ManagedLabelGuidance)]
+        managed = [hook for hook in hooks if isinstance(hook, (ManagedLabelGuidance, ManagedConditions))]
         models = [patcher for hook in managed for patcher in hook.models]
         room = sum(hook.memory(x) for hook in managed)
         if any(hook.needs_grad for hook in hooks):

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 
 @torch.inference_mode(False)
-def gradient_bytes(network: nn.Module, shape: Sequence[int]) -> int:
-    """The bytes that autograd keeps of network(x, t) for x B C H W, counted on the meta device, where nothing is computed."""
+def gradient_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1) -> int:
+    """The bytes that autograd keeps of network(x, t) for x B C H W, counted on the meta device, where nothing is computed.
+
+    pictures: 2 for a network that sees another one, network(x, t, y).
+    """
     meta = {name: tensor.to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())}
     fixed = {_storage(tensor) for tensor in meta.values()}
     kept: dict[int, Tensor] = {}
@@ -20,9 +23,9 @@ def gradient_bytes(network: nn.Module, shape: Sequence[int]) -> int:
             kept[_storage(tensor)] = tensor
         return tensor
 
-    x = torch.empty(shape, device="meta", requires_grad=True)
+    x, *more = (torch.empty(shape, device="meta", requires_grad=True) for _ in range(pictures))
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        torch.func.functional_call(network, meta, (x, torch.empty(len(x), device="meta")))
+        torch.func.functional_call(network, meta, (x, torch.empty(len(x), device="meta"), *more))
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 

@@ -14,17 +14,18 @@ ORIGINAL = DiscreteSchedule.named("linear", STEPS)  # of the prior that tau, s a
 
 
 @lru_cache(1)
-def _ratios() -> np.ndarray:
-    return np.array([math.log(level.sigma / level.alpha) for level in ORIGINAL.table])
+def _curve() -> tuple[np.ndarray, np.ndarray]:
+    return np.array([math.log(level.sigma / level.alpha) for level in ORIGINAL.table]), np.arange(STEPS)
 
 
+@lru_cache(4 * STEPS)
 def original_step(level: Level) -> float:
     """The index 0 .. 999, perhaps fractional, at which that schedule has the level's noise-to-signal ratio.
 
     So tau and omega mean the same under any respacing and for any prior. Levels beyond either end get that end.
     """
     # rounded, because a respaced table reaches the same level by another sum
-    return round(float(np.interp(math.log(level.sigma / level.alpha), _ratios(), np.arange(STEPS))), 6)
+    return round(float(np.interp(math.log(level.sigma / level.alpha), *_curve())), 6)
 
 
 def corrector_time(level: Level) -> float:

@@ -95,7 +95,8 @@ class Conditions(Hook):
         base = base.expand(len(x), -1, -1, -1)
         self.y = base if self.start is None else self.start.to(base).expand_as(base)
         self.mask, self._eps = None, None
-        self._y_T, self._seen = sparse(base, self.k), sparse(torch.zeros_like(base), self.k)
+        self._y_T, self._shown = sparse(base, self.k), sparse(torch.zeros_like(base), self.k)
+        self._seen = on_grid(self._shown, self.k)
         self._moments = [self._moment(len(levels) - 2 - i, *pair) for i, pair in enumerate(pairwise(levels))]
         draws = self.uniform
         self._uniform = UniformDraws(Noise([draws + i for i in range(len(x))]).child("dpi")) if isinstance(draws, int) else draws
@@ -122,8 +123,8 @@ class Conditions(Hook):
             grid.addcmul_(pull, self.mask.to(pull), value=share * (moment.t / self.omega if self.weighted else 1.0))
         if self.corrector is not None and not last:
             seen = grid if alone is None else alone
-            on_grid(self._seen, self.k).copy_(seen if moment.gain == 1 else seen * moment.gain)
-            self.y = on_grid(self.corrector(self._seen, moment.time, self._y_T), self.k).contiguous()
+            self._seen.copy_(seen if moment.gain == 1 else seen * moment.gain)
+            self.y = on_grid(self.corrector(self._shown, moment.time, self._y_T), self.k)
         return fused
 
     def _pull(self, step: Step, free: Tensor) -> tuple[Tensor, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -35,6 +36,12 @@ class Corrector:
 
     def __call__(self, x: Tensor, t: float, y_T: Tensor) -> Tensor:
         return self.network(x, torch.full((len(x),), t, device=x.device), y_T)
+
+    def tiles(self) -> TiledCorrector:
+        """The corrector on pictures of any size, in pieces as large as it was trained on that overlap by a quarter."""
+        unit = math.lcm(self.multiple, self.k)
+        side = max(self.network.config.image_size // unit, 1) * unit
+        return TiledCorrector(self, side, side // 4 // self.k * self.k)
 
     def check(self, channels: int, k: int, scale: float | None = None) -> None:
         """Raises ValueError when it was trained for other pictures; a scale of None is not compared."""
@@ -71,11 +78,15 @@ class TiledCorrector:
 def load_corrector(name: str) -> Corrector:
     """The corrector in a weight file: one trained here, or a released one (`ema_*.pt`, `Corrector8.pt`, with or without `module.`).
 
-    Raises ValueError for another kind of file and for weights that were not averaged over training, which sample badly.
+    Raises ValueError for another kind of file, for a k that is none, and for weights that were not averaged over training, which
+    sample badly.
     """
     found = weights.load(weights.locate(name), "corrector")
-    averaged = float(found.metadata.get("ema", 0)) > 0 if found.metadata else not re.fullmatch(r"model_?\d+", found.path.stem)
+    said, k = found.metadata, found.metadata.get("k", "2")
+    averaged = float(said.get("ema", 0)) > 0 if said.get("kind") == "corrector" else not re.fullmatch(r"model_?\d+", found.path.stem)
     if not averaged:
         raise ValueError(f"{found.path} holds a corrector without EMA: choose the averaged weights of the same training (ema_* in published runs)")
+    if not k.isdigit() or int(k) < 2:
+        raise ValueError(f"{found.path} says that it was trained with k {k!r}, which is no grid: give a corrector with k 2 or more")
     named = re.fullmatch(r"Corrector(\d+)", found.path.stem)
-    return Corrector(found.network, int(found.metadata.get("k", 2)), int(named[1]) if named else found.scale)
+    return Corrector(found.network, int(k), int(named[1]) if named else found.scale)

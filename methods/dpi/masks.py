@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...samplers.noise import Noise
 from ...samplers.run import Draw
 from ..resize import resize
 
@@ -64,8 +66,12 @@ def grey(y: Tensor) -> Tensor:
     """Luma of RGB, B 1 h w; the mean of any other number of channels."""
     if y.shape[1] != 3:
         return y if y.shape[1] == 1 else y.mean(1, keepdim=True)
-    red, green, blue = y.split(1, 1)
-    return (red * GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
+    return (y * _luma(y.dtype, y.device)).sum(1, keepdim=True)
+
+
+@lru_cache
+def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(GREY, dtype=dtype, device=device).view(1, 3, 1, 1)
 
 
 def laplacian(x: Tensor) -> Tensor:
@@ -76,7 +82,7 @@ def laplacian(x: Tensor) -> Tensor:
 
 
 def edges(y: Tensor, joint: bool = False, signed: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """The edge map of a condition on the grid (B C h w), B 1 h w; where its range begins, and how far it reaches, each B 1 1 1.
+    """The edge map of a condition on the grid (B C h w), B 1 h w; where its range begins and where it ends, each B 1 1 1.
 
     The range is that of each picture or, if `joint`, of the batch. It begins a little above the least edge, so that a flat
     picture has nothing within it. signed: edges with their sign as Eq. 13 is printed; else their magnitude.
@@ -85,32 +91,31 @@ def edges(y: Tensor, joint: bool = False, signed: bool = False) -> tuple[Tensor,
     if not signed:
         found.abs_()
     axes = (0, 1, 2, 3) if joint else (1, 2, 3)
-    least = found.amin(axes, keepdim=True)
-    return found, least + FLAT, found.amax(axes, keepdim=True) - least
+    return found, found.amin(axes, keepdim=True) + FLAT, found.amax(axes, keepdim=True)
 
 
 def chances(y: Tensor, s: float, joint: bool = False, signed: bool = False) -> Tensor:
     """How likely each pixel of a condition is to be kept: p^s of Eq. 13 and 14, B 1 h w in 0..1. Arguments as `edges`."""
-    found, floor, span = edges(y, joint, signed)
-    return ((found - floor) / span).clamp_(min=0).pow_(s)
+    found, floor, top = edges(y, joint, signed)
+    return ((found - floor).clamp_(min=0) / (top - floor).clamp_(min=1e-12)).pow_(s)
 
 
 def adaptive_mask(y: Tensor, s: float, uniform: Draw, joint: bool = False, signed: bool = False) -> Tensor:
     """m_a of Eq. 14 on the grid: each pixel true with its chance, B 1 h w. uniform draws values in 0..1; else as `edges`."""
-    found, floor, span = edges(y, joint, signed)
+    found, floor, top = edges(y, joint, signed)
     # u < p^s, solved for the edge: fewer passes than `chances`
-    return torch.addcmul(floor, uniform(found.shape).to(found).pow(1 / s), span) < found
+    return torch.lerp(floor, top, uniform(found.shape).to(found).pow(1 / s)) < found
 
 
 class UniformDraws:
-    """Uniform values in 0..1 from a source of normal ones; small draws are made several at a time, which costs less."""
+    """Uniform values in 0..1; small draws are made several at a time, which costs less."""
 
-    def __init__(self, noise: Draw):
+    def __init__(self, noise: Noise):
         self.noise = noise
         self._ahead: list[Tensor] = []
 
     def __call__(self, shape: Sequence[int]) -> Tensor:
         if not self._ahead or self._ahead[-1].shape != tuple(shape):
             count = max(1, AHEAD // math.prod(shape[1:]))  # no matter how many pictures: a batch draws what its pictures would alone
-            self._ahead = list(torch.special.ndtr(self.noise((shape[0], count, *shape[1:]))).unbind(1))
+            self._ahead = list(self.noise.uniform((shape[0], count, *shape[1:])).unbind(1))
         return self._ahead.pop()

@@ -14,6 +14,7 @@ from ...samplers.hooks import ClipX0
 from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import Level
+from ...samplers.tiled import Tiled
 from ...samplers.transition import DDIM, DDPM
 from ..images import check_pixels
 from ..posterior import CanvasSettings, planes
@@ -24,7 +25,7 @@ from ..settings import Settings, option
 from .clock import STEPS
 from .conditions import PAPER, RELEASED, Conditions, Convention, Correct, check_strengths
 from .corrector import Corrector, TiledCorrector
-from .masks import UniformDraws
+from .masks import UniformDraws, check_grid
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,34 @@ def dpi(
     return run(denoiser or prior, start, levels, steps, [held, ClipX0(), *hooks], noise, on_step=on_step)
 
 
+def _unit(prior: ADMPrior | EDMPrior, corrector: Corrector | None, k: int) -> int:
+    """What sides must be multiples of for prior, corrector and grid."""
+    return math.lcm(prior.multiple, k, corrector.multiple if corrector else 1)
+
+
+def tiles_of(prior: ADMPrior | EDMPrior, corrector: Corrector | None, k: int, canvas: CanvasSettings) -> Tiled:
+    """The prior on pictures of any size, in tiles that start on the grid and fit the corrector. Raises ValueError when none does."""
+    unit, wanted = _unit(prior, corrector, k), canvas.tile or prior.size
+    if wanted < unit:
+        raise ValueError(f"a tile of {wanted} is smaller than the {unit} pixels that prior, corrector and grid need: give more")
+    tile, overlap = wanted // unit * unit, canvas.overlap // k * k
+    return replace(canvas, tile=tile, overlap=min(overlap, tile // 2 // k * k)).tiles(prior)
+
+
+def grid_condition(low: Tensor, scale: float, k: int, unit: int) -> tuple[Tensor, tuple[int, int]]:
+    """I_bc in -1..1 of pictures B C h w in 0..1 that a run enlarges by `scale`, and the sides of that run, multiples of `unit`.
+
+    Beyond the picture its edge goes on. Raises ValueError for a scale below k, and for a k that does not divide the sides.
+    """
+    if scale < k:
+        raise ValueError(f"a scale of {scale:g} leaves fewer pixels on the grid of every {k}th than the picture has: give {k} or more")
+    sides = tuple(-(-scaled_size(n, scale) // unit) * unit for n in low.shape[-2:])
+    check_grid(sides, k)
+    base = resize(low, scale=scale / k) * 2 - 1
+    rim = [side // k - n for side, n in zip(sides, base.shape[-2:], strict=True)]
+    return F.pad(base, (0, rim[1], 0, rim[0]), mode="replicate"), sides
+
+
 def dpi_upscale(
     prior: ADMPrior | EDMPrior,
     corrector: Corrector | None,
@@ -143,25 +172,13 @@ def dpi_upscale(
     seeds: one an image, 0 for all by default. Raises ValueError, before the first step.
     """
     check_pixels(low)
-    if scale < settings.k:
-        raise ValueError(
-            f"a scale of {scale:g} leaves fewer pixels on the grid of every {settings.k}th than the picture has: give {settings.k} or more"
-        )
     if corrector is not None:
         corrector.check(prior.channels, settings.k, scale)
     size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
     shown, back = planes(prior.channels, low, size)
-    unit = math.lcm(prior.multiple, settings.k, corrector.multiple if corrector else 1)
-    wanted = canvas.tile or prior.size
-    if wanted < unit:
-        raise ValueError(f"a tile of {wanted} is smaller than the {unit} pixels that prior, corrector and grid need: give more")
-    tile, overlap = wanted // unit * unit, canvas.overlap // settings.k * settings.k  # tiles start on the grid
-    tiles = replace(canvas, tile=tile, overlap=min(overlap, tile // 2 // settings.k * settings.k)).tiles(prior)
+    tiles = tiles_of(prior, corrector, settings.k, canvas)
     correct = corrector and TiledCorrector(corrector, tiles.size, tiles.overlap, tiles.batch)
-    sides = tuple(-(-n // unit) * unit for n in size)
-    base = resize(shown, scale=scale / settings.k) * 2 - 1
-    rim = [side // settings.k - n for side, n in zip(sides, base.shape[-2:], strict=True)]  # beyond the picture its edge goes on
-    base = F.pad(base, (0, rim[1], 0, rim[0]), mode="replicate")
+    base, sides = grid_condition(shown, scale, settings.k, _unit(prior, corrector, settings.k))
     noise = Noise([0] * len(low) if seeds is None else seeds)
     result = dpi(prior, correct, base, sides, settings, noise, on_step=on_step, denoiser=tiles)
     return back(((result[..., : size[0], : size[1]].float() + 1) / 2).clamp(0, 1))

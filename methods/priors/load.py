@@ -74,4 +74,4 @@ def load_classifier(name: str) -> ADMClassifier:
 
 def shipped_priors() -> list[str]:
     """Names of the diffusion priors that come with the package."""
-    return sorted(p.stem for p in weights.SHIPPED.glob("*.safetensors") if weights.read_metadata(p).get("kind") == "prior")
+    return weights.shipped("prior")

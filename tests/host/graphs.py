@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from safetensors.torch import load_file
+from torch import Tensor
+
 from priorsr.methods.images import Picture, read
 
 
@@ -19,6 +22,10 @@ def save(image, prefix):
 
 def result(host, graph, key="9") -> Picture:
     return read(host.image(host.run(graph)[key]["images"][0]))
+
+
+def latent(host, graph, key="9") -> Tensor:
+    return load_file(host.base / "output" / host.run(graph)[key]["latents"][0]["filename"])["latent_tensor"]
 
 
 def failure(host, graph) -> str:

@@ -6,8 +6,7 @@ import time
 
 import pytest
 import torch
-from graphs import defaults, failure, latents, load, node, pixels, prior, result, sampler, save
-from safetensors.torch import load_file
+from graphs import defaults, failure, latent, latents, load, node, pixels, prior, result, sampler, save
 
 from priorsr.methods.images import read
 from priorsr.methods.priors.load import load_classifier, load_prior
@@ -24,10 +23,6 @@ def classifier(name="tiny_classifier.safetensors"):
 
 def toward(label, scale=4.0, form="score", **more):
     return node("PriorSRGuideClassifier", classifier=["30", 0], label=label, scale=scale, form=form, **more)
-
-
-def latent(host, graph):
-    return load_file(host.base / "output" / host.run(graph)["9"]["latents"][0]["filename"])["latent_tensor"]
 
 
 def weights_file(host, name):

@@ -17,6 +17,7 @@ from torch import nn
 from priorsr.methods import weights
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
+from priorsr.methods.nets.corrector import CorrectorUNet
 from priorsr.methods.nets.edm_precond import build_edm
 
 ADM = ADMConfig(image_size=16, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), num_head_channels=16)
@@ -62,8 +63,20 @@ def tiny(name: str) -> nn.Module:
     return randomised(network) if name in ("tiny_class", "tiny_upsampler") else network
 
 
+def corrector(path: Path, channels: int = 1, **said) -> Path:
+    """A corrector of DPI for the priors of `channels`, in a file that says x4, k 2 and averaged, unless `said` otherwise."""
+    network = tiny_corrector(channels)
+    told = {"kind": "corrector", "settings": json.dumps(asdict(network.config)), "k": 2, "scale": 4, "ema": 0.999} | said
+    return weights.save(network, path, told)
+
+
+def tiny_corrector(channels: int) -> CorrectorUNet:
+    return randomised(CorrectorUNet(replace(ADM, image_size=64, in_channels=channels, out_channels=channels)))
+
+
 def make(folder: Path) -> None:
     """Write all of them."""
+    corrector(folder / "tiny_corrector.safetensors")
     for name, config in TINY.items():
         settings = asdict(config) if isinstance(config, ADMConfig) else config
         weights.save(tiny(name), folder / f"{name}.safetensors", {"settings": json.dumps(settings)})
