@@ -45,7 +45,7 @@ def sinc(size: int, cutoff: float) -> Tensor:
 def blur(x: Tensor, kernel: Tensor) -> Tensor:
     """Filter C H W with an odd k x k kernel; the image is reflected at its borders, however small it is."""
     reach = kernel.shape[-1] // 2
-    rows, cols = (_reflect(n, reach).to(x.device) for n in x.shape[-2:])
+    rows, cols = (reflected(n, reach).to(x.device) for n in x.shape[-2:])
     padded = x[:, rows][:, :, cols]
     return F.conv2d(padded[:, None], kernel.to(x)[None, None])[:, 0]
 
@@ -57,7 +57,7 @@ def _grid(size: int) -> tuple[Tensor, Tensor]:
     return axis[None, :].expand(size, size), axis[:, None].expand(size, size)
 
 
-def _reflect(size: int, reach: int) -> Tensor:
+def reflected(size: int, reach: int) -> Tensor:
     """Indices -reach .. size + reach - 1 reflected without repeating the edge."""
     period = max(1, 2 * size - 2)
     index = torch.arange(-reach, size + reach).remainder(period)

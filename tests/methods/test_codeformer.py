@@ -7,6 +7,7 @@ import torch
 
 from priorsr.methods import weights
 from priorsr.methods.faces.codeformer import CodeFormerRestorer, CodeFormerSettings
+from priorsr.methods.faces.load import load_codeformer
 from priorsr.methods.nets.codeformer import CodeFormer, CodeFormerConfig
 from priorsr.methods.nets.codeformer_vqgan import VQGAN, VQGANConfig
 from priorsr.methods.nets.face_released import settings_text
@@ -97,6 +98,8 @@ def test_small_networks_come_back_from_files(network, tmp_path):
     path = weights.save(network, tmp_path / "cf.safetensors", {"kind": "codeformer", "settings": settings_text(TINY)})
     found = weights.load(path, "codeformer")
     assert found.network.sizes == TINY
+    assert load_codeformer(str(path), half=True).network.feat_emb.weight.dtype == torch.float16
+    assert load_codeformer(str(path), CodeFormerSettings(0.2)).size == 32
     assert all(torch.equal(v, network.state_dict()[k]) for k, v in found.network.state_dict().items())
     path = weights.save(VQGAN(SMALL), tmp_path / "vq.safetensors", {"kind": "vqgan", "settings": settings_text(SMALL)})
     assert weights.load(path, "vqgan").network.config == SMALL
@@ -124,3 +127,11 @@ def test_the_first_stage_learns(faces):
         assert part.grad.abs().sum() > 0
     assert quantised.indices.shape == (2, 16, 16)
     assert 1 <= quantised.perplexity <= 40
+
+
+@pytest.mark.gpu
+def test_half_precision_on_a_gpu_stays_near(network, faces, tmp_path):
+    path = weights.save(network, tmp_path / "cf.safetensors", {"kind": "codeformer", "settings": settings_text(TINY)})
+    fast = load_codeformer(str(path), device="cuda", half=True)(faces.cuda())
+    assert fast.is_cuda
+    assert (fast.cpu() - CodeFormerRestorer(network)(faces)).abs().median() < 0.02

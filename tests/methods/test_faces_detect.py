@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from priorsr.methods.faces.detect import DetectSettings, Faces, choose, colours, detect, largest, most_central, nms, no_faces
-from priorsr.methods.faces.load import load_detector, load_parser
+from priorsr.methods.faces.load import load_codeformer, load_detector, load_parser
 from priorsr.methods.faces.mtcnn import crops, shifted, square
 from priorsr.methods.faces.overlay import overlay
 from priorsr.methods.images import read
@@ -114,8 +114,13 @@ def test_the_overlay_marks_boxes_and_landmarks():
 
 def test_missing_optional_weights_name_the_file(monkeypatch, tmp_path):
     monkeypatch.setenv("PRIORSR_MODELS", str(tmp_path))
-    for load, file in ((lambda: load_detector("retinaface"), "detection_Resnet50_Final"), (load_parser, "parsing_parsenet")):
-        with pytest.raises(FileNotFoundError, match=rf"{file}.*looked in {tmp_path}.*{file}\.pth is released with facexlib"):
+    cases = (
+        (lambda: load_detector("retinaface"), "detection_Resnet50_Final", "facexlib"),
+        (load_parser, "parsing_parsenet", "facexlib"),
+        (load_codeformer, "codeformer", "CodeFormer"),
+    )
+    for load, file, source in cases:
+        with pytest.raises(FileNotFoundError, match=rf"{file}.*looked in {tmp_path}.*{file}\.pth is released with {source}"):
             load()
 
 

@@ -56,6 +56,16 @@ def test_the_identity_gives_back_the_picture(smooth, where, size):
     assert done.reports[0][0].outcome == "restored"
 
 
+@pytest.mark.parametrize("where", PLACES)
+def test_differences_keep_every_detail(where):
+    noise = torch.rand(1, 3, 200, 260, generator=torch.Generator().manual_seed(0))
+    settings = RestoreSettings(size=64, blend="difference")
+    torch.testing.assert_close(restore_faces(noise, identity, None, settings, faces=[where]).pictures, noise, rtol=0, atol=1e-6)
+    brighter = restore_faces(noise / 2, lambda x, seeds: x + 0.25, None, settings, faces=[where]).pictures - noise / 2
+    assert brighter.max() == pytest.approx(0.25, abs=1e-3)
+    assert -1e-6 < brighter.min() < 0.01 or where is LARGER
+
+
 @pytest.mark.parametrize("scale", [2.0, 1.5])
 def test_the_identity_agrees_with_an_enlarged_picture(smooth, scale):
     done = restore_faces(smooth, identity, None, RestoreSettings(size=256, scale=scale), faces=[PLACES[1]])
@@ -191,3 +201,11 @@ def test_bad_arguments_are_refused(smooth):
 
 def test_a_face_outside_the_picture_changes_nothing(smooth):
     assert torch.equal(restore_faces(smooth, inverted, None, RestoreSettings(size=64), faces=[face(900, 900, 80)]).pictures, smooth)
+
+
+@pytest.mark.gpu
+def test_pictures_on_a_gpu_come_out_as_on_the_cpu(smooth):
+    settings = RestoreSettings(size=128, scale=2)
+    here, there = (restore_faces(x, inverted, None, settings, faces=[PLACES[1]]).pictures for x in (smooth, smooth.cuda()))
+    assert there.is_cuda
+    torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-3)

@@ -1,0 +1,1 @@
+"""Finding faces, restoring them with any method and putting them back."""

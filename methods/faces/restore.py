@@ -1,0 +1,184 @@
+"""Every face of a picture restored by any method and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..evaluate.identity import Identity, identity_distance
+from ..resize import check_scale, resize, scaled_size
+from ..settings import option
+from .align import FRAMES, SIDE, cut, similarity, template
+from .detect import Detection, Detector, DetectSettings, Faces, colours, detect
+from .grey import as_grey, is_grey
+from .paste import PasteSettings, place, to_picture
+
+Restorer = Callable[[Tensor, Sequence[int]], Tensor]  # aligned faces B 3 S S in 0..1, and a seed for each, to B 3 S' S' or B 1 S' S'
+Parser = Callable[[Tensor], Tensor]  # faces B 3 S S in 0..1 to classes B 512 512
+EYES = 5.0  # least distance between the eyes in pixels, as published
+
+
+@dataclass(frozen=True)
+class RestoreSettings(PasteSettings):
+    """How faces are cut out and put back."""
+
+    size: int = option(SIDE, "Side of an aligned face in pixels: what the restorer was made for", low=16, high=4096)
+    frame: str = option("ffhq", "How tightly a face fills its square", choices=tuple(FRAMES))
+    scale: float = option(1.0, "Enlargement of the whole picture", low=1, high=64)
+    robust: bool = option(True, "Align by the landmarks that agree, dropping outliers as published; otherwise by all of them")
+    blend: str = option(
+        "replace",
+        "replace puts the restored face there as published; difference adds what the restorer changed and keeps detail finer than the aligned face",
+        choices=("replace", "difference"),
+    )
+    keep_grey: bool = option(True, "Keep faces of grey pictures grey")
+    batch: int = option(4, "Faces restored at once; changes memory, not the result", low=1, high=256)
+
+
+@dataclass(frozen=True)
+class FaceReport:
+    """One face: its number, box and score in the picture, side of its square in pixels, and what became of it.
+
+    identity: distance of the restored face's embedding from the input's, where it was asked for and could be told.
+    """
+
+    number: int
+    box: tuple[float, float, float, float]
+    score: float
+    side: float
+    outcome: str = "restored"
+    identity: float | None = None
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Pictures B C H' W' in 0..1, and for each its faces (in pixels of the input), a report of every face, and notes on those left out."""
+
+    pictures: Tensor
+    detections: tuple[Detection, ...]
+    reports: tuple[tuple[FaceReport, ...], ...]
+
+    def describe(self) -> str:
+        """The report in words, a line for each picture and face."""
+        lines = []
+        for i, (detection, reports) in enumerate(zip(self.detections, self.reports, strict=True)):
+            left_out = f"; left out: {', '.join(detection.notes)}" if detection.notes else ""
+            done = sum(r.outcome == "restored" for r in reports)
+            lines.append(f"picture {i}: {f'{done} of {len(reports)} faces restored' if reports else 'no face found, unchanged'}{left_out}")
+            for r in reports:
+                changed = "" if r.identity is None else f", identity distance {r.identity:.3f}"
+                lines.append(f"  face {r.number}: {r.outcome}, {r.side:.0f} px wide, score {r.score:.2f}{changed}")
+        return "\n".join(lines)
+
+
+def restore_faces(
+    x: Tensor,
+    restorer: Restorer,
+    detector: Detector | None,
+    settings: RestoreSettings = RestoreSettings(),
+    which: DetectSettings = DetectSettings(),
+    seed: int = 0,
+    background: Tensor | None = None,
+    parser: Parser | None = None,
+    recogniser: Identity | None = None,
+    faces: Sequence[Faces] | None = None,
+    on_face: Callable[[int, int], None] | None = None,
+) -> Restored:
+    """Restore the faces of B C H W in 0..1, grey or RGB, with or without alpha, any number of faces; without any, nothing changes.
+
+    background: the pictures already enlarged, B 3 H' W'; otherwise they are enlarged bicubically. Alpha is enlarged and kept.
+    faces: those of each picture, in place of a detector's. Face i has seed + i. on_face(done, all) is called per picture; a
+    recogniser adds identity distances. Memory beyond the pictures is that of one batch of faces. Raises ValueError.
+    """
+    if settings.mask == "parse" and parser is None:
+        raise ValueError("the parse mask needs ParseNet (parsing_parsenet.pth): load it, or choose the square mask")
+    if detector is None and faces is None:
+        raise ValueError("give a detector, or the faces of every picture")
+    if faces is not None and len(faces) != len(x):
+        raise ValueError(f"{len(x)} pictures need as many sets of faces, not {len(faces)}")
+    detections = detect(x, detector, which) if faces is None else [Detection(f) for f in faces]
+    size = tuple(scaled_size(n, check_scale(settings.scale)) for n in x.shape[-2:])
+    result = _canvas(x, size, background)
+    colour = colours(x)
+    coloured = result[:, : 3 if x.shape[1] > 2 else 1]
+    reports = []
+    for i, detection in enumerate(detections):
+        canvas = coloured[i : i + 1]
+        if len(detection.faces) and canvas.shape[1] == 1:
+            canvas = canvas.expand(-1, 3, -1, -1).contiguous()
+        painter = _Painter(colour[i : i + 1], canvas, restorer, settings, parser, recogniser)
+        reports.append(tuple(painter.paint(detection.faces, seed, on_face)))
+        if reports[-1]:  # a picture without faces stays as it is, to the last bit
+            canvas.clamp_(0, 1)
+            if canvas.shape[1] != coloured.shape[1]:
+                coloured[i] = canvas[0].mean(0, keepdim=True)
+    return Restored(result, tuple(detections), tuple(reports))
+
+
+def _canvas(x: Tensor, size: tuple[int, int], background: Tensor | None) -> Tensor:
+    """What faces are painted on: a copy of x enlarged to `size`, its colours replaced by the background's."""
+    result = x.float().clone() if tuple(x.shape[-2:]) == size else resize(x.float(), size).clamp_(0, 1)
+    if background is None:
+        return result
+    channels = 3 if x.shape[1] > 2 else 1
+    if background.shape[0] != len(x) or background.shape[1] not in (channels, 3) or tuple(background.shape[-2:]) != size:
+        raise ValueError(f"the background must be {len(x)} pictures of {size[0]} x {size[1]} (H x W), not {tuple(background.shape)}")
+    result[:, :channels] = background if background.shape[1] == channels else background.mean(1, keepdim=True)
+    return result
+
+
+@dataclass(frozen=True)
+class _Painter:
+    """Restores the faces of one picture 1 3 H W and paints them on its canvas."""
+
+    picture: Tensor
+    canvas: Tensor
+    restorer: Restorer
+    settings: RestoreSettings
+    parser: Parser | None
+    recogniser: Identity | None
+
+    def paint(self, faces: Faces, seed: int, on_face: Callable[[int, int], None] | None) -> list[FaceReport]:
+        reports = [
+            FaceReport(i, tuple(box), score, side)
+            for i, (box, score, side) in enumerate(zip(faces.boxes.tolist(), faces.scores.tolist(), faces.sides.tolist(), strict=True))
+        ]
+        usable = (faces.eye_distances >= EYES).tolist()
+        reports = [r if ok else _with(r, outcome=f"left as it is: eyes closer than {EYES:g} pixels") for r, ok in zip(reports, usable, strict=True)]
+        numbers = [i for i, ok in enumerate(usable) if ok]
+        keep_grey = self.settings.keep_grey and bool(numbers) and bool(is_grey(self.picture)[0])
+        for start in range(0, len(numbers), self.settings.batch):
+            some = numbers[start : start + self.settings.batch]
+            distances = self._batch(faces[some].landmarks, [seed + i for i in some], keep_grey)
+            for i, distance in zip(some, distances, strict=True):
+                reports[i] = _with(reports[i], identity=distance)
+            if on_face:
+                on_face(start + len(some), len(numbers))
+        return reports
+
+    def _batch(self, landmarks: Tensor, seeds: list[int], keep_grey: bool) -> Sequence[float | None]:
+        s = self.settings
+        matrices = similarity(landmarks, template(s.size, s.frame), s.robust)
+        aligned = cut(self.picture.float(), matrices, s.size)
+        restored = self.restorer(aligned, seeds).to(aligned)
+        if restored.ndim != 4 or len(restored) != len(aligned) or restored.shape[1] not in (1, 3) or restored.shape[2] != restored.shape[3]:
+            raise ValueError(f"the restorer turned faces {tuple(aligned.shape)} into {tuple(restored.shape)}: it must keep their number and shape")
+        restored = restored.expand(-1, 3, -1, -1)
+        if keep_grey:
+            restored = as_grey(restored, resize(aligned, tuple(restored.shape[-2:])))
+        parts = self.parser(restored) if s.mask == "parse" else None
+        added = s.blend == "difference"
+        painted = restored - resize(aligned, tuple(restored.shape[-2:])) if added else restored
+        back = to_picture(matrices, restored.shape[-1] / s.size, s.scale)
+        for i, (face, matrix) in enumerate(zip(painted, back, strict=True)):
+            some = None if parts is None else parts[i : i + 1]
+            place(face[None], matrix, self.canvas.shape[-2:], s.scale, s, some).onto(self.canvas, s.strength, added)
+        if self.recogniser is None:
+            return [None] * len(seeds)
+        return identity_distance(self.recogniser(aligned), self.recogniser(restored.clamp(0, 1))).tolist()
+
+
+def _with(report: FaceReport, **changes: object) -> FaceReport:
+    return FaceReport(**(vars(report) | changes))
