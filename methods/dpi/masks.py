@@ -76,9 +76,10 @@ def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def laplacian(x: Tensor) -> Tensor:
     """Four neighbours minus four times the pixel, reflected at the border without repeating it; B 1 h w to the same."""
-    around = F.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
+    height, width = x.shape[-2:]
+    around = F.pad(x, (1, 1, 1, 1), mode="reflect" if min(height, width) > 1 else "replicate")
     # second differences along both axes are exactly 0 where nothing changes
-    return around[..., 1:-1].diff(2, -2).add_(around[..., 1:-1, :].diff(2, -1))
+    return around.narrow(-1, 1, width).diff(2, -2).add_(around.narrow(-2, 1, height).diff(2, -1))
 
 
 def edges(y: Tensor, joint: bool = False, signed: bool = False) -> tuple[Tensor, Tensor, Tensor]:

@@ -35,6 +35,14 @@ def test_a_base_condition_is_the_picture_enlarged_to_the_grid():
             base_condition(low, size, k)
 
 
+def test_uniform_draws_belong_to_their_picture_and_fill_the_range():
+    together, alone = UniformDraws(Noise([1, 2])), UniformDraws(Noise([2]))
+    drawn = torch.stack([together((2, 1, 64, 64)) for _ in range(6)])
+    assert torch.equal(drawn[:, 1:], torch.stack([alone((1, 1, 64, 64)) for _ in range(6)]))
+    assert len({x.sum().item() for x in drawn.flatten(0, 1)}) == 12
+    torch.testing.assert_close(torch.histc(drawn, 10, 0, 1) / drawn.numel(), torch.full((10,), 0.1), atol=0.01, rtol=0)
+
+
 @pytest.mark.parametrize("s", [0.5, 1.0, 1.4])
 def test_the_adaptive_mask_is_as_dense_as_its_chances(s):
     y = picture(2, 3, 64, 64)
