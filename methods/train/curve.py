@@ -1,25 +1,65 @@
-"""A training log as a picture."""
+"""A training log as a picture. Figures called name@step belong together: one error at several noise levels."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..images import replacing
 
+SHOWN = 5  # rows of the log whose profiles are drawn
+
 
 def plot(log: Path, out: Path) -> None:
-    """Every figure of a JSON-lines log against the step, one panel each."""
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    names = [k for k in rows[-1] if k not in ("step", "seconds")]
+    """Every figure of a JSON-lines log against the training step, one panel each; those that belong together share one."""
+    rows = _rows(log)
+    panels: dict[str, list[str]] = {}
+    for name in rows[-1]:
+        if name not in ("step", "seconds"):
+            panels.setdefault(name.partition("@")[0], []).append(name)
+    with _panels(panels, out) as axes:
+        for panel, (title, names) in zip(axes, panels.items(), strict=True):
+            for name in names:
+                panel.plot([r["step"] for r in rows], [r.get(name) for r in rows], ".-", label=name)
+            panel.set(xlabel="step", title=title)
+            if len(names) > 1:
+                panel.legend(fontsize="xx-small", ncols=2)
+
+
+def plot_profiles(log: Path, out: Path) -> None:
+    """Every error that the log holds at several noise levels against that level, for training steps up to the last."""
+    rows = _rows(log)
+    names = list(dict.fromkeys(name.partition("@")[0] for name in rows[-1] if "@" in name))
+    chosen = sorted({round(i * (len(rows) - 1) / (SHOWN - 1)) for i in range(SHOWN)})
+    with _panels(names, out) as axes:
+        for panel, name in zip(axes, names, strict=True):
+            for i in chosen:
+                points = sorted((float(key.partition("@")[2]), value) for key, value in rows[i].items() if key.startswith(f"{name}@"))
+                colour = colormaps["viridis"](1 - i / max(1, len(rows) - 1))
+                panel.plot(*zip(*points, strict=True), ".-", color=colour, label=f"step {rows[i]['step']}")
+            panel.set(xlabel="noise level t", title=name, ylim=(0, 1.05 * panel.get_ylim()[1]))
+            panel.legend(fontsize="x-small")
+
+
+@contextmanager
+def _panels(names: Collection[str], out: Path) -> Iterator[Sequence[Axes]]:
+    """Axes side by side, one for each name; when the block ends well they are written as the picture `out`."""
     figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        axes.plot([r["step"] for r in rows], [r.get(name) for r in rows], ".-")
-        axes.set(xlabel="step", title=name)
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    yield panels
+    for axes in panels:
         axes.grid(alpha=0.3)
     with replacing(out) as partial:
         figure.savefig(partial, format="png")
+
+
+def _rows(log: Path) -> list[dict]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]

@@ -128,7 +128,7 @@ def fit(task: Task, settings: Optimisation, run: Path, resume: bool = False, dev
                 finished = task.finish(average.module)
                 figures = task.validate(finished)
                 _log(run / "log.jsonl", {"step": step, "loss": mean, **figures, "seconds": round(time.monotonic() - since, 1)})
-                bar.set_postfix(loss=f"{mean:.3g}", **{k: f"{v:.3f}" for k, v in figures.items()})
+                bar.set_postfix(loss=f"{mean:.3g}", **{k: f"{v:.3f}" for k, v in headlines(figures).items()})
                 total, count = 0.0, 0
                 plot(run / "log.jsonl", run / "curve.png")
                 task.show(finished, run)
@@ -137,6 +137,18 @@ def fit(task: Task, settings: Optimisation, run: Path, resume: bool = False, dev
     finally:
         bar.close()
     return task.finish(average.module)
+
+
+def headlines(figures: dict[str, float]) -> dict[str, float]:
+    """Figures without the parts of a profile, name@step."""
+    return {k: v for k, v in figures.items() if "@" not in k}
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes files and speaks: the only one, or the first of torchrun's."""
+    from accelerate import PartialState
+
+    return PartialState().is_main_process
 
 
 def _accelerator(device: torch.device) -> Accelerator:

@@ -40,6 +40,7 @@ class PriorRecipe(Settings):
     mult: str = option("1,2,4", "Width of each level, in --width; each level halves the size")
     blocks: int = option(2, "Residual blocks a level", low=1, high=8)
     attention: str = option("4", "Downsampling factors, inside the network, of the levels with attention; the coarsest always has it")
+    groups: int = option(8, "Groups of each group norm; one channel a group would hide brightness from the network", low=1, high=64)
     dropout: float = option(0.0, "Share of feature values dropped in training, against overfitting", low=0, high=0.9)
     schedule: str = option("cosine", "Noise schedule", choices=tuple(BETAS))
     train_steps: int = option(1000, "Steps of that schedule", low=2, high=100_000)
@@ -56,11 +57,12 @@ class PriorRecipe(Settings):
             out_channels=colours,
             model_channels=self.width,
             num_res_blocks=self.blocks,
-            channel_mult=_numbers(self.mult),
-            attention_factors=_numbers(self.attention),
+            channel_mult=numbers(self.mult),
+            attention_factors=numbers(self.attention),
             num_head_channels=32,
             resblock_updown=False,
             dropout=self.dropout,
+            groups=self.groups,
             unshuffle=self.unshuffle,
         )
         if self.size % config.reduction:
@@ -68,7 +70,8 @@ class PriorRecipe(Settings):
         return config
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers(text: str) -> tuple[int, ...]:
+    """A list written as 1,2,4. Raises ValueError."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all(part.isdigit() for part in parts):
         raise ValueError(f"{text!r} is no list of whole numbers such as 1,2,4")
@@ -140,9 +143,9 @@ def sample(prior: ADMPrior, count: int, size: int, seed: int = 0, respacing: str
     return (run(prior, start, prior.schedule.respace(respacing).levels(), DDPM(), noise=noise) / 2 + 0.5).clamp(0, 1).cpu()
 
 
-def grid(images: Tensor) -> Tensor:
-    """N C H W as one picture, about square."""
-    columns = max(1, round(len(images) ** 0.5))
+def grid(images: Tensor, columns: int = 0) -> Tensor:
+    """N C H W as one picture of so many columns, by default about square."""
+    columns = columns or max(1, round(len(images) ** 0.5))
     rows = [torch.cat(list(part), 2) for part in images.split(columns)]
     blank = images.new_ones(images.shape[1], images.shape[2], rows[0].shape[2])
     rows[-1] = torch.cat([rows[-1], blank[..., rows[-1].shape[2] :]], 2)
