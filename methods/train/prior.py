@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ...samplers.noise import Noise
-from ...samplers.run import run
 from ...samplers.schedule import BETAS, DiscreteSchedule
-from ...samplers.transition import DDPM
 from ..color import grey
+from ..evaluate.prior import samples
 from ..images import Picture, check_pixels, to_uint8, write
 from ..nets.adm_config import ADMConfig
 from ..nets.adm_released import build_adm
@@ -130,17 +129,9 @@ def task(recipe: PriorRecipe, images: Tensor, validation: Tensor, seed: int = 0)
 
     def show(net: nn.Module, run_folder: Path) -> None:
         net.eval()
-        write(Picture(grid(sample(prior(net), 16, recipe.size, seed))), run_folder / "samples.png", overwrite=True)
+        write(Picture(grid(samples(prior(net), 16, 40))), run_folder / "samples.png", overwrite=True)
 
     return Task(network, loss, validate, lambda net: net, {**asdict(recipe), "images": len(images)}, show)
-
-
-@torch.no_grad()
-def sample(prior: ADMPrior, count: int, size: int, seed: int = 0, respacing: str = "40") -> Tensor:
-    """`count` ancestral samples, C size size in 0..1 each; sample i has seed + i."""
-    noise = Noise(range(seed, seed + count))
-    start = noise((count, prior.channels, size, size)).to(_device(prior.network))
-    return (run(prior, start, prior.schedule.respace(respacing).levels(), DDPM(), noise=noise) / 2 + 0.5).clamp(0, 1).cpu()
 
 
 def grid(images: Tensor, columns: int = 0) -> Tensor:

@@ -12,11 +12,14 @@ from priorsr.methods import cli, weights
 from priorsr.methods.diffsr.calibrate import faithful_omega, limits, lost
 from priorsr.methods.diffsr.field import recoverable_field
 from priorsr.methods.diffsr.study import Sweep
+from priorsr.methods.evaluate.prior import collapsed, restoration, samples, step_distance
 from priorsr.methods.images import Picture, read, write
+from priorsr.methods.nets.adm_released import build_adm
+from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.load import PriorSettings, load_prior
 from priorsr.methods.priors.measured import Measured, spread
 from priorsr.methods.train.loop import Optimisation, fit
-from priorsr.methods.train.prior import PriorRecipe, grid, sample, squares, task
+from priorsr.methods.train.prior import PriorRecipe, grid, squares, task
 from priorsr.samplers.schedule import DiscreteSchedule
 
 RECIPE = PriorRecipe(size=16, mult="1,2", attention="2", blocks=1, train_steps=100, batch=8)
@@ -126,13 +129,24 @@ def test_a_run_may_be_resumed_with_more_steps(tmp_path):
 
 
 def test_samples_do_not_depend_on_their_number():
-    from priorsr.methods.nets.adm_released import build_adm
-    from priorsr.methods.priors.adm import ADMPrior
-
     torch.manual_seed(0)
     prior = ADMPrior(build_adm(RECIPE.config()).eval(), COSINE, "v")
-    torch.testing.assert_close(sample(prior, 3, 16, respacing="4")[:1], sample(prior, 1, 16, respacing="4"), rtol=0, atol=1e-5)
+    torch.testing.assert_close(samples(prior, 3, 4)[:1], samples(prior, 1, 4), rtol=0, atol=1e-5)
     assert grid(torch.rand(5, 1, 8, 8)).shape == (1, 1, 24, 16)
+
+
+def test_a_prior_is_judged_by_what_it_restores_and_draws():
+    prior = ADMPrior(build_adm(RECIPE.config()).eval(), COSINE, "v", Measured(errors_of(0.2)))
+    truth = ramps(2).float() / 255
+    rows = restoration(prior, truth, [2])
+    assert [(r["scale"], r["method"]) for r in rows] == [(2, "bicubic"), (2, "one sample"), (2, "mean of 4")]
+    assert rows[0]["psnr"] > 25  # ramps survive reduction
+    apart = step_distance(prior, truth, 2, 2, 3)
+    assert apart.keys() == {"restored", "sampled"}
+    assert all(v > 0 for v in apart.values())
+    faces = torch.rand(4, 1, 8, 8) * 0.5 + 0.25
+    odd = torch.cat([torch.zeros(1, 1, 8, 8), faces[:1], torch.ones(1, 1, 8, 8), faces[:1] * 0.1 + 0.4])
+    assert collapsed(odd, faces) == [0, 2, 3]
 
 
 def errors_of(std):
@@ -160,8 +174,6 @@ def test_the_faithful_omega_meets_the_measured_optimum():
     prior = type("P", (), {})
 
     from priorsr.methods.nets.adm_config import ADMConfig
-    from priorsr.methods.nets.adm_released import build_adm
-    from priorsr.methods.priors.adm import ADMPrior
 
     with torch.device("meta"):
         network = build_adm(ADMConfig(in_channels=1, out_channels=1, model_channels=32, channel_mult=(1,), num_head_channels=32))
