@@ -5,6 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension
 
 from . import host
+from .cfw import CFWDecode, LoadCFW
+from .color import ColourCorrection, PreClean
 from .degrade import DegradeImage
 from .diffsr import DiffSRUpscale, LoadShippedPrior, RecoverableField
 from .dpi import DPIConditions, DPIMasks, DPIUpscale, LoadCorrector
@@ -16,6 +18,8 @@ from .quality import ImageQuality
 from .resize import ResizeImage
 from .sampling import ConditionPixelPrior, LoadPixelPrior, Sampler, SigmasByRespacing, TiledDenoiser
 from .srcnn import SRCNNUpscale
+from .stablesr import ApplyStableSR, LoadStableSR, StableSRStart
+from .stablesr_upscale import StableSRUpscale
 
 NODES = [
     SRCNNUpscale,
@@ -24,8 +28,11 @@ NODES = [
     GuidedUpsampler,
     DiffSRUpscale,
     DPIUpscale,
+    StableSRUpscale,
     DegradeImage,
     ResizeImage,
+    ColourCorrection,
+    PreClean,
     ImageQuality,
     LoadShippedPrior,
     LoadCorrector,
@@ -44,6 +51,11 @@ NODES = [
     LoadNoiseClassifier,
     GuideByClassifier,
     GuideByClipping,
+    LoadStableSR,
+    ApplyStableSR,
+    StableSRStart,
+    LoadCFW,
+    CFWDecode,
 ]
 
 

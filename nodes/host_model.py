@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -27,14 +27,14 @@ from ..methods.priors.classifier import LabelGuidance, NoiseClassifier, class_la
 from ..methods.priors.edm import EDMPrior
 from ..samplers.denoiser import Cond, Prediction, from_x0
 from ..samplers.noise import Noise
-from ..samplers.run import Hook, Step, Transition, run
+from ..samplers.run import Draw, Hook, Step, Transition, run
 from ..samplers.schedule import Level, respaced, sigma_levels
 from . import host
 from .memory import gradient_bytes
 from .tiling import TiledCall
 
 BACKWARD = 14  # how much more memory a guided step needs than a plain one (ADM-FFHQ at 256 pixels)
-TILES = "priorsr_tiles"
+TILES, TOLD = "priorsr_tiles", "priorsr_told"
 
 
 class PixelFormat(comfy.latent_formats.LatentFormat):
@@ -151,9 +151,9 @@ def natural_tile(model) -> int:
     return model.model.prior.size
 
 
-def tiled(model, size: int, overlap: int, batch: int) -> comfy.model_patcher.ModelPatcher:
+def tiled(model, size: int, overlap: int, batch: int, weights: Callable[[int, int], Tensor]) -> comfy.model_patcher.ModelPatcher:
     """A copy of the MODEL that sees its picture or latent in tiles, whatever the sampler."""
-    patched, cut = model.clone(), TiledCall(size, overlap, batch)
+    patched, cut = model.clone(), TiledCall(size, overlap, batch, weights)
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, TILES, cut)
     # the host makes room for what a call sees, not for the whole picture
     prepare = lambda executor, model, shape, *args, **kwargs: executor(model, cut.shape(shape), *args, **kwargs)  # noqa: E731
@@ -260,12 +260,36 @@ class _HostDenoiser:
         self.model, self.arguments = model, arguments
 
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
-        x0 = self.model(x, x.new_full((len(x),), level.sigma), **self.arguments)
+        x0 = self.model(x / level.alpha, x.new_full((len(x),), level.sigma / level.alpha), **self.arguments)
         return from_x0(x, level, x0)
 
 
-def as_sampler(transition: Transition, hooks: Sequence[Hook]) -> comfy.samplers.KSAMPLER:
-    """The core's loop as a SAMPLER for any MODEL. Hooks work on what the model predicts, in its own space."""
+class _ToldDenoiser(_HostDenoiser):
+    """The same, whose network hears the levels' own times in place of those of their noise."""
+
+    def __init__(self, model, arguments: dict):
+        super().__init__(model, arguments)
+        self.options = arguments["model_options"]["transformer_options"]  # of this run alone
+        wrappers = self.options.setdefault("wrappers", {})
+        # the first, so that every other wrapper hears these times
+        wrappers[WrappersMP.DIFFUSION_MODEL] = {TOLD: [self._tell], **wrappers.get(WrappersMP.DIFFUSION_MODEL, {})}
+
+    def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
+        self.options[TOLD] = level.t
+        return super().__call__(x, level, cond)
+
+    def _tell(self, executor, x: Tensor, timesteps: Tensor, *args, **kwargs) -> Tensor:
+        return executor(x, torch.full_like(timesteps, self.options[TOLD]), *args, **kwargs)
+
+
+def as_sampler(
+    transition: Transition, hooks: Sequence[Hook], noise: Draw | None = None, levels_for: Callable[[Sequence[Level]], list[Level]] | None = None
+) -> comfy.samplers.KSAMPLER:
+    """The core's loop as a SAMPLER for any MODEL. Hooks work on what the model predicts, in its own space.
+
+    noise: of the steps; by default each sample's own, from the run's seed. levels_for: other levels, with times that the network
+    is told, in place of those that the SIGMAS are; the state that the run begins with is taken for the first of them, unscaled.
+    """
 
     def sample(model, x: Tensor, sigmas: Tensor, extra_args: dict, callback=None, disable=None) -> Tensor:
         guider, network = model.inner_model, model.inner_model.inner_model
@@ -273,8 +297,12 @@ def as_sampler(transition: Transition, hooks: Sequence[Hook]) -> comfy.samplers.
             raise ValueError("this MODEL was trained on a flow between picture and noise, which this sampler does not follow: take a native one")
         levels = sigma_levels(sigmas.tolist(), float)
         levels = levels if sigmas[-1] == 0 else levels[:-1]  # a run that another sampler goes on with
+        denoiser = _HostDenoiser(model, extra_args)
+        if levels_for is not None:
+            x, levels = x / (1 + levels[0].sigma ** 2) ** 0.5, levels_for(levels)
+            denoiser = _ToldDenoiser(model, extra_args)
         seed = extra_args.get("seed") or 0
-        noise = Noise([seed + i for i in range(len(x))]).child("transition")
+        draw = noise or Noise([seed + i for i in range(len(x))]).child("transition")
 
         def report(step: Step, state: Tensor) -> None:
             mm.throw_exception_if_processing_interrupted()
@@ -285,12 +313,13 @@ def as_sampler(transition: Transition, hooks: Sequence[Hook]) -> comfy.samplers.
         models = [patcher for hook in managed for patcher in hook.models]
         room = sum(hook.memory(x) for hook in managed)
         if any(hook.needs_grad for hook in hooks):
-            _grad_ready(network)
+            for module in (network, *(patcher.model for patcher in guider.loaded_models)):
+                _grad_ready(module)
             room += BACKWARD * int(network.memory_required(_seen(guider.model_patcher, x.shape)))
         with host.loaded(models, room, beside=[guider.model_patcher, *guider.loaded_models]) if models or room else nullcontext():
             for patcher in models:
                 _grad_ready(patcher.model)
-            return run(_HostDenoiser(model, extra_args), x, levels, transition, hooks, noise, on_step=report)
+            return run(denoiser, x, levels, transition, hooks, draw, on_step=report)
 
     return comfy.samplers.KSAMPLER(sample)
 

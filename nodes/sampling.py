@@ -6,12 +6,17 @@ import torch
 from comfy_api.latest import io
 
 from ..methods.priors.load import PriorSettings, load_prior
+from ..methods.stablesr.levels import in_place_of as released_levels
+from ..methods.stablesr.prior import WEIGHTS
 from ..samplers.karras import DPMpp2M, Euler, Heun
 from ..samplers.sde import EulerMaruyama, ReverseDiffusion
+from ..samplers.tiled import gaussian_weights
 from ..samplers.transition import DDIM, DDPM, Renoise
 from . import host, host_model
 from .convert import split
 from .guidance import CATEGORY, Guidance
+
+TILE_WEIGHTS = {"wide": gaussian_weights, **WEIGHTS}
 
 
 class LoadPixelPrior(io.ComfyNode):
@@ -92,6 +97,7 @@ class Sampler(io.ComfyNode):
                 number("snr", default=0.16, min=0.01, max=1.0, step=0.01, tooltip="Signal-to-noise ratio of those steps."),
             ],
             "euler_maruyama": [],
+            "ddim_released": [number("eta", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="0 is deterministic, 1 as random as ddpm.")],
         }
         choices = [io.DynamicCombo.Option(name, inputs) for name, inputs in options.items()]
         return host.schema(
@@ -109,7 +115,8 @@ class Sampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, transition=None, guidance=()):
-        return io.NodeOutput(host_model.as_sampler(_transition(transition), guidance))
+        released = (transition or {}).get("transition") == "ddim_released"
+        return io.NodeOutput(host_model.as_sampler(_transition(transition), guidance, levels_for=released_levels if released else None))
 
 
 def _transition(choice: dict | None):
@@ -123,6 +130,7 @@ def _transition(choice: dict | None):
         "dpmpp_2m": DPMpp2M,
         "reverse_diffusion": lambda: ReverseDiffusion(choice["corrections"], choice["snr"]),
         "euler_maruyama": EulerMaruyama,
+        "ddim_released": lambda: DDIM(choice["eta"]),  # steps as ddim does, on other levels
     }
     if kind not in made:
         raise ValueError(f"unknown transition {kind!r}: choose one of {', '.join(made)}")
@@ -167,7 +175,7 @@ class TiledDenoiser(io.ComfyNode):
             display_name="Tiled Denoiser",
             category=CATEGORY,
             description="Lets any MODEL work on pictures larger than it was trained for: in every step it sees overlapping tiles, which are blended.",
-            search_aliases=["tile", "multidiffusion", "mixture of diffusers", "large", "upscale"],
+            search_aliases=["tile", "aggregation sampling", "multidiffusion", "mixture of diffusers", "large", "upscale"],
             inputs=[
                 io.Model.Input("model", tooltip="Pixel or latent; the copy that comes out goes to any sampler."),
                 io.DynamicCombo.Input(
@@ -176,16 +184,23 @@ class TiledDenoiser(io.ComfyNode):
                     tooltip="auto: the size that a pixel prior was trained on, 64 latent pixels for others, overlapping by a quarter.",
                 ),
                 io.Int.Input("tile_batch", default=1, min=1, max=4096, tooltip="Tiles in one network call; more is faster and needs more memory."),
+                io.Combo.Input(
+                    "weights",
+                    options=list(TILE_WEIGHTS),
+                    default="wide",
+                    optional=True,
+                    tooltip="Gaussian of a tile: wide, narrow and centred as StableSR's (symmetric), or half a pixel off as it was published.",
+                ),
             ],
             outputs=[io.Model.Output("model", display_name="MODEL")],
         )
 
     @classmethod
-    def execute(cls, model, tile_batch, tiles=None):
+    def execute(cls, model, tile_batch, tiles=None, weights="wide"):
         kind = (tiles or {}).get("tiles")
         if kind == "auto":
             size = host_model.natural_tile(model)
-            return io.NodeOutput(host_model.tiled(model, size, size // 4, tile_batch))
+            return io.NodeOutput(host_model.tiled(model, size, size // 4, tile_batch, TILE_WEIGHTS[weights]))
         if kind == "manual":
-            return io.NodeOutput(host_model.tiled(model, tiles["tile"], tiles["overlap"], tile_batch))
+            return io.NodeOutput(host_model.tiled(model, tiles["tile"], tiles["overlap"], tile_batch, TILE_WEIGHTS[weights]))
         raise ValueError(f"unknown tiles {kind!r}: choose auto or manual")

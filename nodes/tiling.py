@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..samplers.denoiser import Cond, Prediction
 from ..samplers.schedule import CLEAN, Level
-from ..samplers.tiled import Tiled, starts
+from ..samplers.tiled import Tiled, gaussian_weights, starts
 
 CONTROL = "control "
 
@@ -18,12 +18,12 @@ class TiledCall:
     """A wrapper of the host's apply_model: x B C H W is cut into tiles, and what belongs to its pixels with it.
 
     Tensors of B numbers, vectors or tokens go to every tile, maps of H x W or an even part of it are cut. Raises ValueError for
-    what can be neither.
+    what can be neither. weights: of a tile of given height and width.
     """
 
-    def __init__(self, size: int, overlap: int, batch: int):
+    def __init__(self, size: int, overlap: int, batch: int, weights: Callable[[int, int], Tensor] = gaussian_weights):
         starts(size, size, overlap)  # raises where they do not fit
-        self.tiles = Tiled(None, size, overlap, batch)  # each call brings its own denoiser
+        self.tiles = Tiled(None, size, overlap, batch, weights)  # each call brings its own denoiser
 
     def shape(self, whole: tuple[int, ...]) -> tuple[int, ...]:
         """What one call sees of a whole B C H W; other shapes pass as they are."""

@@ -14,6 +14,7 @@ from ...samplers.noise import Noise
 from ...samplers.run import Draw
 from ...samplers.schedule import ExplodingSchedule
 from .. import weights
+from ..color import BT601, grey
 from ..images import check_pixels
 from ..nets.densenet import DenseNet
 from .view import View
@@ -25,29 +26,46 @@ CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "beard": ("beard", "no beard"),  # CelebA's attribute is No_Beard
     }
 )
+LUMA_NOISE = math.hypot(*BT601.forward[0]) * 255 / 219  # standard deviation of the luma of white noise, see `grey`
+KIND = "attribute"  # what files of ours call themselves
 
 
 @dataclass(frozen=True)
 class AttributeClassifier:
-    """A noise-aware network, the attribute that it tells and what its classes mean, in their order."""
+    """A noise-aware network, the attribute that it tells and what its classes mean, in their order.
+
+    luma: it is trained on grey pictures, so that it is shown the luma of coloured ones.
+    """
 
     network: DenseNet
     attribute: str
     classes: tuple[str, ...]
+    luma: bool = False
 
     def __post_init__(self):
         known = self.network.config.num_classes
         if len(self.classes) != known or len(set(self.classes)) != known:
             raise ValueError(f"the {self.attribute} classifier knows {known} classes, the names are {', '.join(self.classes)}: name each once")
 
+    @property
+    def meaning(self) -> str:
+        """The classes with their numbers: 0 female, 1 male."""
+        return ", ".join(f"{i} {name}" for i, name in enumerate(self.classes))
+
     def label(self, wish: str | int) -> int:
-        """The class of that name or number. Raises ValueError naming those that there are."""
+        """The class of that name or number, which may be written as text. Raises ValueError naming those that there are."""
         if isinstance(wish, str) and wish in self.classes:
             return self.classes.index(wish)
-        if isinstance(wish, int) and not isinstance(wish, bool) and 0 <= wish < len(self.classes):
-            return wish
-        names = ", ".join(f"{i} {name}" for i, name in enumerate(self.classes))
-        raise ValueError(f"{self.attribute} has no label {wish!r}: give one of {names}")
+        number = int(wish) if isinstance(wish, str) and wish.isdecimal() else wish
+        if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < len(self.classes):
+            return number
+        raise ValueError(f"{self.attribute} has no label {wish!r}: give one of {self.meaning}")
+
+    def shown(self, x: Tensor, sigma: float) -> tuple[Tensor, float]:
+        """Pictures of 1 or 3 channels plus noise sigma as the network takes them, B 3 H W, with what sigma is then."""
+        if self.luma and x.shape[1] == 3:
+            x, sigma = grey(x), sigma * LUMA_NOISE
+        return x.expand(-1, 3, -1, -1), sigma
 
 
 @dataclass(frozen=True)
@@ -74,9 +92,11 @@ def wishes(
 ) -> list[Wish]:
     """Labels by attribute, one for all pictures or a list with one each, weighing 1 unless another weight is given, as wishes.
 
-    Raises ValueError for attributes that no classifier tells, and for labels that it does not know.
+    Raises ValueError for attributes that no classifier tells or several do, and for labels that it does not know.
     """
     known = {c.attribute: c for c in classifiers}
+    if len(known) < len(classifiers):
+        raise ValueError(f"several classifiers tell one attribute ({', '.join(c.attribute for c in classifiers)}): give one for each")
     for attribute in [*wanted, *weighing]:
         if attribute not in known:
             raise ValueError(f"no classifier tells {attribute!r}: choose from {', '.join(known) or 'none'}, or load one for it")
@@ -100,6 +120,14 @@ def parse_wishes(text: str) -> dict[str, str]:
     return result
 
 
+def parse_weights(text: str) -> dict[str, float]:
+    """`gender=2, beard=0.5` as weights by attribute. Raises ValueError."""
+    try:
+        return {attribute: float(weight) for attribute, weight in parse_wishes(text).items()}
+    except ValueError as error:
+        raise ValueError(f"{text!r} does not give attributes their weights: write gender=2, beard=0.5") from error
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a classifier says of pictures: probabilities B K of its classes, in their order."""
@@ -113,6 +141,11 @@ class Reading:
         """The likeliest class of each picture."""
         return [self.classes[i] for i in self.probabilities.argmax(1).tolist()]
 
+    def describe(self, picture: int) -> str:
+        """One line for people: gender: female 0.930, male 0.070."""
+        parts = zip(self.classes, self.probabilities[picture].tolist(), strict=True)
+        return f"{self.attribute}: " + ", ".join(f"{name} {p:.3f}" for name, p in parts)
+
 
 @torch.no_grad()
 def read_attributes(
@@ -123,7 +156,7 @@ def read_attributes(
     noise: Draw | None = None,
     schedule: ExplodingSchedule = ExplodingSchedule(),
 ) -> list[Reading]:
-    """What B 3 H W in 0..1 show, one reading a classifier. They see the noise of time t, that of seed 0 unless `noise` is given.
+    """What B 3 H W or B 1 H W in 0..1 show, one reading a classifier. They see the noise of time t, that of seed 0 unless `noise` is given.
 
     view: the part of the pictures that they see; without one the pictures must have the classifiers' size. Raises ValueError.
     """
@@ -134,7 +167,9 @@ def read_attributes(
     noisy = pictures + sigma * (noise or Noise([0] * len(pictures)))(pictures.shape).to(pictures)
     readings = []
     for classifier in classifiers:
-        seen, left = (noisy, sigma) if view is None else view(noisy, sigma, classifier.network.config.image_size)
+        seen, left = classifier.shown(noisy, sigma)
+        if view is not None:
+            seen, left = view(seen, left, classifier.network.config.image_size)
         logits = classifier.network(seen, torch.full((len(seen),), left, device=seen.device))
         readings.append(Reading(classifier.attribute, classifier.classes, logits.softmax(1)))
     return readings
@@ -145,7 +180,7 @@ def load_attribute(name: str, attribute: str = "") -> AttributeClassifier:
 
     Which attribute it tells comes from `attribute`, else from the file, else from its name (ckpt_gender). Raises ValueError.
     """
-    found = weights.load(weights.locate(name), "attribute")
+    found = weights.load(weights.locate(name), KIND)
     named = next((known for known in CLASSES if known in found.path.stem.lower()), "")
     attribute = attribute or found.metadata.get("attribute", "") or named
     if not attribute:
@@ -154,4 +189,9 @@ def load_attribute(name: str, attribute: str = "") -> AttributeClassifier:
     classes = tuple(stored.split(",")) if stored else CLASSES.get(attribute)
     if classes is None:
         raise ValueError(f"what the classes of attribute {attribute!r} mean is not known: choose one of {', '.join(CLASSES)}")
-    return AttributeClassifier(found.network, attribute, classes)
+    return AttributeClassifier(found.network, attribute, classes, found.metadata.get("channels") == "luma")
+
+
+def shipped_attributes() -> list[str]:
+    """Names of the classifiers that come with the package."""
+    return weights.shipped(KIND)

@@ -54,7 +54,8 @@ class AttributeGuidance(ClassifierGuidance):
 
         def log_prob(x: Tensor, level: Level) -> Tensor:
             width = self.span[1] - self.span[0]
-            seen, sigma = (x.float() / level.alpha - self.span[0]) / width, level.sigma / level.alpha / width
+            scaled = (x.float() / level.alpha - self.span[0]) / width
+            seen, sigma = wish.classifier.shown(scaled, level.sigma / level.alpha / width)
             if self.view is not None:
                 seen, sigma = self.view(seen, sigma, side)
             sigma = min(max(sigma, self.schedule.smallest), self.schedule.largest)  # what they were trained for
@@ -65,8 +66,8 @@ class AttributeGuidance(ClassifierGuidance):
 
     def begin(self, x: Tensor, levels: Sequence[Level]) -> None:
         """Raises ValueError unless the classifiers can judge such samples."""
-        if x.ndim != 4 or x.shape[1] != 3:
-            raise ValueError(f"attribute classifiers judge pictures of 3 channels, not {tuple(x.shape)}: guide a prior of RGB pictures")
+        if x.ndim != 4 or x.shape[1] not in (1, 3):
+            raise ValueError(f"attribute classifiers judge pictures of 1 or 3 channels, not {tuple(x.shape)}: guide a prior of pictures")
         for wish in self.wanted:
             side, attribute = wish.classifier.network.config.image_size, wish.classifier.attribute
             if self.view is not None:

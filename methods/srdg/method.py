@@ -24,6 +24,7 @@ from .attributes import Wish
 from .guidance import STRONGEST, AttributeGuidance
 from .view import VIEWS
 
+KIND = "sr-sde"  # what files of ours call themselves
 SAMPLERS = ("predictor-corrector", "euler")
 
 
@@ -151,3 +152,8 @@ def srdg_upscale(
 def load_sr_prior(name: str) -> NCSNppPrior:
     """The NCSN++ prior in a weight file (a path, or a name in a model folder): SDE-SR's torch files, SRDG's Flax files, our own."""
     return NCSNppPrior(weights.load(weights.locate(name), "ncsnpp").network)
+
+
+def shipped_networks() -> list[str]:
+    """Names of the super-resolution networks that come with the package."""
+    return weights.shipped(KIND)

@@ -37,6 +37,18 @@ def released_ddim(steps: int) -> list[Level]:
     return [CHAIN.table[i]._replace(t=float(t)) for t, i in zip(clock, table, strict=False)][::-1]
 
 
+def in_place_of(levels: Sequence[Level]) -> list[Level]:
+    """`released_ddim` where a run was asked for the levels of respaced steps. Raises ValueError for any other levels."""
+    steps = len(levels) - 1
+    ratios = [[level.sigma / level.alpha for level in run] for run in (levels, levels_of("ddim", steps))] if 0 < steps <= len(CHAIN.table) else []
+    if not ratios or any(abs(a - b) > 1e-3 * b for a, b in zip(*ratios, strict=True)):
+        raise ValueError(
+            "the released DDIM takes the noise levels of Stable Diffusion's evenly kept steps, from the noisiest to none: connect Sigmas by "
+            "Respacing with a plain number"
+        )
+    return released_ddim(steps)
+
+
 def start(mode: str, lr: Tensor, noise: Draw) -> Tensor:
     """x_T for a scaled low-resolution latent B C h w: pure noise (the paper's Algorithm 1), or `lr` brought to the last training step.
 

@@ -155,16 +155,29 @@ def stablesr_upscale(
     Where the shorter side would be less than a tile, the model works on a larger picture, which is reduced afterwards.
     seeds: one an image, 0 for all by default. clean: a restorer for badly damaged pictures, see `pre_clean`. Raises ValueError.
     """
+
+    def restored(canvas: Tensor) -> Tensor:
+        noise = Noise([0] * len(low) if seeds is None else seeds)
+        return restore(model, canvas, context, settings, negative, noise, on_step=on_step).image
+
+    return on_canvas(low, scale, restored, settings, model.multiple, clean)
+
+
+def on_canvas(
+    low: Tensor, scale: float, restored: Restorer, settings: StableSRSettings, multiple: int = 8 * LATENT, clean: Restorer | None = None
+) -> Tensor:
+    """B C h w in 0..1 enlarged by `scale`, `restored` at the size that the model works at and given its colours back.
+
+    restored: an enlarged picture B 3 H W in -1..1, sides multiples of `multiple`, to a better one of the same size and range.
+    """
     check_pixels(low)
     if scale < 1:
         raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
     size, work = (tuple(scaled_size(n, s) for n in low.shape[-2:]) for s in (scale, max(scale, settings.tile / min(low.shape[-2:]))))
     shown, back = planes(3, low, size)
     base = resize(shown if clean is None else pre_clean(shown, clean), work).clamp(0, 1)
-    rim = [-n % model.multiple for n in work]  # beyond the picture its edge goes on
-    canvas = F.pad(base * 2 - 1, (0, rim[1], 0, rim[0]), mode="replicate")
-    noise = Noise([0] * len(low) if seeds is None else seeds)
-    image = restore(model, canvas, context, settings, negative, noise, on_step=on_step).image[..., : work[0], : work[1]]
+    rim = [-n % multiple for n in work]  # beyond the picture its edge goes on
+    image = restored(F.pad(base * 2 - 1, (0, rim[1], 0, rim[0]), mode="replicate"))[..., : work[0], : work[1]]
     image = color_fix(((image.float() + 1) / 2).clamp(0, 1), base, settings.color)
     return back(image if work == size else resize(image, size).clamp(0, 1))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from torch import nn
 from .. import weights
 from ..cli import add_settings, read_settings
 from ..visionrefine.srcnn import SCALES
-from . import prior, srcnn
-from .data import read_pictures
-from .loop import Optimisation, Task, fit
+from . import classifier, corrector, prior, sr_sde, srcnn
+from .data import read_named, read_pictures, read_table
+from .loop import Optimisation, Task, fit, headlines, leads
 
 log = logging.getLogger("priorsr")
 
@@ -31,6 +31,8 @@ class Trainer:
     make: Callable[[argparse.Namespace, Optimisation], tuple[Task, Callable[[nn.Module], dict]]]
     tuned: Optimisation
     half: bool = False  # weights are written in half precision
+    # the files of the trained network, from what it says of itself and OUT
+    files: Callable[[nn.Module, dict, Path], Iterable[tuple[Path, nn.Module, dict]]] = lambda network, said, out: [(out, network, said)]
 
 
 def add_trainers(parser: argparse.ArgumentParser) -> None:
@@ -51,20 +53,30 @@ def add_trainers(parser: argparse.ArgumentParser) -> None:
 
 
 def train(options: argparse.Namespace, device: torch.device) -> dict:
-    """Train, write the weights, and return the file's name with the validation figures."""
+    """Train, write the weights, and return the file's name with the validation figures; nothing where another process writes."""
     trainer, out = options.trainer, Path(options.out)
     if out.suffix != ".safetensors":
         raise ValueError(f"{out} must end in .safetensors")
-    if out.exists() and not options.overwrite:
-        raise FileExistsError(f"{out} exists: choose another name or add --overwrite")
+    _free(options, out)
     settings = read_settings(Optimisation, options)
     task, describe = trainer.make(options, settings)
     run = Path(options.run) if options.run else out.with_name(out.stem + "-run")
     network = fit(task, settings, run, options.resume, str(device))
+    if not leads():
+        return {}
     figures = task.validate(network)
-    weights.save(network, out, {**describe(network), **{k: f"{v:.6g}" for k, v in figures.items()}}, torch.float16 if trainer.half else None)
-    log.info("wrote %s (validation %s)", out, ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
-    return {"weights": str(out), **figures}
+    said, written = {**describe(network), **{k: f"{v:.6g}" for k, v in figures.items()}}, []
+    for path, part, own in trainer.files(network, said, out):
+        written.append(str(weights.save(part, path, own, torch.float16 if trainer.half else None)))
+    log.info("wrote %s (validation %s)", ", ".join(written), ", ".join(f"{k} {v:.4g}" for k, v in headlines(figures).items()))
+    return {"weights": written[0] if len(written) == 1 else written, **figures}
+
+
+def _free(options: argparse.Namespace, *paths: Path) -> None:
+    """Raises FileExistsError for a file that would be replaced unasked."""
+    for path in paths:
+        if path.exists() and not options.overwrite:
+            raise FileExistsError(f"{path} exists: choose another name or add --overwrite")
 
 
 def _pictures(options: argparse.Namespace) -> tuple[list, list]:
@@ -91,7 +103,57 @@ def _prior(options: argparse.Namespace, settings: Optimisation):
     return prior.task(recipe, images, validation, settings.seed), lambda network: prior.metadata(network, recipe, settings, validation)
 
 
+def _corrector(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(corrector.CorrectorRecipe, options)
+    corrector.check(recipe, settings)  # complains before the pictures are read
+    images, validation = (prior.squares(pictures, recipe.size, recipe.config().in_channels) for pictures in _pictures(options))
+    return corrector.task(recipe, images, validation, settings.seed), lambda network: corrector.metadata(recipe, settings)
+
+
+def _classifier_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels", nargs="+", required=True, metavar="CSV", help="tables with a column `file`, the names of pictures, and columns of labels"
+    )
+    add_settings(parser, classifier.ClassifierRecipe)
+
+
+def _classifier(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(classifier.ClassifierRecipe, options)
+    attributes = classifier.Attribute.parse(recipe.attributes)  # all of this complains before the pictures are read
+    recipe.config()
+    _free(options, *classifier.paths(Path(options.out), [a.name for a in attributes]))
+    table = read_table(options.labels)
+    data, validation = (classifier.Labelled.of(read_named(paths), table, recipe) for paths in (options.data, options.validation))
+    log.info("%d labelled training pictures, %d to judge by", len(data.images), len(validation.images))
+    return classifier.task(recipe, data, validation, settings.seed), lambda network: classifier.metadata(recipe, settings)
+
+
+def _sr_sde(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(sr_sde.SRRecipe, options)
+    network = sr_sde.build(recipe, settings.seed)  # complains before the pictures are read
+    images, validation = (prior.squares(pictures, recipe.size, recipe.colours) for pictures in _pictures(options))
+    return sr_sde.task(recipe, network, images, validation), lambda net: sr_sde.metadata(net, recipe, settings)
+
+
 TRAINERS = (
     Trainer("srcnn", "Train SRCNN for one scale.", _srcnn_arguments, _srcnn, srcnn.TUNED),
     Trainer("prior", "Train an unconditional diffusion prior.", lambda p: add_settings(p, prior.PriorRecipe), _prior, prior.TUNED, half=True),
+    Trainer(
+        "corrector",
+        "Train a corrector of DPI's conditions.",
+        lambda p: add_settings(p, corrector.CorrectorRecipe),
+        _corrector,
+        corrector.TUNED,
+        half=True,
+    ),
+    Trainer(
+        "classifier",
+        "Train noise-aware attribute classifiers, which guide SRDG and any prior.",
+        _classifier_arguments,
+        _classifier,
+        classifier.TUNED,
+        files=classifier.files,
+    ),
+    # in half precision the frequencies of its clock would be others than it was trained with
+    Trainer("sr-sde", "Train SRDG's score network.", lambda p: add_settings(p, sr_sde.SRRecipe), _sr_sde, sr_sde.TUNED),
 )

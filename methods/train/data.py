@@ -1,7 +1,8 @@
-"""Training pictures from folders and zip archives."""
+"""Training pictures from folders and zip archives, and what tables say of them."""
 
 from __future__ import annotations
 
+import csv
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -11,10 +12,17 @@ from torch import Tensor
 
 from ..images import READABLE, read
 
+FILE = "file"  # the column that names pictures
+
 
 def read_pictures(paths: Sequence[str | Path]) -> list[Tensor]:
-    """Every picture of the folders and zip archives, C H W in 0..1, sorted by name. Raises ValueError or FileNotFoundError
-    that names the path when one holds no picture or cannot be read."""
+    """Every picture of the folders and zip archives, C H W in 0..1, sorted by name. Raises as `read_named`."""
+    return [picture for _, picture in read_named(paths)]
+
+
+def read_named(paths: Sequence[str | Path]) -> list[tuple[str, Tensor]]:
+    """The same with their names, those of files below the folder or archive. Raises ValueError or FileNotFoundError that names
+    the path when one holds no picture or cannot be read."""
     pictures = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -31,5 +39,20 @@ def read_pictures(paths: Sequence[str | Path]) -> list[Tensor]:
     return pictures
 
 
-def _folder(path: Path) -> list[Tensor]:
-    return [read(p).pixels[0] for p in sorted(path.rglob("*")) if p.suffix.lower() in READABLE]
+def read_table(paths: Sequence[str | Path]) -> dict[str, dict[str, str]]:
+    """CSV files with a column `file` as {file: {column: value}}. Raises ValueError for tables without it or that disagree."""
+    rows: dict[str, dict[str, str]] = {}
+    for path in map(Path, paths):
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            if FILE not in (table.fieldnames or ()):
+                raise ValueError(f"{path} has no column {FILE!r} but {', '.join(table.fieldnames or ()) or 'none'}: name that of the pictures so")
+            for row in table:
+                name = row.pop(FILE)
+                if rows.setdefault(name, row) != row:
+                    raise ValueError(f"{path} says of {name} what another row does not: keep one of them")
+    return rows
+
+
+def _folder(path: Path) -> list[tuple[str, Tensor]]:
+    return [(p.relative_to(path).as_posix(), read(p).pixels[0]) for p in sorted(path.rglob("*")) if p.suffix.lower() in READABLE]

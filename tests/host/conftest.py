@@ -118,6 +118,7 @@ def serve(comfy: str, base: Path) -> Host:
     write(Picture(photo, (x > 0.3).float()[None, None]), server.base / "input" / "alpha.png")
     write(Picture(photo[..., :1, :1]), server.base / "input" / "pixel.png")
     tiny_checkpoints.make(server.base / "models" / "priorsr")
+    tiny_checkpoints.make_latent(server.base / "models")
     (server.base / "models" / "priorsr" / "broken.safetensors").write_bytes(b"not weights")
     return server
 

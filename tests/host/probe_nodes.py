@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import zlib
 
 import comfy.conds
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.sd
 import comfy.supported_models
+import comfy.utils
+import folder_paths
 import torch
 import torch.nn.functional as F
 
@@ -89,6 +93,59 @@ class ProbeModel:
         return patcher, positive, negative
 
 
+class ProbeStableDiffusion:
+    """A tiny checkpoint in the form of Stable Diffusion 2.1, which the host's loader would not know by its width."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"ckpt_name": (folder_paths.get_filename_list("checkpoints"),)}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "CLIP", "VAE"), "load", "probe"
+
+    def load(self, ckpt_name):
+        state = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("checkpoints", ckpt_name), safe_load=True)
+        shape = {"model_channels": 64, "context_dim": 24, "transformer_depth": [1, 0], "transformer_depth_output": [1, 1, 0, 0]}
+        more = {"use_linear_in_transformer": True, "num_head_channels": 64, "num_heads": -1, "adm_in_channels": None}
+        config = comfy.supported_models.SD20(UNET | shape | more)
+        config.manual_cast_dtype = None
+        model = comfy.model_base.BaseModel(config, device=torch.device("cpu"))
+        unet = {key.removeprefix("model.diffusion_model."): value for key, value in state.items() if key.startswith("model.")}
+        model.diffusion_model.load_state_dict(unet)
+        autoencoder = {key.removeprefix("first_stage_model."): value for key, value in state.items() if key.startswith("first_stage_model.")}
+        levels = {"ch": 32, "ch_mult": [1, 1, 2, 2], "num_res_blocks": 1, "z_channels": 4, "double_z": True, "attn_resolutions": []}
+        ddconfig = levels | {"resolution": 256, "in_channels": 3, "out_ch": 3, "dropout": 0.0}
+        vae = comfy.sd.VAE(sd=autoencoder, config={"params": {"ddconfig": ddconfig, "embed_dim": 4}})
+        return comfy.model_patcher.ModelPatcher(model, comfy.model_management.get_torch_device(), torch.device("cpu")), self, vae
+
+
+class ProbePrompt:
+    """Tokens for it that depend on the text."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"text": ("STRING", {"default": ""}), "clip": ("CLIP",)}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("CONDITIONING",), "encode", "probe"
+
+    def encode(self, text, clip):
+        return ([[torch.randn(1, 7, 24, generator=torch.Generator().manual_seed(zlib.crc32(text.encode()))) * 0.3, {}]],)
+
+
+class ProbeControl:
+    """A prompt with a ControlNet's map in the middle of the tiny UNet."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"conditioning": ("CONDITIONING",), "width": ("INT",), "height": ("INT",)}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("CONDITIONING",), "apply", "probe"
+
+    def apply(self, conditioning, width, height):
+        maps = [torch.randn(1, 64, height, width, generator=torch.Generator().manual_seed(1))]
+        return ([[tokens, {**extra, "control": Control(maps)}] for tokens, extra in conditioning],)
+
+
+class ProbeImages:
+    """Images of any count and channels, even none."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"count": ("INT",), "channels": ("INT",)}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE",), "make", "probe"
+
+    def make(self, count, channels):
+        return (torch.rand(count, 24, 40, channels, generator=torch.Generator().manual_seed(1)),)
+
+
 class ProbeVAE:
     """A VAE of eight pixels a side to one of four channels, which are means."""
 
@@ -164,4 +221,5 @@ class ProbeLoaded:
         return {"ui": {"text": sorted("nothing" if patcher is None else type(patcher.model).__name__ for patcher in held)}}
 
 
-NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in (ProbeModel, ProbeVAE, ProbeNaN, ProbeLoaded)}
+PROBES = (ProbeModel, ProbeStableDiffusion, ProbePrompt, ProbeControl, ProbeImages, ProbeVAE, ProbeNaN, ProbeLoaded)
+NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in PROBES}

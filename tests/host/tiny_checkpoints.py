@@ -1,4 +1,4 @@
-"""Checkpoints with random weights, small enough for a CPU: python tests/host/tiny_checkpoints.py FOLDER.
+"""Checkpoints with random weights, small enough for a CPU: python tests/host/tiny_checkpoints.py MODELS/priorsr.
 
 Those of RELEASED bear the names of the released files, which the example workflows ask for, and are told from them by nothing but
 their width: the same levels, classes and sizes.
@@ -7,18 +7,28 @@ their width: the same levels, classes and sizes.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from priorsr.methods import weights
+from priorsr.methods.nets import struct_encoder
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
+from priorsr.methods.nets.cfw import CFW
 from priorsr.methods.nets.corrector import CorrectorUNet
 from priorsr.methods.nets.edm_precond import build_edm
+from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
+from priorsr.methods.nets.sd_vae import VAE, VAEConfig
+from priorsr.methods.nets.spade import SFT, residual_blocks
+from priorsr.methods.nets.struct_encoder import StructEncoder
+from priorsr.methods.stablesr.layers import UNET, Layers
+from priorsr.methods.stablesr.load import AUTOENCODER
 
 ADM = ADMConfig(image_size=16, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), num_head_channels=16)
 CLASSES = 5
@@ -42,6 +52,15 @@ RELEASED: dict[str, ADMConfig] = {
     "256x256_classifier": ADMConfig(**_LEVELS, **_JUDGE),
     "64x64_classifier": ADMConfig(**{**_LEVELS, "channel_mult": (1, 1, 1, 2), "attention_factors": (8,)}, **_JUDGE, image_size=64),
 }
+
+SD = SDConfig(model_channels=64, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(1,), context_dim=24)
+STRUCT = replace(
+    struct_encoder.RELEASED, out_channels=32, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(1,), num_head_channels=None
+)
+COARSE = VAEConfig(channels=32, channel_mult=(1, 1, 2, 2), num_res_blocks=1)
+CHECKPOINTS = ("v2-1_512-ema-pruned.safetensors", "sd_turbo.safetensors")  # Stable Diffusion's, which only the tests' own node can load
+STABLESR = ("stablesr_000117.ckpt", "stablesr_turbo.ckpt", "webui_768v_139.ckpt")  # each with weights of its own
+LORA = "lora_unet_input_blocks_1_0_in_layers_2"  # a convolution of the tiny UNet
 
 
 def randomised(network: nn.Module, std: float = 0.05) -> nn.Module:
@@ -84,6 +103,51 @@ def make(folder: Path) -> None:
         torch.save(randomised(build_adm(config), 0.02).state_dict(), folder / f"{name}.pt")
 
 
+def lively(network: nn.Module, seed: int) -> nn.Module:
+    """Random weights that keep the size of what passes through; norms are plain."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(torch.randn(parameter.shape, generator=draw) / math.sqrt(parameter[0].numel()))
+            else:
+                parameter.fill_(1.0 if name.endswith("weight") else 0.0)
+    return network.eval().requires_grad_(False)
+
+
+def stable_diffusion() -> dict[str, Tensor]:
+    """A UNet and an autoencoder in the form of Stable Diffusion 2.1, under their published names."""
+    parts = ((UNET, lively(SDUNet(SD), 1)), (AUTOENCODER, lively(VAE(COARSE), 2)))
+    return {f"{prefix}{key}": value for prefix, network in parts for key, value in network.state_dict().items()}
+
+
+def stablesr(seed: int) -> dict[str, Tensor]:
+    """Layers for that UNet."""
+    with torch.device("meta"):
+        widths = residual_blocks(SDUNet(SD))
+    return Layers(lively(StructEncoder(STRUCT), seed), lively(SFT(widths, STRUCT.out_channels), seed)).released_state()
+
+
+def cfw() -> dict[str, Tensor]:
+    """Feature wrapping for that autoencoder."""
+    return {f"decoder.{key}": value for key, value in lively(CFW({1: 32, 2: 64}, blocks=1, growth=8), 7).state_dict().items()}
+
+
+def make_latent(models: Path) -> None:
+    """Write what StableSR needs into a host's models folder."""
+    for folder in ("checkpoints", "priorsr", "loras"):
+        (models / folder).mkdir(parents=True, exist_ok=True)
+    for name in CHECKPOINTS:
+        save_file(stable_diffusion(), models / "checkpoints" / name)
+    for seed, name in enumerate(STABLESR, 3):
+        torch.save(stablesr(seed), models / "priorsr" / name)
+    torch.save(cfw(), models / "priorsr" / "vqgan_cfw_00011.ckpt")
+    draw = torch.Generator().manual_seed(8)
+    lora = {"lora_up": torch.randn(64, 4, 1, 1, generator=draw), "lora_down": torch.randn(4, 64, 3, 3, generator=draw) / 6}
+    save_file({f"{LORA}.{name}.weight": value for name, value in lora.items()}, models / "loras" / "tiny.safetensors")
+
+
 if __name__ == "__main__":
     Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
     make(Path(sys.argv[1]))
+    make_latent(Path(sys.argv[1]).parent)

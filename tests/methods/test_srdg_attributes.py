@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 from fill import fill_, tensor
 
+from priorsr.methods.color import grey
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
@@ -16,7 +18,7 @@ from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.edm import EDMPrior
 from priorsr.methods.priors.ncsnpp import NCSNppPrior
-from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, Wish, parse_wishes, read_attributes, wishes
+from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, Wish, parse_weights, parse_wishes, read_attributes, wishes
 from priorsr.methods.srdg.guidance import AttributeGuidance
 from priorsr.methods.srdg.view import TIGHT, WHOLE, View
 from priorsr.samplers.denoiser import Cond
@@ -70,6 +72,8 @@ def test_wishes_name_attributes_and_labels(classifiers):
     assert [(w.classifier.attribute, w.labels, w.weight) for w in found] == [("gender", (1,), 1.0), ("beard", (0, 1), 0.25)]
     assert parse_wishes(" gender=male, beard = no beard,") == {"gender": "male", "beard": "no beard"}
     assert parse_wishes("gender=male,gender=male") == {"gender": "male"}
+    assert [w.labels for w in wishes(classifiers, parse_wishes("gender=1, beard=0"), parse_weights("gender=0.5"))] == [(1,), (0,)]
+    assert parse_weights("gender=0.5, beard=2") == {"gender": 0.5, "beard": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +82,7 @@ def test_wishes_name_attributes_and_labels(classifiers):
         ({"hat": 1}, {}, "no classifier tells 'hat': choose from gender, glasses, beard"),
         ({"gender": "man"}, {}, "gender has no label 'man': give one of 0 female, 1 male"),
         ({"gender": 2}, {}, "no label 2"),
+        ({"gender": "2"}, {}, "no label '2'"),
         ({"gender": True}, {}, "no label True"),
         ({"gender": 1}, {"hat": 1.0}, "no classifier tells 'hat'"),
         ({"gender": 1}, {"gender": -1.0}, "weight of -1.0 for gender"),
@@ -98,6 +103,11 @@ def test_contradictions_are_refused(gender):
         AttributeClassifier(gender.network, "gender", ("male", "male"))
     with pytest.raises(ValueError, match="no attribute with its label"):
         parse_wishes("male")
+    for wrong in ("gender", "gender=much"):
+        with pytest.raises(ValueError, match=r"write gender=2, beard=0\.5"):
+            parse_weights(wrong)
+    with pytest.raises(ValueError, match="several classifiers tell one attribute"):
+        wishes([gender, gender], {"gender": 1})
 
 
 @pytest.mark.parametrize("h", [0, -1, 1e9, math.nan])
@@ -110,7 +120,7 @@ def test_an_absurd_strength_is_refused(gender, h):
     ("shape", "labels", "words"),
     [
         ((1, 3, 32, 32), (1,), "takes 16 x 16 pixels, not 32 x 32"),
-        ((1, 1, 16, 16), (1,), "pictures of 3 channels"),
+        ((1, 4, 16, 16), (1,), "pictures of 1 or 3 channels"),
         ((3, 3, 16, 16), (1, 0), "3 pictures need one label of gender or as many, not 2"),
     ],
 )
@@ -234,3 +244,23 @@ def test_pictures_are_read(classifiers):
         read_attributes(classifiers, larger)
     with pytest.raises(ValueError, match=r"outside 0 \.\. 1"):
         read_attributes(classifiers, pictures, 2.0)
+
+
+def test_a_classifier_of_grey_pictures_judges_the_luma(gender):
+    luma, at = dataclasses.replace(gender, luma=True), Level(0.5, 1.0, 0.5)
+    colour, plain = tensor("c", (2, 3, SIDE, SIDE)), tensor("g", (2, 1, SIDE, SIDE))
+    for judge in (gender, luma):  # a luma prior has nothing but luma to show
+        whole = AttributeGuidance([Wish(judge, (1,))], 1.0).gradient(plain, at)
+        thrice = AttributeGuidance([Wish(gender, (1,))], 1.0).gradient(plain.expand(-1, 3, -1, -1), at)
+        torch.testing.assert_close(whole, thrice.sum(1, keepdim=True), atol=1e-5, rtol=1e-3)
+    pushed = AttributeGuidance([Wish(luma, (1,))], 1.0).gradient(colour, at)
+    torch.testing.assert_close(pushed[:, 0] / pushed[:, 1], torch.full((2, SIDE, SIDE), 65.481 / 128.553), atol=1e-3, rtol=1e-3)
+    noise = Noise([0])((1, 3, 300, 300)) * 2
+    shown, sigma = luma.shown(noise, 2.0)
+    torch.testing.assert_close(shown[:, :1], grey(noise))
+    assert shown.shape == noise.shape
+    assert float(shown.std()) == pytest.approx(sigma, rel=0.02)
+    assert gender.shown(noise, 2.0)[1] == 2.0
+    readings = read_attributes([luma], plain.clamp(0, 1))
+    torch.testing.assert_close(readings[0].probabilities, read_attributes([gender], plain.clamp(0, 1))[0].probabilities)
+    assert readings[0].describe(0).startswith("gender: female 0.")

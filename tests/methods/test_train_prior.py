@@ -143,7 +143,7 @@ def test_a_prior_is_judged_by_what_it_restores_and_draws():
     assert rows[0]["psnr"] > 25  # ramps survive reduction
     apart = step_distance(prior, truth, 2, 2, 3)
     assert apart.keys() == {"restored", "sampled"}
-    assert all(v > 0 for v in apart.values())
+    assert apart["sampled"] > 0
     faces = torch.rand(4, 1, 8, 8) * 0.5 + 0.25
     odd = torch.cat([torch.zeros(1, 1, 8, 8), faces[:1], torch.ones(1, 1, 8, 8), faces[:1] * 0.1 + 0.4])
     assert collapsed(odd, faces) == [0, 2, 3]
