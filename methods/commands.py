@@ -29,6 +29,7 @@ from .folder import Job
 from .images import Picture, read, replacing
 from .posterior import CanvasSettings, posterior_upscale, steps_of
 from .priors.load import PriorSettings, load_classifier, load_prior
+from .priors.typical import misfit, untypical
 from .resize import check_scale, resize, scale_for, scaled_size
 from .visionrefine.edm_dps import EDMDPSSettings
 from .visionrefine.guided import GuidedSettings, check_guided, guided_upscale
@@ -152,9 +153,11 @@ def _dpi(options: argparse.Namespace, scale: float, device: torch.device) -> Ups
     warned: list[str] = []
 
     def upscale(low: Tensor, **more) -> Tensor:
-        if not warned and (warning := choice.unlike_one_face(prior, tuple(low.shape[-2:]), scale)):
+        if not warned and (warning := misfit(prior, tuple(low.shape[-2:]), scale)):
             log.warning("%s", warning)
             warned.append(warning)
+        for text in filter(None, untypical(prior, low, scale)):
+            log.warning("%s", text)
         return dpi_upscale(prior, corrector, low, scale, settings, canvas, **more)
 
     return _stepwise(upscale, len(levels_of(prior, settings)) - 1, options.seed, device)

@@ -11,7 +11,7 @@ from ..methods.posterior import CanvasSettings
 from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
 from ..methods.priors.measured import AIMS
 from ..methods.priors.typical import ladder
-from ..methods.resize import MAX_SIDE, resize, scale_for
+from ..methods.resize import resize, scale_for
 from . import host, host_model
 from .convert import join, split
 from .guidance import CATEGORY
@@ -98,13 +98,7 @@ class DiffSRUpscale(io.ComfyNode):
                     tooltip="face64 comes along, for upright and tightly cropped faces; or an ADM or EDM file of models/priorsr.",
                 ),
                 io.Float.Input("scale", default=4.0, min=1.0, max=64.0, step=0.05, tooltip="Enlargement, any real number."),
-                io.Int.Input(
-                    "longest",
-                    default=0,
-                    min=0,
-                    max=MAX_SIDE,
-                    tooltip="Pixels of the result's longer side, in place of the scale; 0: the scale decides.",
-                ),
+                host.longest_input(),
                 io.Int.Input("seed", tooltip="Decides what the prior invents; the same picture and seed give the same result.", **SEED),
                 *host.settings_inputs(DiffSRSettings),
                 *host.settings_inputs(PriorSettings),

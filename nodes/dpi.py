@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor, nn
 
-from ..methods.dpi.choice import AUTO, NONE, REAL, choose_corrector, choose_settings, shipped_correctors, unlike_one_face
+from ..methods.dpi.choice import AUTO, NONE, REAL, choose_corrector, choose_settings, shipped_correctors
 from ..methods.dpi.corrector import load_corrector
 from ..methods.dpi.masks import UniformDraws, adaptive_mask, chances, fixed_mask, sparse
 from ..methods.dpi.method import PRESETS, DPISettings, dpi_upscale, grid_condition, levels_of, tiles_of
 from ..methods.evaluate.report import side_by_side
 from ..methods.posterior import CanvasSettings, planes
 from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
-from ..methods.resize import resize
+from ..methods.priors.typical import misfit, untypical
+from ..methods.resize import resize, scale_for
 from ..samplers.noise import Noise
 from ..samplers.tiled import Tiled
 from . import host, host_model
@@ -60,6 +61,7 @@ class DPIUpscale(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The low-resolution faces; each is restored by itself, with the same seed. Alpha is kept."),
                 io.Float.Input("scale", tooltip="Enlargement, 2 or more. Correctors are trained for one.", **SCALE),
+                host.longest_input(),
                 io.Combo.Input(
                     "prior",
                     options=[*shipped_priors(), *host.weight_files()],
@@ -88,6 +90,7 @@ class DPIUpscale(io.ComfyNode):
         cls,
         image,
         scale,
+        longest,
         prior,
         corrector,
         seed,
@@ -104,6 +107,7 @@ class DPIUpscale(io.ComfyNode):
         tile_batch,
         preset=None,
     ):
+        scale = scale_for(longest, tuple(image.shape[1:3])) if longest else scale
         settings = _settings(preset, scale, steps, k=k, refine=refine, weighted=weighted, convention=convention)
         canvas, kind = CanvasSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
         said: list[str] = []
@@ -113,13 +117,14 @@ class DPIUpscale(io.ComfyNode):
             correct = choose_corrector(_corrector_file(corrector), loaded.channels, scale, k, preset["preset"] == REAL, said.append)
             taken = len(levels_of(loaded, settings)) - 1
             said.append(f"tau {settings.tau:g}, s {settings.s:g}, omega {settings.omega:g}, {settings.sampler}, {taken} steps")
-            if warning := unlike_one_face(loaded, tuple(pixels.shape[-2:]), scale):
+            if warning := misfit(loaded, tuple(pixels.shape[-2:]), scale):
                 host.log.warning("PriorSR: %s", warning)
                 said.append(warning)
             if correct is not None:
                 correct.check(loaded.channels, k, scale)
             networks, room = _needs(loaded, correct, tiles_of(loaded, correct, k, canvas))
             with host.on_device(*networks, activations=room) as device:
+                said += [f"image {i + 1}: {text}" for i, text in enumerate(untypical(loaded, pixels.to(device), scale)) if text]
                 seeds, progress = [seed] * len(pixels), host.sampling_progress(taken)
                 larger = dpi_upscale(loaded, correct, pixels.to(device), scale, settings, canvas, seeds, progress)
             if alpha is not None:

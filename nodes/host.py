@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..methods.images import to_uint8
+from ..methods.resize import MAX_SIDE
 from ..methods.weights import SUFFIXES
 from ..samplers.run import Step
 
@@ -68,6 +69,12 @@ def settings_inputs(kind: type, only: Sequence[str] = (), advanced: bool = True)
             number = io.Int if isinstance(f.default, int) else io.Float
             inputs.append(number.Input(f.name, min=rule["low"], max=rule["high"], **common))
     return inputs
+
+
+def longest_input() -> io.Input:
+    """The size of a result by its longer side; `scale_for` turns it into a scale."""
+    tooltip = "Pixels of the result's longer side, in place of the scale; 0: the scale decides."
+    return io.Int.Input("longest", default=0, min=0, max=MAX_SIDE, tooltip=tooltip)
 
 
 def weight_choices() -> list[str]:

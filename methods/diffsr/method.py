@@ -22,7 +22,7 @@ from ..images import check_pixels
 from ..operators import ReduceTo
 from ..posterior import CanvasSettings, planes
 from ..priors.measured import AIMS
-from ..priors.typical import Prior, ladder, untypical
+from ..priors.typical import Prior, ladder, misfit, untypical
 from ..resize import resize, scaled_size
 from ..settings import Settings, option
 from .field import Field, recoverable_field
@@ -123,8 +123,8 @@ def diffsr_upscale(
     starts = []
     for i, warning in enumerate(untypical(prior, low, scale) if report else [None] * len(low)):
         say = partial(report, i) if report else lambda text: None
-        if warning:
-            say(warning)
+        for text in filter(None, (misfit(prior, tuple(low.shape[-2:]), scale), warning)):
+            say(text)
         starts.append(_start(prior, low[i : i + 1], scale, settings, say))
     enlarged = _pad(resize(seen, size).clamp(0, 1), prior.multiple) * 2 - 1
     reduce = ReduceTo(tuple(low.shape[-2:]), size)

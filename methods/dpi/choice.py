@@ -1,4 +1,4 @@
-"""What DPI runs with where little is said: the settings of a preset, the corrector that goes with them, and what to beware of."""
+"""What DPI runs with where little is said: the settings of a preset and the corrector that goes with them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .. import weights
-from ..priors.adm import ADMPrior
-from ..priors.edm import EDMPrior
-from ..resize import scaled_size
 from .corrector import Corrector, load_corrector
 from .method import PRESETS, DPISettings, preset
 
 AUTO, NONE, REAL = "auto", "none", "real"
 AUTO_STEPS = 100  # a tenth of the published steps: tau and omega mean the same
-SMALLEST = 0.75  # of a prior's side: what is smaller shows less than it was trained on
 
 
 def shipped_correctors() -> list[str]:
@@ -55,15 +51,3 @@ def choose_corrector(
         what = f"real-world pictures, {channels} channels and k {k}" if real else f"x{scale:g}, {channels} channels and k {k}"
         report(f"corrector {shipped}" if shipped else f"no corrector comes along for {what}: the conditions stay as the enlargement gives them")
     return corrector
-
-
-def unlike_one_face(prior: ADMPrior | EDMPrior, low: tuple[int, int], scale: float) -> str | None:
-    """What to beware of when the result of a picture of h x w does not look like one whole picture of the prior's size."""
-    height, width = (scaled_size(n, scale) for n in low)
-    if all(SMALLEST * prior.size <= n <= prior.size for n in (height, width)):
-        return None
-    how = "it is restored in pieces, each as if it were a whole face" if max(height, width) > prior.size else "it shows the prior less than a face"
-    return (
-        f"{width} x {height} is not one upright face of {prior.size} x {prior.size}, the pictures that this prior knows: {how}. "
-        f"Crop one face, and choose the scale that makes it {prior.size} pixels wide"
-    )

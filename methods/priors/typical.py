@@ -9,7 +9,7 @@ from torch import Tensor
 from ...samplers.noise import Noise
 from ...samplers.schedule import DiscreteSchedule, Level, edm_clock
 from ..posterior import planes
-from ..resize import resize
+from ..resize import resize, scaled_size
 from .adm import ADMPrior
 from .edm import EDMPrior
 
@@ -17,6 +17,7 @@ Prior = ADMPrior | EDMPrior
 SHARES = (0.5, 0.6, 0.7)  # noise under which a picture's parts are hidden and only knowing such pictures helps
 DRAWS = 2
 COMMON = 0.98  # of the prior's own pictures count as typical
+SMALLEST = 0.75  # of a prior's side: what is smaller shows less than it was trained on
 
 
 def ladder(prior: Prior) -> tuple[Level, ...]:
@@ -62,6 +63,20 @@ def untypical(prior: Prior, low: Tensor, scale: float) -> list[str | None]:
         else None
         for ratio in ratios
     ]
+
+
+def misfit(prior: Prior, low: tuple[int, int], scale: float) -> str | None:
+    """What to beware of when the result of a picture of h x w is not one whole picture of the prior's size."""
+    height, width = (scaled_size(n, scale) for n in low)
+    if all(SMALLEST * prior.size <= n <= prior.size for n in (height, width)):
+        return None
+    how = (
+        "it is restored in pieces, each as if it were a whole one" if max(height, width) > prior.size else "it shows the prior less than a whole one"
+    )
+    return (
+        f"{width} x {height} is not one picture of {prior.size} x {prior.size}, which is what this prior knows: {how}. "
+        f"For a face, crop it and choose the scale that makes it {prior.size} pixels wide"
+    )
 
 
 def usual_surprise(prior: Prior, low: Tensor) -> float:

@@ -97,9 +97,9 @@ def test_a_beginner_gives_the_picture_alone_and_is_told(host, definitions):
     outputs = host.run(whole(definitions, 8, 24, corrector="auto", preset="auto"))
     report = outputs["16"]["text"][0]
     assert "tau 100, s 1.4, omega 500, ddpm, 4 steps" in report
-    assert "96 x 32 is not one upright face of 64 x 64" in report
+    assert "96 x 32 is not one picture of 64 x 64" in report
     assert ("corrector dpi_x4" if "dpi_x4" in shipped_correctors() else "no corrector comes along for x4") in report
-    assert host.log().count("96 x 32 is not one upright face") == 1
+    assert host.log().count("96 x 32 is not one picture") == 1
     twenty = host.run(whole(definitions, preset="dpi20", steps=0))
     assert "tau 350, s 1.4, omega 1500, ddim, 20 steps" in twenty["16"]["text"][0]
     assert "upright" not in twenty["16"]["text"][0]

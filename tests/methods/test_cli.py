@@ -225,14 +225,14 @@ def test_faces_by_dpi(files, correctors, tmp_path, caplog):
     assert torch.equal(results["own"].pixels, results["twice"].pixels)
     assert len({results[name].pixels.numpy().tobytes() for name in ("none", "own", "implicit", "seed")}) == 4
     assert "corrector" in caplog.text  # what auto chose, or that there is nothing to choose
-    assert "not one upright face" not in caplog.text
+    assert "not one picture" not in caplog.text
 
 
 def test_pictures_that_are_no_faces_are_warned_of_once(files, tmp_path, caplog):
     for name in ("a.png", "b.png"):
         write(Picture(read(files / "a.png").pixels[..., :20, :36]), tmp_path / "wide" / name)
     assert run("upscale", tmp_path / "wide", tmp_path / "out", "--method", "dpi", "--dpi-steps", "1", "--corrector", "none") == 0
-    assert caplog.text.count("72 x 40 is not one upright face of 64 x 64") == 1
+    assert caplog.text.count("72 x 40 is not one picture of 64 x 64") == 1
     assert read(tmp_path / "out" / "b.png").pixels.shape == (1, 3, 40, 72)
 
 

@@ -10,9 +10,10 @@ import torch
 from tiny_checkpoints import corrector
 
 from priorsr.methods import weights
-from priorsr.methods.dpi.choice import AUTO_STEPS, choose_corrector, choose_settings, shipped_correctors, unlike_one_face
+from priorsr.methods.dpi.choice import AUTO_STEPS, choose_corrector, choose_settings, shipped_correctors
 from priorsr.methods.dpi.method import PRESETS, DPISettings, grid_condition
 from priorsr.methods.priors.load import load_prior
+from priorsr.methods.priors.typical import misfit
 
 
 @pytest.fixture
@@ -87,13 +88,13 @@ def test_a_preset_can_be_overridden():
         ((16, 16), 4, None),
         ((8, 8), 8, None),
         ((15, 13), 4, None),
-        ((16, 24), 4, "96 x 64 is not one upright face of 64 x 64.* in pieces"),
+        ((16, 24), 4, "96 x 64 is not one picture of 64 x 64.* in pieces"),
         ((16, 16), 8, "128 x 128"),
-        ((16, 8), 4, "less than a face"),
+        ((16, 8), 4, "less than a whole one"),
     ],
 )
 def test_pictures_of_another_shape_than_one_face_are_noticed(low, scale, words):
-    warning = unlike_one_face(load_prior("face64"), low, scale)
+    warning = misfit(load_prior("face64"), low, scale)
     assert warning is None if words is None else re.search(words, warning)
 
 
