@@ -14,7 +14,7 @@ from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import run
 from priorsr.samplers.schedule import CLEAN, DiscreteSchedule, edm_clock, karras_sigmas, sigma_levels
 from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion
-from priorsr.samplers.transition import DDIM, DDPM
+from priorsr.samplers.transition import DDIM, DDPM, Renoise
 
 TRANSITIONS = {
     "Euler()": Euler(),
@@ -23,6 +23,7 @@ TRANSITIONS = {
     "DPMpp2M()": DPMpp2M(),
     "DDIM()": DDIM(),
     "DDIM(eta=0.5)": DDIM(eta=0.5),
+    "Renoise()": Renoise(),
     "DDPM()": DDPM(),
     "ReverseDiffusion(corrections=1)": ReverseDiffusion(corrections=1),
     "EulerMaruyama()": EulerMaruyama(),
