@@ -31,6 +31,8 @@ from .posterior import CanvasSettings, posterior_upscale, steps_of
 from .priors.load import PriorSettings, load_classifier, load_prior
 from .priors.typical import misfit, untypical
 from .resize import check_scale, resize, scale_for, scaled_size
+from .srdg.attributes import load_attribute, parse_weights, parse_wishes, shipped_attributes, wishes
+from .srdg.method import SRDGSettings, load_sr_prior, shipped_networks, srdg_upscale
 from .visionrefine.edm_dps import EDMDPSSettings
 from .visionrefine.guided import GuidedSettings, check_guided, guided_upscale
 from .visionrefine.guided import steps_of as guided_steps
@@ -93,9 +95,23 @@ def _upscale_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dpi-steps", type=int, default=0, help="network calls for each picture; 0: as the preset says (default 0)")
     add_settings(group, DPISettings, prefix="dpi-", but=("respacing",), preset=True)
     group = parser.add_argument_group("guided")
-    group.add_argument("--classifier", help="the weight file of a noise-aware ADM classifier; without one the upsampler runs alone")
+    group.add_argument(
+        "--classifier",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="the weight file of a noise-aware classifier, without which the method runs alone (guided: ADM; srdg: attribute classifiers, one each)",
+    )
     group.add_argument("--label", type=int, default=-1, help="the class of the picture, 0 to 999 for ImageNet networks")
     add_settings(group, GuidedSettings, prefix="guided-")
+    group = parser.add_argument_group("srdg")
+    group.add_argument(
+        "--attributes",
+        default="",
+        help="what the faces shall have, by name or number of the class: happy=1 or gender=male,glasses=0; needs --classifier unless one comes along",
+    )
+    group.add_argument("--attribute-weights", default="", help="how much each weighs, where not 1: gender=2,beard=0.5")
+    add_settings(group, SRDGSettings, prefix="srdg-")
 
 
 def _srcnn(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
@@ -125,7 +141,9 @@ def _guided(options: argparse.Namespace, scale: float, device: torch.device) -> 
         raise ValueError("--method guided needs --prior FILE, an ADM upsampler such as 64_256_upsampler.pt")
     settings, canvas = read_settings(GuidedSettings, options, "guided-"), read_settings(CanvasSettings, options, "prior-")
     prior = load_prior(options.prior, read_settings(PriorSettings, options, "prior-"))
-    classifier = load_classifier(options.classifier).to(device) if options.classifier else None
+    if len(options.classifier) > 1:
+        raise ValueError(f"--method guided takes one classifier, not {len(options.classifier)}: leave out the others")
+    classifier = load_classifier(*options.classifier).to(device) if options.classifier else None
     check_guided(prior, classifier, options.label)
     prior.network.to(device)
     upscale = partial(guided_upscale, prior, classifier, label=options.label, scale=scale, settings=settings, canvas=canvas)
@@ -163,6 +181,18 @@ def _dpi(options: argparse.Namespace, scale: float, device: torch.device) -> Ups
     return _stepwise(upscale, len(levels_of(prior, settings)) - 1, options.seed, device)
 
 
+def _srdg(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
+    if not (name := options.prior or next(iter(shipped_networks()), "")):
+        raise ValueError("--method srdg needs --prior FILE, an NCSN++ super-resolution network: none comes along")
+    settings, canvas = read_settings(SRDGSettings, options, "srdg-"), read_settings(CanvasSettings, options, "prior-")
+    wanted = parse_wishes(options.attributes)
+    classifiers = [load_attribute(file) for file in options.classifier or (shipped_attributes() if wanted else ())]
+    asked, prior = wishes(classifiers, wanted, parse_weights(options.attribute_weights)), load_sr_prior(name)
+    for network in (prior.network, *(wish.classifier.network for wish in asked)):
+        network.to(device)
+    return _stepwise(partial(srdg_upscale, prior, scale=scale, wanted=asked, settings=settings, canvas=canvas), settings.steps, options.seed, device)
+
+
 def _stepwise(upscale: Callable[..., Tensor], steps: int, seed: int, device: torch.device) -> Upscaler:
     """An upscaler that shows its steps; each picture has the seed."""
 
@@ -181,6 +211,7 @@ UPSCALERS = {
     "guided": _guided,
     "diffsr": _diffsr,
     "dpi": _dpi,
+    "srdg": _srdg,
 }
 
 

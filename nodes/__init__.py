@@ -6,18 +6,22 @@ from comfy_api.latest import ComfyExtension
 
 from . import host
 from .cfw import CFWDecode, LoadCFW
+from .codeformer import CodeFormerRestore, LoadCodeFormer, RestoreAlignedFace
 from .color import ColourCorrection, PreClean
 from .degrade import DegradeImage
 from .diffsr import DiffSRUpscale, LoadShippedPrior, RecoverableField
 from .dpi import DPIConditions, DPIMasks, DPIUpscale, LoadCorrector
+from .faces import DetectFaces, EnhanceOutside, FaceMask
 from .guidance import GuideByClassifier, GuideByClipping, GuideByConsistency, GuideByMeasurement, LoadNoiseClassifier
 from .guided import GuidedUpsampler
 from .latents import ImageToPixelLatent, PixelLatentToImage
 from .posterior import DPSUpscale, EDMDPSUpscale
 from .quality import ImageQuality
 from .resize import ResizeImage
+from .restore_faces import RestoreFacesWith
 from .sampling import ConditionPixelPrior, LoadPixelPrior, Sampler, SigmasByRespacing, TiledDenoiser
 from .srcnn import SRCNNUpscale
+from .srdg import AttributeGuide, AttributeReadOut, LoadAttributeClassifier, SRDGUpscale
 from .stablesr import ApplyStableSR, LoadStableSR, StableSRStart
 from .stablesr_upscale import StableSRUpscale
 
@@ -28,7 +32,15 @@ NODES = [
     GuidedUpsampler,
     DiffSRUpscale,
     DPIUpscale,
+    SRDGUpscale,
     StableSRUpscale,
+    RestoreFacesWith,
+    CodeFormerRestore,
+    DetectFaces,
+    FaceMask,
+    EnhanceOutside,
+    LoadCodeFormer,
+    RestoreAlignedFace,
     DegradeImage,
     ResizeImage,
     ColourCorrection,
@@ -50,6 +62,9 @@ NODES = [
     DPIMasks,
     LoadNoiseClassifier,
     GuideByClassifier,
+    LoadAttributeClassifier,
+    AttributeGuide,
+    AttributeReadOut,
     GuideByClipping,
     LoadStableSR,
     ApplyStableSR,

@@ -128,6 +128,11 @@ def progress() -> Callable[[int, int], None]:
     return update
 
 
+def cancellable() -> Callable[[Step, Tensor], None]:
+    """A callback for the core's `on_step` that only raises when the user cancels, where a bar counts something else than steps."""
+    return lambda step, x: mm.throw_exception_if_processing_interrupted()
+
+
 def sampling_progress(total: int) -> Callable[[Step, Tensor], None]:
     """A callback for the core's `on_step`: moves the bar, shows the predicted picture (-1..1), raises when the user cancels."""
     bar = comfy.utils.ProgressBar(total)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import comfy.conds
@@ -22,14 +22,19 @@ from torch import Tensor, nn
 from ..methods.dpi.conditions import Conditions
 from ..methods.dpi.corrector import Corrector
 from ..methods.dpi.method import DPISettings
+from ..methods.posterior import planes
 from ..methods.priors.adm import ADMPrior
 from ..methods.priors.classifier import LabelGuidance, NoiseClassifier, class_label
 from ..methods.priors.edm import EDMPrior
+from ..methods.priors.ncsnpp import NCSNppPrior
+from ..methods.srdg.attributes import AttributeClassifier
+from ..methods.srdg.method import enlarged
 from ..samplers.denoiser import Cond, Prediction, from_x0
 from ..samplers.noise import Noise
 from ..samplers.run import Draw, Hook, Step, Transition, run
 from ..samplers.schedule import Level, respaced, sigma_levels
 from . import host
+from .attributes import ManagedAttributes
 from .memory import gradient_bytes
 from .tiling import TiledCall
 
@@ -74,7 +79,7 @@ class _ContinuousSampling(comfy.model_sampling.ModelSamplingContinuousEDM, comfy
 class PixelModel(comfy.model_base.BaseModel):
     """A prior of ours behind the host's interface: x = x0 + sigma * noise in, clean picture out."""
 
-    def __init__(self, prior: ADMPrior | EDMPrior, clip: bool):
+    def __init__(self, prior: ADMPrior | EDMPrior | NCSNppPrior, clip: bool):
         config = _Config({"disable_unet_model_creation": True})
         config.manual_cast_dtype = None
         super().__init__(config, comfy.model_base.ModelType.EPS)
@@ -84,6 +89,9 @@ class PixelModel(comfy.model_base.BaseModel):
         if isinstance(prior, EDMPrior):
             limits = max(prior.network.sigma_min, 0.002), min(prior.network.sigma_max, 80.0)
             self.model_sampling = _ContinuousSampling(*limits)
+        elif isinstance(prior, NCSNppPrior):
+            width = prior.span[1] - prior.span[0]
+            self.model_sampling = _ContinuousSampling(width * prior.schedule.smallest, width * prior.schedule.largest)
         else:
             self.model_sampling = _DiscreteSampling(prior.schedule.betas)
             self.register_buffer("clock", torch.tensor(prior.schedule.timesteps), persistent=False)
@@ -95,11 +103,11 @@ class PixelModel(comfy.model_base.BaseModel):
                 f"this prior works on pictures of {self.prior.channels} channels, not on latents of {tuple(noise.shape)}: "
                 "encode and decode with the VAE called pixel_space"
             )
-        edm = isinstance(self.prior, EDMPrior)
-        classes = (self.prior.network.label_dim or None) if edm else self.prior.network.config.num_classes
+        edm, restorer = isinstance(self.prior, EDMPrior), isinstance(self.prior, NCSNppPrior)
+        classes = (self.prior.network.label_dim or None) if edm else None if restorer else self.prior.network.config.num_classes
         if classes is None and label >= 0:
             raise ValueError(f"this prior knows no classes, so it cannot take label {label}: give -1, or load a class-conditional prior")
-        upsampler = not edm and self.prior.network.config.superres
+        upsampler = restorer or (not edm and self.prior.network.config.superres)
         if upsampler != (low_res is not None):
             wrong = "needs a low-resolution picture: give one with" if upsampler else "does not look at a low-resolution picture: leave it out of"
             raise ValueError(f"this prior {wrong} Condition Pixel Prior")
@@ -107,14 +115,20 @@ class PixelModel(comfy.model_base.BaseModel):
         if classes is not None and not (edm and label < 0):  # EDM networks know a state without a class
             conds["label"] = comfy.conds.CONDRegular(class_label(label, classes).to(noise.device))
         if upsampler:  # enlarged here as the network would, so that it can be cut with the picture
-            enlarged = F.interpolate(low_res.to(noise), noise.shape[-2:], mode="bilinear", align_corners=False)
-            conds["low_res"] = comfy.conds.CONDNoiseShape(enlarged)
+            size, low = tuple(noise.shape[-2:]), low_res.to(noise)
+            if restorer:
+                larger = enlarged(planes(self.prior.channels, low, size)[0], size)
+            else:
+                larger = F.interpolate(low, size, mode="bilinear", align_corners=False)
+            conds["low_res"] = comfy.conds.CONDNoiseShape(larger)
         return conds
 
     def _apply_model(self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **conds) -> Tensor:
         sigma = t.view(-1, 1, 1, 1)
         if isinstance(self.prior, EDMPrior):
             x0 = self.prior.network(x, t, self.prior.one_hot(conds["label"]) if "label" in conds else None)
+        elif isinstance(self.prior, NCSNppPrior):  # the network answers the score times sigma
+            x0 = x + sigma * self.diffusion_model(self.prior.decode(x), self.prior.clock(t), self.prior.decode(conds["low_res"]))
         else:
             alpha = (1 + sigma**2).rsqrt()
             scaled, clock = x * alpha, self.clock[self.model_sampling.timestep(t)].float()
@@ -124,7 +138,7 @@ class PixelModel(comfy.model_base.BaseModel):
 
 
 @torch.inference_mode(False)  # weights made in inference mode could never take part in a gradient
-def as_model(prior: ADMPrior | EDMPrior, clip: bool) -> comfy.model_patcher.ModelPatcher:
+def as_model(prior: ADMPrior | EDMPrior | NCSNppPrior, clip: bool) -> comfy.model_patcher.ModelPatcher:
     """The prior as a MODEL that the host loads, offloads and patches like any other."""
     return comfy.model_patcher.ModelPatcher(PixelModel(prior, clip), mm.get_torch_device(), mm.unet_offload_device())
 
@@ -184,14 +198,23 @@ def respaced_sigmas(model, rule: str, start: int) -> Tensor:
 class ManagedClassifier:
     """A classifier whose place in memory the host manages."""
 
-    classifier: NoiseClassifier
+    classifier: NoiseClassifier | AttributeClassifier
     patcher: comfy.model_patcher.ModelPatcher
 
 
 @torch.inference_mode(False)
-def as_classifier(classifier: NoiseClassifier) -> ManagedClassifier:
+def as_classifier(classifier: NoiseClassifier | AttributeClassifier) -> ManagedClassifier:
     patcher = comfy.model_patcher.ModelPatcher(classifier.network, mm.get_torch_device(), mm.unet_offload_device())
     return ManagedClassifier(classifier, patcher)
+
+
+@contextmanager
+def classifiers_ready(managed: Sequence[ManagedClassifier], room: int) -> Iterator[torch.device]:
+    """Classifiers on the compute device, fit for gradients, while a block runs that needs `room` bytes for itself."""
+    with host.loaded([m.patcher for m in managed], room) if managed else nullcontext():
+        for m in managed:
+            _grad_ready(m.patcher.model)
+        yield mm.get_torch_device()
 
 
 class ManagedLabelGuidance(LabelGuidance):
@@ -309,7 +332,7 @@ def as_sampler(
             if callback:
                 callback({"i": step.i, "denoised": step.pred.x0.detach(), "x": state})
 
-        managed = [hook for hook in hooks if isinstance(hook, (ManagedLabelGuidance, ManagedConditions))]
+        managed = [hook for hook in hooks if isinstance(hook, (ManagedLabelGuidance, ManagedConditions, ManagedAttributes))]
         models = [patcher for hook in managed for patcher in hook.models]
         room = sum(hook.memory(x) for hook in managed)
         if any(hook.needs_grad for hook in hooks):

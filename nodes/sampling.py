@@ -26,7 +26,7 @@ class LoadPixelPrior(io.ComfyNode):
             node_id="PriorSRLoadPixelPrior",
             display_name="Load Pixel Prior",
             category=CATEGORY,
-            description="A diffusion prior that works on pixels (ADM or EDM) as a MODEL for any sampler. Decode with the VAE called pixel_space.",
+            description="A pixel diffusion prior (ADM, EDM, NCSN++) as a MODEL for any sampler. Decode with the VAE called pixel_space.",
             search_aliases=["guided diffusion", "adm", "edm", "pixel diffusion", "load model"],
             inputs=[
                 io.Combo.Input("prior", options=host.weight_choices(), tooltip="The weight file, from models/priorsr."),
@@ -42,7 +42,7 @@ class LoadPixelPrior(io.ComfyNode):
     @classmethod
     def execute(cls, prior, clip, schedule, train_steps, target):
         with torch.inference_mode(False):
-            loaded = load_prior(str(host.weight_path(prior)), PriorSettings(schedule, train_steps, target))
+            loaded = load_prior(str(host.weight_path(prior)), PriorSettings(schedule, train_steps, target), conditional=True)
         return io.NodeOutput(host_model.as_model(loaded, clip), conditioning())
 
 

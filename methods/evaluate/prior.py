@@ -16,7 +16,7 @@ from ..resize import resize
 from .faces import reduced
 from .metrics import psnr, ssim
 
-DDNM = DiffSRSettings(level=93, steps=40, sampler="renoise", eta=0.85, consistency=1.0)  # a start with nearly nothing of the picture left
+DDNM = DiffSRSettings(level=93, steps=100, sampler="renoise", eta=0.85, consistency=1.0)  # steps and eta of DDNM; the start holds nearly no picture
 OFTEN = 4  # samples whose mean is judged besides
 
 

@@ -75,12 +75,29 @@ class DetectSettings(Settings):
     turned: bool = option(False, "Look for faces lying on their side or upside down too (four times slower)")
 
 
+def face_numbers(text: str) -> tuple[int, ...]:
+    """Numbers of faces from text such as "0, 2"; none from an empty one. Raises ValueError."""
+    try:
+        return tuple(int(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise ValueError(f"{text!r} does not number faces: give numbers such as 0, 2, or nothing for all") from None
+
+
 @dataclass(frozen=True)
 class Detection:
     """The faces of one picture, and what was left out, in words."""
 
     faces: Faces
     notes: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """The faces in words, a line for each."""
+        left_out = f"; left out: {', '.join(self.notes)}" if self.notes else ""
+        lines = [f"{len(self.faces) or 'no'} face{'s' * (len(self.faces) != 1)}{left_out}"]
+        for i, (box, score) in enumerate(zip(self.faces.boxes.tolist(), self.faces.scores.tolist(), strict=True)):
+            left, top, right, bottom = (round(n) for n in box)
+            lines.append(f"  face {i}: {right - left} x {bottom - top} px at {left}, {top}, score {score:.2f}")
+        return "\n".join(lines)
 
 
 def detect(x: Tensor, detector: Detector, settings: DetectSettings = DetectSettings()) -> list[Detection]:

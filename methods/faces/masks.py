@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .align import transform, warp, window
+from ..settings import Settings, option
+from .align import SIDE, cut, invert, similarity, template, transform, warp, window
 from .detect import Faces
 from .filters import dilate, erode, gaussian_taps, smooth
 
@@ -16,6 +18,36 @@ CLASSES = (  # of CelebAMask-HQ, as ParseNet numbers them
     "background", "skin", "nose", "glasses", "left eye", "right eye", "left brow", "right brow", "left ear", "right ear",
     "mouth", "upper lip", "lower lip", "hair", "hat", "earring", "necklace", "neck", "cloth",
 )  # fmt: skip
+
+
+KINDS = ("box", "hull", "parts")
+
+
+@dataclass(frozen=True)
+class MaskSettings(Settings):
+    """What of the faces a mask covers."""
+
+    kind: str = option("box", "The box of each face, the hull of its landmarks, or some of its parts as ParseNet tells them", choices=KINDS)
+    spread: float = option(2.0, "How much the hull of the landmarks is enlarged about its middle", low=0.1, high=10)
+    parts: str = option("skin, nose, left eye, right eye, left brow, right brow, mouth, upper lip, lower lip", "Parts of a face, with commas between")
+    grow: int = option(0, "Pixels that the mask becomes wider by on every side, or narrower for a negative number", low=-1024, high=1024)
+    feather: float = option(0.0, "Pixels over which its edge fades", low=0, high=1000)
+
+
+def face_mask(picture: Tensor, faces: Faces, settings: MaskSettings = MaskSettings(), parser: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Mask 1 1 H W in 0..1 of the faces of a picture 1 3 H W in 0..1. Raises ValueError for unknown parts or a missing parser."""
+    size = tuple(picture.shape[-2:])
+    if settings.kind == "parts":
+        keep = classes([name for name in (part.strip() for part in settings.parts.split(",")) if name])
+        if parser is None:
+            raise ValueError("the parts of faces are told by ParseNet (parsing_parsenet.pth): load it, or choose box or hull")
+        mask = torch.zeros(1, 1, *size)
+        for i in range(len(faces)):  # one at a time, which bounds memory
+            matrix = similarity(faces[[i]].landmarks, template(SIDE))
+            mask = mask.maximum(part_mask(parser(cut(picture, matrix, SIDE)), invert(matrix), size, keep))
+    else:
+        mask = box_mask(faces.boxes, size) if settings.kind == "box" else hull_mask(faces, size, settings.spread)
+    return feather(grow(mask, settings.grow), settings.feather)
 
 
 def box_mask(boxes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..evaluate.identity import Identity, identity_distance
@@ -18,6 +20,17 @@ from .paste import PasteSettings, place, to_picture
 Restorer = Callable[[Tensor, Sequence[int]], Tensor]  # aligned faces B 3 S S in 0..1, and a seed for each, to B 3 S' S' or B 1 S' S'
 Parser = Callable[[Tensor], Tensor]  # faces B 3 S S in 0..1 to classes B 512 512
 EYES = 5.0  # least distance between the eyes in pixels, as published
+
+
+class ZoomAware(ABC):
+    """A restorer that is also told how much each face was enlarged when it was cut out, and may leave some as they are."""
+
+    @abstractmethod
+    def __call__(self, faces: Tensor, seeds: Sequence[int], zooms: Sequence[float]) -> Tensor: ...
+
+    @abstractmethod
+    def leaves(self, zoom: float) -> str | None:
+        """Why a face is not restored, None for one that is."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ class Restored:
 
 def restore_faces(
     x: Tensor,
-    restorer: Restorer,
+    restorer: Restorer | ZoomAware,
     detector: Detector | None,
     settings: RestoreSettings = RestoreSettings(),
     which: DetectSettings = DetectSettings(),
@@ -135,7 +148,7 @@ class _Painter:
 
     picture: Tensor
     canvas: Tensor
-    restorer: Restorer
+    restorer: Restorer | ZoomAware
     settings: RestoreSettings
     parser: Parser | None
     recogniser: Identity | None
@@ -148,21 +161,31 @@ class _Painter:
         usable = (faces.eye_distances >= EYES).tolist()
         reports = [r if ok else _with(r, outcome=f"left as it is: eyes closer than {EYES:g} pixels") for r, ok in zip(reports, usable, strict=True)]
         numbers = [i for i, ok in enumerate(usable) if ok]
-        keep_grey = self.settings.keep_grey and bool(numbers) and bool(is_grey(self.picture)[0])
+        if not numbers:
+            return reports
+        found = similarity(faces[numbers].landmarks, template(self.settings.size, self.settings.frame), self.settings.robust)
+        matrices = dict(zip(numbers, found, strict=True))
+        if isinstance(self.restorer, ZoomAware):
+            for i, matrix in zip(numbers, found, strict=True):
+                if why := self.restorer.leaves(_zoom(matrix)):
+                    reports[i] = _with(reports[i], outcome=f"left as it is: {why}")
+                    del matrices[i]
+        numbers = list(matrices)
+        keep_grey = self.settings.keep_grey and bool(is_grey(self.picture)[0])
         for start in range(0, len(numbers), self.settings.batch):
             some = numbers[start : start + self.settings.batch]
-            distances = self._batch(faces[some].landmarks, [seed + i for i in some], keep_grey)
+            distances = self._batch(torch.stack([matrices[i] for i in some]), [seed + i for i in some], keep_grey)
             for i, distance in zip(some, distances, strict=True):
                 reports[i] = _with(reports[i], identity=distance)
             if on_face:
                 on_face(start + len(some), len(numbers))
         return reports
 
-    def _batch(self, landmarks: Tensor, seeds: list[int], keep_grey: bool) -> Sequence[float | None]:
+    def _batch(self, matrices: Tensor, seeds: list[int], keep_grey: bool) -> Sequence[float | None]:
         s = self.settings
-        matrices = similarity(landmarks, template(s.size, s.frame), s.robust)
         aligned = cut(self.picture.float(), matrices, s.size)
-        restored = self.restorer(aligned, seeds).to(aligned)
+        zooms = ([_zoom(m) for m in matrices],) if isinstance(self.restorer, ZoomAware) else ()
+        restored = self.restorer(aligned, seeds, *zooms).to(aligned)
         if restored.ndim != 4 or len(restored) != len(aligned) or restored.shape[1] not in (1, 3) or restored.shape[2] != restored.shape[3]:
             raise ValueError(f"the restorer turned faces {tuple(aligned.shape)} into {tuple(restored.shape)}: it must keep their number and shape")
         restored = restored.expand(-1, 3, -1, -1)
@@ -178,6 +201,11 @@ class _Painter:
         if self.recogniser is None:
             return [None] * len(seeds)
         return identity_distance(self.recogniser(aligned), self.recogniser(restored.clamp(0, 1))).tolist()
+
+
+def _zoom(matrix: Tensor) -> float:
+    """Pixels of the aligned face to a pixel of the picture, along a side."""
+    return matrix[:, :2].det().sqrt().item()
 
 
 def _with(report: FaceReport, **changes: object) -> FaceReport:

@@ -16,6 +16,7 @@ from ..settings import Settings, option
 from .adm import TARGETS, ADMPrior
 from .edm import EDMPrior
 from .measured import Measured
+from .ncsnpp import NCSNppPrior
 
 Chain = TypeVar("Chain", bound="ChainSettings")  # typing.Self is newer than the oldest supported Python
 
@@ -54,9 +55,14 @@ class PriorSettings(ChainSettings):
         return replace(resolved, target=said.get("target", "eps") if self.target == "auto" else self.target)
 
 
-def load_prior(name: str, settings: PriorSettings = PriorSettings()) -> ADMPrior | EDMPrior:
-    """The prior in a weight file (a path, or a name in a model folder). Raises ValueError when the file holds something else."""
+def load_prior(name: str, settings: PriorSettings = PriorSettings(), conditional: bool = False) -> ADMPrior | EDMPrior | NCSNppPrior:
+    """The prior in a weight file (a path, or a name in a model folder), of pictures in -1..1.
+
+    conditional: NCSN++ networks too, which only restore a low-resolution picture. Raises ValueError when the file holds something else.
+    """
     found = weights.load(weights.locate(name))
+    if conditional and found.kind == "ncsnpp":
+        return NCSNppPrior(found.network, (-1.0, 1.0))
     measured = Measured.from_json(found.metadata["measured"]) if "measured" in found.metadata else None
     if found.kind == "edm":
         return EDMPrior(found.network, measured)

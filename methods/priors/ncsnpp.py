@@ -23,6 +23,7 @@ class NCSNppPrior:
     network: NCSNpp
     span: tuple[float, float] = (0.0, 1.0)
     schedule: ExplodingSchedule | None = None  # in the network's units; None: of what it was trained for
+    measured: None = None  # unlike the unconditional priors' errors, its own are never measured
 
     def __post_init__(self):
         if self.schedule is None:

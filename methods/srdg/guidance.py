@@ -40,7 +40,7 @@ class AttributeGuidance(ClassifierGuidance):
             raise ValueError(f"h {h} is outside 0 .. {STRONGEST:g}: the published strengths are 50 and 500")
         if not 0 <= window[0] < window[1] <= 1:
             raise ValueError(f"times from {window[0]} to {window[1]} are no window within 0 .. 1: give two ascending times")
-        self.wanted, self.span, self.view, self.schedule = _agreeing(wanted), span, view, schedule
+        self.wanted, self.span, self.view, self.schedule = agreeing(wanted), span, view, schedule
         width = span[1] - span[0]
         lowest = width * schedule.sigma(window[0]) if window[0] > 0 else 0.0
         highest = width * schedule.sigma(window[1]) if window[1] < 1 else math.inf
@@ -86,7 +86,7 @@ def _labels(labels: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(labels, device=device)
 
 
-def _agreeing(wanted: Sequence[Wish]) -> tuple[Wish, ...]:
+def agreeing(wanted: Sequence[Wish]) -> tuple[Wish, ...]:
     """The wishes. Raises ValueError when two of them want different labels of one attribute."""
     labels: dict[str, tuple[int, ...]] = {}
     for wish in wanted:

@@ -21,8 +21,14 @@ from priorsr.methods.nets import struct_encoder
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.cfw import CFW
+from priorsr.methods.nets.codeformer import CodeFormer, CodeFormerConfig
+from priorsr.methods.nets.codeformer_vqgan import VQGANConfig
 from priorsr.methods.nets.corrector import CorrectorUNet
+from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
 from priorsr.methods.nets.edm_precond import build_edm
+from priorsr.methods.nets.face_released import settings_text
+from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
+from priorsr.methods.nets.parsenet import ParseNet, ParseNetConfig
 from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
 from priorsr.methods.nets.sd_vae import VAE, VAEConfig
 from priorsr.methods.nets.spade import SFT, residual_blocks
@@ -32,6 +38,8 @@ from priorsr.methods.stablesr.load import AUTOENCODER
 
 ADM = ADMConfig(image_size=16, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), num_head_channels=16)
 CLASSES = 5
+CODEFORMER = CodeFormerConfig(VQGANConfig(64, 32, (1, 2), 1, (32,), 40, 16), 32, 4, 1, (32, 64))
+PARSENET = ParseNetConfig(smallest=64, width=8, depth=1)
 UPSAMPLER = replace(ADM, superres=True, num_classes=CLASSES)
 CLASSIFIER = replace(ADM, out_channels=CLASSES, num_head_channels=32, pool="attention")
 EDM = {"img_resolution": 16, "img_channels": 3, "model_type": "SongUNet", "model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1}
@@ -93,8 +101,34 @@ def tiny_corrector(channels: int) -> CorrectorUNet:
     return randomised(CorrectorUNet(replace(ADM, image_size=64, in_channels=channels, out_channels=channels)))
 
 
+def faces(folder: Path) -> None:
+    """CodeFormer and ParseNet under the names of the released files."""
+    weights.save(randomised(CodeFormer(CODEFORMER)), folder / "codeformer.safetensors", {"settings": settings_text(CODEFORMER)})
+    torch.save(randomised(ParseNet(PARSENET), 0.2).state_dict(), folder / "parsing_parsenet.pth")
+
+
+def score_network(path: Path, channels: int = 1, size: int = 64) -> Path:
+    """A super-resolution network of SRDG with small random answers, so that pictures come out."""
+    torch.manual_seed(0)
+    network = NCSNpp(NCSNppConfig(size, channels, 8, (1, 2), 1, (size // 2,), sigma_max=10.0)).eval().requires_grad_(False)
+    network.all_modules[-1].weight.normal_(0, 0.05)
+    return weights.save(network, path, {"kind": "sr-sde", "settings": json.dumps(asdict(network.config))})
+
+
+def attribute(path: Path, name: str = "happy", classes: tuple[str, ...] = ("neutral", "happy"), size: int = 64, seed: int = 0, **said) -> Path:
+    """An attribute classifier that is sure of one class or the other."""
+    torch.manual_seed(seed)
+    network = DenseNet(DenseNetConfig(size, (1, 1), 4)).eval().requires_grad_(False)
+    network.Dense_3.weight.mul_(20)
+    return weights.save(network, path, {"kind": "attribute", "attribute": name, "classes": ",".join(classes), "channels": "luma", **said})
+
+
 def make(folder: Path) -> None:
     """Write all of them."""
+    score_network(folder / "tiny_sr.safetensors")
+    attribute(folder / "tiny_happy.safetensors")
+    attribute(folder / "tiny_gender.safetensors", "gender", ("female", "male"), seed=1)
+    faces(folder)
     corrector(folder / "tiny_corrector.safetensors")
     for name, config in TINY.items():
         settings = asdict(config) if isinstance(config, ADMConfig) else config
