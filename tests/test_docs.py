@@ -1,4 +1,4 @@
-"""What docs/core.md and docs/diffsr.md say holds."""
+"""What the pages of docs/ say holds."""
 
 from __future__ import annotations
 
@@ -71,6 +71,15 @@ def test_the_python_of_diffsr_runs(root, monkeypatch, capsys):
     exec(compile(code, "docs/diffsr.md", "exec"), names)  # noqa: S102 (our own text)
     assert "% of the schedule" in capsys.readouterr().out
     assert tuple(names["larger"].shape) == (1, 3, 65, 65)
+
+
+def test_the_python_of_dpi_runs(root, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "dpi.md").read_text(encoding="utf-8"), re.S)
+    monkeypatch.chdir(root)
+    names: dict = {}
+    exec(compile(code, "docs/dpi.md", "exec"), names)  # noqa: S102 (our own text)
+    assert tuple(names["larger"].shape) == (1, 3, 64, 64)
+    assert names["corrector"] is not None
 
 
 def test_the_table_of_transitions_is_complete(text):
