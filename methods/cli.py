@@ -1,4 +1,4 @@
-"""The `priorsr` command: upscale, degrade, compare, evaluate, train and list models, for files and folders."""
+"""The `priorsr` command: upscale, restore faces, degrade, compare, evaluate, train and list models, for files and folders."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from . import commands  # the commands use the helpers below
+    from . import commands, face_commands  # the commands use the helpers below
 
     parser = argparse.ArgumentParser(prog="priorsr", description="Image and face super-resolution with diffusion priors.")
     parser.add_argument("--version", action="version", version=f"priorsr {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in commands.COMMANDS:
+    for command in (*commands.COMMANDS, *face_commands.COMMANDS):
         sub = subparsers.add_parser(command.name, help=command.help, description=command.help)
         command.arguments(sub)
         if command.json:

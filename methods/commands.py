@@ -51,7 +51,7 @@ class Command:
     json: bool = True  # whether --json is added here
 
 
-def _device(name: str) -> torch.device:
+def compute_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -216,7 +216,7 @@ UPSCALERS = {
 
 
 def _upscale(options: argparse.Namespace) -> int:
-    device = _device(options.device)
+    device = compute_device(options.device)
     upscaler = lru_cache(1)(lambda scale: UPSCALERS[options.method](options, scale, device))
     if options.longest is None:
         upscaler(check_scale(options.scale))  # complains before the first picture is read
@@ -306,7 +306,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    rows = options.study.run(options, _device(options.device))
+    rows = options.study.run(options, compute_device(options.device))
     _print(rows, options.json)
     return 0
 
@@ -332,7 +332,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     source, target = weights.locate(options.source), Path(options.out)
     if target.exists() and not options.overwrite:
         raise FileExistsError(f"{target} exists: choose another name or add --overwrite")
-    settings, device = read_settings(PriorSettings, options), _device(options.device)
+    settings, device = read_settings(PriorSettings, options), compute_device(options.device)
     prior = load_prior(str(source), settings)
     prior.network.to(device)
     pictures = squares(read_pictures(options.data)[: options.count], prior.size, prior.channels)
@@ -351,7 +351,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> int:
     from .train.commands import train
 
-    result = train(options, _device(options.device))
+    result = train(options, compute_device(options.device))
     if options.json and result:
         print(json.dumps(result))
     return 0

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .diffsr.method import DiffSRSettings, diffsr_upscale
+from .diffsr.method import PUBLISHED, diffsr_upscale
 from .evaluate.report import compare, side_by_side
 from .images import Picture, read, to_uint8, write
 from .priors.load import load_prior
@@ -79,7 +80,7 @@ def face(folder: Path) -> bool:
         print(f"{'':<7}{name:<9}{figures[name]['psnr']:>6.2f} dB{figures[name]['ssim']:>9.4f}{seconds:>9.2f}")
     small = resize(low, tuple(original.shape[-2:]), method="nearest")
     shown = {"input": small, **results, "original": original}
-    shown |= {f"{level} %": diffsr_upscale(prior, low, FACE_SCALE, DiffSRSettings(level=level, consistency=0.0)) for level in LEVELS}
+    shown |= {f"{level} %": diffsr_upscale(prior, low, FACE_SCALE, replace(PUBLISHED, level=level)) for level in LEVELS}
     enlarged = [resize(x, (192, 192), method="nearest")[0] for x in shown.values()]
     rows = [_label(side_by_side(enlarged[i : i + 4], height=192), list(shown)[i : i + 4], 196) for i in (0, 4, 8)]
     widest = max(row.shape[-1] for row in rows)

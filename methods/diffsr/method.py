@@ -33,7 +33,7 @@ STEPPERS = {"renoise": Renoise, "ddim": DDIM}
 
 @dataclass(frozen=True)
 class DiffSRSettings(Settings):
-    """How much noise, and how it is taken away. The published method is ddim, eta 0, aim detail, consistency 0."""
+    """How much noise, and how it is taken away."""
 
     level: float = option(0.0, "Noise level t / T in percent: more invents more; 0: the recoverable field chooses for each picture", low=0, high=100)
     steps: int = option(20, "Network calls for each picture", low=1, high=1000)
@@ -45,6 +45,9 @@ class DiffSRSettings(Settings):
     consistency: float = option(
         1.0, "How far every step is pulled to agree with the small picture; 1 for clean ones, less for noisy or compressed ones", low=0, high=1
     )
+
+
+PUBLISHED = DiffSRSettings(sampler="ddim", eta=0.0, aim="detail", consistency=0.0)  # nothing but the start holds the result to the picture
 
 
 def descent(levels: Sequence[Level], start: int, steps: int) -> list[Level]:

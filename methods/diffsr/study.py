@@ -13,13 +13,10 @@ from ..evaluate.report import side_by_side
 from ..priors.measured import AIMS
 from ..resize import resize, scaled_size
 from ..visionrefine.srcnn import load_srcnn, srcnn_upscale
-from .method import DiffSRSettings, Prior, choose_level, diffsr_upscale
+from .method import PUBLISHED, DiffSRSettings, Prior, choose_level, diffsr_upscale
 
 LEVELS = tuple(range(5, 75, 5))
 BETTER = {"psnr": max, "ssim": max, "identity": min}  # what the best fixed level is judged by
-
-
-PLAIN = {"sampler": "ddim", "eta": 0.0, "consistency": 0.0}  # nothing but the start holds the result to the picture
 
 
 @dataclass(frozen=True)
@@ -58,12 +55,13 @@ def sweep(
 def methods(prior: Prior, scale: float, settings: DiffSRSettings) -> dict[str, Restore]:
     """What is compared at one scale: names to upscalers."""
     network, native = load_srcnn(scale)
+    published = vars(replace(PUBLISHED, steps=settings.steps))
     diff = lambda **changes: lambda x, seeds: diffsr_upscale(prior, x, scale, replace(settings, **changes), seeds=seeds)  # noqa: E731
     return {
         "bicubic": lambda x, seeds: resize(x, tuple(scaled_size(n, scale) for n in x.shape[-2:])).clamp(0, 1),
         "srcnn": lambda x, seeds: srcnn_upscale(network, x, scale, native),
-        "sdedit 40 %": diff(level=40, **PLAIN),
-        "diffsr as published": diff(aim="detail", **PLAIN),
+        "sdedit 40 %": diff(**{**published, "level": 40}),
+        "diffsr as published": diff(**published),
         "diffsr, ddim": diff(sampler="ddim", eta=0.0),
         "diffsr, detail": diff(aim="detail"),
         "diffsr": diff(),

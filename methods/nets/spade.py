@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from .adm_blocks import GroupNorm32
 
 HIDDEN = 128  # channels between a feature map and its gamma and beta
+Place = tuple["SPADE", nn.Module]
 
 
 class SPADE(nn.Module):
@@ -72,14 +73,17 @@ class SFT(nn.Module):
                 f"channels expected, {found.get(first, 'none')} found). Choose a Stable Diffusion 2.1 model"
             )
 
+    def places(self, unet: nn.Module) -> list[Place]:
+        """Each layer and the end of the branch that it modulates, which takes milliseconds to find: keep it for a run. Raises ValueError."""
+        self.check(unet)
+        return [(self.get_submodule(f"{path}.spade".lstrip(".")), unet.get_submodule(path).out_layers[-1]) for path in self.widths]
+
     def attach(self, unet: nn.Module) -> list[RemovableHandle]:
         """Hook every residual block; its branch is modulated by what is `given` until the handles are removed. Raises ValueError."""
-        self.check(unet)
-        handles = []
-        for path in self.widths:
-            layer = self.get_submodule(f"{path}.spade".lstrip("."))
-            handles.append(unet.get_submodule(path).out_layers[-1].register_forward_hook(partial(self._modulate, layer)))
-        return handles
+        return self._hook(self.places(unet))
+
+    def _hook(self, places: Sequence[Place]) -> list[RemovableHandle]:
+        return [module.register_forward_hook(partial(self._modulate, layer)) for layer, module in places]
 
     @contextmanager
     def given(self, features: Sequence[Tensor]) -> Iterator[None]:
@@ -93,7 +97,13 @@ class SFT(nn.Module):
     @contextmanager
     def modulating(self, unet: nn.Module, features: Sequence[Tensor]) -> Iterator[None]:
         """Attached, and with these features, only for as long as this lasts."""
-        handles = self.attach(unet)
+        with self.modulating_at(self.places(unet), features):
+            yield
+
+    @contextmanager
+    def modulating_at(self, places: Sequence[Place], features: Sequence[Tensor]) -> Iterator[None]:
+        """The same where the `places` of a UNet are known."""
+        handles = self._hook(places)
         try:
             with self.given(features):
                 yield

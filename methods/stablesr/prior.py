@@ -13,6 +13,7 @@ from ...samplers.guidance.cfg import CFG
 from ...samplers.run import Hook
 from ...samplers.schedule import Level
 from ...samplers.tiled import gaussian_weights
+from ..nets.spade import Place
 from ..priors.adm import ADMPrior
 from .layers import Layers
 from .levels import CHAIN, index_of
@@ -37,9 +38,11 @@ class Modulated:
     inner: Denoiser
     unet: nn.Module
     layers: Layers
+    _places: Sequence[Place] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         self.layers.check(self.unet)
+        object.__setattr__(self, "_places", self.layers.sft.places(self.unet))
 
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         if cond is None or LR not in cond.spatial:
@@ -47,7 +50,7 @@ class Modulated:
         lr = cond.spatial[LR]
         features = self.layers.encoder(lr, torch.full((len(lr),), level.t, device=lr.device))
         rest = Cond({name: value for name, value in cond.spatial.items() if name != LR}, cond.flat)
-        with self.layers.sft.modulating(self.unet, features):
+        with self.layers.sft.modulating_at(self._places, features):
             return self.inner(x, level, rest)
 
 

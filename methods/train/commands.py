@@ -14,7 +14,7 @@ from torch import nn
 from .. import weights
 from ..cli import add_settings, read_settings
 from ..visionrefine.srcnn import SCALES
-from . import classifier, corrector, prior, sr_sde, srcnn
+from . import classifier, codeformer, corrector, prior, sr_sde, srcnn
 from .data import read_named, read_pictures, read_table
 from .loop import Optimisation, Task, fit, headlines, leads
 
@@ -128,6 +128,14 @@ def _classifier(options: argparse.Namespace, settings: Optimisation):
     return classifier.task(recipe, data, validation, settings.seed), lambda network: classifier.metadata(recipe, settings)
 
 
+def _codeformer(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(codeformer.CodeFormerRecipe, options)
+    codeformer.check(recipe, settings)
+    network = codeformer.build(recipe, settings.seed)  # both complain before the pictures are read
+    images, validation = (prior.squares(pictures, network.config.image_size, 3) for pictures in _pictures(options))
+    return codeformer.task(recipe, network, images, validation), lambda net: codeformer.metadata(net, recipe, settings)
+
+
 def _sr_sde(options: argparse.Namespace, settings: Optimisation):
     recipe = read_settings(sr_sde.SRRecipe, options)
     network = sr_sde.build(recipe, settings.seed)  # complains before the pictures are read
@@ -155,5 +163,12 @@ TRAINERS = (
         files=classifier.files,
     ),
     # in half precision the frequencies of its clock would be others than it was trained with
+    Trainer(
+        "codeformer",
+        "Train CodeFormer, one stage after another.",
+        lambda p: add_settings(p, codeformer.CodeFormerRecipe),
+        _codeformer,
+        codeformer.TUNED,
+    ),
     Trainer("sr-sde", "Train SRDG's score network.", lambda p: add_settings(p, sr_sde.SRRecipe), _sr_sde, sr_sde.TUNED),
 )

@@ -90,9 +90,13 @@ class CorrectorRecipe(Settings):
 
     def damage(self) -> Recipe:
         """The face degradation, or one of several with even chances."""
-        levels = MIXED if self.degradation == "mix" else (self.degradation,)
-        steps = tuple(Chain(PRESETS[f"dpi-{level}"]().steps) for level in levels)
-        return Recipe(self.degradation, (OneOf(steps, (1 / len(steps),) * len(steps)),))
+        return face_damage(self.degradation)
+
+
+def face_damage(name: str) -> Recipe:
+    """The face degradation of a level, or for `mix` one of several with even chances."""
+    steps = tuple(Chain(PRESETS[f"dpi-{level}"]().steps) for level in (MIXED if name == "mix" else (name,)))
+    return Recipe(name, (OneOf(steps, (1 / len(steps),) * len(steps)),))
 
 
 def lowered(images: Tensor, recipe: CorrectorRecipe, seeds: Sequence[int]) -> tuple[Tensor, int]:

@@ -126,13 +126,13 @@ class ProbePrompt:
 
 
 class ProbeControl:
-    """A prompt with a ControlNet's map in the middle of the tiny UNet."""
+    """A prompt with a ControlNet's map for the finest level of the tiny UNet."""
 
     INPUT_TYPES = classmethod(lambda cls: {"required": {"conditioning": ("CONDITIONING",), "width": ("INT",), "height": ("INT",)}})
     RETURN_TYPES, FUNCTION, CATEGORY = ("CONDITIONING",), "apply", "probe"
 
     def apply(self, conditioning, width, height):
-        maps = [torch.randn(1, 64, height, width, generator=torch.Generator().manual_seed(1))]
+        maps = [torch.randn(1, 64, height, width, generator=torch.Generator().manual_seed(1)), None, None]  # the coarsest comes last
         return ([[tokens, {**extra, "control": Control(maps)}] for tokens, extra in conditioning],)
 
 
@@ -144,6 +144,23 @@ class ProbeImages:
 
     def make(self, count, channels):
         return (torch.rand(count, 24, 40, channels, generator=torch.Generator().manual_seed(1)),)
+
+
+class ProbeUpscaleModel:
+    """An UPSCALE_MODEL that repeats pixels four times over."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("UPSCALE_MODEL",), "make", "probe"
+    scale, model = 4, torch.nn.Identity()
+
+    def make(self):
+        return (self,)
+
+    def to(self, device):
+        return self
+
+    def __call__(self, x):
+        return F.interpolate(x, scale_factor=4.0)
 
 
 class ProbeVAE:
@@ -221,5 +238,5 @@ class ProbeLoaded:
         return {"ui": {"text": sorted("nothing" if patcher is None else type(patcher.model).__name__ for patcher in held)}}
 
 
-PROBES = (ProbeModel, ProbeStableDiffusion, ProbePrompt, ProbeControl, ProbeImages, ProbeVAE, ProbeNaN, ProbeLoaded)
+PROBES = (ProbeModel, ProbeStableDiffusion, ProbePrompt, ProbeControl, ProbeImages, ProbeUpscaleModel, ProbeVAE, ProbeNaN, ProbeLoaded)
 NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in PROBES}

@@ -19,7 +19,16 @@ from priorsr.methods.images import Picture, read, write
 from priorsr.methods.resize import resize
 
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
-GRAPHS = ("dps_face", "guided_upsampler", "tiled_sampling", "stablesr_parts", "stablesr_upscale", "stablesr_turbo", "stablesr_guidance")
+GRAPHS = (
+    "dps_face",
+    "guided_upsampler",
+    "tiled_sampling",
+    "codeformer_photo",
+    "stablesr_parts",
+    "stablesr_upscale",
+    "stablesr_turbo",
+    "stablesr_guidance",
+)
 WIDTH, MARGIN = 800, 20
 
 # the front end lays its bars and its map over the canvas; the texts of notes and the loaded picture may lie there too, and stay

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from priorsr.methods.faces.detect import DetectSettings, Faces, choose, colours, detect, largest, most_central, nms, no_faces
+from priorsr.methods.faces.detect import Detection, DetectSettings, Faces, choose, colours, detect, face_numbers, largest, most_central, nms, no_faces
 from priorsr.methods.faces.load import load_codeformer, load_detector, load_parser
 from priorsr.methods.faces.mtcnn import crops, shifted, square
 from priorsr.methods.faces.overlay import overlay
@@ -110,6 +110,17 @@ def test_the_overlay_marks_boxes_and_landmarks():
         assert drawn[0, 2, y, x] == 1
     assert drawn[0, :, 55:].max() == 0
     assert overlay(torch.ones(1, 4, 5, 6), no_faces()).min() == 1
+
+
+def test_numbers_of_faces_and_what_is_said_of_them():
+    assert face_numbers("0, 2 5,") == (0, 2, 5)
+    assert face_numbers(" ") == ()
+    with pytest.raises(ValueError, match="'first' does not number faces"):
+        face_numbers("first")
+    assert Detection(faces((10, 10, 49, 59)), ("2 smaller than 20 pixels",)).describe() == (
+        "1 face; left out: 2 smaller than 20 pixels\n  face 0: 39 x 49 px at 10, 10, score 0.99"
+    )
+    assert Detection(no_faces()).describe() == "no faces"
 
 
 def test_missing_optional_weights_name_the_file(monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from priorsr.methods.faces.align import template
 from priorsr.methods.faces.detect import Faces
 from priorsr.methods.faces.enhance import PAPER, RELEASED, EnhanceSettings, enhance_outside, filtered
 from priorsr.methods.faces.filters import dilate, erode, gaussian_taps, smooth
-from priorsr.methods.faces.masks import box_mask, classes, feather, grow, hull_mask, part_mask
+from priorsr.methods.faces.masks import CLASSES, MaskSettings, box_mask, classes, face_mask, feather, grow, hull_mask, part_mask
 
 
 def test_filters_follow_opencv():
@@ -97,3 +97,33 @@ def test_masks_and_settings_are_checked(photo):
         enhance_outside(photo, torch.zeros(1, 1, 5, 5))
     with pytest.raises(ValueError, match="blur 4 has no centre"):
         EnhanceSettings(blur=4)
+
+
+def test_a_mask_of_faces_covers_what_is_asked():
+    points = (template(64) + torch.tensor([20.0, 30.0])).float()[None]
+    face = Faces(torch.tensor([[30.0, 40, 70, 80]]), torch.ones(1), points)
+    picture = torch.zeros(1, 3, 120, 110)
+    box, hull = (face_mask(picture, face, MaskSettings(kind)) for kind in ("box", "hull"))
+    assert torch.equal(box, box_mask(face.boxes, (120, 110)))
+    assert torch.equal(hull, hull_mask(face, (120, 110), 2.0))
+    assert face_mask(picture, face, MaskSettings(grow=2)).sum() == 45 * 45
+    assert face_mask(picture, face, MaskSettings(grow=-2)).sum() == 37 * 37
+    soft = face_mask(picture, face, MaskSettings(feather=6.0))
+    assert 0.3 < soft[0, 0, 60, 30] < 0.7
+    seen = []
+
+    def left_half(aligned):
+        seen.append(tuple(aligned.shape))
+        parts = torch.zeros(1, 512, 512, dtype=torch.long)
+        parts[..., :256] = CLASSES.index("hair")
+        return parts
+
+    hair, skin = (face_mask(picture, face, MaskSettings("parts", parts=name), left_half) for name in ("hair", "skin"))
+    assert seen == [(1, 3, 512, 512)] * 2
+    assert hair.sum() == pytest.approx(64 * 32, rel=0.02)
+    assert hair[0, 0, 62, 25:50].min() > 0.99
+    assert skin.sum() == 0
+    with pytest.raises(ValueError, match=r"parsing_parsenet\.pth"):
+        face_mask(picture, face, MaskSettings("parts"))
+    with pytest.raises(ValueError, match="no part 'beard'"):
+        face_mask(picture, face, MaskSettings("parts", parts="skin, beard"), left_half)
