@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tempfile
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 
 from priorsr.methods import demo
 from priorsr.methods.diffsr.method import diffsr_upscale
+from priorsr.methods.dpi.choice import choose_corrector, choose_settings
+from priorsr.methods.dpi.method import dpi_upscale
 from priorsr.methods.images import Picture, read, write
 from priorsr.methods.priors.load import load_prior
 from priorsr.methods.resize import resize
@@ -24,6 +27,7 @@ from priorsr.samplers.schedule import CLEAN, Level, karras_sigmas
 from priorsr.samplers.transition import DDPM
 
 ROOT = Path(__file__).resolve().parents[1]
+FACE_SCALE = 4
 
 
 def main() -> None:
@@ -38,16 +42,22 @@ def main() -> None:
     split = torch.cat([before[..., top : top + half * 2, :half], high[..., top : top + half * 2, half : half * 2]], 3)
     split[..., half - 1 : half + 1] = 1
     write(Picture(resize(split, (400, 400)).clamp(0, 1)), ROOT / "example_workflows" / "srcnn_upscale.jpg", overwrite=True, quality=85)
-    for name in ("diffsr_face", "diffsr_parts"):
-        write(Picture(restored_face()), ROOT / "example_workflows" / f"{name}.jpg", overwrite=True, quality=85)
+    prior = load_prior("face64")
+    corrector = choose_corrector("auto", prior.channels, FACE_SCALE)
+    methods = {"diffsr": lambda x: diffsr_upscale(prior, x, FACE_SCALE)}
+    methods["dpi"] = lambda x: dpi_upscale(prior, corrector, x, FACE_SCALE, choose_settings("auto", FACE_SCALE))
+    for method, restore in methods.items():
+        for name in ("face", "parts"):
+            path = ROOT / "example_workflows" / f"{method}_{name}.jpg"
+            write(Picture(restored_face(restore)), path, overwrite=True, quality=85)
     write(Picture(icon()), ROOT / "docs" / "icon.png", overwrite=True)
     core(ROOT / "docs" / "core.png")
 
 
-def restored_face() -> torch.Tensor:
-    """The left half of a face as it came in, the right half as Diff-SR restores it."""
-    face = resize(read(demo.SAMPLES / "astronaut.png").pixels, (16, 16)).clamp(0, 1)
-    after = resize(diffsr_upscale(load_prior("face64"), face, 4), (400, 400)).clamp(0, 1)
+def restored_face(restore: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """The left half of a face as it came in, the right half restored."""
+    face = resize(read(demo.SAMPLES / "astronaut.png").pixels, (64 // FACE_SCALE,) * 2).clamp(0, 1)
+    after = resize(restore(face), (400, 400)).clamp(0, 1)
     before = resize(face, (400, 400), method="nearest")
     return torch.cat([before[..., :199], torch.ones(1, 3, 400, 2), after[..., 201:]], 3)
 

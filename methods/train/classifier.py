@@ -1,0 +1,235 @@
+"""Training of noise-aware attribute classifiers (SRDG, section 4.2), one network an attribute, on labelled square pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...samplers.noise import Noise
+from ...samplers.schedule import ExplodingSchedule
+from ..nets.densenet import DenseNet, DenseNetConfig
+from ..settings import Settings, option
+from ..srdg.attributes import KIND
+from ..srdg.objective import attribute_loss, noisy, train_times
+from .curve import plot_profiles
+from .loop import Batch, Optimisation, Task
+from .prior import numbers, squares
+
+TUNED = Optimisation(steps=20_000, lr=1e-3, warmup=500)
+JUDGED = 512  # validation pictures of each attribute that figures come from
+TIMES = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85)
+UNKNOWN = -1  # label of pictures that a table says nothing of
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe(Settings):
+    """The attributes, the networks that tell them, and their batches. Lists are written as 6,6,6,6."""
+
+    attributes: str = option(
+        "",
+        "What is told: ATTRIBUTE:COLUMN=CLASS:VALUE,CLASS:VALUE; ... with classes in the order of their numbers, "
+        "for example gender:Male=female:-1,male:1; a name that the table calls the same needs no :COLUMN or :VALUE",
+    )
+    size: int = option(128, "Side of the pictures; others are cropped to a square and resized. A classifier takes this size only", low=8, high=1024)
+    channels: str = option("rgb", "luma: it is trained on grey pictures, and shown the luma of coloured ones", choices=("rgb", "luma"))
+    layers: str = option("6,6,6,6", "Layers of each block; between blocks the sides are halved")
+    growth: int = option(16, "Channels that each layer adds", low=1, high=256)
+    bottleneck: int = option(2, "Width inside a layer, in --growth", low=1, high=16)
+    batch: int = option(4, "Pictures a step and process", low=2, high=65536)
+    flip: bool = option(True, "Mirror half of the pictures")
+    shift: int = option(0, "Pictures are moved by up to so many pixels, their rim repeated", low=0, high=512)
+    balanced: bool = option(True, "Every class weighs the same, however many pictures it has")
+
+    def config(self, classes: int = 2) -> DenseNetConfig:
+        """A network's settings. Raises ValueError when they do not fit together."""
+        layers = numbers(self.layers)
+        if not layers or 0 in layers:
+            raise ValueError(f"layers {self.layers!r} leave a block empty: give one or more for each, such as 6,6,6,6")
+        return DenseNetConfig(self.size, layers, self.growth, self.bottleneck, classes)
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An attribute as a table has it: the column, and the value of each class."""
+
+    name: str
+    column: str
+    classes: tuple[str, ...]
+    values: tuple[str, ...]
+
+    @staticmethod
+    def parse(text: str) -> tuple[Attribute, ...]:
+        """The attributes of a recipe. Raises ValueError with what is wrong."""
+        found = []
+        for part in filter(None, (p.strip() for p in text.split(";"))):
+            head, separator, tail = part.partition("=")
+            named = [_pair(entry) for entry in tail.split(",") if entry.strip()]
+            classes, values = (tuple(column) for column in zip(*named, strict=True)) if named else ((), ())
+            if not separator or not head.strip() or min(len(set(classes)), len(set(values))) < max(2, len(named)):
+                raise ValueError(f"{part!r} names no attribute with two or more different classes: write gender:Male=female:-1,male:1")
+            found.append(Attribute(*_pair(head), classes, values))
+        if not found or len({a.name for a in found}) < len(found):
+            raise ValueError(f"attributes {text!r} name none, or one twice: write gender:Male=female:-1,male:1; expression=neutral,happy")
+        return tuple(found)
+
+    def labels(self, names: Sequence[str], table: Mapping[str, Mapping[str, str]]) -> Tensor:
+        """The class of each picture, (N,), UNKNOWN where the table has another value or no row. Raises ValueError for a missing column or class."""
+        rows = [table.get(name) or table.get(Path(name).name) or {} for name in names]
+        if any(rows) and not any(self.column in row for row in rows):
+            raise ValueError(f"the table has no column {self.column!r} for {self.name}: it has {', '.join(next(filter(None, rows)))}")
+        index = {value: i for i, value in enumerate(self.values)}
+        labels = torch.tensor([index.get((row.get(self.column) or "").strip(), UNKNOWN) for row in rows])
+        for i, name in enumerate(self.classes):
+            if not (labels == i).any():
+                raise ValueError(
+                    f"no picture is {self.name} {name} (value {self.values[i]!r} of column {self.column!r}): look at the table and names"
+                )
+        return labels
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """NAME:VALUE, or NAME for both."""
+    name, separator, value = (part.strip() for part in text.partition(":"))
+    return name, value if separator else name
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """uint8 pictures N C S S and their labels N by attribute."""
+
+    images: Tensor
+    labels: dict[str, Tensor]
+
+    @staticmethod
+    def of(pictures: Sequence[tuple[str, Tensor]], table: Mapping[str, Mapping[str, str]], recipe: ClassifierRecipe) -> Labelled:
+        """Named pictures that any attribute is known of. Raises ValueError as `Attribute.labels`."""
+        names = [name for name, _ in pictures]
+        labels = {a.name: a.labels(names, table) for a in Attribute.parse(recipe.attributes)}
+        known = torch.stack([v != UNKNOWN for v in labels.values()]).any(0)
+        images = squares(
+            [p for (_, p), kept in zip(pictures, known.tolist(), strict=True) if kept], recipe.size, 1 if recipe.channels == "luma" else 3
+        )
+        return Labelled(images, {k: v[known] for k, v in labels.items()})
+
+
+def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: int = 0) -> Task:
+    """Train one network for each attribute at once, judging by the mean of the classes' accuracies at each of TIMES."""
+    torch.manual_seed(seed)
+    attributes = Attribute.parse(recipe.attributes)
+    networks = nn.ModuleDict({a.name: DenseNet(recipe.config(len(a.classes))) for a in attributes}).to(memory_format=torch.channels_last)
+    weights = {a.name: class_weights(data.labels[a.name], len(a.classes), recipe.balanced) for a in attributes}
+
+    def loss(net: nn.Module, batch: Batch) -> Tensor:
+        draw = {"generator": batch.generator}
+        chosen = torch.randint(len(data.images), (recipe.batch,), **draw)
+        x = data.images[chosen]
+        if recipe.flip:
+            x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
+        if recipe.shift:
+            x = moved(x, torch.randint(2 * recipe.shift + 1, (recipe.batch, 2), **draw).tolist(), recipe.shift)
+        t = train_times(torch.empty(recipe.batch).uniform_(**draw))
+        noise = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(x.shape)
+        clean, noise, t = rgb(x / 255).to(batch.device), rgb(noise).to(batch.device), t.to(batch.device)
+        labels = {name: all_labels[chosen].to(batch.device) for name, all_labels in data.labels.items()}
+        with batch.autocast():
+            return net(clean, labels, t, noise)
+
+    def validate(net: nn.Module) -> dict[str, float]:
+        figures = {f"{name}@{t:g}": value for name, profile in accuracies(net.networks, validation).items() for t, value in profile.items()}
+        return {"accuracy": sum(figures.values()) / len(figures), **figures}
+
+    def show(net: nn.Module, run: Path) -> None:
+        plot_profiles(run / "log.jsonl", run / "accuracy.png")
+
+    identity = {**asdict(recipe), "images": len(data.images)}
+    return Task(Judges(networks, weights), loss, validate, lambda net: net, identity, show)
+
+
+class Judges(nn.Module):
+    """The networks of all attributes and their loss, whose gradients torchrun averages."""
+
+    def __init__(self, networks: nn.ModuleDict, weights: Mapping[str, Tensor]):
+        super().__init__()
+        self.networks, self.weights = networks, weights
+
+    def forward(self, clean: Tensor, labels: Mapping[str, Tensor], t: Tensor, noise: Tensor) -> Tensor:
+        """The mean over the pictures, summed over the attributes; pictures of unknown label count for nothing."""
+        total = clean.new_zeros(())
+        for name, network in self.networks.items():
+            own, known = labels[name].clamp(min=0), (labels[name] != UNKNOWN).float()
+            errors = attribute_loss(network, clean, own, t, noise)
+            total = total + (self.weights[name].to(clean.device)[own] * known * errors).mean()
+        return total
+
+
+def class_weights(labels: Tensor, classes: int, balanced: bool) -> Tensor:
+    """What each class weighs, (K,): 1 in the mean over the known pictures."""
+    if not balanced:
+        return torch.ones(classes)
+    counts = torch.bincount(labels[labels != UNKNOWN], minlength=classes)
+    return counts.sum() / (classes * counts.clamp(min=1))
+
+
+def rgb(x: Tensor) -> Tensor:
+    """What the networks take: grey as equal channels."""
+    return x.expand(-1, 3, -1, -1)
+
+
+def moved(images: Tensor, places: Sequence[Sequence[int]], most: int) -> Tensor:
+    """N C S S, each moved to (down, right) of 0 .. 2 most, where `most` is the middle."""
+    height, width = images.shape[-2:]
+    wide = F.pad(images.float(), (most,) * 4, mode="replicate").to(images.dtype)
+    return torch.stack([x[:, down : down + height, right : right + width] for x, (down, right) in zip(wide, places, strict=True)])
+
+
+@torch.no_grad()
+def accuracies(networks: Mapping[str, DenseNet], data: Labelled, times: Sequence[float] = TIMES) -> dict[str, dict[float, float]]:
+    """By attribute and time: how often classifiers are right, the mean of their accuracies on each class (SRDG, Fig. 3).
+
+    Picture i has the noise of seed i.
+    """
+    result = {}
+    for name, network in networks.items():
+        network.eval()
+        device = next(network.parameters()).device
+        chosen = (data.labels[name] != UNKNOWN).nonzero()[:JUDGED, 0]
+        clean, labels = data.images[chosen] / 255, data.labels[name][chosen]
+        noise = Noise(chosen.tolist())(clean.shape)
+        result[name] = {}
+        for t in times:
+            right = []
+            for z, e in zip(clean.split(64), noise.split(64), strict=True):
+                x, sigma = noisy(rgb(z), torch.full((len(z),), t), rgb(e), ExplodingSchedule())
+                right.append(network(x.to(device), sigma.to(device)).argmax(1).cpu())
+            found = torch.cat(right) == labels
+            result[name][t] = float(torch.stack([found[labels == k].float().mean() for k in labels.unique()]).mean())
+    return result
+
+
+def files(net: nn.Module, said: Mapping[str, object], out: Path) -> Iterator[tuple[Path, nn.Module, dict]]:
+    """Each network with its file and what that says of itself; several attributes are written as OUT_ATTRIBUTE."""
+    classes = json.loads(said["classes"])
+    for path, (name, network) in zip(paths(out, list(classes)), net.networks.items(), strict=True):
+        kept = {k: v for k, v in said.items() if k.startswith(f"{name}@") or not ("@" in k or (k == "accuracy" and len(classes) > 1))}
+        yield path, network, {**kept, "attribute": name, "classes": ",".join(classes[name])}
+
+
+def paths(out: Path, attributes: Sequence[str]) -> list[Path]:
+    """Where the classifiers of some attributes are written."""
+    return [out] if len(attributes) == 1 else [out.with_name(f"{out.stem}_{name}{out.suffix}") for name in attributes]
+
+
+def metadata(recipe: ClassifierRecipe, settings: Optimisation) -> dict[str, str]:
+    """What the files say of themselves, all classes by attribute included."""
+    return {
+        "kind": KIND,
+        "channels": recipe.channels,
+        "classes": json.dumps({a.name: a.classes for a in Attribute.parse(recipe.attributes)}),
+        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+    }

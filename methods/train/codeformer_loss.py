@@ -1,0 +1,145 @@
+"""What each stage of CodeFormer's training minimises: networks whose forward pass is their loss (Zhou et al. 2022, Eq. 1-6)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..evaluate.metrics import psnr
+from ..faces.codeformer import from_network
+from ..nets.codeformer import CodeFormer
+from ..nets.codeformer_blocks import adain
+from ..nets.codeformer_vqgan import VQGAN
+
+TOKENS = 0.5  # weight of the cross entropy of codes against the distance of latents
+GUARD = 1e-4  # added to a gradient's norm before it divides
+
+
+class Discriminator(nn.Sequential):
+    """Tells true pictures from made ones, patch by patch (PatchGAN, Isola et al. 2017): B 3 S S to scores B 1 s s, high for true."""
+
+    def __init__(self, width: int = 64, layers: int = 3):
+        blocks: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        channels = width
+        for layer in range(1, layers + 1):
+            out = width * min(2**layer, 8)
+            blocks += [nn.Conv2d(channels, out, 4, 2 if layer < layers else 1, 1), nn.GroupNorm(8, out), nn.LeakyReLU(0.2)]
+            channels = out
+        super().__init__(*blocks, nn.Conv2d(channels, 1, 4, 1, 1))
+
+
+class Frozen:
+    """A network that is asked and never trained: no part of checkpoints or averages, and where its input is."""
+
+    def __init__(self, network: VQGAN):
+        self.network = network.eval().requires_grad_(False)
+
+    def __deepcopy__(self, memo: dict) -> Frozen:
+        return self
+
+    @torch.no_grad()
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices (B, s s) of the codes of pictures in -1..1, and their rows as maps B C s s."""
+        self.network.to(x.device)
+        quantised = self.network.quantize(self.network.encoder(x).float())
+        return quantised.indices.flatten(1), self.network.quantize.lookup(quantised.indices)
+
+
+class Adversary(nn.Module):
+    """The discriminator and how far it counts. Both sides learn in one step: each sees the other's weights as constants.
+
+    weight: of the maker's term, scaled so that its gradient on the picture has the norm of the other terms' (Esser et al. 2021,
+    Eq. 7, at the picture in place of the last layer, which the third stage does not train). after: calls before it counts.
+    """
+
+    def __init__(self, weight: float, after: int, size: int):
+        super().__init__()
+        self.weight, self.after = weight, after
+        if weight:
+            self.judge = Discriminator(layers=3 if size >= 64 else 1)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+
+    def forward(self, made: Tensor, true: Tensor, others: Tensor) -> Tensor:
+        """What to add to the other terms of the loss."""
+        if not self.weight:
+            return others.new_zeros(())
+        hinge = F.relu(1 - self.judge(true)).mean() + F.relu(1 + self.judge(made.detach())).mean()
+        self.calls += 1
+        if self.calls <= self.after:
+            return hinge
+        constants = {name: p.detach() for name, p in self.judge.named_parameters()}
+        fooled = -torch.func.functional_call(self.judge, constants, made).mean()
+        pull, push = (torch.autograd.grad(term, made, retain_graph=True)[0].norm() for term in (others, fooled))
+        return hinge + self.weight * (pull / (push + GUARD)).clamp(max=1e4).detach() * fooled
+
+
+class Reconstruction(nn.Module):
+    """Stage one: pictures through the codebook and back."""
+
+    def __init__(self, network: VQGAN, adversarial: float = 0.8, after: int = 0):
+        super().__init__()
+        self.network, self.adversary = network, Adversary(adversarial, after, network.config.image_size)
+
+    def forward(self, clean: Tensor, low: Tensor | None = None) -> Tensor:
+        made, quantised = self.network(clean)
+        made = made.float()
+        others = F.l1_loss(made, clean)
+        return others + quantised.loss.float() + self.adversary(made, clean, others)
+
+    @staticmethod
+    def figures(network: VQGAN, clean: Tensor, low: Tensor) -> dict[str, float]:
+        made, quantised = network(clean)
+        return {"psnr": _psnr(made, clean), "codes": quantised.perplexity.item()}
+
+
+class Prediction(nn.Module):
+    """Stage two: the encoder and the transformer learn the codes of undamaged pictures from damaged ones; the rest is frozen."""
+
+    def __init__(self, network: CodeFormer, teacher: VQGAN):
+        super().__init__()
+        self.network, self.teacher = network, Frozen(teacher)
+        network.requires_grad_(True)
+        for part in (network.quantize, network.generator, network.fuse_convs_dict):
+            part.requires_grad_(False)
+
+    def forward(self, clean: Tensor, low: Tensor) -> Tensor:
+        latent = self.network.encode(low, fused=False)[0]
+        return code_terms(latent, self.network.predict(latent), *self.teacher.codes(clean))
+
+    def figures(self, network: CodeFormer, clean: Tensor, low: Tensor) -> dict[str, float]:
+        indices, _ = self.teacher.codes(clean)
+        right = network.predict(network.encode(low, fused=False)[0]).argmax(2) == indices
+        return {"right": right.float().mean().item(), "psnr": _psnr(network(low, 0.0), clean)}
+
+
+class Fusion(nn.Module):
+    """Stage three: the fusion of the encoder's maps, with the terms of stage two so that w = 0 stays as good."""
+
+    def __init__(self, network: CodeFormer, teacher: VQGAN, adversarial: float = 0.8, after: int = 0):
+        super().__init__()
+        self.network, self.teacher = network, Frozen(teacher)
+        self.adversary = Adversary(adversarial, after, network.config.image_size)
+        network.requires_grad_(True)
+        for part in (network.quantize, network.generator):
+            part.requires_grad_(False)
+
+    def forward(self, clean: Tensor, low: Tensor) -> Tensor:
+        latent, maps = self.network.encode(low)
+        indices, rows = self.teacher.codes(clean)
+        logits = self.network.predict(latent)
+        made = self.network.decode(adain(self.network.lookup(logits.detach()), latent), maps, 1.0).float()
+        others = F.l1_loss(made, clean)
+        return others + code_terms(latent, logits, indices, rows) + self.adversary(made, clean, others)
+
+    def figures(self, network: CodeFormer, clean: Tensor, low: Tensor) -> dict[str, float]:
+        return {"psnr": _psnr(network(low, 1.0), clean), "psnr_codes": _psnr(network(low, 0.0), clean)}
+
+
+def code_terms(latent: Tensor, logits: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
+    """Cross entropy of predicted scores against the codes of undamaged pictures, and the distance of the latent from their rows."""
+    return TOKENS * F.cross_entropy(logits.float().flatten(0, 1), indices.flatten()) + F.mse_loss(latent.float(), rows.float())
+
+
+def _psnr(made: Tensor, clean: Tensor) -> float:
+    return float(psnr(from_network(made.float()), from_network(clean)).mean())

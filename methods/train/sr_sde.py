@@ -1,0 +1,156 @@
+"""Training of the score networks of SDE-SR and SRDG on square pictures: noisy pictures beside what is left of them at low resolution."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ...samplers.noise import Noise
+from ...samplers.schedule import ExplodingSchedule
+from .. import weights
+from ..images import Picture, write
+from ..nets.ncsnpp import NCSNpp, NCSNppConfig
+from ..priors.ncsnpp import NCSNppPrior
+from ..settings import Settings, option
+from ..srdg.method import KIND, SRDGSettings, condition, enlarged, srdg
+from ..srdg.objective import noisy, score_loss, train_times
+from .curve import plot_profiles
+from .loop import Batch, Optimisation, Task
+from .prior import grid, numbers
+
+TUNED = Optimisation(steps=1_000_000, lr=2e-4, final_lr=1.0, warmup=5000, ema=0.999, clip=1.0, checkpoint_every=5000, validate_every=10_000)
+JUDGED = 64  # validation pictures that figures come from
+SHOWN = 4  # of them are restored at every validation
+PARTS = 8  # times of the figures
+DRAFT = SRDGSettings(steps=50, corrections=1)  # of the pictures that are shown
+
+
+@dataclass(frozen=True)
+class SRRecipe(Settings):
+    """The network, the noise and the batches; the defaults are those of the released networks. Lists are written as 1,2,4."""
+
+    size: int = option(128, "Side of the pictures; others are cropped to a square and resized", low=8, high=1024)
+    channels: str = option("rgb", "What of the pictures is learnt", choices=("luma", "rgb"))
+    factors: str = option("8", "How much smaller the pictures are made; one of several is drawn for each batch")
+    start: str = option("", "Weights to go on from (a file, or a name in a model folder); they decide the network and its noise")
+    width: int = option(128, "Channels of a level, times its entry in --mult", low=4, high=512)
+    mult: str = option("1,1,2,2,2,2,2", "Width of each level, in --width; each level halves the size")
+    blocks: int = option(2, "Residual blocks a level", low=1, high=8)
+    attention: str = option("16", "Sides of the maps with attention; the coarsest always has it")
+    dropout: float = option(0.0, "Share of feature values dropped in training, against overfitting", low=0, high=0.9)
+    sigma_min: float = option(0.01, "Least noise", low=1e-4, high=1)
+    sigma_max: float = option(348.0, "Most noise: about the largest distance between two pictures, 8-bit levels being 1/255", low=1, high=10_000)
+    batch: int = option(2, "Pictures a step and process", low=1, high=65536)
+    flip: bool = option(False, "Mirror half of the pictures")
+
+    @property
+    def colours(self) -> int:
+        return 1 if self.channels == "luma" else 3
+
+    def config(self) -> NCSNppConfig:
+        """The network's settings. Raises ValueError when they do not fit together."""
+        mult = numbers(self.mult)
+        if not mult or 0 in mult:
+            raise ValueError(f"mult {self.mult!r} gives no levels: write 1,2,2")
+        noise = {"sigma_min": self.sigma_min, "sigma_max": self.sigma_max}
+        attention = numbers(self.attention)
+        return NCSNppConfig(self.size, self.colours, self.width, mult, self.blocks, attention, dropout=self.dropout, **noise)
+
+    def reductions(self) -> tuple[int, ...]:
+        """The factors. Raises ValueError for those that do not divide the size."""
+        factors = numbers(self.factors)
+        if not factors or any(f < 2 or self.size % f for f in factors):
+            raise ValueError(f"factors {self.factors!r} do not divide the size {self.size} into something smaller: give 8, or 4,8")
+        return factors
+
+
+def build(recipe: SRRecipe, seed: int = 0) -> NCSNpp:
+    """A new network, or that of the file to go on from. Raises ValueError when something does not fit together."""
+    recipe.reductions()
+    torch.manual_seed(seed)
+    if recipe.start:
+        network = weights.load(weights.locate(recipe.start), "ncsnpp").network.requires_grad_(True)
+        if network.config.channels != recipe.colours:
+            raise ValueError(f"{recipe.start} is for {network.config.channels} channels, the recipe for {recipe.channels}: change --channels")
+    else:
+        network = NCSNpp(recipe.config())
+    if recipe.size % network.config.reduction:
+        raise ValueError(f"size {recipe.size} is no multiple of {network.config.reduction}, which its levels ask for: change size or mult")
+    return network.to(memory_format=torch.channels_last)
+
+
+def pairs(images: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """uint8 N C S S as truth and condition, both N C S S around 0..1."""
+    clean = images / 255
+    return clean, enlarged(condition(clean, factor), tuple(clean.shape[-2:]))
+
+
+def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) -> Task:
+    """Train on uint8 images N C S S, judging by the error of the noise at times of equal distance on `validation`."""
+    factors = recipe.reductions()
+    schedule = NCSNppPrior(network).schedule
+    judged = [pairs(validation[: max(1, JUDGED // len(factors))], factor) for factor in factors]
+
+    def loss(net: nn.Module, batch: Batch) -> Tensor:
+        draw = {"generator": batch.generator}
+        x = images[torch.randint(len(images), (recipe.batch,), **draw)]
+        if recipe.flip:
+            x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
+        clean, low = pairs(x, factors[int(torch.randint(len(factors), (1,), **draw))])
+        t = train_times(torch.empty(recipe.batch).uniform_(**draw), schedule)
+        noise = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(clean.shape)
+        given = (z.to(batch.device).contiguous(memory_format=torch.channels_last) for z in (clean, low))
+        with batch.autocast():
+            return score_loss(net, *given, t.to(batch.device), noise.to(batch.device), schedule).mean()
+
+    def validate(net: nn.Module) -> dict[str, float]:
+        profile = errors(net, judged, schedule)
+        return {"error": sum(profile.values()) / len(profile), **{f"error@{t:.3g}": e for t, e in profile.items()}}
+
+    def show(net: nn.Module, run: Path) -> None:
+        plot_profiles(run / "log.jsonl", run / "error.png")
+        write(Picture(samples(net, judged)), run / "samples.png", overwrite=True)
+
+    return Task(network, loss, validate, lambda net: net, {**asdict(recipe), "images": len(images)}, show)
+
+
+@torch.no_grad()
+def errors(net: NCSNpp, judged: list[tuple[Tensor, Tensor]], schedule: ExplodingSchedule) -> dict[float, float]:
+    """The mean square error of the noise, by time; 1 is that of a network that has learnt nothing. Picture i has the noise of seed i."""
+    net.eval()
+    device, result = next(net.parameters()).device, {}
+    for t in ((i + 0.5) / PARTS for i in range(PARTS)):
+        parts = []
+        for clean, low in judged:
+            noise = Noise(range(len(clean)))(clean.shape)
+            for one, small, eps in zip(clean.split(16), low.split(16), noise.split(16), strict=True):
+                x, sigma = noisy(one, torch.full((len(one),), t), eps, schedule)
+                found = net(x.to(device), sigma.to(device), small.to(device)).cpu()
+                parts.append((found + eps).square().flatten(1).mean(1))
+        result[t] = float(torch.cat(parts).mean())
+    return result
+
+
+def samples(net: NCSNpp, judged: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Condition, restoration in few steps, and truth of some pictures of each factor, side by side in rows."""
+    net.eval()
+    device, prior, rows = next(net.parameters()).device, NCSNppPrior(net), []
+    for clean, low in judged:
+        clean, low = clean[:SHOWN], low[:SHOWN]
+        restored = srdg(prior, low.to(device), tuple(low.shape[-2:]), (), DRAFT, Noise(range(len(low)))).cpu()
+        rows.append(torch.stack([low, restored, clean], 1).flatten(0, 1))
+    return grid(torch.cat(rows).clamp(0, 1), 3 * min(SHOWN, len(judged[0][0])))
+
+
+def metadata(network: NCSNpp, recipe: SRRecipe, settings: Optimisation) -> dict[str, str]:
+    """What the weight file says of itself: how the network is built and trained, and for which factors."""
+    return {
+        "kind": KIND,
+        "settings": json.dumps(asdict(network.config)),
+        "factors": recipe.factors,
+        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+    }

@@ -1,0 +1,154 @@
+"""CodeFormer Restore, Load CodeFormer, Restore Aligned Face."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..methods.faces.codeformer import CodeFormerRestorer, CodeFormerSettings
+from ..methods.faces.load import CODEFORMER, load_codeformer
+from ..methods.faces.restore import RestoreSettings
+from ..methods.resize import resize
+from . import host
+from .convert import join, split
+from .face_inputs import CATEGORY, detect_inputs, detect_settings, detector_input, file_of, given_inputs, parser_input, restored
+
+Network = io.Custom("PRIORSR_CODEFORMER")
+MAPS = 8  # of the largest size that a call holds at once, its convolutions' workspace included
+PASTE = ("mask", "strength")
+MORE = ("rule", "robust", "blend", "keep_grey", "batch")
+
+
+def _file_input() -> io.Input:
+    return io.Combo.Input(
+        "codeformer", options=[CODEFORMER, *host.weight_files()], tooltip="codeformer.pth of its authors, or another file of models/priorsr."
+    )
+
+
+def _half_input() -> io.Input:
+    return io.Boolean.Input("half", default=False, tooltip="Half precision: faster on GPUs, and half the memory.", extra_dict={"advanced": True})
+
+
+def _load(name: str, half: bool) -> CodeFormerRestorer:
+    return load_codeformer(file_of(name), half=half)
+
+
+def _room(restorer: CodeFormerRestorer, batch: int) -> int:
+    weight = restorer.network.feat_emb.weight
+    return MAPS * batch * restorer.network.config.width * restorer.size**2 * weight.element_size()
+
+
+class CodeFormerRestore(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRCodeFormer",
+            display_name="CodeFormer Restore",
+            category=CATEGORY,
+            description="Restore every face of a picture with CodeFormer and put it back (Zhou et al. 2022). Needs codeformer.pth.",
+            search_aliases=["face restoration", "codeformer", "gfpgan", "restore face", "visionrefine"],
+            inputs=[
+                io.Image.Input("image", tooltip="Images of any size, in colour or grey, with any number of faces; alpha is kept."),
+                _file_input(),
+                *host.settings_inputs(CodeFormerSettings, ("w",), advanced=False),
+                *host.settings_inputs(RestoreSettings, ("scale",), advanced=False),
+                detector_input(),
+                *host.settings_inputs(RestoreSettings, PASTE, advanced=False),
+                parser_input(),
+                *detect_inputs(),
+                *host.settings_inputs(CodeFormerSettings, ("match_statistics",)),
+                *host.settings_inputs(RestoreSettings, MORE),
+                _half_input(),
+                *given_inputs(),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image"),
+                io.String.Output("report", display_name="report", tooltip="What became of every face, and how far its identity moved."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        codeformer,
+        w,
+        scale,
+        detector,
+        mask,
+        strength,
+        parser,
+        which,
+        confidence,
+        smallest,
+        order,
+        limit,
+        turned,
+        match_statistics,
+        rule,
+        robust,
+        blend,
+        keep_grey,
+        batch,
+        half,
+        faces=None,
+        background=None,
+    ):
+        chosen = CodeFormerSettings(w, match_statistics)
+        with torch.inference_mode(False), torch.no_grad():
+            restorer = CodeFormerRestorer(_load(codeformer, half).network, chosen)
+            settings = RestoreSettings(mask, rule, strength, restorer.size, "ffhq", scale, robust, blend, keep_grey, batch)
+            which = detect_settings(which, confidence, smallest, order, limit, turned)
+            room = _room(restorer, batch)
+            return restored(image, restorer, [restorer.network], room, settings, which, 0, detector, parser, faces, background, host.progress(), [])
+
+
+class LoadCodeFormer(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRLoadCodeFormer",
+            display_name="Load CodeFormer",
+            category=CATEGORY,
+            description="CodeFormer, for Restore Aligned Face. Its weights are released by its authors for non-commercial use.",
+            search_aliases=["codeformer", "face restoration", "load model"],
+            inputs=[_file_input(), _half_input()],
+            outputs=[Network.Output("network", display_name="codeformer")],
+        )
+
+    @classmethod
+    def execute(cls, codeformer, half):
+        with torch.inference_mode(False):
+            return io.NodeOutput(_load(codeformer, half).network)
+
+
+class RestoreAlignedFace(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRRestoreAlignedFace",
+            display_name="Restore Aligned Face",
+            category=CATEGORY,
+            description="Restore faces that are already aligned as in FFHQ with CodeFormer; for whole pictures use CodeFormer Restore.",
+            search_aliases=["codeformer", "face restoration", "aligned face", "ffhq"],
+            inputs=[
+                Network.Input("codeformer", tooltip="From Load CodeFormer."),
+                io.Image.Input("image", tooltip="One aligned face an image. It is resized to the network's 512 pixels; alpha is kept."),
+                *host.settings_inputs(CodeFormerSettings, advanced=False),
+                *host.settings_inputs(RestoreSettings, ("batch",)),
+            ],
+            outputs=[io.Image.Output("image", display_name="image")],
+        )
+
+    @classmethod
+    def execute(cls, codeformer, image, w, match_statistics, batch):
+        restorer = CodeFormerRestorer(codeformer, CodeFormerSettings(w, match_statistics))
+        with torch.inference_mode(False), torch.no_grad():
+            pixels, alpha = split(image.clone())
+            size, progress, done = (restorer.size, restorer.size), host.progress(), []
+            with host.on_device(codeformer, activations=_room(restorer, batch)):
+                for some in pixels.expand(-1, 3, -1, -1).split(batch):
+                    done.append(restorer(resize(some, size).clamp(0, 1)))
+                    progress(sum(map(len, done)), len(pixels))
+            alpha = alpha if alpha is None else resize(alpha, size)
+            return io.NodeOutput(host.result(join(torch.cat(done), alpha)))

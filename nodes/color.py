@@ -1,0 +1,90 @@
+"""Colour Correction, Pre-clean: what is done to pictures before and after StableSR."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..methods.resize import resize
+from ..methods.stablesr.color_fix import METHODS, color_fix
+from ..methods.stablesr.method import pre_clean
+from . import host
+from .convert import join, split
+
+
+class ColourCorrection(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRColourCorrection",
+            display_name="Colour Correction",
+            category=f"{host.CATEGORY}/image",
+            description="Give restored images the colours of the image they were made from, whatever made them (Wang et al. 2024, Eq. 2-5).",
+            search_aliases=["color fix", "color match", "adain", "wavelet", "stablesr"],
+            inputs=[
+                io.Image.Input("image", tooltip="The images to correct; alpha is kept."),
+                io.Image.Input("source", tooltip="Whose colours they get: one image or one for each, of any size; alpha is ignored."),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="adain",
+                    tooltip="adain: mean and contrast of each channel. wavelet: the coarse colours of every place, for large images.",
+                ),
+            ],
+            outputs=[io.Image.Output("image", display_name="image")],
+        )
+
+    @classmethod
+    def execute(cls, image, source, method):
+        pixels, alpha = split(image)
+        colours, _ = split(source, "source")
+        if len(colours) not in (1, len(pixels)):
+            raise ValueError(f"{len(colours)} sources for {len(pixels)} images: give one, or one for each")
+        # one by one, so that a batch needs the memory of one image
+        fixed = [color_fix(x[None], colours[i % len(colours)][None], method) for i, x in enumerate(pixels)]
+        return io.NodeOutput(host.result(join(torch.cat(fixed), alpha)))
+
+
+class PreClean(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRPreClean",
+            display_name="Pre-clean",
+            category=f"{host.CATEGORY}/image",
+            description="Prepare badly damaged images for StableSR: restore them with another model, then reduce (Wang et al. 2024, appendix C).",
+            search_aliases=["stablesr", "pre-clean", "real-esrgan", "artefacts", "denoise"],
+            inputs=[
+                io.Image.Input("image", tooltip="The damaged images; alpha is kept."),
+                io.Float.Input(
+                    "reduction",
+                    default=2.0,
+                    min=1.0,
+                    max=16.0,
+                    step=0.5,
+                    tooltip="How much the restored images are shrunk, so that what the model made up is not enlarged. The paper's is 2.",
+                ),
+                io.UpscaleModel.Input("upscale_model", optional=True, tooltip="What restores them, such as a Real-ESRGAN model; or connect cleaned."),
+                io.Image.Input("cleaned", optional=True, tooltip="The images as another node restored them, in place of the model above."),
+            ],
+            outputs=[io.Image.Output("image", display_name="image")],
+        )
+
+    @classmethod
+    def execute(cls, image, reduction, upscale_model=None, cleaned=None):
+        if (upscale_model is None) == (cleaned is None):
+            raise ValueError("Pre-clean needs either an upscale_model or the cleaned images: connect one of the two")
+        pixels, alpha = split(image)
+        if cleaned is not None and len(cleaned) != len(pixels):
+            raise ValueError(f"{len(cleaned)} cleaned images for {len(pixels)} damaged ones: give one for each")
+        restorer = (lambda x: split(cleaned, "cleaned")[0]) if upscale_model is None else lambda x: _upscaled(upscale_model, x)
+        reduced = pre_clean(pixels, restorer, reduction)
+        return io.NodeOutput(host.result(join(reduced, None if alpha is None else resize(alpha, tuple(reduced.shape[-2:])))))
+
+
+def _upscaled(model, pixels: Tensor) -> Tensor:
+    """B C h w in 0..1 through the host's own tiled run of an upscale model."""
+    from comfy_extras.nodes_upscale_model import ImageUpscaleWithModel  # the host makes it importable after its own nodes
+
+    return ImageUpscaleWithModel.execute(model, join(pixels.expand(-1, 3, -1, -1))).args[0].movedim(-1, 1)

@@ -1,0 +1,274 @@
+"""SRDG: SRDG Super-Resolution, Load Attribute Classifier, Attribute Guidance, Attribute Read-out."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..methods.posterior import CanvasSettings
+from ..methods.priors.load import load_prior
+from ..methods.priors.ncsnpp import NCSNppPrior
+from ..methods.resize import resize
+from ..methods.srdg.attributes import (
+    AttributeClassifier,
+    Reading,
+    Wish,
+    load_attribute,
+    parse_weights,
+    parse_wishes,
+    read_attributes,
+    shipped_attributes,
+    wishes,
+)
+from ..methods.srdg.guidance import AttributeGuidance, agreeing
+from ..methods.srdg.method import SRDGSettings, shipped_networks, srdg_upscale
+from ..methods.srdg.view import VIEWS, WHOLE
+from ..samplers.noise import Noise
+from . import host, host_model
+from .attributes import ManagedAttributes, attribute_bytes
+from .convert import join, split
+from .guidance import CATEGORY, Guidance, more_guidance
+from .memory import gradient_bytes
+from .posterior import SEED, tile_shape
+
+Attributes = io.Custom("PRIORSR_ATTRIBUTES")  # a tuple of managed classifiers, one an attribute
+NONE = "none"
+LABELS = "gender: 0 female, 1 male; glasses: 0 no eyeglasses, 1 eyeglasses; beard: 0 beard, 1 no beard"
+
+
+def _wanted(**settings) -> list[io.Input]:
+    """What is wished for, with the meaning of the published classes."""
+    return [
+        io.String.Input(
+            "attributes",
+            default="",
+            tooltip=f"What the faces shall have, by name or number: gender=male, glasses=1. {LABELS}; others as their file says.",
+            **settings,
+        ),
+        io.String.Input("weights", default="", tooltip="How much each attribute weighs, where not 1: gender=2, beard=0.5.", **settings),
+    ]
+
+
+def _wishes(judges: list[AttributeClassifier], attributes: str, weights: str) -> list[Wish]:
+    return wishes(judges, parse_wishes(attributes), parse_weights(weights))
+
+
+def _told(wanted: list[Wish]) -> str:
+    """What the labels mean, a line each."""
+    lines = (f"{w.classifier.attribute}: {w.classifier.classes[w.labels[0]]} (of {w.classifier.meaning}), weight {w.weight:g}" for w in wanted)
+    return "\n".join(lines) or "no attribute is asked for"
+
+
+def _judges(classifiers) -> list[AttributeClassifier]:
+    return [managed.classifier for managed in classifiers]
+
+
+def _load(name: str, attribute: str = "") -> AttributeClassifier:
+    return load_attribute(name if name in shipped_attributes() else str(host.weight_path(name)), attribute)
+
+
+def _lines(readings: list[Reading], count: int) -> list[str]:
+    return [f"image {i + 1}: {reading.describe(i)}" for i in range(count) for reading in readings]
+
+
+class SRDGUpscale(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRUpscaleSRDG",
+            display_name="SRDG Super-Resolution",
+            category=f"{host.CATEGORY}/upscale",
+            description="Enlarge tiny faces by a score network that sees them, pulled towards attributes that you name (dos Santos et al. 2024).",
+            search_aliases=["super resolution", "diffusion", "srdg", "sde-sr", "face hallucination", "attributes", "upscale"],
+            inputs=[
+                io.Image.Input("image", tooltip="The low-resolution faces; each is restored by itself, with the same seed. Alpha is kept."),
+                io.Combo.Input(
+                    "prior",
+                    options=[*shipped_networks(), *host.weight_files()] or host.weight_choices(),
+                    tooltip="An NCSN++ super-resolution network: a shipped one for small grey faces, or a file of SDE-SR or SRDG in models/priorsr.",
+                ),
+                io.Float.Input(
+                    "scale", default=8.0, min=1.0, max=64.0, step=0.05, tooltip="Enlargement; networks are trained for one or two, such as 8."
+                ),
+                io.Int.Input("seed", tooltip="Decides what the prior invents; the same picture and seed give the same result.", **SEED),
+                io.Combo.Input(
+                    "classifier",
+                    options=[NONE, *shipped_attributes(), *host.weight_files()],
+                    tooltip="What tells the attribute: a shipped classifier, or a file of models/priorsr. More of them by the socket.",
+                ),
+                *_wanted(),
+                *host.settings_inputs(SRDGSettings),
+                *host.settings_inputs(CanvasSettings),
+                Attributes.Input("classifiers", optional=True, tooltip="From Load Attribute Classifier, for several attributes."),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image"),
+                io.String.Output("report", display_name="report", tooltip="What was asked for, and the probability of each class in each result."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        prior,
+        scale,
+        seed,
+        classifier,
+        attributes,
+        weights,
+        steps,
+        sampler,
+        corrections,
+        snr,
+        h,
+        limit,
+        first,
+        last,
+        view,
+        joint,
+        tile,
+        overlap,
+        tile_batch,
+        classifiers=(),
+    ):
+        settings = SRDGSettings(steps, sampler, corrections, snr, h, limit, first, last, view, joint)
+        canvas = CanvasSettings(tile, overlap, tile_batch)
+        with torch.inference_mode(False), torch.no_grad():
+            pixels, alpha = split(image.clone())
+            own = [] if classifier == NONE else [_load(classifier)]
+            judges = [*_judges(classifiers), *own]
+            wanted = _wishes(judges, attributes, weights)
+            loaded = load_prior(prior if prior in shipped_networks() else str(host.weight_path(prior)), conditional=True)
+            if not isinstance(loaded, NCSNppPrior):
+                raise ValueError(f"{prior} does not look at a low-resolution picture: choose an NCSN++ network, or guide this one")
+            room = gradient_bytes(loaded.network, tile_shape(canvas, loaded), pictures=2) // host_model.BACKWARD
+            room += attribute_bytes([wish.classifier for wish in wanted], len(pixels))
+            networks = [loaded.network, *(judge.network for judge in own)]
+            with host_model.classifiers_ready(classifiers, room), host.on_device(*networks, activations=room) as device:
+                seeds, progress = [seed] * len(pixels), host.sampling_progress(settings.steps)
+                larger = srdg_upscale(loaded, pixels.to(device), scale, wanted, settings, canvas, seeds, progress)
+                seen = VIEWS[settings.view] or WHOLE  # which is the same where the size is exact
+                said = [_told(wanted), *_lines(read_attributes(judges, larger, view=seen), len(pixels))]
+            if alpha is not None:
+                alpha = resize(alpha, tuple(larger.shape[-2:])).to(larger)
+            return io.NodeOutput(host.result(join(larger, alpha)), "\n".join(said))
+
+
+class LoadAttributeClassifier(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRLoadAttributeClassifier",
+            display_name="Load Attribute Classifier",
+            category=CATEGORY,
+            description="A network that tells an attribute of noisy faces, for Attribute Guidance, Attribute Read-out and SRDG Super-Resolution.",
+            search_aliases=["srdg", "gender", "glasses", "beard", "expression", "classifier guidance", "load model"],
+            inputs=[
+                io.Combo.Input(
+                    "classifier",
+                    options=[*shipped_attributes(), *host.weight_files()] or host.weight_choices(),
+                    tooltip=f"A shipped classifier, or a file of models/priorsr, such as those of SRDG. Their classes: {LABELS}.",
+                ),
+                io.String.Input("attribute", default="", tooltip="What it tells, where neither the file nor its name says so, such as gender."),
+                Attributes.Input("classifiers", optional=True, tooltip="More classifiers, each of another attribute."),
+            ],
+            outputs=[
+                Attributes.Output("classifiers", display_name="classifiers"),
+                io.String.Output("classes", display_name="classes", tooltip="What the classes of each mean, with their numbers."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, classifier, attribute, classifiers=()):
+        with torch.inference_mode(False):
+            managed = (*classifiers, host_model.as_classifier(_load(classifier, attribute.strip())))
+        wishes(_judges(managed), {})  # complains of two that tell one attribute
+        return io.NodeOutput(managed, "\n".join(f"{judge.attribute}: {judge.meaning}" for judge in _judges(managed)))
+
+
+class AttributeGuide(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRGuideAttributes",
+            display_name="Attribute Guidance",
+            category=CATEGORY,
+            description="Pull samples of any pixel prior towards attributes, by gradients of noise-aware classifiers (dos Santos et al. 2024).",
+            search_aliases=["srdg", "classifier guidance", "attributes", "expression", "gender", "guidance"],
+            inputs=[
+                Attributes.Input("classifiers", tooltip="From Load Attribute Classifier, which says what their classes mean."),
+                *_wanted(),
+                *host.settings_inputs(SRDGSettings, ("h", "limit", "first", "last", "view"), advanced=False),
+                io.Combo.Input(
+                    "form",
+                    options=["score", "mean"],
+                    default="score",
+                    tooltip="score changes the predicted noise, for any transition; mean the mean of a random step, for ddpm and the like.",
+                ),
+                more_guidance(),
+            ],
+            outputs=[
+                Guidance.Output("guidance", display_name="guidance", tooltip="For the Sampler of this pack."),
+                io.String.Output("meaning", display_name="meaning", tooltip="The label that each attribute is pulled to."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, classifiers, attributes, weights, h, limit, first, last, view, form, guidance=()):
+        settings, judges = SRDGSettings(h=h, limit=limit, first=first, last=last, view=view), _judges(classifiers)
+        wanted = _wishes(judges, attributes, weights)
+        if not wanted:
+            names = "; ".join(f"{judge.attribute}: {judge.meaning}" for judge in judges)
+            raise ValueError(f"no attribute is wished for: name one with its label ({names}), or leave the guidance out")
+        agreeing([*(wish for hook in guidance if isinstance(hook, AttributeGuidance) for wish in hook.wanted), *wanted])
+        if h == 0:
+            return io.NodeOutput(tuple(guidance), _told(wanted))
+        with torch.inference_mode(False):
+            hook = ManagedAttributes(classifiers, wanted, form, settings)
+        return io.NodeOutput((*guidance, hook), _told(wanted))
+
+
+class AttributeReadOut(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRReadAttributes",
+            display_name="Attribute Read-out",
+            category=CATEGORY,
+            description="How likely faces, restored or still small, have attributes, as text and numbers. Classifiers err and prove nothing.",
+            search_aliases=["srdg", "attributes", "probability", "expression", "gender", "classify"],
+            inputs=[
+                Attributes.Input("classifiers", tooltip="From Load Attribute Classifier."),
+                io.Image.Input("image", tooltip="The faces; alpha is ignored. Low-resolution ones too, which classifiers know less well."),
+                io.Combo.Input("view", options=list(VIEWS), default="whole", tooltip="The whole, resized to the classifier; a tight face; or exact."),
+                io.Float.Input(
+                    "t",
+                    default=0.01,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Noise 0..1 given to the picture; 0.01 is nearly clean, 0.6 hides all.",
+                ),
+                io.Int.Input("seed", tooltip="Of that noise.", **SEED),
+            ],
+            outputs=[
+                io.String.Output("text", display_name="text", tooltip="A line for each image and attribute."),
+                io.Float.Output(
+                    "probabilities",
+                    display_name="probabilities",
+                    is_output_list=True,
+                    tooltip="A number for each image, attribute and class, in this order.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, classifiers, image, view, t, seed):
+        with torch.inference_mode(False), torch.no_grad():
+            pixels, _ = split(image.clone())
+            judges = _judges(classifiers)
+            with host_model.classifiers_ready(classifiers, attribute_bytes(judges, len(pixels)) // host_model.BACKWARD) as device:
+                readings = read_attributes(judges, pixels.to(device), t, VIEWS[view], Noise([seed] * len(pixels)))
+        numbers = [p for i in range(len(pixels)) for reading in readings for p in reading.probabilities[i].tolist()]
+        return io.NodeOutput("\n".join(_lines(readings, len(pixels))), numbers)

@@ -1,0 +1,164 @@
+"""StableSR Upscale: the whole method in one node, from the same parts as the graphs."""
+
+from __future__ import annotations
+
+import math
+
+import comfy.model_management as mm
+import comfy.model_sampling
+import comfy.samplers
+import latent_preview
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..methods.resize import resize, scale_for
+from ..methods.stablesr.autoencoder import SCALE
+from ..methods.stablesr.levels import in_place_of, start_mode
+from ..methods.stablesr.method import LATENT, StableSRSettings, on_canvas
+from ..methods.stablesr.prior import WEIGHTS
+from ..samplers.noise import Noise
+from ..samplers.transition import DDIM, DDPM
+from . import host, host_model, stablesr_patch
+from .cfw import TILES, Fusion, autoencoder, decode, encode
+from .convert import join, split
+from .posterior import SEED
+from .stablesr import Layers
+
+MOST = 16  # tiles in a call; more are no faster
+
+
+class StableSRUpscale(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        manual = host.settings_inputs(StableSRSettings, ("tile", "overlap", "tile_batch"), advanced=False)
+        return host.schema(
+            node_id="PriorSRUpscaleStableSR",
+            display_name="StableSR Upscale",
+            category=f"{host.CATEGORY}/upscale",
+            description="Enlarge and restore images of any size with Stable Diffusion 2.1 and StableSR's layers (Wang et al. 2024).",
+            search_aliases=["super resolution", "diffusion", "stablesr", "restoration", "upscale", "tiled"],
+            inputs=[
+                io.Image.Input("image", tooltip="The low-resolution images; each is restored by itself, with the same seed. Alpha is kept."),
+                io.Model.Input("model", tooltip="Stable Diffusion 2.1 base, SD-Turbo, or the 768-pixel model with its own weights; LoRAs work."),
+                io.Conditioning.Input("positive", tooltip="StableSR was trained with an empty prompt."),
+                io.Conditioning.Input("negative", tooltip="Works where guidance is above 1: such as blurry, low quality."),
+                io.Vae.Input("vae", tooltip="Stable Diffusion 2.1's."),
+                Layers.Input("stablesr", tooltip="From Load StableSR."),
+                io.Float.Input("scale", default=4.0, min=1.0, max=64.0, step=0.05, tooltip="Enlargement of both sides; 1 restores only."),
+                host.longest_input(),
+                io.Int.Input("seed", tooltip="Decides what the model invents; the same picture and seed give the same result.", **SEED),
+                *host.settings_inputs(StableSRSettings, ("steps", "guidance", "fidelity", "color"), advanced=False),
+                io.DynamicCombo.Input(
+                    "tiles",
+                    options=[io.DynamicCombo.Option("auto", []), io.DynamicCombo.Option("manual", manual)],
+                    tooltip="Larger pictures are restored in overlapping pieces. auto: as published, as many at once as memory allows.",
+                ),
+                *host.settings_inputs(StableSRSettings, ("sampler", "eta", "start", "weights", *TILES)),
+                Fusion.Input("cfw", optional=True, tooltip="From Load CFW, for fidelity above 0; without it the decoder is a plain one."),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image"),
+                io.String.Output("report", display_name="report", tooltip="What was chosen, and what to beware of."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        model,
+        positive,
+        negative,
+        vae,
+        stablesr,
+        scale,
+        longest,
+        seed,
+        steps,
+        guidance,
+        fidelity,
+        color,
+        sampler,
+        eta,
+        start,
+        weights,
+        vae_tile,
+        vae_overlap,
+        tiles=None,
+        cfw=None,
+    ):
+        said = []
+        if cfw is None and fidelity:
+            said.append(f"no CFW is connected, so fidelity {fidelity:g} has no effect")
+        chosen = StableSRSettings(
+            steps=steps,
+            guidance=guidance,
+            fidelity=fidelity if cfw else 0.0,
+            color=color,
+            sampler=sampler,
+            eta=eta,
+            start=start,
+            weights=weights,
+            vae_tile=vae_tile,
+            vae_overlap=vae_overlap,
+            **_pieces(tiles, model),
+        )
+        pixels, alpha = split(image)
+        scale = scale_for(longest, tuple(pixels.shape[-2:])) if longest else scale
+        autoencoder(vae, cfw, vae_tile, vae_overlap)
+        stablesr_patch.patched(model, stablesr)  # raises before anything is computed
+        said.append(f"{chosen.sampler}, {steps} steps, pieces of {chosen.tile}, {chosen.tile_batch} at once")
+        if warning := stablesr_patch.unlike_target(model, stablesr.name):
+            host.log.warning("PriorSR: %s", warning)
+            said.append(warning)
+        multiple = LATENT * stablesr.layers.encoder.config.reduction  # the UNet's too
+        run = _Run(model, positive, negative, vae, stablesr, cfw, chosen, seed)
+        larger = torch.cat([on_canvas(x[None], scale, run, chosen, multiple) for x in pixels])
+        if alpha is not None:
+            alpha = resize(alpha, tuple(larger.shape[-2:])).to(larger)
+        return io.NodeOutput(host.result(join(larger.expand(-1, 3, -1, -1), alpha)), "\n".join(said))
+
+
+def _pieces(choice: dict | None, model) -> dict[str, int]:
+    kind = (choice or {}).get("tiles")
+    if kind == "manual":
+        return {name: choice[name] for name in ("tile", "overlap", "tile_batch")}
+    if kind != "auto":
+        raise ValueError(f"unknown tiles {kind!r}: choose auto or manual")
+    v = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.V_PREDICTION)
+    side = (768 if v else 512) // LATENT  # of Stable Diffusion 2.1's two models
+    one = model.model.memory_required([2, 4, side, side])  # with and without guidance's second prompt
+    left = mm.get_free_memory(model.load_device) - model.model_size()
+    return {"tile": side * LATENT, "overlap": side * LATENT // 2, "tile_batch": min(MOST, max(1, math.floor(left / 2 / one)))}
+
+
+class _Run:
+    """One enlarged picture 1 3 H W in -1..1 to the restored one, as `restore` of the library does with its own networks."""
+
+    def __init__(self, model, positive, negative, vae, layers, cfw, settings: StableSRSettings, seed: int):
+        self.model, self.prompts, self.vae, self.layers, self.cfw = model, (positive, negative), vae, layers, cfw
+        self.settings, self.seed = settings, seed
+
+    def __call__(self, canvas: Tensor) -> Tensor:
+        s, noise = self.settings, Noise([self.seed])  # drawn for the latent, the start and the steps, in this order
+        lr = encode(self.vae, canvas, s.vae_tile, s.vae_overlap, noise)
+        z = self._sampled(lr / SCALE, noise)
+        return decode(self.vae, self.cfw, z * SCALE, canvas, s.fidelity, s.vae_tile, s.vae_overlap)
+
+    def _sampled(self, latent: Tensor, noise: Noise) -> Tensor:
+        """In the host's units, which the MODEL turns into its own."""
+        s, tile = self.settings, self.settings.tile // LATENT
+        model = stablesr_patch.patched(self.model, self.layers, latent)
+        cut = max(latent.shape[-2:]) > tile
+        if cut:
+            model = host_model.tiled(model, tile, s.overlap // LATENT, s.tile_batch, WEIGHTS[s.weights])
+        transition = DDPM("small") if s.sampler == "ddpm" else DDIM(s.eta)
+        sampler = host_model.as_sampler(transition, (), noise, in_place_of if s.sampler == "ddim-released" else None)
+        sigmas = host_model.respaced_sigmas(model, str(s.steps), -1)
+        begin = stablesr_patch.StartNoise(model, float(sigmas[0]), start_mode(s.start, cut), self.seed, noise)
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(*self.prompts)
+        guider.set_cfg(s.guidance)
+        state, preview = begin.generate_noise({"samples": latent}), latent_preview.prepare_callback(model, len(sigmas) - 1)
+        return guider.sample(state, latent, sampler, sigmas, callback=preview, disable_pbar=True, seed=self.seed).to(latent)

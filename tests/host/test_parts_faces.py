@@ -1,0 +1,206 @@
+"""Faces in real graphs: the detector and the prior that ship, and CodeFormer and ParseNet with random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from graphs import defaults, failure, load, node, result, save
+from workflow import to_graph
+
+from priorsr.methods.faces.masks import CLASSES
+from priorsr.methods.images import Picture, read, write
+from priorsr.methods.resize import resize
+
+pytestmark = pytest.mark.host
+PACK = Path(__file__).resolve().parents[2]
+LEFT, TOP, SIDE = 50, 30, 56
+FEW = {"method": "diffsr", "method.prior": "face64", "method.level": 30.0, "method.steps": 2, "method.aim": "fidelity", "method.consistency": 1.0}
+PARTS = {"kind": "parts", "kind.parts": ", ".join(CLASSES), "kind.parser": "parsing_parsenet"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scenes(host):
+    """scene.png shows one face in the middle of much else, two.png two of them."""
+    portrait = resize(read(PACK / "docs/sample/astronaut.png").pixels, (SIDE, SIDE)).clamp(0, 1)
+    scene = torch.full((1, 3, 120, 150), 0.4)
+    scene[..., TOP : TOP + SIDE, LEFT : LEFT + SIDE] = portrait
+    write(Picture(scene), host.base / "input" / "scene.png")
+    write(Picture(torch.cat([scene, scene], 3)), host.base / "input" / "two.png")
+
+
+def found(definitions, name="scene.png", **settings):
+    return {"1": load(name), "2": defaults(definitions, "PriorSRDetectFaces", image=["1", 0], detector="mtcnn", **settings)}
+
+
+def mask(definitions, kind, **settings):
+    inputs = {"image": ["1", 0], "faces": ["2", 0], **kind, **settings}
+    return {"3": defaults(definitions, "PriorSRFaceMask", **inputs), "4": node("MaskToImage", mask=["3", 0]), "9": save(["4", 0], "mask")}
+
+
+def restored(definitions, kind, name="scene.png", **settings):
+    chosen = {"detector": "mtcnn", "parser": "parsing_parsenet", "frame": "auto", "codeformer": "codeformer"}
+    made = defaults(definitions, kind, image=["1", 0], **{k: v for k, v in chosen.items() if k in inputs_of(definitions, kind)} | settings)
+    return {"1": load(name), "5": made, "6": node("PreviewAny", source=["5", 1]), "9": save(["5", 0], "faces")}
+
+
+def inputs_of(definitions, kind):
+    return {name for group in definitions[kind]["input"].values() for name in group}
+
+
+def report(host, graph):
+    return host.run(graph)["6"]["text"][0]
+
+
+def run(host, graph):
+    """Picture and report of one run: what the server still holds it would not tell again."""
+    outputs = host.run(graph)
+    return read(host.image(outputs["9"]["images"][0])).pixels, outputs["6"]["text"][0]
+
+
+def outside(pixels):
+    """What is further from the portrait than a face's square reaches."""
+    return torch.cat([pixels[..., :8, :].flatten(), pixels[..., -8:].flatten()])
+
+
+def test_faces_are_found_drawn_and_told(host, definitions):
+    graph = found(definitions, "two.png") | {"6": node("PreviewAny", source=["2", 3]), "7": node("PreviewAny", source=["2", 2])}
+    outputs = host.run(graph | {"9": save(["2", 1], "overlay")})
+    assert outputs["7"]["text"][0] == "2"
+    assert "2 faces" in outputs["6"]["text"][0]
+    drawn = read(host.image(outputs["9"]["images"][0])).pixels
+    assert (drawn - read(host.base / "input" / "two.png").pixels).abs().max() > 0.5
+    none = found(definitions, "example.png") | {"6": node("PreviewAny", source=["2", 3])}
+    assert "no faces" in report(host, none)
+    one = found(definitions, "two.png", which="1") | {"6": node("PreviewAny", source=["2", 3])}
+    assert "1 face\n" in report(host, one)
+
+
+@pytest.mark.parametrize("kind", [{"kind": "box"}, {"kind": "hull", "kind.spread": 2.0}, PARTS], ids=lambda k: k["kind"])
+def test_masks_lie_on_the_face(host, definitions, kind):
+    pixels = result(host, found(definitions) | mask(definitions, kind)).pixels[:, :1]
+    inside = pixels[..., TOP : TOP + SIDE, LEFT : LEFT + SIDE]
+    assert inside.mean() > 0.1
+    if kind["kind"] == "parts":  # all of them, which make the whole aligned square, larger than the portrait
+        assert inside.min() > 0.99
+        assert pixels.mean() < 0.9
+        return
+    assert pixels.sum() == pytest.approx(inside.sum().item())
+    wider = result(host, found(definitions) | mask(definitions, kind, grow=3)).pixels[:, :1]
+    assert (wider >= pixels - 1 / 255).all()
+    assert wider.sum() > 1.1 * pixels.sum()
+    soft = result(host, found(definitions) | mask(definitions, kind, feather=4.0)).pixels[:, :1]
+    assert ((soft > 0.1) & (soft < 0.9)).sum() > ((pixels > 0.1) & (pixels < 0.9)).sum()
+
+
+def test_what_is_outside_is_filtered_and_the_face_kept(host, definitions):
+    base = found(definitions) | mask(definitions, {"kind": "box"})
+    source = read(host.base / "input" / "scene.png").pixels
+    covered = result(host, base).pixels[:, :1].expand(-1, 3, -1, -1) == 1
+    for filters in ({"filters": "released"}, {"filters": "paper"}):
+        done = result(host, base | {"5": node("PriorSREnhanceOutside", image=["1", 0], mask=["3", 0], **filters), "9": save(["5", 0], "outside")})
+        assert torch.equal(done.pixels[covered], source[covered])
+        assert (done.pixels - source)[~covered].abs().max() > 2 / 255
+    lonely = {"1": load(), "7": load("alpha.png"), "5": node("PriorSREnhanceOutside", image=["1", 0], mask=["7", 1], filters="released")}
+    assert result(host, lonely | {"9": save(["5", 0], "other")}).pixels.shape[-2:] == (95, 121)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        FEW,
+        {"method": "dpi", "method.prior": "face64", "method.corrector": "none", "method.preset": "auto", "method.dpi_steps": 2, "coarse": 4.0},
+        {"method": "srcnn", "method.size": 192},
+    ],
+    ids=lambda m: m["method"],
+)
+def test_every_method_restores_the_face_alone(host, definitions, method):
+    graph = restored(definitions, "PriorSRRestoreFaces", scale=1.0, **method)
+    source = read(host.base / "input" / "scene.png").pixels
+    done, said = run(host, graph)
+    assert torch.equal(outside(done), outside(source))
+    assert (done - source).abs().max() > 8 / 255
+    assert "1 of 1 faces restored" in said
+
+
+def test_found_faces_and_a_background_are_used(host, definitions):
+    larger = node("PriorSRResize", image=["1", 0], to="scale", **{"to.scale": 2.0}, method="nearest", antialias=False, matlab_border=False)
+    given = {"faces": ["2", 0], "background": ["8", 0], "scale": 1.0, **FEW}
+    graph = found(definitions, "two.png", which="0") | restored(definitions, "PriorSRRestoreFaces", "two.png", **given) | {"8": larger}
+    done = result(host, graph).pixels
+    plain = read(host.base / "input" / "two.png").pixels.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.equal(done[..., 300:], plain[..., 300:])
+    assert not torch.equal(done[..., :300], plain[..., :300])
+    other = {"7": load("scene.png"), "5": node("PriorSRRestoreFaces", **graph["5"]["inputs"] | {"image": ["7", 0]})}
+    assert "give the images in which they were found" in failure(host, graph | other)
+
+
+def test_pictures_without_faces_and_large_faces_are_left(host, definitions):
+    graph = restored(definitions, "PriorSRRestoreFaces", "example.png", **FEW)
+    done, said = run(host, graph)
+    assert "no face found, unchanged" in said
+    assert torch.equal(done, read(host.base / "input" / "example.png").pixels)
+    huge = restored(definitions, "PriorSRRestoreFaces", **{"method": "srcnn", "method.size": 64})
+    assert "take it as coarser to restore it anyway" in report(host, huge)
+
+
+@pytest.mark.parametrize("change", [{}, {"w": 0.0}, {"half": True}, {"mask": "parse"}, {"scale": 1.5}], ids=str)
+def test_codeformer_restores_whole_pictures(host, definitions, change):
+    graph = restored(definitions, "PriorSRCodeFormer", **change)
+    done, said = run(host, graph)
+    source = read(host.base / "input" / "scene.png").pixels
+    if "scale" in change:
+        assert done.shape[-2:] == (180, 225)
+        return
+    assert (done - source).abs().max() > 8 / 255
+    assert "1 of 1 faces restored" in said
+    assert torch.equal(done[..., :2], source[..., :2])
+
+
+def test_aligned_faces_of_a_batch_are_restored_one_by_one(host, definitions):
+    graph = {
+        "1": load("scene.png"),
+        "2": node("RepeatImageBatch", image=["1", 0], amount=3),
+        "3": defaults(definitions, "PriorSRLoadCodeFormer", codeformer="codeformer"),
+        "5": defaults(definitions, "PriorSRRestoreAlignedFace", codeformer=["3", 0], image=["2", 0], batch=2),
+        "9": save(["5", 0], "aligned"),
+    }
+    images = [read(host.image(image)).pixels for image in host.run(graph)["9"]["images"]]
+    assert [tuple(x.shape) for x in images] == [(1, 3, 64, 64)] * 3
+    for other in images[1:]:
+        torch.testing.assert_close(other, images[0], rtol=0, atol=1.5 / 255)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "words"),
+    [
+        ("PriorSRRestoreFaces", {**FEW, "detector": "retinaface"}, "detection_Resnet50_Final.pth is missing: put it into models/priorsr"),
+        ("PriorSRRestoreFaces", {**FEW, "detector": "tiny_adm.safetensors"}, "no face detector"),
+        ("PriorSRRestoreFaces", {**FEW, "which": "3"}, "there is no face 3"),
+        ("PriorSRRestoreFaces", {**FEW, "which": "all"}, "does not number faces"),
+        ("PriorSRRestoreFaces", {**FEW, "coarse": 1.0}, "coarse 1 is outside"),
+        ("PriorSRRestoreFaces", {"method": "gan"}, "choose diffsr, dpi or srcnn"),
+        ("PriorSRCodeFormer", {"codeformer": "tiny_adm.safetensors"}, "where codeformer weights are needed"),
+    ],
+)
+def test_mistakes_are_explained(host, definitions, kind, change, words):
+    assert words in failure(host, restored(definitions, kind, **change))
+
+
+def test_a_mask_of_unknown_parts_is_explained(host, definitions):
+    graph = found(definitions) | mask(definitions, {**PARTS, "kind.parts": "skin, beard"})
+    assert "there is no part 'beard'" in failure(host, graph)
+
+
+@pytest.mark.parametrize("name", ["restore_faces_in_photo", "codeformer_photo", "face_masks"])
+def test_example_workflows_run_on_a_photograph(host, definitions, name):
+    graph = to_graph(json.loads((PACK / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")), definitions)
+    for inputs in (made["inputs"] for made in graph.values()):
+        inputs |= {key: few for key, few in {"method.steps": 2, "image": "scene.png"}.items() if isinstance(inputs.get(key), (int, str))}
+    outputs = host.run(graph)
+    images = [image for output in outputs.values() for image in output.get("images", [])]
+    assert images
+    assert all(read(host.image(image)).pixels.std() > 0.01 for image in images)
+    assert all("1 of 1 faces restored" in output["text"][0] for output in outputs.values() if "text" in output)
