@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from graphs import defaults, failure, load, node, result, sampler, save, stand_ins
+from graphs import defaults, failure, load, node, result, sampler, save
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import attribute, score_network
-from workflow import to_graph
 
 from priorsr.methods.images import read
 from priorsr.methods.priors.load import load_prior
@@ -226,14 +225,3 @@ def test_mistakes_of_the_parts_are_explained_before_sampling(host, definitions):
     assert "h" in json.dumps(host.refusal(graph)["node_errors"]["7"])
     rgb = whole(definitions, prior="rgb_sr.safetensors", classifier=HAPPY, attributes="happy=1")
     assert tuple(result(host, rgb).pixels.shape) == (1, 3, 64, 64)  # the luma of a colour network is judged
-
-
-@pytest.mark.parametrize("name", ["srdg_face", "attribute_guidance_any_prior"])
-def test_example_workflows_run_in_few_steps(host, definitions, name):
-    workflow = json.loads((PACK / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
-    graph = to_graph(workflow, definitions)
-    for inputs in (made["inputs"] for made in graph.values()):
-        inputs |= {key: few for key, few in {"steps": 3, "respacing": "3"}.items() if key in inputs} | stand_ins(inputs)
-    images = [image for output in host.run(graph).values() for image in output.get("images", [])]
-    assert images
-    assert all(read(host.image(image)).pixels.std() > 0.01 for image in images)
