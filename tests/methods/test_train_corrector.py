@@ -275,7 +275,7 @@ def test_a_frozen_prior_may_noise_the_true_conditions(tmp_path, prior_file, obje
         ({"k": 3}, "k 3 does not divide"),
         ({"mult": "1,1,1,1,1"}, "no multiple of 32"),
         ({"mult": "one"}, "no list of whole numbers"),
-        ({"width": 40}, "multiple of 32"),
+        ({"width": 36}, "multiple of 8"),
     ],
 )
 def test_recipes_that_cannot_work_are_refused(wrong, words):

@@ -146,7 +146,7 @@ def test_a_prior_is_judged_by_what_it_restores_and_draws():
     assert apart["sampled"] > 0
     faces = torch.rand(4, 1, 8, 8) * 0.5 + 0.25
     odd = torch.cat([torch.zeros(1, 1, 8, 8), faces[:1], torch.ones(1, 1, 8, 8), faces[:1] * 0.1 + 0.4])
-    assert collapsed(odd, faces) == [0, 2, 3]
+    assert collapsed(odd) == [0, 2, 3]
 
 
 def errors_of(std):
