@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import comfy.model_management as mm
-import comfy.model_patcher
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..methods.nets.cfw import CFW
 from ..methods.resize import resize
 from ..methods.stablesr.adopted import AdoptedVAE
 from ..methods.stablesr.autoencoder import SCALE, Autoencoder
@@ -21,26 +17,12 @@ from ..samplers.run import Draw
 from ..samplers.tiled import grid
 from . import host
 from .convert import join, split
+from .host_stablesr import ManagedCFW, as_cfw
 
 Fusion = io.Custom("PRIORSR_CFW")
 CATEGORY = f"{host.CATEGORY}/stablesr"
 FLOOR = 256  # pixels, the smallest tile that is tried when memory runs out
-PRECISIONS = [torch.bfloat16, torch.float32]  # those that the host runs Stable Diffusion's VAE in
 TILES = ("vae_tile", "vae_overlap")
-
-
-@dataclass(frozen=True)
-class ManagedCFW:
-    """CFW's blocks, whose place in memory the host manages."""
-
-    cfw: CFW
-    patcher: comfy.model_patcher.ModelPatcher
-
-
-@torch.inference_mode(False)
-def as_cfw(cfw: CFW) -> ManagedCFW:
-    cfw.to(mm.vae_dtype(mm.vae_device(), PRECISIONS))
-    return ManagedCFW(cfw, comfy.model_patcher.ModelPatcher(cfw, mm.vae_device(), mm.vae_offload_device()))
 
 
 def autoencoder(vae, managed: ManagedCFW | None, tile: int, overlap: int, before: Callable[[], None] = lambda: None) -> Autoencoder:

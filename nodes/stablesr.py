@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..methods.stablesr.load import load_layers
-from . import host, stablesr_patch
+from . import host, host_stablesr
 from .cfw import CATEGORY
 from .posterior import SEED
 
@@ -35,7 +35,7 @@ class LoadStableSR(io.ComfyNode):
     @classmethod
     def execute(cls, stablesr):
         with torch.inference_mode(False):
-            return io.NodeOutput(stablesr_patch.as_layers(load_layers(str(host.weight_path(stablesr))), stablesr))
+            return io.NodeOutput(host_stablesr.as_layers(load_layers(str(host.weight_path(stablesr))), stablesr))
 
 
 class ApplyStableSR(io.ComfyNode):
@@ -66,10 +66,10 @@ class ApplyStableSR(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, stablesr, latent=None):
-        warning = stablesr_patch.unlike_target(model, stablesr.name)
+        warning = host_stablesr.unlike_target(model, stablesr.name)
         if warning:
             host.log.warning("PriorSR: %s", warning)
-        return io.NodeOutput(stablesr_patch.patched(model, stablesr, latent and latent["samples"]), warning)
+        return io.NodeOutput(host_stablesr.patched(model, stablesr, latent and latent["samples"]), warning)
 
 
 class StableSRStart(io.ComfyNode):
@@ -99,4 +99,4 @@ class StableSRStart(io.ComfyNode):
     def execute(cls, model, sigmas, start, seed):
         if not len(sigmas) or sigmas[0] <= 0:
             raise ValueError("the run has no noise level to start at: connect sigmas that begin above 0")
-        return io.NodeOutput(stablesr_patch.StartNoise(model, float(sigmas[0]), start, seed))
+        return io.NodeOutput(host_stablesr.StartNoise(model, float(sigmas[0]), start, seed))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 
-import comfy.model_management as mm
-import comfy.model_sampling
-import comfy.samplers
 import latent_preview
 import torch
 from comfy_api.latest import io
@@ -19,7 +16,7 @@ from ..methods.stablesr.method import LATENT, StableSRSettings, on_canvas
 from ..methods.stablesr.prior import WEIGHTS
 from ..samplers.noise import Noise
 from ..samplers.transition import DDIM, DDPM
-from . import host, host_model, stablesr_patch
+from . import host, host_model, host_stablesr
 from .cfw import TILES, Fusion, autoencoder, decode, encode
 from .convert import join, split
 from .posterior import SEED
@@ -107,9 +104,9 @@ class StableSRUpscale(io.ComfyNode):
         pixels, alpha = split(image)
         scale = scale_for(longest, tuple(pixels.shape[-2:])) if longest else scale
         autoencoder(vae, cfw, vae_tile, vae_overlap)
-        stablesr_patch.patched(model, stablesr)  # raises before anything is computed
+        host_stablesr.patched(model, stablesr)  # raises before anything is computed
         said.append(f"{chosen.sampler}, {steps} steps, pieces of {chosen.tile}, {chosen.tile_batch} at once")
-        if warning := stablesr_patch.unlike_target(model, stablesr.name):
+        if warning := host_stablesr.unlike_target(model, stablesr.name):
             host.log.warning("PriorSR: %s", warning)
             said.append(warning)
         multiple = LATENT * stablesr.layers.encoder.config.reduction  # the UNet's too
@@ -126,10 +123,9 @@ def _pieces(choice: dict | None, model) -> dict[str, int]:
         return {name: choice[name] for name in ("tile", "overlap", "tile_batch")}
     if kind != "auto":
         raise ValueError(f"unknown tiles {kind!r}: choose auto or manual")
-    v = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.V_PREDICTION)
-    side = (768 if v else 512) // LATENT  # of Stable Diffusion 2.1's two models
+    side = (768 if host_stablesr.predicts_v(model) else 512) // LATENT  # of Stable Diffusion 2.1's two models
     one = model.model.memory_required([2, 4, side, side])  # with and without guidance's second prompt
-    left = mm.get_free_memory(model.load_device) - model.model_size()
+    left = host_stablesr.spare_memory(model)
     return {"tile": side * LATENT, "overlap": side * LATENT // 2, "tile_batch": min(MOST, max(1, math.floor(left / 2 / one)))}
 
 
@@ -149,16 +145,14 @@ class _Run:
     def _sampled(self, latent: Tensor, noise: Noise) -> Tensor:
         """In the host's units, which the MODEL turns into its own."""
         s, tile = self.settings, self.settings.tile // LATENT
-        model = stablesr_patch.patched(self.model, self.layers, latent)
+        model = host_stablesr.patched(self.model, self.layers, latent)
         cut = max(latent.shape[-2:]) > tile
         if cut:
             model = host_model.tiled(model, tile, s.overlap // LATENT, s.tile_batch, WEIGHTS[s.weights])
         transition = DDPM("small") if s.sampler == "ddpm" else DDIM(s.eta)
         sampler = host_model.as_sampler(transition, (), noise, in_place_of if s.sampler == "ddim-released" else None)
         sigmas = host_model.respaced_sigmas(model, str(s.steps), -1)
-        begin = stablesr_patch.StartNoise(model, float(sigmas[0]), start_mode(s.start, cut), self.seed, noise)
-        guider = comfy.samplers.CFGGuider(model)
-        guider.set_conds(*self.prompts)
-        guider.set_cfg(s.guidance)
+        begin = host_stablesr.StartNoise(model, float(sigmas[0]), start_mode(s.start, cut), self.seed, noise)
+        guider = host_stablesr.guided(model, self.prompts, s.guidance)
         state, preview = begin.generate_noise({"samples": latent}), latent_preview.prepare_callback(model, len(sigmas) - 1)
         return guider.sample(state, latent, sampler, sigmas, callback=preview, disable_pbar=True, seed=self.seed).to(latent)

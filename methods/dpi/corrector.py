@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -65,14 +66,17 @@ class TiledCorrector:
     batch: int = 1
 
     def __post_init__(self):
-        object.__setattr__(self, "_tiled", Tiled(self._denoise, self.size, self.overlap, self.batch))
+        # nothing of this object in it: a cycle would keep the network alive until the next garbage collection
+        object.__setattr__(self, "_tiled", Tiled(partial(_corrected, self.corrector), self.size, self.overlap, self.batch))
 
     def __call__(self, x: Tensor, t: float, y_T: Tensor) -> Tensor:
         return self._tiled(x, Level(t, 0.0, 1.0), Cond({"y_T": y_T})).x0
 
-    def _denoise(self, x: Tensor, level: Level, cond: Cond) -> Prediction:
-        corrected = self.corrector(x, level.t, cond.spatial["y_T"])
-        return Prediction(corrected, corrected[:, :0])  # tiles blend one tensor only
+
+def _corrected(corrector: Correct, x: Tensor, level: Level, cond: Cond) -> Prediction:
+    """A corrector as a denoiser, for tiles."""
+    corrected = corrector(x, level.t, cond.spatial["y_T"])
+    return Prediction(corrected, corrected[:, :0])  # tiles blend one tensor only
 
 
 def load_corrector(name: str) -> Corrector:

@@ -34,7 +34,12 @@ def result(host, graph, key="9") -> Picture:
 
 
 def latent(host, graph, key="9") -> Tensor:
-    return load_file(host.base / "output" / host.run(graph)[key]["latents"][0]["filename"])["latent_tensor"]
+    return saved(host, host.run(graph)[key])
+
+
+def saved(host, output) -> Tensor:
+    """What a SaveLatent node wrote."""
+    return load_file(host.base / "output" / output["latents"][0]["filename"])["latent_tensor"]
 
 
 def failure(host, graph) -> str:

@@ -14,10 +14,12 @@ import comfy.model_base
 import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.model_sampling
+import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
+from ..methods.nets.cfw import CFW
 from ..methods.nets.spade import Place
 from ..methods.stablesr.layers import Layers
 from ..samplers.noise import Noise
@@ -25,6 +27,7 @@ from ..samplers.run import Draw
 
 KEY, LR, SHARED = "priorsr_stablesr", "priorsr_lr", "priorsr_lr_shared"
 PRECISIONS = [torch.float16, torch.bfloat16, torch.float32]
+VAE_PRECISIONS = [torch.bfloat16, torch.float32]  # those that the host runs Stable Diffusion's VAE in
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,37 @@ def as_layers(layers: Layers, name: str) -> ManagedLayers:
     size = sum(p.numel() for p in networks.parameters())
     networks.to(mm.unet_dtype(device, size, PRECISIONS))
     return ManagedLayers(name, layers, comfy.model_patcher.ModelPatcher(networks, device, mm.unet_offload_device()))
+
+
+@dataclass(frozen=True)
+class ManagedCFW:
+    """CFW's blocks, whose place in memory the host manages."""
+
+    cfw: CFW
+    patcher: comfy.model_patcher.ModelPatcher
+
+
+@torch.inference_mode(False)
+def as_cfw(cfw: CFW) -> ManagedCFW:
+    cfw.to(mm.vae_dtype(mm.vae_device(), VAE_PRECISIONS))
+    return ManagedCFW(cfw, comfy.model_patcher.ModelPatcher(cfw, mm.vae_device(), mm.vae_offload_device()))
+
+
+def predicts_v(model) -> bool:
+    return isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.V_PREDICTION)
+
+
+def spare_memory(model) -> int:
+    """Bytes of the compute device that are left beside the MODEL's weights."""
+    return mm.get_free_memory(model.load_device) - model.model_size()
+
+
+def guided(model, prompts: tuple, cfg: float) -> comfy.samplers.CFGGuider:
+    """A run of the MODEL towards the first of two prompts and away from the second."""
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(*prompts)
+    guider.set_cfg(cfg)
+    return guider
 
 
 def patched(model, managed: ManagedLayers, latent: Tensor | None = None) -> comfy.model_patcher.ModelPatcher:
@@ -63,7 +97,7 @@ def patched(model, managed: ManagedLayers, latent: Tensor | None = None) -> comf
 
 def unlike_target(model, name: str) -> str:
     """What to beware of where a file's name speaks of another target than the MODEL's, which no weights tell; else nothing."""
-    v, wide = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.V_PREDICTION), "768" in name
+    v, wide = predicts_v(model), "768" in name
     if v == wide:
         return ""
     have, meant = ("v", "noise") if v else ("noise", "v")
