@@ -17,7 +17,8 @@ import pytest
 import tiny_checkpoints
 import torch
 
-from priorsr.methods.images import Picture, write
+from priorsr.methods.images import Picture, read, write
+from priorsr.methods.resize import resize
 
 PACK = Path(__file__).resolve().parents[2]
 
@@ -117,6 +118,8 @@ def serve(comfy: str, base: Path) -> Host:
     write(Picture(photo), server.base / "input" / "example.png")
     write(Picture(photo, (x > 0.3).float()[None, None]), server.base / "input" / "alpha.png")
     write(Picture(photo[..., :1, :1]), server.base / "input" / "pixel.png")
+    portrait = resize(read(PACK / "docs" / "sample" / "astronaut.png").pixels, (128, 128)).clamp(0, 1)
+    write(Picture(torch.nn.functional.pad(portrait, (32,) * 4, value=0.4)), server.base / "input" / "portrait.png")
     tiny_checkpoints.make(server.base / "models" / "priorsr")
     tiny_checkpoints.make_latent(server.base / "models")
     (server.base / "models" / "priorsr" / "broken.safetensors").write_bytes(b"not weights")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -118,8 +119,11 @@ def test_locales_cover_every_node_and_input(host, definitions):
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
 def test_example_workflows_run(host, definitions, path):
     graph = to_graph(json.loads(path.read_text(encoding="utf-8")), definitions)
-    for inputs in (made["inputs"] for made in graph.values()):
+    for made in graph.values():
+        inputs = made["inputs"]
         inputs |= {key: few for key, few in FEW_STEPS.items() if key in inputs} | stand_ins(inputs)
+        if made["class_type"] == "LoadImage" and re.search("face|photo", path.stem):
+            inputs["image"] = "portrait.png"  # those need one
     outputs = host.run(graph, timeout=600)
     images = [image for output in outputs.values() for image in output.get("images", [])]
     assert images
