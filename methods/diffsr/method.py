@@ -94,10 +94,11 @@ def choose_level(prior: Prior, low: Tensor, scale: float, distance: float | None
         distance = float(lost_energy(seen * 2 - 1, scale).mean())
         if (expected := prior.measured.expected_loss(scale)) and scale > 1:
             distance = math.sqrt(distance * expected)  # both are off by about 2 dB, and not together
-    published = recoverable_field(ladder(prior), prior.measured, distance)
+    levels = ladder(prior)
+    published = recoverable_field(levels, prior.measured, distance)
     if aim == "detail":
         return published
-    return replace(recoverable_field(ladder(prior), prior.measured.aimed(aim), distance), empty=published.empty)
+    return replace(recoverable_field(levels, prior.measured.aimed(aim), distance), empty=published.empty)
 
 
 def diffsr_upscale(
