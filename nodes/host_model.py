@@ -255,7 +255,8 @@ class ManagedConditions(Conditions):
     def __init__(self, low: Tensor, managed: ManagedCorrector | None, settings: DPISettings, seed: int):
         self.models = () if managed is None else (managed.patcher,)
         self.managed, self.tiles = managed, managed and managed.corrector.tiles()
-        super().__init__(low, self.tiles, settings.tau, settings.s, settings.omega, settings.k, settings.refine, settings.weighted, uniform=seed)
+        strength = (settings.tau, settings.s, settings.omega, settings.k, settings.refine, settings.weighted, settings.compound)
+        super().__init__(low, self.tiles, *strength, uniform=seed)
 
     def memory(self, x: Tensor) -> int:
         if self.managed is None:

@@ -16,7 +16,7 @@ from ...samplers.run import Draw, Hook, Step
 from ...samplers.schedule import Level
 from ...samplers.transition import Posterior
 from .clock import STEPS, corrector_time, original_step
-from .masks import UniformDraws, adaptive_mask, base_condition, on_grid, sparse
+from .masks import UniformDraws, adaptive_mask, base_condition, chances, compounded, on_grid, sparse
 
 Correct = Callable[[Tensor, float, Tensor], Tensor]  # m_f s (B C H W), the step 0 .. 999, y_T; to the corrected picture
 
@@ -53,6 +53,7 @@ class _Moment(NamedTuple):
     t: float  # of tau and omega
     time: float  # of the corrector
     gain: float  # from the state after the step to the unit variance that the corrector was trained on
+    worth: float  # how many original steps it stands for
 
 
 @dataclass
@@ -62,8 +63,9 @@ class Conditions(Hook):
     low: B C h w in the prior's units (-1..1), enlarged to the grid of each run's picture; one serves a whole batch.
     Stage 1 (t > tau) sets every grid pixel (Eq. 8), stage 2 a random part that follows the edges, with weight t / omega (Eq. 9).
     corrector: CRT; None leaves the condition as it is. refine: it sees the fused state in stage 2, not the condition alone (line 13).
-    weighted: False makes every weight 1. uniform: draws in 0..1 on the CPU, or a seed for a stream per image. start: y at the
-    first step where it is not the base condition, B C H/k W/k.
+    weighted: False makes every weight 1. compound: a step of stage 2 that stands for several original ones holds as they would
+    together, so that tau, s and omega mean the same under any respacing. uniform: draws in 0..1 on the CPU, or a seed for a
+    stream per image. start: y at the first step where it is not the base condition, B C H/k W/k.
 
     `y` is the present condition on the grid, B C H/k W/k, `mask` the last step's adaptive mask, B 1 H/k W/k, None in stage 1.
     Raises ValueError before the first step.
@@ -77,6 +79,7 @@ class Conditions(Hook):
     k: int = 2
     refine: bool = True
     weighted: bool = True
+    compound: bool = True
     convention: Convention = PAPER
     uniform: Draw | int = 0
     start: Tensor | None = None
@@ -119,8 +122,15 @@ class Conditions(Hook):
         if moment.t > self.tau:
             grid.add_(pull, alpha=share)
         else:
-            self.mask = adaptive_mask(self.y, self.s, self._uniform, self.convention.joint, self.convention.signed)
-            grid.addcmul_(pull, self.mask.to(pull), value=share * (moment.t / self.omega if self.weighted else 1.0))
+            weight = moment.t / self.omega if self.weighted else 1.0
+            rule = self.convention
+            if self.compound and moment.worth != 1:
+                chance = chances(self.y, self.s, rule.joint, rule.signed)
+                self.mask, held = compounded(chance, weight, moment.worth, self._uniform)
+                grid.addcmul_(pull, held.to(pull), value=share)
+            else:
+                self.mask = adaptive_mask(self.y, self.s, self._uniform, rule.joint, rule.signed)
+                grid.addcmul_(pull, self.mask.to(pull), value=share * weight)
         if self.corrector is not None and not last:
             seen = grid if alone is None else alone
             self._seen.copy_(seen if moment.gain == 1 else seen * moment.gain)
@@ -143,8 +153,9 @@ class Conditions(Hook):
         rule = self.convention
         gain = round((nxt.alpha**2 + nxt.sigma**2) ** -0.5, 9)
         if rule.stride is not None:
-            return _Moment(index + rule.count_from, index * rule.stride, gain)
-        return _Moment(original_step(cur) + rule.count_from, corrector_time(nxt) if nxt.sigma > 0 else 0.0, gain)
+            return _Moment(index + rule.count_from, index * rule.stride, gain, 1.0)
+        now, after = original_step(cur), original_step(nxt) if nxt.sigma > 0 else -1.0
+        return _Moment(now + rule.count_from, corrector_time(nxt) if nxt.sigma > 0 else 0.0, gain, round(now - after, 6))
 
 
 def check_strengths(tau: float, s: float, omega: float) -> None:

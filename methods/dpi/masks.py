@@ -76,10 +76,13 @@ def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def laplacian(x: Tensor) -> Tensor:
     """Four neighbours minus four times the pixel, reflected at the border without repeating it; B 1 h w to the same."""
-    height, width = x.shape[-2:]
-    around = F.pad(x, (1, 1, 1, 1), mode="reflect" if min(height, width) > 1 else "replicate")
-    # second differences along both axes are exactly 0 where nothing changes
-    return around.narrow(-1, 1, width).diff(2, -2).add_(around.narrow(-2, 1, height).diff(2, -1))
+    around = F.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
+    return F.conv2d(around, _stencil(x.dtype, x.device))
+
+
+@lru_cache
+def _stencil(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=dtype, device=device).view(1, 1, 3, 3)
 
 
 def edges(y: Tensor, joint: bool = False, signed: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,6 +109,17 @@ def adaptive_mask(y: Tensor, s: float, uniform: Draw, joint: bool = False, signe
     found, floor, top = edges(y, joint, signed)
     # u < p^s, solved for the edge: fewer passes than `chances`
     return torch.lerp(floor, top, uniform(found.shape).to(found).pow(1 / s)) < found
+
+
+def compounded(chance: Tensor, weight: float, steps: float, uniform: Draw) -> tuple[Tensor, Tensor]:
+    """What `steps` draws of a mask one after another hold, in one: where any of them does, and the share that they hold together.
+
+    chance: that of one draw, B 1 h w in 0..1; weight: what one holds, 0..1. Shares B 1 h w in 0..1, 0 off the mask; their mean
+    over masks is that of the single draws.
+    """
+    some, together = (-torch.expm1(steps * torch.log1p(-x)) for x in (chance, weight * chance))  # 1 - (1 - x)^steps, exact for small x
+    mask = uniform(chance.shape).to(chance) < some
+    return mask, (together / some).masked_fill_(~mask, 0)
 
 
 class UniformDraws:

@@ -44,6 +44,7 @@ class DPISettings(Settings):
     eta: float = option(0.0, "Randomness of ddim, 0 none", low=0, high=1)
     refine: bool = option(True, "The corrector sees the fused picture in the second stage, not the condition alone")
     weighted: bool = option(True, "Second-stage conditions lose weight towards the end; else they keep all of it")
+    compound: bool = option(True, "A step in place of several of the 1000 holds as they would together; off: as one, as published")
     convention: str = option("paper", "Where the released code departs from the paper, follow the one or the other", choices=("paper", "released"))
 
     def __post_init__(self):
@@ -56,7 +57,7 @@ PRESETS = {
     "x8": DPISettings(300.0, 1.2, 750.0),
     "x16": DPISettings(500.0, 1.0, 1000.0),
     "real": DPISettings(500.0, 1.0, 1000.0),
-    "dpi20": DPISettings(350.0, 1.4, 1500.0, sampler="ddim", respacing="ddim20"),
+    "dpi20": DPISettings(350.0, 1.4, 1500.0, sampler="ddim", respacing="ddim20", compound=False),  # found for these steps
 }
 
 
@@ -77,6 +78,7 @@ def conditions(low: Tensor, corrector: Correct | None, settings: DPISettings, un
         settings.k,
         settings.refine,
         settings.weighted,
+        settings.compound,
         convention,
         uniform,
     )

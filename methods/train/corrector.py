@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from ..degrade.presets import FACE_LEVELS
 from ..degrade.steps import OneOf
 from ..degrade.steps import Sequence as Chain
 from ..dpi.clock import STEPS
+from ..dpi.corrector import load_corrector
 from ..dpi.masks import check_grid, on_grid, sparse
 from ..dpi.method import grid_condition
 from ..dpi.objective import OMEGAS, grid_error
@@ -28,13 +29,15 @@ from ..priors.edm import EDMPrior
 from ..priors.load import load_prior
 from ..priors.measured import spread
 from ..settings import Settings, option
-from .corrector_loss import PriorChain, corrector_loss, trace
+from ..weights import State
+from .corrector_loss import PriorChain, corrector_loss, runs_loss, trace
+from .corrector_runs import Runs
 from .curve import plot_profiles
 from .loop import Batch, Optimisation, Task
 from .prior import grid, numbers, signed
 
 TUNED = Optimisation(steps=4000, lr=3e-3, ema=0.995, validate_every=500)
-OBJECTIVES = ("sampled", "paper", "released")
+OBJECTIVES = ("sampled", "paper", "runs", "released")
 MIXED = ("mild", "medium", "heavy", "severe")
 JUDGED = 64  # validation pictures that figures come from
 TIMES = spread(STEPS, 10)  # steps at which they are taken
@@ -53,12 +56,14 @@ class CorrectorRecipe(Settings):
     k: int = option(2, "Every k-th row and column carries conditions", low=2, high=64)
     objective: str = option(
         "sampled",
-        "paper: both terms of Eq. 18; sampled: one of them, drawn by its weight, at half the cost; released: the published code's",
+        "paper: both terms of Eq. 18; sampled: one of them, drawn by its weight, at half the cost; runs: the gap is that of real runs of the "
+        "prior; released: the published code's",
         choices=OBJECTIVES,
     )
     omega: str = option("constant", "How the weight of true conditions against the corrector's own falls along the sampling", choices=OMEGAS)
     omega_level: float = option(0.5, "That weight where it is constant", low=0, high=1)
-    prior: str = option("", "Weights of a prior that noises the true conditions; none: the closed form, which costs nothing")
+    prior: str = option("", "Weights of a prior that noises the true conditions (none: the closed form), or whose runs are followed (runs)")
+    start: str = option("", "Weights of a corrector to go on from; none: new ones")
     unshuffle: int = option(SMALL.unshuffle, "The network sees blocks of so many pixels squared as channels", low=1, high=8)
     width: int = option(SMALL.model_channels, "Channels of a level, times its entry in --mult", low=32, high=512)
     mult: str = option(",".join(map(str, SMALL.channel_mult)), "Width of each level, in --width; each level halves the size")
@@ -118,6 +123,11 @@ def conditions(images: Tensor, recipe: CorrectorRecipe, seeds: Sequence[int]) ->
 def check(recipe: CorrectorRecipe, settings: Optimisation) -> None:
     """Raises ValueError when the training cannot give a corrector that sampling takes."""
     recipe.config()
+    start_of(recipe)
+    if recipe.objective == "runs" and not recipe.prior:
+        raise ValueError("objective runs follows runs of a prior: name one with --prior, such as face64")
+    if recipe.objective == "runs" and recipe.batch < 2:
+        raise ValueError("objective runs halves the batch between noised truth and runs: give a batch of 2 or more")
     if frozen_prior(recipe) and recipe.objective == "released":
         raise ValueError("objective released shows the corrector nothing that a prior could noise: leave out the prior, or choose another objective")
     if not settings.ema:
@@ -137,24 +147,44 @@ def frozen_prior(recipe: CorrectorRecipe) -> ADMPrior | EDMPrior | None:
     return prior
 
 
+def start_of(recipe: CorrectorRecipe) -> State | None:
+    """The first weights, if the recipe names a file of them. Raises ValueError for a network of other settings."""
+    if not recipe.start:
+        return None
+    network = load_corrector(recipe.start).network
+    wanted = recipe.config()
+    if network.config != wanted:
+        differing = ", ".join(f.name for f in fields(wanted) if getattr(network.config, f.name) != getattr(wanted, f.name))
+        raise ValueError(f"{recipe.start} is a corrector of another {differing}: repeat the settings it was trained with, or begin anew")
+    return network.float().state_dict()
+
+
 def task(recipe: CorrectorRecipe, images: Tensor, validation: Tensor, seed: int = 0) -> Task:
     """Train on uint8 images N C S S, judging by the errors on the grid at every noise level on `validation`."""
     torch.manual_seed(seed)
     network = CorrectorUNet(recipe.config()).to(memory_format=torch.channels_last)
+    if (state := start_of(recipe)) is not None:
+        network.load_state_dict(state)
     prior = frozen_prior(recipe)
-    chain = prior and PriorChain.of(prior)
+    runs = Runs(recipe, prior, images) if recipe.objective == "runs" else None
+    chain = PriorChain.of(prior) if prior and not runs else None
+    count = recipe.batch // 2 if runs else recipe.batch
     judged = validation[:JUDGED]
     truth, base = conditions(judged, recipe, range(len(judged)))
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         draw = {"generator": batch.generator}
-        x = images[torch.randint(len(images), (recipe.batch,), **draw)]
+        x = images[torch.randint(len(images), (count,), **draw)]
         if recipe.flip:
-            x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
-        seeds = torch.randint(2**62, (recipe.batch,), **draw).tolist()
+            x = torch.where(torch.randint(2, (count, 1, 1, 1), **draw) > 0, x.flip(3), x)
+        seeds = torch.randint(2**62, (count,), **draw).tolist()
         clean, low = (z.to(batch.device) for z in conditions(x, recipe, seeds))
-        t = torch.randint(STEPS, (1 if chain else recipe.batch,), **draw).expand(recipe.batch)
+        t = torch.randint(STEPS, (1 if chain else count,), **draw).expand(count)
+        if runs:
+            seen = runs(net, batch, recipe.batch - count)
         with batch.autocast():
+            if runs:
+                return runs_loss(net, recipe, clean, low, t, Noise(seeds), seen)
             return corrector_loss(net, recipe, chain, clean, low, t, Noise(seeds))
 
     def validate(net: nn.Module) -> dict[str, float]:
@@ -163,7 +193,7 @@ def task(recipe: CorrectorRecipe, images: Tensor, validation: Tensor, seed: int 
             for name, answer in zip(("prior", "gap"), answers, strict=True):
                 figures[f"{name}@{t}"] = error = float(grid_error(answer, truth, recipe.k).mean())
                 figures[name] += error / len(TIMES)
-        return figures
+        return {**figures, "runs": runs.error(net, truth, base)} if runs else figures
 
     def show(net: nn.Module, run: Path) -> None:
         plot_profiles(run / "log.jsonl", run / "error.png")

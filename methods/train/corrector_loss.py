@@ -21,6 +21,7 @@ from ..priors.edm import EDMPrior
 
 if TYPE_CHECKING:
     from .corrector import CorrectorRecipe
+    from .corrector_runs import Seen
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,17 @@ def corrector_loss(net: nn.Module, recipe: CorrectorRecipe, chain: PriorChain | 
         answers = _answer(net, base[own], earlier[own], draws, k)
         noisy[own] = posterior_sample(answers, t[own], first[own], second[own])
     return grid_error(net(on_grid_only(noisy, k), told, sparse(base, k)), truth, k).mean()
+
+
+def runs_loss(net: nn.Module, recipe: CorrectorRecipe, truth: Tensor, base: Tensor, t: Tensor, noise: Noise, seen: Seen) -> Tensor:
+    """Eq. 18 whose gap is that of real runs: the errors on noised truth, as `corrector_loss`, and on what runs showed the corrector."""
+    k, first = recipe.k, noise(truth.shape).to(truth)
+    noisy = on_grid_only(posterior_sample(truth, t, first, noise(truth.shape).to(truth)), k)
+    told = torch.cat([t.to(seen.t), seen.t])
+    answers = net(torch.cat([noisy, sparse(seen.x, k)]), told, sparse(torch.cat([base, seen.base]), k))
+    prior, gap = grid_error(answers, torch.cat([truth, seen.truth]), k).split([len(truth), len(seen.x)])
+    weight, other = omega(told, recipe.omega, recipe.omega_level).split([len(truth), len(seen.x)])
+    return (weight * prior).mean() + ((1 - other) * gap).mean()
 
 
 @torch.no_grad()

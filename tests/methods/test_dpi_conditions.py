@@ -146,6 +146,24 @@ def test_the_released_convention_leaves_the_last_step_alone_and_counts_from_zero
     assert [m is not None for m in paper.masks] == [False] * 7 + [True] * 3
 
 
+def test_second_stages_of_few_and_many_steps_hold_alike():
+    """A prior that always answers 0.5: how far the conditions pull the picture towards 0.25 does not depend on the respacing."""
+    prior = GaussianPrior(torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 1e-4))
+    ends = {}
+    for steps, compound in ((1000, True), (100, True), (100, False)):
+        watch = watched(
+            Conditions(picture(1, 3, 16, 16), None, tau=300, omega=3000, s=0.5, compound=compound),
+            prior,
+            (32, 32),
+            VP.respace(str(steps)).levels(),
+            DDIM(),
+        )
+        ends[steps, compound] = watch
+    density = {key: torch.stack([m.float() for m in watch.masks if m is not None]).mean() for key, watch in ends.items()}
+    assert density[100, True] > 1.5 * density[100, False]
+    assert density[100, False] == pytest.approx(float(density[1000, True]), rel=0.1)
+
+
 # any prior, any transition, any batch
 
 

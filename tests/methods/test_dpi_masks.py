@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from priorsr.methods.dpi.masks import UniformDraws, adaptive_mask, base_condition, chances, fixed_mask, on_grid, sparse
+from priorsr.methods.dpi.masks import UniformDraws, adaptive_mask, base_condition, chances, compounded, fixed_mask, on_grid, sparse
 from priorsr.samplers.noise import Noise
 
 from .dpi_runs import picture
@@ -53,6 +53,20 @@ def test_the_adaptive_mask_is_as_dense_as_its_chances(s):
     density = torch.stack([adaptive_mask(y, s, draws).float() for _ in range(20)]).mean(0)
     assert density.mean() == pytest.approx(p.mean().item(), abs=0.005)
     assert torch.corrcoef(torch.stack([density.flatten(), p.flatten()]))[0, 1] > 0.8
+
+
+@pytest.mark.parametrize(("steps", "weight"), [(1.0, 0.3), (4.0, 0.05), (10.0, 0.4), (3.0, 1.0)])
+def test_compounded_draws_hold_what_single_ones_would_one_after_another(steps, weight):
+    chance = torch.tensor([0.0, 0.001, 0.05, 0.3, 0.9, 1.0]).view(1, 1, 1, 6).repeat(1, 1, 60_000, 1)
+    mask, held = compounded(chance, weight, steps, Noise(0).uniform)
+    free = torch.ones_like(chance)
+    draws = Noise(1)
+    for _ in range(int(steps)):
+        free *= 1 - weight * (draws.uniform(chance.shape) < chance).float()
+    torch.testing.assert_close(mask.float().mean(2), (1 - (1 - chance) ** steps).mean(2), atol=0.01, rtol=0)
+    torch.testing.assert_close(held.mean(2), 1 - free.mean(2), atol=0.01, rtol=0.03)
+    assert torch.equal(held > 0, mask)
+    assert held.max() <= 1
 
 
 def test_a_larger_exponent_keeps_fewer():

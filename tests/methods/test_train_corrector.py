@@ -11,16 +11,19 @@ from priorsr.methods import cli, weights
 from priorsr.methods.degrade.presets import FACE_LEVELS
 from priorsr.methods.dpi.corrector import Corrector, load_corrector
 from priorsr.methods.dpi.masks import on_grid, sparse
-from priorsr.methods.dpi.method import DPISettings, dpi_upscale
+from priorsr.methods.dpi.method import DPISettings, dpi, dpi_upscale
 from priorsr.methods.dpi.objective import grid_error
 from priorsr.methods.images import Picture, read, write
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.corrector import SMALL, CorrectorUNet
 from priorsr.methods.priors.adm import ADMPrior
-from priorsr.methods.train.corrector import MIXED, TIMES, TUNED, CorrectorRecipe, check, conditions, lowered, metadata, task
+from priorsr.methods.train import corrector_runs
+from priorsr.methods.train.corrector import MIXED, TIMES, TUNED, CorrectorRecipe, check, conditions, frozen_prior, lowered, metadata, task
 from priorsr.methods.train.corrector_loss import trace
+from priorsr.methods.train.corrector_runs import Runs
 from priorsr.methods.train.loop import Batch, Optimisation, fit
+from priorsr.samplers.noise import Noise
 
 RECIPE = CorrectorRecipe(size=16, scale=4, unshuffle=2, mult="1", attention="", batch=8)
 QUICK = Optimisation(steps=6, lr=3e-3, warmup=2, ema=0.9, checkpoint_every=2, validate_every=6)
@@ -166,23 +169,28 @@ def test_the_trace_feeds_the_corrector_its_own_answers():
 # runs and files
 
 
+def interrupted(work, settings, run, after):
+    """A training cut off after so many steps."""
+    count, whole = 0, work.loss
+
+    def loss(network, batch):
+        nonlocal count
+        count += 1
+        if count > after:
+            raise KeyboardInterrupt
+        return whole(network, batch)
+
+    work.loss = loss
+    with pytest.raises(KeyboardInterrupt):
+        fit(work, settings, run, progress=False)
+
+
 def test_a_cut_run_resumes_to_the_same_weights(tmp_path):
     def make():
         return task(RECIPE, faces(16), faces(4), seed=3)
 
     whole = fit(make(), QUICK, tmp_path / "whole", progress=False)
-    cut, count = make(), 0
-
-    def loss(network, batch):
-        nonlocal count
-        count += 1
-        if count > 5:
-            raise KeyboardInterrupt
-        return task_loss(network, batch)
-
-    task_loss, cut.loss = cut.loss, loss
-    with pytest.raises(KeyboardInterrupt):
-        fit(cut, QUICK, tmp_path / "cut", progress=False)
+    interrupted(make(), QUICK, tmp_path / "cut", 5)
     resumed = fit(make(), QUICK, tmp_path / "cut", resume=True, progress=False)
     assert torch.equal(weights_of(whole), weights_of(resumed))
     with pytest.raises(ValueError, match=r"other settings \(scale=4"):
@@ -264,6 +272,51 @@ def test_a_frozen_prior_may_noise_the_true_conditions(tmp_path, prior_file, obje
     assert torch.isfinite(weights_of(work.network)).all()
 
 
+# runs of the prior
+
+
+def test_runs_show_the_corrector_what_sampling_shows_it(prior_file):
+    """The inputs that training collects are those of a run with the same picture, seed and settings, and are judged by its truth."""
+    recipe = change(objective="runs", prior=prior_file)
+    runs = Runs(recipe, frozen_prior(recipe), faces(4))
+    network = CorrectorUNet(recipe.config())
+    truth, base = conditions(faces(2), recipe, [0, 1])
+    seen = runs.follow(network, truth, base, [5, 6], 6, 300.0)
+    told = []
+    watched = lambda x, t, y_T: told.append((x.clone(), t)) or network.eval()(x, torch.full((2,), t), y_T)  # noqa: E731
+    with torch.no_grad():
+        dpi(runs.prior, watched, base, (16, 16), dataclasses.replace(runs.settings, tau=300.0, omega=500.0, respacing="6"), Noise([5, 6]))
+    assert len(seen) == len(told) == 5  # none after the last step
+    for one, (x, t) in zip(seen, told, strict=True):
+        assert torch.equal(sparse(one.x, 2), x)
+        assert one.t.tolist() == pytest.approx([t, t])
+        assert torch.equal(one.truth, truth)
+
+
+def test_training_on_runs_lowers_their_errors_and_resumes_on_a_round(tmp_path, prior_file, monkeypatch):
+    monkeypatch.setattr(corrector_runs, "EVERY", 4)
+    monkeypatch.setattr(corrector_runs, "STEPS", (5, 8))
+    recipe = change(objective="runs", prior=prior_file)
+    settings = Optimisation(steps=24, lr=5e-3, warmup=4, ema=0.9, validate_every=12, checkpoint_every=8)
+    whole = fit(task(recipe, faces(64), faces(8), seed=1), settings, tmp_path / "whole", progress=False)
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[-1]["runs"] < 0.8 * rows[-1]["base"]
+    interrupted(task(recipe, faces(64), faces(8), seed=1), settings, tmp_path / "cut", 19)
+    again = fit(task(recipe, faces(64), faces(8), seed=1), settings, tmp_path / "cut", resume=True, progress=False)
+    assert torch.equal(weights_of(whole), weights_of(again))
+
+
+def test_a_training_goes_on_from_weights(tmp_path, prior_file):
+    network = CorrectorUNet(RECIPE.config())
+    torch.nn.init.normal_(network.out[2].weight)
+    weights.save(network, tmp_path / "first.safetensors", metadata(RECIPE, TUNED))
+    start = str(tmp_path / "first.safetensors")
+    assert torch.equal(weights_of(task(change(start=start), faces(4), faces(2)).network), weights_of(network))
+    with pytest.raises(ValueError, match="another channel_mult"):
+        check(change(start=start, mult="1,1"), QUICK)
+
+
 # bad input
 
 
@@ -300,3 +353,7 @@ def test_trainings_that_give_nothing_to_use_are_refused(prior_file):
         check(change(prior="nowhere"), QUICK)
     with pytest.raises(ValueError, match="objective released"):
         check(change(prior=prior_file, objective="released"), QUICK)
+    with pytest.raises(ValueError, match="name one with --prior"):
+        check(change(objective="runs"), QUICK)
+    with pytest.raises(ValueError, match="a batch of 2"):
+        check(change(objective="runs", prior=prior_file, batch=1), QUICK)
