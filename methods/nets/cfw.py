@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .sd_vae import ResnetBlock
+from .autoencoder_blocks import ResnetBlock
 
 RELEASED = {1: 256, 2: 512}  # channels by level of the autoencoder, level 0 being the finest
 GROWTH = 32

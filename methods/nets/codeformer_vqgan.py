@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .codeformer_blocks import Attention, Downsample, ResBlock, Upsample, group_norm
+from .adm_blocks import GroupNorm32, Upsample
+from .autoencoder_blocks import EPS, AttnBlock, HalfSize, ResnetBlock
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,15 @@ class Blocks(nn.Module):
         return x
 
 
+def residual(channels: int, out: int) -> ResnetBlock:
+    return ResnetBlock(channels, out, skip="conv_out")
+
+
+def middle(channels: int) -> list[nn.Module]:
+    """The blocks at the smallest size."""
+    return [residual(channels, channels), AttnBlock(channels), residual(channels, channels)]
+
+
 def encoder(config: VQGANConfig) -> Blocks:
     """B 3 S S to B code_channels s s; a level's tap is its last residual block."""
     blocks: list[nn.Module] = [nn.Conv2d(3, config.width, 3, padding=1)]
@@ -70,33 +80,33 @@ def encoder(config: VQGANConfig) -> Blocks:
     for level, (side, out) in enumerate(zip(config.sides, config.widths, strict=True)):
         for _ in range(config.res_blocks):
             taps[side] = len(blocks)
-            blocks.append(ResBlock(channels, out))
+            blocks.append(residual(channels, out))
             channels = out
             if side in config.attention:
-                blocks.append(Attention(channels))
+                blocks.append(AttnBlock(channels))
         if level < len(config.sides) - 1:
-            blocks.append(Downsample(channels))
-    blocks += [ResBlock(channels, channels), Attention(channels), ResBlock(channels, channels)]
-    return Blocks([*blocks, group_norm(channels), nn.Conv2d(channels, config.code_channels, 3, padding=1)], taps)
+            blocks.append(HalfSize(channels))
+    blocks += middle(channels)
+    return Blocks([*blocks, GroupNorm32(channels, EPS), nn.Conv2d(channels, config.code_channels, 3, padding=1)], taps)
 
 
 def generator(config: VQGANConfig) -> Blocks:
     """B code_channels s s to B 3 S S; a level's tap is its first residual block, of the smallest level its last."""
     channels = config.widths[-1]
     blocks: list[nn.Module] = [nn.Conv2d(config.code_channels, channels, 3, padding=1)]
-    blocks += [ResBlock(channels, channels), Attention(channels), ResBlock(channels, channels)]
+    blocks += middle(channels)
     taps, smallest = {}, config.sides[-1]
     for side, out in zip(reversed(config.sides), reversed(config.widths), strict=True):
         for block in range(config.res_blocks):
             if block == 0 or side == smallest:
                 taps[side] = len(blocks)
-            blocks.append(ResBlock(channels, out))
+            blocks.append(residual(channels, out))
             channels = out
             if side in config.attention:
-                blocks.append(Attention(channels))
+                blocks.append(AttnBlock(channels))
         if side != config.image_size:
-            blocks.append(Upsample(channels))
-    return Blocks([*blocks, group_norm(channels), nn.Conv2d(channels, 3, 3, padding=1)], taps)
+            blocks.append(Upsample(channels, conv=True))
+    return Blocks([*blocks, GroupNorm32(channels, EPS), nn.Conv2d(channels, 3, 3, padding=1)], taps)
 
 
 class Codebook(nn.Module):

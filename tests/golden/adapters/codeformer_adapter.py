@@ -9,9 +9,11 @@ from torch import Tensor
 
 from priorsr.methods.faces.codeformer import from_network, to_network
 from priorsr.methods.images import to_uint8
+from priorsr.methods.nets.adm_blocks import Upsample
+from priorsr.methods.nets.autoencoder_blocks import AttnBlock, HalfSize
 from priorsr.methods.nets.codeformer import CodeFormer, CodeFormerConfig
-from priorsr.methods.nets.codeformer_blocks import Attention, Downsample, Fuse, ResBlock, TransformerLayer, Upsample, adain
-from priorsr.methods.nets.codeformer_vqgan import VQGAN, VQGANConfig
+from priorsr.methods.nets.codeformer_blocks import Fuse, TransformerLayer, adain
+from priorsr.methods.nets.codeformer_vqgan import VQGAN, VQGANConfig, residual
 
 
 def margin(scores: Tensor) -> Tensor:
@@ -28,11 +30,11 @@ def codeformer_blocks(case: Case) -> dict[str, Tensor]:
     out, c = shapes["res"]["conv1.weight"][:2]
     fuse, layer = case.fill(Fuse(c), "fuse"), case.fill(TransformerLayer(c, 4, shapes["layer"]["linear1.weight"][0]), "layer")
     outputs = {
-        "res": case.fill(ResBlock(c, out), "res")(x),
-        "res_same": case.fill(ResBlock(c, c), "res_same")(x),
-        "attn": case.fill(Attention(c), "attn")(x),
-        "down": case.fill(Downsample(c), "down")(x),
-        "up": case.fill(Upsample(c), "up")(x),
+        "res": case.fill(residual(c, out), "res")(x),
+        "res_same": case.fill(residual(c, c), "res_same")(x),
+        "attn": case.fill(AttnBlock(c), "attn")(x),
+        "down": case.fill(HalfSize(c), "down")(x),
+        "up": case.fill(Upsample(c, conv=True), "up")(x),
         "layer": layer(x.flatten(2).mT, case.inputs["pos"]).transpose(0, 1),
         "adain": adain(x, enc),
     }
