@@ -28,9 +28,15 @@ test-host: $(BIN)/priorsr
 bench: $(BIN)/priorsr
 	$(BIN)/python benchmarks/srcnn_tiling.py
 	$(BIN)/python benchmarks/sampler_overhead.py
+	$(BIN)/python benchmarks/dpi_overhead.py
+	$(BIN)/python benchmarks/srdg_overhead.py
+	$(BIN)/python benchmarks/faces.py
+	$(BIN)/python benchmarks/stablesr_overhead.py
+	$(BIN)/python benchmarks/stablesr_memory.py
 
 pictures: $(BIN)/priorsr
 	$(BIN)/python docs/make_pictures.py
+	$(BIN)/python docs/make_stablesr.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

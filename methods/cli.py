@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         log.error("interrupted: finished files are complete, nothing half-written is left")
         return 130
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         log.error("priorsr: %s", error)
         if options.json:
             print(json.dumps({"error": str(error)}))

@@ -9,37 +9,22 @@ import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from . import weights
-from .cli import add_files, add_settings, given_settings, log, read_settings, run_files
+from .cli import add_files, add_settings, log, read_settings, run_files
 from .degrade import PRESETS, Recipe, preset
-from .diffsr.method import DiffSRSettings, diffsr_upscale
-from .dpi import choice
-from .dpi.method import PRESETS as STRENGTHS
-from .dpi.method import DPISettings, dpi_upscale, levels_of
-from .dps import DPSSettings
 from .evaluate.report import compare
 from .folder import Job
 from .images import Picture, read, replacing
-from .posterior import CanvasSettings, posterior_upscale, steps_of
-from .priors.load import PriorSettings, load_classifier, load_prior
-from .priors.typical import misfit, untypical
-from .resize import check_scale, resize, scale_for, scaled_size
-from .srdg.attributes import load_attribute, parse_weights, parse_wishes, shipped_attributes, wishes
-from .srdg.method import SRDGSettings, load_sr_prior, shipped_networks, srdg_upscale
-from .visionrefine.edm_dps import EDMDPSSettings
-from .visionrefine.guided import GuidedSettings, check_guided, guided_upscale
-from .visionrefine.guided import steps_of as guided_steps
-from .visionrefine.srcnn import SCALES, SRCNNSettings, load_srcnn, srcnn_upscale
-
-SHIPPED_PRIOR = "face64"
-Upscaler = Callable[[Tensor], Tensor]  # pixels 1 C h w in 0..1 to 1 C H W on the CPU
+from .priors.load import PriorSettings, load_prior
+from .resize import check_scale, resize, scale_for
+from .upscalers import UPSCALERS, add_upscalers
+from .visionrefine.srcnn import SCALES
 
 
 @dataclass(frozen=True)
@@ -67,161 +52,18 @@ def _upscale_arguments(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--longest", type=int, metavar="PIXELS", help="in place of --scale: how long the longer side of each result will be")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument("--seed", type=int, default=0, help="of the methods that draw noise (default 0)")
-    group = parser.add_argument_group("srcnn")
-    group.add_argument("--weights", help="a weight file, or the name of one in a model folder (default: the shipped one for the scale)")
-    add_settings(group, SRCNNSettings)
-    group = parser.add_argument_group("dps, edm-dps, guided, diffsr, dpi")
-    group.add_argument(
-        "--prior",
-        help="weight file of a prior, or its name in a model folder (guided: an ADM upsampler; diffsr, dpi: face64 unless given)",
-    )
-    for kind in (PriorSettings, CanvasSettings):
-        add_settings(group, kind, prefix="prior-")
-    add_settings(parser.add_argument_group("dps"), DPSSettings, prefix="dps-")
-    add_settings(parser.add_argument_group("edm-dps"), EDMDPSSettings, prefix="edm-")
-    add_settings(parser.add_argument_group("diffsr"), DiffSRSettings, prefix="diffsr-")
-    group = parser.add_argument_group("dpi")
-    group.add_argument(
-        "--corrector",
-        default=choice.AUTO,
-        help="auto: the shipped one of the scale; none; a weight file, or its name in a model folder (default auto)",
-    )
-    group.add_argument(
-        "--preset",
-        choices=(choice.AUTO, *STRENGTHS),
-        default=choice.AUTO,
-        help=f"how strong the conditions are; auto: as the scale asks, in {choice.AUTO_STEPS} steps (default auto)",
-    )
-    group.add_argument("--dpi-steps", type=int, default=0, help="network calls for each picture; 0: as the preset says (default 0)")
-    add_settings(group, DPISettings, prefix="dpi-", but=("respacing",), preset=True)
-    group = parser.add_argument_group("guided")
-    group.add_argument(
-        "--classifier",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="the weight file of a noise-aware classifier, without which the method runs alone (guided: ADM; srdg: attribute classifiers, one each)",
-    )
-    group.add_argument("--label", type=int, default=-1, help="the class of the picture, 0 to 999 for ImageNet networks")
-    add_settings(group, GuidedSettings, prefix="guided-")
-    group = parser.add_argument_group("srdg")
-    group.add_argument(
-        "--attributes",
-        default="",
-        help="what the faces shall have, by name or number of the class: happy=1 or gender=male,glasses=0; needs --classifier unless one comes along",
-    )
-    group.add_argument("--attribute-weights", default="", help="how much each weighs, where not 1: gender=2,beard=0.5")
-    add_settings(group, SRDGSettings, prefix="srdg-")
-
-
-def _srcnn(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
-    settings = read_settings(SRCNNSettings, options)
-    network, native = load_srcnn(scale, options.weights)
-    network = network.to(device)
-    return lambda pixels: srcnn_upscale(network, pixels, scale, native, settings).cpu()
-
-
-def _bicubic(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
-    return lambda pixels: resize(pixels, tuple(scaled_size(n, scale) for n in pixels.shape[-2:])).clamp(0, 1)
-
-
-def _posterior(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
-    if not options.prior:
-        raise ValueError(f"--method {options.method} needs --prior FILE: an ADM file for dps, an EDM file for edm-dps")
-    kind, prefix = (DPSSettings, "dps-") if options.method == "dps" else (EDMDPSSettings, "edm-")
-    settings, canvas = read_settings(kind, options, prefix), read_settings(CanvasSettings, options, "prior-")
-    prior = load_prior(options.prior, read_settings(PriorSettings, options, "prior-"))
-    prior.network.to(device)
-    seeded = partial(posterior_upscale, prior, scale=scale, settings=settings, canvas=canvas)
-    return _stepwise(seeded, steps_of(prior, settings), options.seed, device)
-
-
-def _guided(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
-    if not options.prior:
-        raise ValueError("--method guided needs --prior FILE, an ADM upsampler such as 64_256_upsampler.pt")
-    settings, canvas = read_settings(GuidedSettings, options, "guided-"), read_settings(CanvasSettings, options, "prior-")
-    prior = load_prior(options.prior, read_settings(PriorSettings, options, "prior-"))
-    if len(options.classifier) > 1:
-        raise ValueError(f"--method guided takes one classifier, not {len(options.classifier)}: leave out the others")
-    classifier = load_classifier(*options.classifier).to(device) if options.classifier else None
-    check_guided(prior, classifier, options.label)
-    prior.network.to(device)
-    upscale = partial(guided_upscale, prior, classifier, label=options.label, scale=scale, settings=settings, canvas=canvas)
-    return _stepwise(upscale, guided_steps(prior, settings), options.seed, device)
-
-
-def _diffsr(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
-    settings, canvas = read_settings(DiffSRSettings, options, "diffsr-"), read_settings(CanvasSettings, options, "prior-")
-    prior = load_prior(options.prior or SHIPPED_PRIOR, read_settings(PriorSettings, options, "prior-"))
-    prior.network.to(device)
-    report = lambda i, text: log.info("%s", text)  # noqa: E731
-    upscale = partial(diffsr_upscale, prior, scale=scale, settings=settings, canvas=canvas, report=report)
-    return _stepwise(upscale, settings.steps, options.seed, device)
-
-
-def _dpi(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
-    settings = choice.choose_settings(options.preset, scale, options.dpi_steps, **given_settings(DPISettings, options, "dpi-"))
-    canvas = read_settings(CanvasSettings, options, "prior-")
-    prior = load_prior(options.prior or SHIPPED_PRIOR, read_settings(PriorSettings, options, "prior-"))
-    corrector = choice.choose_corrector(options.corrector, prior.channels, scale, settings.k, options.preset == choice.REAL, log.info)
-    if corrector:
-        corrector.check(prior.channels, settings.k, scale)
-    for one in filter(None, (prior, corrector)):
-        one.network.to(device)
-    warned: list[str] = []
-
-    def upscale(low: Tensor, **more) -> Tensor:
-        if not warned and (warning := misfit(prior, tuple(low.shape[-2:]), scale)):
-            log.warning("%s", warning)
-            warned.append(warning)
-        for text in filter(None, untypical(prior, low, scale)):
-            log.warning("%s", text)
-        return dpi_upscale(prior, corrector, low, scale, settings, canvas, **more)
-
-    return _stepwise(upscale, len(levels_of(prior, settings)) - 1, options.seed, device)
-
-
-def _srdg(options: argparse.Namespace, scale: float, device: torch.device) -> Upscaler:
-    if not (name := options.prior or next(iter(shipped_networks()), "")):
-        raise ValueError("--method srdg needs --prior FILE, an NCSN++ super-resolution network: none comes along")
-    settings, canvas = read_settings(SRDGSettings, options, "srdg-"), read_settings(CanvasSettings, options, "prior-")
-    wanted = parse_wishes(options.attributes)
-    classifiers = [load_attribute(file) for file in options.classifier or (shipped_attributes() if wanted else ())]
-    asked, prior = wishes(classifiers, wanted, parse_weights(options.attribute_weights)), load_sr_prior(name)
-    for network in (prior.network, *(wish.classifier.network for wish in asked)):
-        network.to(device)
-    return _stepwise(partial(srdg_upscale, prior, scale=scale, wanted=asked, settings=settings, canvas=canvas), settings.steps, options.seed, device)
-
-
-def _stepwise(upscale: Callable[..., Tensor], steps: int, seed: int, device: torch.device) -> Upscaler:
-    """An upscaler that shows its steps; each picture has the seed."""
-
-    def work(pixels: Tensor) -> Tensor:
-        with tqdm(total=steps, unit="step", leave=False, disable=None) as bar:
-            return upscale(low=pixels.to(device), seeds=[seed] * len(pixels), on_step=lambda step, x: bar.update()).cpu()
-
-    return work
-
-
-UPSCALERS = {
-    "srcnn": _srcnn,
-    "bicubic": _bicubic,
-    "dps": _posterior,
-    "edm-dps": _posterior,
-    "guided": _guided,
-    "diffsr": _diffsr,
-    "dpi": _dpi,
-    "srdg": _srdg,
-}
+    add_upscalers(parser)
 
 
 def _upscale(options: argparse.Namespace) -> int:
     device = compute_device(options.device)
-    upscaler = lru_cache(1)(lambda scale: UPSCALERS[options.method](options, scale, device))
     if options.longest is None:
-        upscaler(check_scale(options.scale))  # complains before the first picture is read
+        check_scale(options.scale)
     elif options.longest < 1:
         raise ValueError(f"--longest {options.longest} leaves no picture: give the pixels of the longer side")
+    upscaler = lru_cache(1)(UPSCALERS[options.method](options, device))
+    if options.longest is None:
+        upscaler(options.scale)  # complains before the first picture is read
 
     @torch.no_grad()
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
@@ -379,11 +221,12 @@ def _print(rows: list[dict], as_json: bool) -> None:
         # JSON has no infinity, which is the PSNR of equal pictures
         print(json.dumps([{k: None if isinstance(v, float) and math.isinf(v) else v for k, v in r.items()} for r in rows]))
         return
-    keys = list(rows[0]) if rows else []
-    table = [keys] + [[f"{r[k]:.4f}" if isinstance(r[k], float) else str(r[k]) for k in keys] for r in rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(keys))]
-    for row in table:
-        sys.stdout.write("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() + "\n")
+    shown = [{k: v for k, v in r.items() if not isinstance(v, list)} for r in rows]  # lists are for programs
+    for keys, alike in groupby(shown, key=list):  # a table for each kind of rows
+        table = [keys] + [[f"{v:.4f}" if isinstance(v, float) else str(v) for v in r.values()] for r in alike]
+        widths = [max(len(row[i]) for row in table) for i in range(len(keys))]
+        for row in table:
+            sys.stdout.write("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
 COMMANDS = (

@@ -24,7 +24,9 @@ class DPSSettings(Settings):
     sampler: str = option("ddpm", "Ancestral steps, or implicit ones", choices=("ddpm", "ddim"))
     respacing: str = option("", "Which of the trained steps are taken: all, or 250, 10,10, ddim25")
     eta: float = option(0.0, "Randomness of ddim, 0 none", low=0, high=1)
-    guidance: float = option(0.3, "Step along the gradient of the residual; 0.3 for reduction and blur, 0.5 for missing pixels", low=0)
+    guidance: float = option(
+        0.3, "Step along the gradient of the residual; in 1000 steps 0.3 for reduction and blur, 0.5 for missing pixels; in fewer more", low=0
+    )
     squared: bool = option(False, "The squared residual of the paper in place of the norm of its code")
     joint: bool = option(False, "One norm over the whole batch as released, which couples its images")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .cli import add_files, add_settings, log, read_settings, run_files
-from .commands import SHIPPED_PRIOR, Command, compute_device
+from .commands import Command, compute_device
 from .diffsr.method import DiffSRSettings
 from .dpi import choice
 from .dpi.method import PRESETS
@@ -19,10 +19,14 @@ from .faces.codeformer import CodeFormerSettings
 from .faces.detect import DetectSettings, face_numbers
 from .faces.load import CODEFORMER, FILES, load_codeformer, load_detector, load_parser
 from .faces.restore import RestoreSettings, restore_faces
-from .faces.restorers import SIDE, EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, frame_of
+from .faces.restorers import SIDE, EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, by_srdg, frame_of
 from .folder import Job
 from .images import Picture
 from .priors.load import PriorSettings, load_prior
+from .srdg import commands as srdg
+from .srdg.method import scales_of
+from .stablesr import commands as stablesr
+from .upscalers import SHIPPED_PRIOR
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add_files(parser)
     parser.add_argument("--with", dest="method", choices=tuple(METHODS), default="diffsr", help="what restores the faces (default diffsr)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
-    parser.add_argument("--seed", type=int, default=0, help="of diffsr and dpi: face i of a picture has the seed plus i (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of methods that draw noise: face i of a picture has the seed plus i (default 0)")
     parser.add_argument("--identity", action="store_true", help="report how far each face moved from the input's, with the `eval` extra")
     group = parser.add_argument_group("which faces")
     group.add_argument("--detector", default="mtcnn", help=f"{', '.join(FILES)}, or a weight file of one of them (default mtcnn)")
@@ -46,15 +50,17 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(group, DetectSettings, but=("which",))
     group = parser.add_argument_group("how faces are cut out and put back")
     add_settings(group, RestoreSettings, but=("size", "frame"))
-    group = parser.add_argument_group("diffsr, dpi, srcnn")
+    group = parser.add_argument_group("diffsr, dpi, srdg, srcnn")
     group.add_argument(
         "--coarse",
         type=float,
         default=0.0,
         help="how many times fewer pixels than the method gives it a face truly has; 0: as in the picture (default 0)",
     )
-    group = parser.add_argument_group("diffsr, dpi")
-    group.add_argument("--prior", default=SHIPPED_PRIOR, help="a weight file, or its name in a model folder (default face64)")
+    group = parser.add_argument_group("diffsr, dpi, srdg")
+    group.add_argument(
+        "--prior", help=f"a weight file, or its name in a model folder (default: {SHIPPED_PRIOR}; for srdg the network that comes along, if one does)"
+    )
     group.add_argument("--frame", choices=tuple(FRAMES), help="how the prior's faces are cropped (default: tight for shipped priors, else ffhq)")
     add_settings(group, PriorSettings, prefix="prior-")
     add_settings(parser.add_argument_group("diffsr"), DiffSRSettings, prefix="diffsr-")
@@ -62,7 +68,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--corrector", default=choice.AUTO, help="auto: the shipped one of the scale; none; or a weight file (default auto)")
     group.add_argument("--preset", choices=(choice.AUTO, *PRESETS), default=choice.AUTO, help="how strong the conditions are (default auto)")
     group.add_argument("--dpi-steps", type=int, default=0, help="network calls for each face; 0: as the preset says (default 0)")
-    group = parser.add_argument_group("srcnn")
+    group = srdg.add_options(parser)
+    group.add_argument(
+        "--classifier", nargs="+", default=[], metavar="FILE", help="what tells the attributes, one each (default: those that come along)"
+    )
+    stablesr.add_options(parser)
+    group = parser.add_argument_group("srcnn, stablesr")
     group.add_argument("--size", type=int, default=SIDE, help=f"pixels across that an aligned face gets (default {SIDE})")
     group = parser.add_argument_group("codeformer")
     group.add_argument("--codeformer", default=CODEFORMER, help="a weight file, or its name in a model folder (default codeformer)")
@@ -71,7 +82,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _prior(options: argparse.Namespace):
-    return load_prior(options.prior, read_settings(PriorSettings, options, "prior-")), options.frame or frame_of(options.prior)
+    name = options.prior or SHIPPED_PRIOR
+    return load_prior(name, read_settings(PriorSettings, options, "prior-")), options.frame or frame_of(name)
 
 
 def _enlarging(restorer: EnlargingRestorer, device: torch.device) -> Chosen:
@@ -91,6 +103,17 @@ def _dpi(options: argparse.Namespace, device: torch.device) -> Chosen:
     return _enlarging(by_dpi(prior, frame, options.preset, options.dpi_steps, options.corrector, options.coarse, report=log.info), device)
 
 
+def _srdg(options: argparse.Namespace, device: torch.device) -> Chosen:
+    chosen = srdg.choose(options, device)
+    frame, scales = options.frame or frame_of(chosen.name), scales_of(chosen.name)
+    return _enlarging(by_srdg(chosen.prior, frame, chosen.wanted, chosen.settings, scales, options.coarse), device)
+
+
+def _stablesr(options: argparse.Namespace, device: torch.device) -> Chosen:
+    upscale, _ = stablesr.enlarger(options, device)
+    return Chosen(lambda faces, seeds: upscale(faces.to(device), 1.0, seeds=seeds), options.size, "ffhq")
+
+
 def _srcnn(options: argparse.Namespace, device: torch.device) -> Chosen:
     return _enlarging(by_srcnn(options.size, options.coarse), device)
 
@@ -100,7 +123,7 @@ def _codeformer(options: argparse.Namespace, device: torch.device) -> Chosen:
     return Chosen(restorer, restorer.size, "ffhq")
 
 
-METHODS = {"diffsr": _diffsr, "dpi": _dpi, "srcnn": _srcnn, "codeformer": _codeformer}
+METHODS = {"diffsr": _diffsr, "dpi": _dpi, "srdg": _srdg, "stablesr": _stablesr, "srcnn": _srcnn, "codeformer": _codeformer}
 
 
 def _recogniser(options: argparse.Namespace, chosen: Chosen) -> Identity | None:

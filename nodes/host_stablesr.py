@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..methods.nets.cfw import CFW
 from ..methods.nets.spade import Place
+from ..methods.stablesr import prior
 from ..methods.stablesr.layers import Layers
 from ..samplers.noise import Noise
 from ..samplers.run import Draw
@@ -96,16 +97,8 @@ def patched(model, managed: ManagedLayers, latent: Tensor | None = None) -> comf
 
 
 def unlike_target(model, name: str) -> str:
-    """What to beware of where a file's name speaks of another target than the MODEL's, which no weights tell; else nothing."""
-    v, wide = predicts_v(model), "768" in name
-    if v == wide:
-        return ""
-    have, meant = ("v", "noise") if v else ("noise", "v")
-    wanted = "the 768-pixel model of Stable Diffusion 2.1" if wide else "its 512-pixel base model or SD-Turbo"
-    return (
-        f"the MODEL predicts {have}, and {name} is by its name for one that predicts {meant}: if the result is blurred or noisy, take {wanted}, or "
-        "other StableSR weights"
-    )
+    """What to beware of where a file's name speaks of another target than the MODEL's; else nothing."""
+    return prior.unlike_target("v" if predicts_v(model) else "eps", name)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,12 @@ def gaussian_weights(height: int, width: int, spread: float = 0.1, lower: float 
     return torch.outer(*(torch.exp(-(u**2) / (2 * spread)) / math.sqrt(2 * math.pi * spread) for u in offsets))
 
 
+def ramp_weights(height: int, width: int, overlap: int) -> Tensor:
+    """Weights of a tile, float32 H W, that rise evenly over `overlap` pixels from each side, so that no tile ends in a step."""
+    rises = [((torch.minimum(i, n - 1 - i) + 0.5) / max(overlap, 1)).clamp(max=1) for n in (height, width) for i in [torch.arange(n)]]
+    return torch.outer(*rises)
+
+
 @dataclass
 class Tiled:
     """A denoiser that cuts x and its spatial conditions into tiles and blends what the inner one predicts.

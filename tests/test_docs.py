@@ -8,13 +8,18 @@ import re
 import pytest
 import torch
 from gaussian_prior import GaussianPrior
+from safetensors.torch import load_file
 
+from priorsr.methods.stablesr.load import TEXT
 from priorsr.samplers.karras import DPMpp2M, Euler, Heun
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import run
 from priorsr.samplers.schedule import CLEAN, DiscreteSchedule, edm_clock, karras_sigmas, sigma_levels
 from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion
 from priorsr.samplers.transition import DDIM, DDPM, Renoise
+
+from .methods.open_clip_tiny import text_state
+from .methods.stablesr_tiny import UNET, base_file, tiny
 
 TRANSITIONS = {
     "Euler()": Euler(),
@@ -80,6 +85,31 @@ def test_the_python_of_dpi_runs(root, monkeypatch):
     exec(compile(code, "docs/dpi.md", "exec"), names)  # noqa: S102 (our own text)
     assert tuple(names["larger"].shape) == (1, 3, 64, 64)
     assert names["corrector"] is not None
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_python_of_stablesr_runs_with_files_of_the_released_form(root, monkeypatch, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "stablesr.md").read_text(encoding="utf-8"), re.S)
+    text = {f"{TEXT[0]}{key}": value for key, value in text_state(UNET.context_dim).items()}
+    base_file(tmp_path / "base.safetensors", {**tiny().layers.released_state(), **text})
+    torch.save({"state_dict": load_file(tmp_path / "base.safetensors")}, tmp_path / "stablesr_000117.ckpt")
+    torch.save({f"decoder.{key}": value for key, value in tiny().cfw.state_dict().items()}, tmp_path / "vqgan_cfw_00011.ckpt")
+    monkeypatch.setenv("PRIORSR_MODELS", str(tmp_path))
+    monkeypatch.chdir(root)
+    names: dict = {}
+    smaller = code.replace("StableSRSettings(steps=20", "StableSRSettings(steps=2, tile=128, overlap=64")  # small files ask for small tiles
+    assert smaller != code
+    exec(compile(smaller, "docs/stablesr.md", "exec"), names)  # noqa: S102 (our own text)
+    assert tuple(names["larger"].shape) == (1, 3, 256, 256)
+    assert tuple(names["context"].shape) == (1, 77, UNET.context_dim)
+    assert names["larger"].std() > 0.01
+
+
+@pytest.mark.parametrize("name", ["diffsr", "dpi", "faces"])
+def test_links_of_pages_exist(root, name):
+    page = root / "docs" / f"{name}.md"
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
 
 
 def test_the_table_of_transitions_is_complete(text):

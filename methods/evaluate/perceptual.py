@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..images import check_pixels
 from ..weights import read_state
@@ -97,6 +97,14 @@ def lpips(a: Tensor, b: Tensor, network: str = "vgg") -> Tensor:
     if a.shape != b.shape:
         raise ValueError(f"the images differ in size: {tuple(a.shape)} against {tuple(b.shape)}; resize one of them first")
     return _per_image(_lpips(network), _rgb(a), _rgb(b))
+
+
+def lpips_network(network: str = "vgg") -> nn.Module:
+    """LPIPS to learn from: a frozen network from two batches B 3 H W in -1..1 to a distance each, B 1 1 1, with gradients.
+
+    Raises Unavailable.
+    """
+    return _lpips(network).net.requires_grad_(False)
 
 
 def fid(a: Tensor, b: Tensor, batch: int = 32) -> float:

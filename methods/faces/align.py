@@ -99,8 +99,16 @@ def enlargement(factor: float, shift: float | None = None) -> Tensor:
     return torch.tensor([[factor, 0, shift], [0, factor, shift]], dtype=torch.float64)
 
 
-def warp(x: Tensor, matrices: Tensor, size: tuple[int, int], fill: float | tuple[float, ...] | None = 0.0, reach: int = 0, steps: int = 0) -> Tensor:
-    """Pictures N C H W, or one for all, through matrices N 2 3 to N C *size; bilinear.
+def warp(
+    x: Tensor,
+    matrices: Tensor,
+    size: tuple[int, int],
+    fill: float | tuple[float, ...] | None = 0.0,
+    reach: int = 0,
+    steps: int = 0,
+    method: str = "bilinear",
+) -> Tensor:
+    """Pictures N C H W, or one for all, through matrices N 2 3 to N C *size; bilinear, or bicubic, which overshoots.
 
     fill: what lies beyond the picture, by channel, or None for its repeated edge. reach: how many pixels the edge is repeated
     before the fill. steps: round where is sampled to so many positions a pixel (OpenCV 4 has 32); 0 does not.
@@ -113,18 +121,18 @@ def warp(x: Tensor, matrices: Tensor, size: tuple[int, int], fill: float | tuple
         points = (points * steps + 0.5).floor() / steps
     sides = torch.tensor([x.shape[-1], x.shape[-2]], dtype=torch.float64, device=x.device)
     grid = ((2 * points + 1) / sides - 1).to(x.dtype)
-    out = F.grid_sample(x.expand(len(back), -1, -1, -1), grid, padding_mode="border", align_corners=False)
+    out = F.grid_sample(x.expand(len(back), -1, -1, -1), grid, method, padding_mode="border", align_corners=False)
     if fill is not None:
         inside = torch.minimum(points + 1 + reach, sides - points + reach).clamp(0, 1).prod(-1)[:, None].to(x.dtype)
         out = torch.as_tensor(fill, dtype=x.dtype, device=x.device).reshape(-1, 1, 1).lerp(out, inside)
     return out
 
 
-def cut(x: Tensor, matrices: Tensor, size: int, published: bool = False) -> Tensor:
-    """Aligned faces N 3 size size of one picture 1 3 H W.
+def cut(x: Tensor, matrices: Tensor, size: int, published: bool = False, method: str = "bilinear") -> Tensor:
+    """Aligned faces N 3 size size of one picture 1 3 H W in 0..1.
 
     Large faces are reduced without aliasing, and the picture's edge is repeated for two pixels, so that nothing of the fill
-    comes back with the face. published: neither, and sampled at steps of 1/32 pixel.
+    comes back with the face. published: neither, and sampled at steps of 1/32 pixel. method: bilinear or bicubic sampling.
     Each face is cut from the part of the picture that it needs, which keeps memory within that of the faces.
     """
     corners = torch.tensor([[-1, -1], [size, -1], [-1, size], [size, size]], dtype=torch.float64)
@@ -142,7 +150,7 @@ def cut(x: Tensor, matrices: Tensor, size: int, published: bool = False) -> Tens
             matrix = then(invert(torch.cat([torch.diag(scaled[:, 0]), scaled[:, 1:]], 1)), matrix)
         if part.numel() == 0:
             part, matrix = x.new_zeros(1, x.shape[1], 1, 1), matrix - torch.tensor([[0, 0, 1e6]] * 2)  # a face wholly outside
-        faces.append(warp(part, matrix[None], (size, size), BORDER, *((0, STEPS) if published else (2, 0))))
+        faces.append(warp(part, matrix[None], (size, size), BORDER, *((0, STEPS) if published else (2, 0)), method).clamp(0, 1))
     return torch.cat(faces) if faces else x.new_zeros(0, x.shape[1], size, size)
 
 

@@ -130,6 +130,11 @@ def restore_faces(
     return Restored(result, tuple(detections), tuple(reports))
 
 
+def usable(faces: Faces) -> list[int]:
+    """Numbers of the faces that are large enough to be restored."""
+    return torch.nonzero(faces.eye_distances >= EYES)[:, 0].tolist()
+
+
 def _canvas(x: Tensor, size: tuple[int, int], background: Tensor | None) -> Tensor:
     """What faces are painted on: a copy of x enlarged to `size`, its colours replaced by the background's."""
     result = x.float().clone() if tuple(x.shape[-2:]) == size else resize(x.float(), size).clamp_(0, 1)
@@ -158,9 +163,8 @@ class _Painter:
             FaceReport(i, tuple(box), score, side)
             for i, (box, score, side) in enumerate(zip(faces.boxes.tolist(), faces.scores.tolist(), faces.sides.tolist(), strict=True))
         ]
-        usable = (faces.eye_distances >= EYES).tolist()
-        reports = [r if ok else _with(r, outcome=f"left as it is: eyes closer than {EYES:g} pixels") for r, ok in zip(reports, usable, strict=True)]
-        numbers = [i for i, ok in enumerate(usable) if ok]
+        numbers = usable(faces)
+        reports = [r if r.number in numbers else _with(r, outcome=f"left as it is: eyes closer than {EYES:g} pixels") for r in reports]
         if not numbers:
             return reports
         found = similarity(faces[numbers].landmarks, template(self.settings.size, self.settings.frame), self.settings.robust)
@@ -183,8 +187,10 @@ class _Painter:
 
     def _batch(self, matrices: Tensor, seeds: list[int], keep_grey: bool) -> Sequence[float | None]:
         s = self.settings
-        aligned = cut(self.picture.float(), matrices, s.size)
-        zooms = ([_zoom(m) for m in matrices],) if isinstance(self.restorer, ZoomAware) else ()
+        aware = isinstance(self.restorer, ZoomAware)
+        # what is reduced again to its own pixels must keep them; what sees the aligned face was trained on bilinear ones
+        aligned = cut(self.picture.float(), matrices, s.size, method="bicubic" if aware else "bilinear")
+        zooms = ([_zoom(m) for m in matrices],) if aware else ()
         restored = self.restorer(aligned, seeds, *zooms).to(aligned)
         if restored.ndim != 4 or len(restored) != len(aligned) or restored.shape[1] not in (1, 3) or restored.shape[2] != restored.shape[3]:
             raise ValueError(f"the restorer turned faces {tuple(aligned.shape)} into {tuple(restored.shape)}: it must keep their number and shape")

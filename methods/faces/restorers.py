@@ -1,4 +1,4 @@
-"""The methods of this package that enlarge, as restorers of aligned faces."""
+"""The methods of this package as restorers of aligned faces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from ..dpi.method import dpi_upscale, levels_of
 from ..priors.adm import ADMPrior
 from ..priors.edm import EDMPrior
 from ..priors.load import shipped_priors
+from ..priors.ncsnpp import NCSNppPrior
 from ..resize import resize
+from ..srdg.attributes import Wish
+from ..srdg.method import RELEASED, SRDGSettings, shipped_networks, srdg_upscale
+from ..stablesr.method import StableSR, StableSRSettings, stablesr_upscale
 from ..visionrefine.srcnn import SCALES, load_srcnn, native_scale, srcnn_upscale
 from .align import SIDE
 from .restore import ZoomAware
@@ -71,6 +75,21 @@ class EnlargingRestorer(ZoomAware):
         return max(1, round(self.size / (nearest(self.scales, zoom) if self.scales else zoom)))
 
 
+@dataclass(frozen=True)
+class BlindRestorer:
+    """Aligned faces B 3 S S in 0..1 as they are, whatever they lack, to the same shape; the fields as of EnlargingRestorer."""
+
+    restore: Callable[[Tensor, Sequence[int]], Tensor]
+    networks: tuple[nn.Module, ...]
+    size: int
+    frame: str
+    steps: int = 1
+
+    @torch.no_grad()
+    def __call__(self, faces: Tensor, seeds: Sequence[int]) -> Tensor:
+        return self.restore(faces, seeds).to(faces)
+
+
 def nearest(scales: Sequence[float], scale: float) -> float:
     """The scale that differs by the smallest factor."""
     return min(scales, key=lambda s: abs(math.log(s / scale)))
@@ -78,7 +97,7 @@ def nearest(scales: Sequence[float], scale: float) -> float:
 
 def frame_of(prior: str) -> str:
     """How tightly the faces of a prior are cropped: shipped ones from chin to forehead, others as FFHQ."""
-    return "tight" if prior in shipped_priors() else "ffhq"
+    return "tight" if prior in (*shipped_priors(), *shipped_networks()) else "ffhq"
 
 
 def by_diffsr(
@@ -127,6 +146,42 @@ def by_dpi(
 
     used = {id(c.network): c.network for s, c in correctors.items() if c and s in scales}
     return EnlargingRestorer(enlarge, (prior.network, *used.values()), prior.size, frame, taken, coarse, scales)
+
+
+def by_srdg(
+    prior: NCSNppPrior,
+    frame: str,
+    wanted: Sequence[Wish] = (),
+    settings: SRDGSettings = SRDGSettings(),
+    scales: Sequence[float] = RELEASED,
+    coarse: float = 0.0,
+    on_step: OnStep | None = None,
+) -> EnlargingRestorer:
+    """SRDG at the scales that its network is trained for, every face pulled towards the attributes that are wished for."""
+
+    def enlarge(low: Tensor, scale: float, seeds: Sequence[int]) -> Tensor:
+        return srdg_upscale(prior, _beside(low, prior.network), scale, wanted, settings, seeds=seeds, on_step=on_step)
+
+    networks = (prior.network, *(wish.classifier.network for wish in wanted))
+    return EnlargingRestorer(enlarge, networks, prior.size, frame, settings.steps, coarse, tuple(map(float, scales)))
+
+
+def by_stablesr(
+    model: StableSR,
+    context: Tensor,
+    settings: StableSRSettings = StableSRSettings(),
+    negative: Tensor | None = None,
+    size: int = SIDE,
+    on_step: OnStep | None = None,
+) -> BlindRestorer:
+    """StableSR on faces in FFHQ's frame; the prompts are tokens 1 L D, that of the context an empty one as it was trained."""
+
+    def restore(faces: Tensor, seeds: Sequence[int]) -> Tensor:
+        prompts = [t if t is None else _beside(t, model.prior.network) for t in (context, negative)]
+        return stablesr_upscale(model, _beside(faces, model.prior.network), 1.0, prompts[0], settings, prompts[1], seeds, on_step=on_step)
+
+    networks = (model.prior.network, model.layers.encoder, model.layers.sft, model.vae, *filter(None, [model.cfw]))
+    return BlindRestorer(restore, networks, size, "ffhq", settings.steps)
 
 
 def by_srcnn(size: int = SIDE, coarse: float = 0.0) -> EnlargingRestorer:

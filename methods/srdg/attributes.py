@@ -108,6 +108,12 @@ def wishes(
     return result
 
 
+def load_wishes(files: Sequence[str], attributes: str, weighing: str = "") -> list[Wish]:
+    """What two texts wish for (see parse_wishes and parse_weights), told by classifiers in files, or without any by those that come along."""
+    wanted = parse_wishes(attributes)
+    return wishes([load_attribute(file) for file in files or (shipped_attributes() if wanted else ())], wanted, parse_weights(weighing))
+
+
 def parse_wishes(text: str) -> dict[str, str]:
     """`gender=male, beard=no beard` as labels by attribute. Raises ValueError, for labels that contradict each other too."""
     result: dict[str, str] = {}

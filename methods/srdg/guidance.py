@@ -14,13 +14,14 @@ from ...samplers.schedule import ExplodingSchedule, Level
 from .attributes import Wish
 from .view import View
 
-STRONGEST = 10_000.0
+STRONGEST = 10_000.0  # twenty times what was published
 
 
 class AttributeGuidance(ClassifierGuidance):
     """score + h * the sum of weight * grad log p(label | x_t) over the wishes.
 
-    form: `score` for any sampler, `mean` for the mean of random steps. limit: of the push, in scores of the prior, 0 none.
+    form: `score` for any sampler, `mean` for the mean of random steps. limit: the largest ratio of the push, of all wishes together,
+    to the score that it is added to, which is the prior's own and what hooks before this one made of it; 0 none.
     window: the times 0..1 of the classifiers' schedule (1 is pure noise) outside which none is asked. span: the values of black
     and white in the state. view: the part of the picture that they see; without one it must have their size. Raises ValueError.
     """
@@ -36,8 +37,8 @@ class AttributeGuidance(ClassifierGuidance):
         view: View | None = None,
         schedule: ExplodingSchedule = ExplodingSchedule(),
     ):
-        if not 0 < h <= STRONGEST:
-            raise ValueError(f"h {h} is outside 0 .. {STRONGEST:g}: the published strengths are 50 and 500")
+        if check_strength(h) == 0:
+            raise ValueError("an h of 0 asks no classifier: leave the guidance out, or give the published 50 or 500")
         if not 0 <= window[0] < window[1] <= 1:
             raise ValueError(f"times from {window[0]} to {window[1]} are no window within 0 .. 1: give two ascending times")
         self.wanted, self.span, self.view, self.schedule = agreeing(wanted), span, view, schedule
@@ -54,7 +55,8 @@ class AttributeGuidance(ClassifierGuidance):
 
         def log_prob(x: Tensor, level: Level) -> Tensor:
             width = self.span[1] - self.span[0]
-            scaled = (x.float() / level.alpha - self.span[0]) / width
+            scale, shift = 1 / (level.alpha * width), self.span[0] / width
+            scaled = x.float() if (scale, shift) == (1, 0) else x.float() * scale - shift  # in the published units nothing is to do
             seen, sigma = wish.classifier.shown(scaled, level.sigma / level.alpha / width)
             if self.view is not None:
                 seen, sigma = self.view(seen, sigma, side)
@@ -84,6 +86,16 @@ class AttributeGuidance(ClassifierGuidance):
 def _labels(labels: tuple[int, ...], device: torch.device) -> Tensor:
     """On the device once, not in every step."""
     return torch.tensor(labels, device=device)
+
+
+def check_strength(h: float) -> float:
+    """h. Raises ValueError for one that no run can use."""
+    if not 0 <= h <= STRONGEST:
+        raise ValueError(
+            f"h {h} is outside 0 .. {STRONGEST:g}: published are 50 and 500, and far above these the push drowns the prior; "
+            "to pull the other way wish for the other label"
+        )
+    return h
 
 
 def agreeing(wanted: Sequence[Wish]) -> tuple[Wish, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch.nn.functional as F
@@ -14,18 +14,22 @@ from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import Level
 from ...samplers.sde import EulerMaruyama, ReverseDiffusion
+from ...samplers.transition import Renoise
 from .. import weights
 from ..images import check_pixels
 from ..posterior import CanvasSettings, planes
+from ..priors.adm import ADMPrior
+from ..priors.edm import EDMPrior
 from ..priors.ncsnpp import NCSNppPrior
 from ..resize import resize, scaled_size
 from ..settings import Settings, option
 from .attributes import Wish
-from .guidance import STRONGEST, AttributeGuidance
+from .guidance import STRONGEST, AttributeGuidance, check_strength
 from .view import VIEWS
 
 KIND = "sr-sde"  # what files of ours call themselves
-SAMPLERS = ("predictor-corrector", "euler")
+RELEASED = (8.0, 16.0)  # scales that the released networks are trained for
+SAMPLERS = ("predictor-corrector", "euler", "renoise")
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,22 @@ class SRDGSettings(Settings):
     """How a picture is sampled and how its attributes pull; the defaults are those of the published run."""
 
     steps: int = option(1000, "Noise levels; each costs one network call, and one more for every correction", low=2, high=100_000)
-    sampler: str = option("predictor-corrector", "Reverse diffusion with Langevin corrections, or Euler-Maruyama without", choices=SAMPLERS)
+    sampler: str = option(
+        "predictor-corrector",
+        "Reverse diffusion with Langevin corrections, Euler-Maruyama without; both need hundreds of steps. renoise: fresh noise, for fewer",
+        choices=SAMPLERS,
+    )
     corrections: int = option(2, "Langevin steps at each level, before the predictor", low=0, high=100)
     snr: float = option(0.16, "Signal-to-noise ratio that sets the size of the Langevin steps", low=0, high=1)
     h: float = option(500.0, "How hard the attributes pull; 500 as published is strong, the paper says 50, 0 asks none", low=0, high=STRONGEST)
-    limit: float = option(0.0, "Largest ratio of that pull to the prior's own; 0: no limit, as published", low=0, high=1000)
-    first: float = option(1.0, "Time 0..1 at which the attributes begin to pull; the classifiers know little above 0.6", low=0, high=1)
-    last: float = option(0.0, "Time at which they stop", low=0, high=1)
+    limit: float = option(0.0, "Largest ratio of that pull, of all attributes together, to the score it is added to; 0: no limit", low=0, high=1000)
+    first: float = option(1.0, "Time 0..1 at which the attributes begin to pull: 1 is noise, above 0.6 classifiers know little", low=0, high=1)
+    last: float = option(0.0, "Time at which they stop, below the first; 0: they pull to the end", low=0, high=1)
     view: str = option("exact", "What classifiers see: a picture of just their size, the whole resized, or a tight face", choices=tuple(VIEWS))
     joint: bool = option(False, "One Langevin step size over the whole batch as published, which couples its images")
 
     def __post_init__(self):
+        check_strength(self.h)
         super().__post_init__()
         if self.last >= self.first:
             raise ValueError(f"attributes cannot pull from time {self.first:g} down to {self.last:g}: give a first above the last")
@@ -56,6 +65,14 @@ PRESETS = MappingProxyType(
         "sde-sr": SRDGSettings(steps=2000, corrections=1, snr=0.075, h=0.0),
     }
 )
+DECIDED = ("steps", "sampler", "corrections", "snr", "h")  # by a preset
+
+
+def preset(name: str, **own) -> SRDGSettings:
+    """The settings of the released code, of the paper, or of SDE-SR, which has no attributes; own: what differs. Raises ValueError."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+    return replace(PRESETS[name], **own)
 
 
 def levels_of(prior: NCSNppPrior, settings: SRDGSettings) -> list[Level]:
@@ -67,15 +84,21 @@ def transition_of(prior: NCSNppPrior, settings: SRDGSettings) -> Transition:
     """What the settings ask for."""
     if settings.sampler == "euler":
         return EulerMaruyama(prior.schedule.span / settings.steps)
+    if settings.sampler == "renoise":
+        return Renoise()
     return ReverseDiffusion(settings.corrections, settings.snr, settings.joint)
 
 
-def guidance_of(prior: NCSNppPrior, wanted: Sequence[Wish], settings: SRDGSettings) -> list[Hook]:
-    """The hook that pulls towards the wishes; none where there are none or h is 0."""
+def guidance_of(prior: NCSNppPrior | ADMPrior | EDMPrior, wanted: Sequence[Wish], settings: SRDGSettings) -> list[Hook]:
+    """The hook that pulls a prior towards the wishes; none where there are none or h is 0.
+
+    `first` and `last` are times of the classifiers' noise, 0.01 * 34800^t for pictures in 0..1, whatever noise the prior was made for.
+    """
     if not wanted or settings.h == 0:
         return []
+    span = getattr(prior, "span", (-1.0, 1.0))  # that of ADM and EDM priors
     window = (settings.last, settings.first)
-    return [AttributeGuidance(wanted, settings.h, "score", settings.limit, window, prior.span, VIEWS[settings.view], prior.schedule)]
+    return [AttributeGuidance(wanted, settings.h, "score", settings.limit, window, span, VIEWS[settings.view])]
 
 
 def condition(high: Tensor, factor: int) -> Tensor:
@@ -152,6 +175,19 @@ def srdg_upscale(
 def load_sr_prior(name: str) -> NCSNppPrior:
     """The NCSN++ prior in a weight file (a path, or a name in a model folder): SDE-SR's torch files, SRDG's Flax files, our own."""
     return NCSNppPrior(weights.load(weights.locate(name), "ncsnpp").network)
+
+
+def scales_of(name: str) -> tuple[float, ...]:
+    """The scales that a network is trained for, as its file says, or as released."""
+    _, said = weights.read_state(weights.locate(name), lambda key: False)
+    return tuple(float(n) for n in said.get("factors", "").split(",") if n) or RELEASED
+
+
+def network_name(name: str | None = None) -> str:
+    """`name`, or without one that of the network that comes along. Raises ValueError where none does."""
+    if not (found := name or next(iter(shipped_networks()), "")):
+        raise ValueError("SRDG needs --prior FILE, an NCSN++ super-resolution network: none comes along")
+    return found
 
 
 def shipped_networks() -> list[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
 from ...samplers.denoiser import Cond, Prediction
 from ...samplers.run import Draw
-from ...samplers.schedule import CLEAN
-from ...samplers.tiled import Tiled
+from ...samplers.schedule import CLEAN, Level
+from ...samplers.tiled import Tiled, ramp_weights
 from ..nets.cfw import CFW
 from ..nets.sd_vae import VAE, split_moments
 
@@ -22,7 +24,7 @@ class Autoencoder:
     """A VAE, perhaps with CFW. Pictures B 3 H W in -1..1, sides multiples of vae.config.reduction; latents scaled.
 
     tile: pictures with a longer side are cut into tiles of so many pixels, which overlap; 0 never cuts. Group norms see a tile
-    only, so tiled results differ a little from whole ones.
+    only, so tiled results differ a little from whole ones, and go over into each other evenly.
     """
 
     vae: VAE
@@ -47,8 +49,7 @@ class Autoencoder:
         else:
             unit = self.vae.config.reduction
             sized = image[:, :0, ::unit, ::unit]  # of the latent's size, for what is cut follows it
-            tiles = Tiled(lambda x, level, cond: _only(self.vae.encode(cond.spatial["image"])), self.tile // unit, self.overlap // unit, 1)
-            moments = tiles(sized, CLEAN, Cond({"image": image})).x0
+            moments = _tiled(lambda x, cond: self.vae.encode(cond["image"]), sized, {"image": image}, self.tile // unit, self.overlap // unit)
         mean, deviation = split_moments(moments)
         return SCALE * (mean if noise is None else mean + deviation * noise(mean.shape).to(mean))
 
@@ -66,8 +67,7 @@ class Autoencoder:
         if not self.tile or max(size) <= self.tile:
             return self._decode(z, image, w)
         canvas = image if w else z.new_empty(()).expand(len(z), 0, *size)
-        tiles = Tiled(lambda x, level, cond: _only(self._decode(cond.spatial["z"], x, w)), self.tile, self.overlap, 1)
-        return tiles(canvas, CLEAN, Cond({"z": z})).x0
+        return _tiled(lambda x, cond: self._decode(cond["z"], x, w), canvas, {"z": z}, self.tile, self.overlap)
 
     def check_weight(self, w: float) -> None:
         """Raises ValueError where a fidelity weight other than 0 meets no CFW."""
@@ -83,6 +83,11 @@ class Autoencoder:
             return self.vae.decode(z)
 
 
-def _only(x0: Tensor) -> Prediction:
-    """Tiles blend one tensor."""
-    return Prediction(x0, x0[:, :0])
+def _tiled(call: Callable[[Tensor, Mapping[str, Tensor]], Tensor], x: Tensor, cond: dict[str, Tensor], size: int, overlap: int) -> Tensor:
+    """`call` on one tile of x and its conditions after the other, blended."""
+
+    def answer(x: Tensor, level: Level, cond: Cond) -> Prediction:
+        y = call(x, cond.spatial)
+        return Prediction(y, y[:, :0])
+
+    return Tiled(answer, size, overlap, 1, partial(ramp_weights, overlap=overlap))(x, CLEAN, Cond(cond)).x0

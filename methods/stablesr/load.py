@@ -15,6 +15,7 @@ from ..nets import struct_encoder
 from ..nets.adm_config import ADMConfig
 from ..nets.adm_released import infer_config
 from ..nets.cfw import CFW
+from ..nets.open_clip_text import BLOCKS, OpenCLIPText
 from ..nets.sd_unet import SDConfig, SDUNet
 from ..nets.sd_vae import VAE, VAEConfig
 from ..nets.spade import SFT, residual_blocks
@@ -26,6 +27,8 @@ from .prior import diffusion_prior
 
 AUTOENCODER = "first_stage_model."
 FUSION = "decoder.fusion_layer_"
+TEXT = ("cond_stage_model.model.", "conditioner.embedders.0.model.")  # of Stable Diffusion 2.1 and of SD-Turbo
+TEXT_UNUSED = (f"transformer.resblocks.{BLOCKS}.", "text_projection", "logit_scale", "attn_mask", "visual.")
 VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 
 Built = TypeVar("Built")
@@ -37,7 +40,11 @@ def load_stablesr(name: str, base: str = "", cfw: str = "", target: str = "eps")
     cfw: a CFW file, for feature wrapping; target: what the UNet predicts, which no file tells: v for the 768-pixel model.
     Raises as `load_layers`, also where the layers and the UNet do not go together.
     """
-    layers, unet = load_layers(name), load_unet(base or name)
+    layers = load_layers(name)
+    try:
+        unet = load_unet(base or name)
+    except ValueError as error:
+        raise ValueError(f"the base must be a Stable Diffusion 2.1 file, such as v2-1_512-ema-pruned.safetensors: {error}") from error
     layers.check(unet)
     return StableSR(diffusion_prior(unet, target), layers, load_vae(base or name), load_cfw(cfw) if cfw else None)
 
@@ -63,6 +70,11 @@ def load_vae(name: str) -> VAE:
 def load_cfw(name: str) -> CFW:
     """The fusion blocks of a CFW file (`vqgan_cfw_*.ckpt`), whether it holds the autoencoder too or not (`*_cfw_only.ckpt`)."""
     return _load(name, _is_fusion, cfw_from)
+
+
+def load_text(name: str) -> OpenCLIPText:
+    """The text encoder of a full Stable Diffusion 2.1, SD-Turbo or StableSR file. Raises as `load_layers`."""
+    return _load(name, lambda key: key.startswith(TEXT), text_from)
 
 
 def layers_from(state: State, name: str) -> Layers:
@@ -93,6 +105,14 @@ def cfw_from(state: State, name: str) -> CFW:
     state = _below(_some(state, _is_fusion, "CFW", name), "decoder.")
     shape = _described(_cfw_shape, state, name)
     return _filled(lambda: CFW(*shape), state, name)
+
+
+def text_from(state: State, name: str) -> OpenCLIPText:
+    state = next(filter(None, (_below(state, prefix) for prefix in TEXT)), {})
+    if not state:
+        raise ValueError(f"{name} holds no text encoder of Stable Diffusion 2 ({TEXT[0]}*): choose a full file, or give the prompt's embeddings")
+    width = _described(lambda state: state["ln_final.weight"].shape[0], state, name)
+    return _filled(lambda: OpenCLIPText(width), {k: v for k, v in state.items() if not k.startswith(TEXT_UNUSED)}, name)
 
 
 def _load(name: str, wanted: Callable[[str], bool], build: Callable[[State, str], Built]) -> Built:

@@ -28,6 +28,19 @@ def diffusion_prior(unet: nn.Module, target: str = "eps") -> ADMPrior:
     return ADMPrior(unet, CHAIN, target)
 
 
+def unlike_target(target: str, name: str) -> str:
+    """What to beware of where the name of StableSR's weights speaks of another target than the UNet's, which no weights tell; else nothing."""
+    v, wide = target == "v", "768" in name
+    if v == wide:
+        return ""
+    have, meant = ("v", "noise") if v else ("noise", "v")
+    wanted = "the 768-pixel model of Stable Diffusion 2.1" if wide else "its 512-pixel base model or SD-Turbo"
+    return (
+        f"the model predicts {have}, and {name} is by its name for one that predicts {meant}: if the result is blurred or noisy, take {wanted}, or "
+        "other StableSR weights"
+    )
+
+
 @dataclass(frozen=True)
 class Modulated:
     """A denoiser whose UNet is modulated, in every call, by features of the spatial condition `lr` at the level's own time.

@@ -11,67 +11,21 @@ from ..faces.codeformer import from_network
 from ..nets.codeformer import CodeFormer
 from ..nets.codeformer_blocks import adain
 from ..nets.codeformer_vqgan import VQGAN
+from .adversary import Adversary
+from .frozen import Frozen
 
 TOKENS = 0.5  # weight of the cross entropy of codes against the distance of latents
-GUARD = 1e-4  # added to a gradient's norm before it divides
 
 
-class Discriminator(nn.Sequential):
-    """Tells true pictures from made ones, patch by patch (PatchGAN, Isola et al. 2017): B 3 S S to scores B 1 s s, high for true."""
-
-    def __init__(self, width: int = 64, layers: int = 3):
-        blocks: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
-        channels = width
-        for layer in range(1, layers + 1):
-            out = width * min(2**layer, 8)
-            blocks += [nn.Conv2d(channels, out, 4, 2 if layer < layers else 1, 1), nn.GroupNorm(8, out), nn.LeakyReLU(0.2)]
-            channels = out
-        super().__init__(*blocks, nn.Conv2d(channels, 1, 4, 1, 1))
-
-
-class Frozen:
-    """A network that is asked and never trained: no part of checkpoints or averages, and where its input is."""
-
-    def __init__(self, network: VQGAN):
-        self.network = network.eval().requires_grad_(False)
-
-    def __deepcopy__(self, memo: dict) -> Frozen:
-        return self
+class Teacher(Frozen[VQGAN]):
+    """The first stage's network, asked for the codes of pictures."""
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Indices (B, s s) of the codes of pictures in -1..1, and their rows as maps B C s s."""
-        self.network.to(x.device)
-        quantised = self.network.quantize(self.network.encoder(x).float())
-        return quantised.indices.flatten(1), self.network.quantize.lookup(quantised.indices)
-
-
-class Adversary(nn.Module):
-    """The discriminator and how far it counts. Both sides learn in one step: each sees the other's weights as constants.
-
-    weight: of the maker's term, scaled so that its gradient on the picture has the norm of the other terms' (Esser et al. 2021,
-    Eq. 7, at the picture in place of the last layer, which the third stage does not train). after: calls before it counts.
-    """
-
-    def __init__(self, weight: float, after: int, size: int):
-        super().__init__()
-        self.weight, self.after = weight, after
-        if weight:
-            self.judge = Discriminator(layers=3 if size >= 64 else 1)
-        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
-
-    def forward(self, made: Tensor, true: Tensor, others: Tensor) -> Tensor:
-        """What to add to the other terms of the loss."""
-        if not self.weight:
-            return others.new_zeros(())
-        hinge = F.relu(1 - self.judge(true)).mean() + F.relu(1 + self.judge(made.detach())).mean()
-        self.calls += 1
-        if self.calls <= self.after:
-            return hinge
-        constants = {name: p.detach() for name, p in self.judge.named_parameters()}
-        fooled = -torch.func.functional_call(self.judge, constants, made).mean()
-        pull, push = (torch.autograd.grad(term, made, retain_graph=True)[0].norm() for term in (others, fooled))
-        return hinge + self.weight * (pull / (push + GUARD)).clamp(max=1e4).detach() * fooled
+        network = self.beside(x)
+        quantised = network.quantize(network.encoder(x).float())
+        return quantised.indices.flatten(1), network.quantize.lookup(quantised.indices)
 
 
 class Reconstruction(nn.Module):
@@ -98,7 +52,7 @@ class Prediction(nn.Module):
 
     def __init__(self, network: CodeFormer, teacher: VQGAN):
         super().__init__()
-        self.network, self.teacher = network, Frozen(teacher)
+        self.network, self.teacher = network, Teacher(teacher)
         network.requires_grad_(True)
         for part in (network.quantize, network.generator, network.fuse_convs_dict):
             part.requires_grad_(False)
@@ -118,7 +72,7 @@ class Fusion(nn.Module):
 
     def __init__(self, network: CodeFormer, teacher: VQGAN, adversarial: float = 0.8, after: int = 0):
         super().__init__()
-        self.network, self.teacher = network, Frozen(teacher)
+        self.network, self.teacher = network, Teacher(teacher)
         self.adversary = Adversary(adversarial, after, network.config.image_size)
         network.requires_grad_(True)
         for part in (network.quantize, network.generator):

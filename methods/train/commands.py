@@ -14,7 +14,7 @@ from torch import nn
 from .. import weights
 from ..cli import add_settings, read_settings
 from ..visionrefine.srcnn import SCALES
-from . import classifier, codeformer, corrector, prior, sr_sde, srcnn
+from . import cfw, classifier, codeformer, corrector, prior, sr_sde, srcnn, stablesr
 from .data import read_named, read_pictures, read_table
 from .loop import Optimisation, Task, fit, headlines, leads
 
@@ -59,6 +59,7 @@ def train(options: argparse.Namespace, device: torch.device) -> dict:
         raise ValueError(f"{out} must end in .safetensors")
     _free(options, out)
     settings = read_settings(Optimisation, options)
+    options.device = str(device)  # what `auto` stands for
     task, describe = trainer.make(options, settings)
     run = Path(options.run) if options.run else out.with_name(out.stem + "-run")
     network = fit(task, settings, run, options.resume, str(device))
@@ -143,6 +144,20 @@ def _sr_sde(options: argparse.Namespace, settings: Optimisation):
     return sr_sde.task(recipe, network, images, validation), lambda net: sr_sde.metadata(net, recipe, settings)
 
 
+def _stablesr(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(stablesr.StableSRRecipe, options)
+    model, context = stablesr.build(recipe, settings.seed)
+    data, validation = (recipe.drawn_from(paths) for paths in (options.data, options.validation))
+    return stablesr.task(recipe, model, context, data, validation), lambda network: stablesr.metadata(recipe, settings)
+
+
+def _cfw(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(cfw.CFWRecipe, options)
+    networks = cfw.build(recipe, settings.seed)  # complains before latents are sampled
+    latents = cfw.synthesise(recipe, settings, options.data, options.validation, options.device)
+    return cfw.task(recipe, *networks, *latents), lambda network: cfw.metadata(recipe, settings)
+
+
 TRAINERS = (
     Trainer("srcnn", "Train SRCNN for one scale.", _srcnn_arguments, _srcnn, srcnn.TUNED),
     Trainer("prior", "Train an unconditional diffusion prior.", lambda p: add_settings(p, prior.PriorRecipe), _prior, prior.TUNED, half=True),
@@ -171,4 +186,20 @@ TRAINERS = (
         codeformer.TUNED,
     ),
     Trainer("sr-sde", "Train SRDG's score network.", lambda p: add_settings(p, sr_sde.SRRecipe), _sr_sde, sr_sde.TUNED),
+    Trainer(
+        "stablesr",
+        "Train StableSR's layers on a Stable Diffusion that stays as it is.",
+        lambda p: add_settings(p, stablesr.StableSRRecipe),
+        _stablesr,
+        stablesr.TUNED,
+        files=stablesr.files,
+    ),
+    Trainer(
+        "cfw",
+        "Train StableSR's feature wrapping (CFW) on latents that are sampled first.",
+        lambda p: add_settings(p, cfw.CFWRecipe),
+        _cfw,
+        cfw.TUNED,
+        files=cfw.files,
+    ),
 )

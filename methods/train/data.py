@@ -21,22 +21,29 @@ def read_pictures(paths: Sequence[str | Path]) -> list[Tensor]:
 
 
 def read_named(paths: Sequence[str | Path]) -> list[tuple[str, Tensor]]:
-    """The same with their names, those of files below the folder or archive. Raises ValueError or FileNotFoundError that names
-    the path when one holds no picture or cannot be read."""
-    pictures = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found = _folder(path)
-        elif path.is_file() and zipfile.is_zipfile(path):
-            with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
-                archive.extractall(folder)  # extractall keeps every member inside the folder
-                found = _folder(Path(folder))
-        else:
+    """The same with their names, those of files below the folder or archive. Raises as `find_files`, or ValueError for a file
+    that cannot be read."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [(name, read(path).pixels[0]) for name, path in find_files(paths, Path(folder))]
+
+
+def find_files(paths: Sequence[str | Path], folder: Path) -> list[tuple[str, Path]]:
+    """Names and places of the pictures; archives are unpacked into `folder`. Raises ValueError or FileNotFoundError that names
+    the path when one holds no picture."""
+    found = []
+    for i, root in enumerate(map(Path, paths)):
+        path = root
+        if path.is_file() and zipfile.is_zipfile(path):
+            root = folder / str(i)
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(root)  # which keeps every member inside the folder
+        elif not path.is_dir():
             raise FileNotFoundError(f"{path} is no folder and no zip archive of pictures")
-        if not found:
+        files = [(p.relative_to(root).as_posix(), p) for p in sorted(root.rglob("*")) if p.suffix.lower() in READABLE]
+        if not files:
             raise ValueError(f"{path} holds no picture ({', '.join(READABLE)})")
-        pictures += found
-    return pictures
+        found += files
+    return found
 
 
 def read_table(paths: Sequence[str | Path]) -> dict[str, dict[str, str]]:
@@ -52,7 +59,3 @@ def read_table(paths: Sequence[str | Path]) -> dict[str, dict[str, str]]:
                 if rows.setdefault(name, row) != row:
                     raise ValueError(f"{path} says of {name} what another row does not: keep one of them")
     return rows
-
-
-def _folder(path: Path) -> list[tuple[str, Tensor]]:
-    return [(p.relative_to(path).as_posix(), read(p).pixels[0]) for p in sorted(path.rglob("*")) if p.suffix.lower() in READABLE]

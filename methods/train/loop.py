@@ -95,7 +95,7 @@ def fit(task: Task, settings: Optimisation, run: Path, resume: bool = False, dev
     `resume` is not set, ValueError when the checkpoint was made with other settings, FloatingPointError when the loss stops
     being finite, and ImportError without the extra `train`.
     """
-    accelerator = _accelerator(torch.device(device))
+    accelerator = this_process(torch.device(device))
     main, processes = accelerator.is_main_process, accelerator.num_processes
     run.mkdir(parents=True, exist_ok=True)
     path = run / "checkpoint.pt"
@@ -151,7 +151,8 @@ def leads() -> bool:
     return PartialState().is_main_process
 
 
-def _accelerator(device: torch.device) -> Accelerator:
+def this_process(device: torch.device) -> Accelerator:
+    """This process among those of the training: its own device, its number and theirs. Raises ImportError without the extra `train`."""
     try:
         from accelerate import Accelerator
     except ImportError as error:

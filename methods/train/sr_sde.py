@@ -26,7 +26,7 @@ TUNED = Optimisation(steps=1_000_000, lr=2e-4, final_lr=1.0, warmup=5000, ema=0.
 JUDGED = 64  # validation pictures that figures come from
 SHOWN = 4  # of them are restored at every validation
 PARTS = 8  # times of the figures
-DRAFT = SRDGSettings(steps=50, corrections=1)  # of the pictures that are shown
+DRAFT = SRDGSettings(steps=50, sampler="renoise")  # of the pictures that are shown
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import zlib
 
@@ -223,6 +224,22 @@ class ProbeNaN:
         return (model,)
 
 
+class ProbeLoudVAE:
+    """A copy of a VAE whose decoder begins with values beyond half precision, which its norms bring down again; in half precision or not."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"vae": ("VAE",), "half": ("BOOLEAN",)}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("VAE",), "make", "probe"
+
+    def make(self, vae, half):
+        loud = copy.copy(vae)
+        network = copy.deepcopy(vae.first_stage_model)
+        with torch.no_grad():
+            network.decoder.conv_in.weight.mul_(2e4)
+        loud.first_stage_model = network.half() if half else network
+        loud.patcher = comfy.model_patcher.ModelPatcher(loud.first_stage_model, vae.patcher.load_device, vae.patcher.offload_device)
+        return (loud,)
+
+
 class ProbeLoaded:
     """The kinds of models that the host holds on the compute device."""
 
@@ -238,5 +255,5 @@ class ProbeLoaded:
         return {"ui": {"text": sorted("nothing" if patcher is None else type(patcher.model).__name__ for patcher in held)}}
 
 
-PROBES = (ProbeModel, ProbeStableDiffusion, ProbePrompt, ProbeControl, ProbeImages, ProbeUpscaleModel, ProbeVAE, ProbeNaN, ProbeLoaded)
+PROBES = (ProbeModel, ProbeStableDiffusion, ProbePrompt, ProbeControl, ProbeImages, ProbeUpscaleModel, ProbeVAE, ProbeNaN, ProbeLoudVAE, ProbeLoaded)
 NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in PROBES}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_checkpoints import TINY, corrector, tiny
 
-from priorsr.methods import cli, folder, weights
+from priorsr.methods import cli, commands, folder, weights
 from priorsr.methods.images import Picture, read, write
 
 
@@ -309,3 +309,9 @@ def test_an_interrupt_leaves_whole_files_only(files, tmp_path, monkeypatch):
 def test_the_command_is_installed():
     command = [os.path.join(os.path.dirname(sys.executable), "priorsr"), "--version"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("priorsr 0.")
+
+
+def test_results_of_several_kinds_are_printed_as_a_table_each(capsys):
+    rows = [{"tau": 0.0, "psnr": 22.0, "of_faces": [1.0, 2.0]}, {"tau": 100.0, "psnr": 21.0, "of_faces": [1.0, 2.0]}, {"s": 1.2, "psnr": 20.0}]
+    commands._print(rows, False)
+    assert capsys.readouterr().out.splitlines() == ["tau       psnr", "0.0000    22.0000", "100.0000  21.0000", "s       psnr", "1.2000  20.0000"]

@@ -9,8 +9,9 @@ import torch
 from priorsr.methods import cli, weights
 from priorsr.methods.faces.load import load_codeformer
 from priorsr.methods.images import Picture, write
+from priorsr.methods.train.adversary import Adversary
 from priorsr.methods.train.codeformer import CodeFormerRecipe, build, check, lowered, metadata, task
-from priorsr.methods.train.codeformer_loss import Adversary, Frozen, Reconstruction
+from priorsr.methods.train.codeformer_loss import Reconstruction, Teacher
 from priorsr.methods.train.corrector import face_damage
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 
@@ -120,7 +121,7 @@ def test_the_losses_are_those_of_the_paper(trained):
     other = replace(RECIPE, stage="prediction", codebook=str(trained[0]["codebook"]))
     learner = made(other).network
     latent = learner.network.encode(x, fused=False)[0]
-    indices, kept = Frozen(weights.load(trained[0]["codebook"]).network).codes(x)
+    indices, kept = Teacher(weights.load(trained[0]["codebook"]).network).codes(x)
     logits = learner.network.predict(latent).log_softmax(2)
     entropy = -logits.gather(2, indices[..., None]).mean()
     assert learner(x, x).item() == pytest.approx((0.5 * entropy + (latent - kept).square().mean()).item(), rel=1e-5)

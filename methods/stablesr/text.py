@@ -1,0 +1,55 @@
+"""What StableSR's UNet is told: a prompt's tokens, or its embeddings from a file, without a host program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import weights
+from ..nets.open_clip_text import LENGTH
+
+START, END, PADDING = 49406, 49407, 0
+FILES = ("vocab.json", "merges.txt")
+WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"  # what CLIP's vocabulary was made of, lower case
+CONTEXT = "context"  # the tensor's name in a file of embeddings
+
+
+def tokenise(prompt: str, folder: str = "") -> Tensor:
+    """A prompt as tokens 1 77 (int64), taken literally: no weighting. Only an empty one needs no `folder`, which holds FILES.
+
+    Raises FileNotFoundError, ImportError without the `sd` extra, or ValueError where the prompt is too long.
+    """
+    words = _encoder(Path(folder)).encode(prompt).ids if prompt.strip() else []
+    if len(words) > LENGTH - 2:
+        raise ValueError(f"the prompt has {len(words)} tokens and Stable Diffusion reads {LENGTH - 2}: shorten it")
+    return torch.tensor([[START, *words, END, *[PADDING] * (LENGTH - 2 - len(words))]])
+
+
+def read_context(name: str) -> Tensor:
+    """Embeddings of a prompt, 1 L D in float32, from a file whose tensor `context` is 1 L D or L D. Raises FileNotFoundError or ValueError."""
+    path = weights.locate(name)
+    state, _ = weights.read_state(path)
+    if CONTEXT not in state:
+        raise ValueError(f"{path} holds no tensor called {CONTEXT} but {', '.join(list(state)[:3]) or 'none'}: save the prompt's embeddings under it")
+    context = state[CONTEXT].float()
+    context = context[None] if context.ndim == 2 else context
+    if context.ndim != 3 or len(context) != 1 or not context.numel() or not context.isfinite().all():
+        raise ValueError(f"{path}: the embeddings of a prompt are finite, (tokens, channels) or (1, tokens, channels), not {tuple(context.shape)}")
+    return context
+
+
+def _encoder(folder: Path):
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{folder} lacks {' and '.join(missing)}: give the tokenizer folder of Stable Diffusion 2.1 or of any CLIP model")
+    try:
+        from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+    except ImportError as error:
+        raise ImportError('prompts need one more package: pip install "priorsr[sd]"') from error
+    encoder = Tokenizer(models.BPE.from_file(*(str(folder / name) for name in FILES), end_of_word_suffix="</w>"))
+    encoder.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    words = pre_tokenizers.Split(Regex(WORDS), "removed", invert=True)
+    encoder.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return encoder

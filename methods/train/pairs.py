@@ -1,0 +1,92 @@
+"""High-resolution crops and what a degradation leaves of them, drawn by seed from more pictures than memory holds."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..degrade import Recipe
+from ..images import read, to_uint8
+from ..resize import resize
+from .data import find_files
+
+log = logging.getLogger("priorsr")
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Squares of `size` pixels from picture files, which are read when they are asked for."""
+
+    files: tuple[Path, ...]
+    size: int
+    flip: bool = True  # half of the squares are mirrored
+    unpacked: TemporaryDirectory | None = None  # where those of archives are, for as long as this lives
+
+    @staticmethod
+    def of(paths: Sequence[str | Path], size: int, flip: bool = True) -> Crops:
+        """Of the pictures of folders and zip archives that are large enough; the others are left out, which is logged.
+
+        Raises ValueError when none is left or one cannot be read, and as `find_files`.
+        """
+        folder = TemporaryDirectory()
+        files = [path for _, path in find_files(paths, Path(folder.name))]
+        large = tuple(path for path in files if _shorter_side(path) >= size)
+        if not large:
+            raise ValueError(
+                f"none of the {len(files)} pictures in {', '.join(map(str, paths))} has {size} pixels along each side: give a smaller --size"
+            )
+        if len(large) < len(files):
+            log.warning("%d of %d pictures are left out: their shorter sides are below %d pixels", len(files) - len(large), len(files), size)
+        return Crops(large, size, flip, folder)
+
+    def __call__(self, seed: int, index: int | None = None) -> Tensor:
+        """One square 3 S S in 0..1, of the picture `index` or of any."""
+        rng = random.Random(f"crop/{seed}")
+        drawn = rng.randrange(len(self.files))
+        picture = read(self.files[drawn if index is None else index % len(self.files)]).pixels[0]
+        top, left = (rng.randrange(n - self.size + 1) for n in picture.shape[-2:])
+        square = picture[:, top : top + self.size, left : left + self.size].expand(3, -1, -1)
+        return square.flip(2) if self.flip and rng.random() < 0.5 else square
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Crops and their degradations; each pair depends on its seed alone."""
+
+    crops: Crops
+    recipe: Recipe
+    workers: int = 1  # pairs that are made at once
+
+    def __call__(self, seeds: Sequence[int], in_order: bool = False) -> tuple[Tensor, Tensor]:
+        """uint8 truth B 3 S S and degraded B 3 s s; in order, pair i is of picture i."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            made = pool.map(self._one, seeds, range(len(seeds)) if in_order else [None] * len(seeds))
+            truth, low = zip(*made, strict=True)
+        return torch.stack(truth), torch.stack(low)
+
+    def _one(self, seed: int, index: int | None) -> tuple[Tensor, Tensor]:
+        truth = self.crops(seed, index)
+        return to_uint8(truth), to_uint8(self.recipe.draw(seed)(truth))
+
+
+def enlarged(low: Tensor, size: int) -> Tensor:
+    """uint8 B 3 s s as B 3 size size in -1..1, enlarged as pictures are before they are restored."""
+    return resize(low / 255, (size, size)).clamp(0, 1) * 2 - 1
+
+
+def _shorter_side(path: Path) -> int:
+    """Of a picture whose head alone is read. Raises ValueError where that fails."""
+    try:
+        with Image.open(path) as image:
+            return min(image.size)
+    except OSError:
+        return min(read(path).pixels.shape[-2:])  # which says what is wrong
