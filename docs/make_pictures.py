@@ -1,4 +1,4 @@
-"""Remake the pictures of the README, of core.md and of the workflow templates, and the icon: python docs/make_pictures.py."""
+"""Remake the pictures of the README, of core.md, of faces.md and of the workflow templates, and the icon: python docs/make_pictures.py."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 
 import torch
+from face_pictures import faces
 
 from priorsr.methods import demo
 from priorsr.methods.diffsr.method import diffsr_upscale
@@ -52,6 +53,7 @@ def main() -> None:
             write(Picture(restored_face(restore)), path, overwrite=True, quality=85)
     write(Picture(icon()), ROOT / "docs" / "icon.png", overwrite=True)
     core(ROOT / "docs" / "core.png")
+    faces(ROOT / "docs")
 
 
 def restored_face(restore: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:

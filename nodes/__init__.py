@@ -11,6 +11,7 @@ from .color import ColourCorrection, PreClean
 from .degrade import DegradeImage
 from .diffsr import DiffSRUpscale, LoadShippedPrior, RecoverableField
 from .dpi import DPIConditions, DPIMasks, DPIUpscale, LoadCorrector
+from .face_crops import CropFaces, PasteFaces
 from .faces import DetectFaces, EnhanceOutside, FaceMask
 from .guidance import GuideByClassifier, GuideByClipping, GuideByConsistency, GuideByMeasurement, LoadNoiseClassifier
 from .guided import GuidedUpsampler
@@ -37,6 +38,8 @@ NODES = [
     RestoreFacesWith,
     CodeFormerRestore,
     DetectFaces,
+    CropFaces,
+    PasteFaces,
     FaceMask,
     EnhanceOutside,
     LoadCodeFormer,

@@ -1,20 +1,64 @@
-"""Attribute guidance whose classifiers' place in memory the host manages."""
+"""Attributes in nodes: what asks for them, and guidance whose classifiers' place in memory the host manages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from comfy_api.latest import io
 from torch import Tensor
 
-from ..methods.srdg.attributes import AttributeClassifier, Wish
+from ..methods.srdg.attributes import AttributeClassifier, Wish, load_attribute, parse_weights, parse_wishes, shipped_attributes, wishes
 from ..methods.srdg.guidance import AttributeGuidance
 from ..methods.srdg.method import SRDGSettings
 from ..methods.srdg.view import VIEWS
+from . import host
 from .memory import gradient_bytes
 
 if TYPE_CHECKING:
     from .host_model import ManagedClassifier
+
+Attributes = io.Custom("PRIORSR_ATTRIBUTES")  # a tuple of managed classifiers, one an attribute
+NONE = "none"
+LABELS = "gender: 0 female, 1 male; glasses: 0 no eyeglasses, 1 eyeglasses; beard: 0 beard, 1 no beard"
+
+
+def classifier_input() -> io.Input:
+    return io.Combo.Input(
+        "classifier",
+        options=[NONE, *shipped_attributes(), *host.weight_files()],
+        tooltip="What tells the attribute: a shipped classifier, or a file of models/priorsr. More of them by the socket.",
+    )
+
+
+def wanted_inputs() -> list[io.Input]:
+    """What is wished for, with the meaning of the published classes."""
+    return [
+        io.String.Input(
+            "attributes",
+            default="",
+            tooltip=f"What the faces shall have, by name or number: gender=male, glasses=1. {LABELS}; others as their file says.",
+        ),
+        io.String.Input("weights", default="", tooltip="How much each attribute weighs, where not 1: gender=2, beard=0.5."),
+    ]
+
+
+def wished(judges: Sequence[AttributeClassifier], attributes: str, weights: str) -> list[Wish]:
+    return wishes(judges, parse_wishes(attributes), parse_weights(weights))
+
+
+def told(wanted: Sequence[Wish]) -> str:
+    """What the labels mean, a line each."""
+    lines = (f"{w.classifier.attribute}: {w.classifier.classes[w.labels[0]]} (of {w.classifier.meaning}), weight {w.weight:g}" for w in wanted)
+    return "\n".join(lines) or "no attribute is asked for"
+
+
+def classifiers_of(managed: Sequence[ManagedClassifier]) -> list[AttributeClassifier]:
+    return [one.classifier for one in managed]
+
+
+def load_classifier(name: str, attribute: str = "") -> AttributeClassifier:
+    return load_attribute(name if name in shipped_attributes() else str(host.weight_path(name)), attribute)
 
 
 class ManagedAttributes(AttributeGuidance):

@@ -11,12 +11,22 @@ from ..methods.faces.restore import RestoreSettings
 from ..methods.resize import resize
 from . import host
 from .convert import join, split
-from .face_inputs import CATEGORY, detect_inputs, detect_settings, detector_input, file_of, given_inputs, parser_input, restored
+from .face_inputs import (
+    CATEGORY,
+    Asked,
+    detect_inputs,
+    detector_input,
+    file_of,
+    given_inputs,
+    more_inputs,
+    paste_inputs,
+    put_back,
+    restored_outputs,
+    scale_input,
+)
 
 Network = io.Custom("PRIORSR_CODEFORMER")
 MAPS = 8  # of the largest size that a call holds at once, its convolutions' workspace included
-PASTE = ("mask", "strength")
-MORE = ("rule", "robust", "blend", "keep_grey", "batch")
 
 
 def _file_input() -> io.Input:
@@ -51,56 +61,24 @@ class CodeFormerRestore(io.ComfyNode):
                 io.Image.Input("image", tooltip="Images of any size, in colour or grey, with any number of faces; alpha is kept."),
                 _file_input(),
                 *host.settings_inputs(CodeFormerSettings, ("w",), advanced=False),
-                *host.settings_inputs(RestoreSettings, ("scale",), advanced=False),
+                *scale_input(),
                 detector_input(),
-                *host.settings_inputs(RestoreSettings, PASTE, advanced=False),
-                parser_input(),
+                *paste_inputs(),
                 *detect_inputs(),
                 *host.settings_inputs(CodeFormerSettings, ("match_statistics",)),
-                *host.settings_inputs(RestoreSettings, MORE),
+                *more_inputs(),
                 _half_input(),
                 *given_inputs(),
             ],
-            outputs=[
-                io.Image.Output("image", display_name="image"),
-                io.String.Output("report", display_name="report", tooltip="What became of every face, and how far its identity moved."),
-            ],
+            outputs=restored_outputs(),
         )
 
     @classmethod
-    def execute(
-        cls,
-        image,
-        codeformer,
-        w,
-        scale,
-        detector,
-        mask,
-        strength,
-        parser,
-        which,
-        confidence,
-        smallest,
-        order,
-        limit,
-        turned,
-        match_statistics,
-        rule,
-        robust,
-        blend,
-        keep_grey,
-        batch,
-        half,
-        faces=None,
-        background=None,
-    ):
-        chosen = CodeFormerSettings(w, match_statistics)
+    def execute(cls, image, codeformer, w, match_statistics, half, **asked):
+        wanted, chosen = Asked(**asked), CodeFormerSettings(w, match_statistics)
         with torch.inference_mode(False), torch.no_grad():
             restorer = CodeFormerRestorer(_load(codeformer, half).network, chosen)
-            settings = RestoreSettings(mask, rule, strength, restorer.size, "ffhq", scale, robust, blend, keep_grey, batch)
-            which = detect_settings(which, confidence, smallest, order, limit, turned)
-            room = _room(restorer, batch)
-            return restored(image, restorer, [restorer.network], room, settings, which, 0, detector, parser, faces, background, host.progress(), [])
+            return put_back(image, restorer, [restorer.network], _room(restorer, wanted.batch), restorer.size, "ffhq", wanted)
 
 
 class LoadCodeFormer(io.ComfyNode):

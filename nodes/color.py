@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..methods.resize import resize
 from ..methods.stablesr.color_fix import METHODS, color_fix
@@ -78,13 +77,6 @@ class PreClean(io.ComfyNode):
         pixels, alpha = split(image)
         if cleaned is not None and len(cleaned) != len(pixels):
             raise ValueError(f"{len(cleaned)} cleaned images for {len(pixels)} damaged ones: give one for each")
-        restorer = (lambda x: split(cleaned, "cleaned")[0]) if upscale_model is None else lambda x: _upscaled(upscale_model, x)
+        restorer = (lambda x: split(cleaned, "cleaned")[0]) if upscale_model is None else lambda x: host.upscaled(upscale_model, x)
         reduced = pre_clean(pixels, restorer, reduction)
         return io.NodeOutput(host.result(join(reduced, None if alpha is None else resize(alpha, tuple(reduced.shape[-2:])))))
-
-
-def _upscaled(model, pixels: Tensor) -> Tensor:
-    """B C h w in 0..1 through the host's own tiled run of an upscale model."""
-    from comfy_extras.nodes_upscale_model import ImageUpscaleWithModel  # the host makes it importable after its own nodes
-
-    return ImageUpscaleWithModel.execute(model, join(pixels.expand(-1, 3, -1, -1))).args[0].movedim(-1, 1)

@@ -15,7 +15,7 @@ from ..methods.evaluate.identity import FFHQ, SMALLEST, TIGHT, Identity, availab
 from ..methods.faces.detect import Detection, DetectSettings, Faces, face_numbers
 from ..methods.faces.load import FILES, PARSENET, SOURCES, load_detector, load_parser
 from ..methods.faces.restore import RestoreSettings, restore_faces
-from ..methods.resize import scale_for
+from ..methods.resize import resize, scale_for, scaled_size
 from . import host
 from .convert import join, split
 
@@ -24,6 +24,7 @@ FacesData = io.Custom("PRIORSR_FACES")
 PER_PIXEL = 128  # bytes that detectors keep for a pixel of the picture, in the first maps of the largest level
 PARSER_ROOM = 2**28  # ParseNet on a face of 512 pixels
 FIELDS = ("confidence", "smallest", "order", "limit", "turned")
+PASTED = ("mask", "rule", "strength", "robust", "blend", "keep_grey", "batch")
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,45 @@ def detect_inputs() -> list[io.Input]:
     return [which_input(), *host.settings_inputs(DetectSettings, FIELDS)]
 
 
-def given_inputs() -> list[io.Input]:
+def scale_input() -> list[io.Input]:
+    return host.settings_inputs(RestoreSettings, ("scale",), advanced=False)
+
+
+def paste_inputs() -> list[io.Input]:
+    """What is put back of a face."""
+    return [*host.settings_inputs(RestoreSettings, ("mask", "strength"), advanced=False), parser_input()]
+
+
+def more_inputs(but: Sequence[str] = ()) -> list[io.Input]:
+    """How faces are aligned and blended."""
+    return host.settings_inputs(RestoreSettings, [name for name in ("rule", "robust", "blend", "keep_grey", "batch") if name not in but])
+
+
+def background_inputs() -> list[io.Input]:
     return [
-        FacesData.Input("faces", optional=True, tooltip="From Detect Faces; then the detector and its settings are not used."),
         io.Image.Input("background", optional=True, tooltip="The images enlarged by any method: faces are put there; it gives the scale."),
+        io.UpscaleModel.Input(
+            "upscale_model", optional=True, tooltip="What enlarges all but the faces, such as a Real-ESRGAN model; without it bicubically."
+        ),
     ]
 
 
-def detect_settings(which: str, *values) -> DetectSettings:
-    return DetectSettings(**dict(zip(FIELDS, values, strict=True)), which=face_numbers(which))
+def given_inputs() -> list[io.Input]:
+    return [
+        FacesData.Input("faces", optional=True, tooltip="From Detect Faces; then the detector and its settings are not used."),
+        *background_inputs(),
+    ]
+
+
+def restored_outputs() -> list[io.Output]:
+    return [
+        io.Image.Output("image", display_name="image"),
+        io.String.Output("report", display_name="report", tooltip="What became of every face, and how far its identity moved."),
+    ]
+
+
+def detect_settings(which: str, **values) -> DetectSettings:
+    return DetectSettings(**values, which=face_numbers(which))
 
 
 def file_of(name: str) -> str:
@@ -103,35 +134,75 @@ def recogniser_of(frame: str) -> Identity | None:
     return None if available() else Identity(TIGHT if frame == "tight" else FFHQ)
 
 
-def restored(
+@dataclass(frozen=True)
+class Asked:
+    """What nodes that put faces back ask for alike; the fields are their inputs."""
+
+    scale: float
+    mask: str
+    strength: float
+    parser: str
+    rule: str
+    blend: str
+    keep_grey: bool
+    robust: bool
+    batch: int = 1
+    detector: str = "mtcnn"
+    which: str = ""
+    confidence: float = DetectSettings.confidence
+    smallest: int = DetectSettings.smallest
+    order: str = DetectSettings.order
+    limit: int = DetectSettings.limit
+    turned: bool = DetectSettings.turned
+    faces: FoundFaces | None = None
+    background: Tensor | None = None
+    upscale_model: object = None
+
+    def settings(self, size: int, frame: str) -> RestoreSettings:
+        """For faces of `size` pixels. Raises ValueError."""
+        return RestoreSettings(size=size, frame=frame, **{name: getattr(self, name) for name in ("scale", *PASTED)})
+
+    def which_faces(self) -> DetectSettings:
+        return detect_settings(self.which, **{name: getattr(self, name) for name in FIELDS})
+
+    def behind(self, pixels: Tensor) -> tuple[Tensor | None, float]:
+        """What lies behind the faces of B C H W, if not the pictures themselves, and the scale. Raises ValueError."""
+        size = tuple(pixels.shape[-2:])
+        if self.background is not None:
+            if self.upscale_model is not None:
+                raise ValueError("the background and the upscale_model both decide what lies behind the faces: connect one of the two")
+            given = split(self.background.clone(), "background")[0]
+            return given, scale_for(max(given.shape[-2:]), size)
+        if self.upscale_model is None:
+            return None, self.scale
+        larger = host.upscaled(self.upscale_model, pixels)
+        return resize(larger, tuple(scaled_size(n, self.scale) for n in size)).clamp(0, 1), self.scale
+
+
+def put_back(
     image: Tensor,
     restorer: Callable,
     networks: Sequence[nn.Module],
     room: int,
-    settings: RestoreSettings,
-    which: DetectSettings,
-    seed: int,
-    detector: str,
-    parser: str,
-    found: FoundFaces | None,
-    background: Tensor | None,
-    progress: Callable[[int, int], None] | None,
-    said: Sequence[str],
+    size: int,
+    frame: str,
+    asked: Asked,
+    seed: int = 0,
+    said: Sequence[str] = (),
 ) -> io.NodeOutput:
-    """IMAGE with its faces restored, and the report. room: bytes that the restorer needs for itself."""
+    """IMAGE with its faces restored by what takes `size` pixels in a frame, and the report. room: bytes that the restorer needs for itself."""
     pixels, alpha = split(image.clone())
-    faces = None if found is None else found.of(pixels)
-    detect = detector_of(detector) if found is None else None
-    parse = parser_of(parser) if settings.mask == "parse" else None
-    behind = None
-    if background is not None:
-        behind = split(background.clone(), "background")[0]
-        settings = replace(settings, scale=scale_for(max(behind.shape[-2:]), tuple(pixels.shape[-2:])))
+    settings, which = asked.settings(size, frame), asked.which_faces()
+    faces = None if asked.faces is None else asked.faces.of(pixels)
+    detect = detector_of(asked.detector) if faces is None else None
+    parse = parser_of(asked.parser) if settings.mask == "parse" else None
+    behind, scale = asked.behind(pixels)
+    settings = replace(settings, scale=scale)
     networks = [*networks, *(one.network for one in (detect, parse) if one is not None)]
     room = max(room, PER_PIXEL * pixels.shape[-1] * pixels.shape[-2], PARSER_ROOM if parse else 0)
-    recogniser = recogniser_of(settings.frame) if settings.size >= SMALLEST else None
+    recogniser = recogniser_of(frame) if size >= SMALLEST else None
     x = pixels if alpha is None else torch.cat([pixels, alpha], 1)
     with host.on_device(*networks, activations=room):
-        done = restore_faces(x, restorer, detect, settings, which, seed, behind, parse, recogniser, faces, progress)
+        done = restore_faces(x, restorer, detect, settings, which, seed, behind, parse, recogniser, faces, host.progress())
     report = "\n".join([done.describe(), *dict.fromkeys(said)])
     return io.NodeOutput(host.result(join(done.pictures)), report)

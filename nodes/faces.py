@@ -55,7 +55,7 @@ class DetectFaces(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, detector, which, confidence, smallest, order, limit, turned):
-        settings = detect_settings(which, confidence, smallest, order, limit, turned)
+        settings = detect_settings(which, confidence=confidence, smallest=smallest, order=order, limit=limit, turned=turned)
         with torch.inference_mode(False), torch.no_grad():
             pixels, _ = split(image.clone())
             found = detector_of(detector)

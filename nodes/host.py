@@ -23,6 +23,7 @@ from ..methods.images import to_uint8
 from ..methods.resize import MAX_SIDE
 from ..methods.weights import SUFFIXES
 from ..samplers.run import Step
+from .convert import join
 
 CATEGORY = "PriorSR"
 FOLDER = "priorsr"
@@ -159,6 +160,13 @@ def with_smaller_tiles(run: Callable[[int], Result], tile: int, floor: int = 64)
         tile = max(floor, tile // 2)
         mm.soft_empty_cache()
         log.warning("PriorSR: out of memory, trying again with tiles of %d", tile)
+
+
+def upscaled(model, pixels: Tensor) -> Tensor:
+    """B C h w in 0..1 as B 3 H W through the host's own tiled run of an UPSCALE_MODEL, which brings its own enlargement."""
+    from comfy_extras.nodes_upscale_model import ImageUpscaleWithModel  # the host makes it importable after its own nodes
+
+    return ImageUpscaleWithModel.execute(model, join(pixels.expand(-1, 3, -1, -1))).args[0].movedim(-1, 1)
 
 
 def result(image: Tensor) -> Tensor:

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from comfy_api.latest import io
+from torch import nn
 
 from ..methods.diffsr.method import DiffSRSettings
 from ..methods.dpi.choice import AUTO, NONE, shipped_correctors
 from ..methods.dpi.method import PRESETS
-from ..methods.faces.restore import RestoreSettings
-from ..methods.faces.restorers import SIDE, EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, frame_of
+from ..methods.faces.restorers import SIDE, EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, by_srdg, frame_of
 from ..methods.priors.load import load_prior, shipped_priors
+from ..methods.srdg.method import SRDGSettings, load_sr_prior, scales_of, shipped_networks
 from . import host, host_model
-from .face_inputs import CATEGORY, detect_inputs, detect_settings, detector_input, given_inputs, parser_input, restored
+from .attributes import NONE as UNJUDGED
+from .attributes import Attributes, attribute_bytes, classifier_input, classifiers_of, load_classifier, told, wanted_inputs, wished
+from .face_inputs import (
+    CATEGORY,
+    Asked,
+    detect_inputs,
+    detector_input,
+    given_inputs,
+    more_inputs,
+    paste_inputs,
+    put_back,
+    restored_outputs,
+    scale_input,
+)
 from .memory import gradient_bytes
 from .posterior import SEED
 
-PASTE = ("mask", "strength")
-MORE = ("rule", "robust", "blend", "keep_grey", "batch")
 DIFFSR = ("steps", "level", "aim", "consistency")
+SRDG = ("steps", "corrections", "h", "view")
 SRCNN_MAPS = 2 * 96  # of the largest size, its convolutions' workspace included
 
 
@@ -38,8 +54,15 @@ def _methods() -> list:
         io.Combo.Input("preset", options=[AUTO, *PRESETS], tooltip="How strong the conditions are; auto: as the scale of each face asks."),
         io.Int.Input("dpi_steps", default=0, min=0, max=1000, tooltip="Network calls for each face; 0: as the preset says."),
     ]
+    network = io.Combo.Input(
+        "prior",
+        options=[*shipped_networks(), *host.weight_files()] or host.weight_choices(),
+        tooltip="An NCSN++ super-resolution network: a shipped one for small grey faces, or a file of SDE-SR or SRDG in models/priorsr.",
+    )
+    srdg = [network, classifier_input(), *wanted_inputs(), *host.settings_inputs(SRDGSettings, SRDG, advanced=False)]
     size = io.Int.Input("size", default=SIDE, min=32, max=4096, tooltip="Pixels across of an aligned face, about half of which are the face itself.")
-    return [io.DynamicCombo.Option(name, inputs) for name, inputs in (("diffsr", diffsr), ("dpi", dpi), ("srcnn", [size]))]
+    methods = (("diffsr", diffsr), ("dpi", dpi), ("srdg", srdg), ("srcnn", [size]))
+    return [io.DynamicCombo.Option(name, inputs) for name, inputs in methods]
 
 
 class RestoreFacesWith(io.ComfyNode):
@@ -50,11 +73,13 @@ class RestoreFacesWith(io.ComfyNode):
             display_name="Restore Faces With",
             category=CATEGORY,
             description="Find the faces of a picture, restore each with a method of this pack, and put it back. Needs no download.",
-            search_aliases=["face restoration", "restore face", "diff-sr", "dpi", "srcnn", "face enhance"],
+            search_aliases=["face restoration", "restore face", "diff-sr", "dpi", "srdg", "srcnn", "face enhance"],
             inputs=[
                 io.Image.Input("image", tooltip="Images of any size, in colour or grey, with any number of faces; alpha is kept."),
-                io.DynamicCombo.Input("method", options=_methods(), tooltip="A diffusion prior by Diff-SR or DPI, or SRCNN, which invents nothing."),
-                *host.settings_inputs(RestoreSettings, ("scale",), advanced=False),
+                io.DynamicCombo.Input(
+                    "method", options=_methods(), tooltip="A diffusion prior by Diff-SR or DPI, SRDG's network, or SRCNN, which invents nothing."
+                ),
+                *scale_input(),
                 io.Float.Input(
                     "coarse",
                     default=0.0,
@@ -65,8 +90,7 @@ class RestoreFacesWith(io.ComfyNode):
                 ),
                 detector_input(),
                 io.Int.Input("seed", tooltip="Decides what a prior invents; face i has seed + i.", **SEED),
-                *host.settings_inputs(RestoreSettings, PASTE, advanced=False),
-                parser_input(),
+                *paste_inputs(),
                 *detect_inputs(),
                 io.Combo.Input(
                     "frame",
@@ -74,67 +98,64 @@ class RestoreFacesWith(io.ComfyNode):
                     tooltip="How tightly the prior's own faces are cropped: chin to forehead, or as in FFHQ.",
                     extra_dict={"advanced": True},
                 ),
-                *host.settings_inputs(RestoreSettings, MORE),
+                *more_inputs(),
                 *given_inputs(),
+                Attributes.Input("classifiers", optional=True, tooltip="For srdg: from Load Attribute Classifier, for several attributes."),
             ],
-            outputs=[
-                io.Image.Output("image", display_name="image"),
-                io.String.Output("report", display_name="report", tooltip="What became of every face, how far its identity moved."),
-            ],
+            outputs=restored_outputs(),
         )
 
     @classmethod
-    def execute(
-        cls,
-        image,
-        scale,
-        coarse,
-        detector,
-        seed,
-        mask,
-        strength,
-        parser,
-        which,
-        confidence,
-        smallest,
-        order,
-        limit,
-        turned,
-        frame,
-        rule,
-        robust,
-        blend,
-        keep_grey,
-        batch,
-        method=None,
-        faces=None,
-        background=None,
-    ):
-        said: list[str] = []
+    def execute(cls, image, coarse, seed, frame, method=None, classifiers=(), **asked):
+        wanted = Asked(**asked)
         with torch.inference_mode(False), torch.no_grad():
-            restorer, room = _restorer(dict(method or {}), frame, coarse, batch, said)
-            settings = RestoreSettings(mask, rule, strength, restorer.size, restorer.frame, scale, robust, blend, keep_grey, batch)
-            which = detect_settings(which, confidence, smallest, order, limit, turned)
-            return restored(
-                image, restorer, restorer.networks, room, settings, which, seed, detector, parser, faces, background, host.progress(), said
-            )
+            chosen = _chosen(dict(method or {}), frame, coarse, wanted.batch, classifiers)
+            restorer = chosen.restorer
+            with host_model.classifiers_ready(chosen.managed, chosen.room):
+                return put_back(image, restorer, chosen.networks, chosen.room, restorer.size, restorer.frame, wanted, seed, chosen.said)
 
 
-def _restorer(chosen: dict, frame: str, coarse: float, batch: int, said: list[str]) -> tuple[EnlargingRestorer, int]:
-    """The restorer, and the bytes that a call of it needs. Raises ValueError."""
-    name = chosen.pop("method", None)
+@dataclass(frozen=True)
+class _Chosen:
+    """A restorer, the networks that come and go with it and those that the host manages, the bytes that a call needs, and what is said."""
+
+    restorer: EnlargingRestorer
+    networks: Sequence[nn.Module]
+    room: int
+    said: list[str]
+    managed: tuple = ()
+
+
+def _chosen(given: dict, frame: str, coarse: float, batch: int, classifiers: tuple) -> _Chosen:
+    """What the choice of a method asks for. Raises ValueError."""
+    name = given.pop("method", None)
     if name == "srcnn":
-        restorer = by_srcnn(chosen["size"], coarse)
-        return restorer, 4 * SRCNN_MAPS * restorer.size**2
-    if name not in ("diffsr", "dpi"):
-        raise ValueError(f"there is no method {name!r} for faces: choose diffsr, dpi or srcnn")
-    named = chosen.pop("prior")
-    prior = load_prior(named if named in shipped_priors() else str(host.weight_path(named)))
-    frame = frame_of(named) if frame == "auto" else frame
-    shape = batch, prior.channels, prior.size, prior.size
-    room = gradient_bytes(prior.network, shape) // host_model.BACKWARD
+        restorer = by_srcnn(given["size"], coarse)
+        return _Chosen(restorer, restorer.networks, 4 * SRCNN_MAPS * restorer.size**2, [])
+    if name not in ("diffsr", "dpi", "srdg"):
+        raise ValueError(f"there is no method {name!r} for faces: choose diffsr, dpi, srdg or srcnn")
+    named = given.pop("prior")
+    path = named if named in (*shipped_priors(), *shipped_networks()) else str(host.weight_path(named))
+    frame, said = frame_of(named) if frame == "auto" else frame, []
+    if name == "srdg":
+        return _srdg(given, path, frame, coarse, batch, classifiers)
+    prior = load_prior(path)
+    room = gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size)) // host_model.BACKWARD
     if name == "diffsr":
-        return by_diffsr(prior, frame, DiffSRSettings(**chosen), coarse, host.cancellable(), said.append), room
-    corrector = chosen["corrector"]
-    path = corrector if corrector in (AUTO, NONE, *shipped_correctors()) else str(host.weight_path(corrector))
-    return by_dpi(prior, frame, chosen["preset"], chosen["dpi_steps"], path, coarse, host.cancellable(), said.append), 2 * room
+        restorer = by_diffsr(prior, frame, DiffSRSettings(**given), coarse, host.cancellable(), said.append)
+        return _Chosen(restorer, restorer.networks, room, said)
+    corrector = given["corrector"]
+    file = corrector if corrector in (AUTO, NONE, *shipped_correctors()) else str(host.weight_path(corrector))
+    restorer = by_dpi(prior, frame, given["preset"], given["dpi_steps"], file, coarse, host.cancellable(), said.append)
+    return _Chosen(restorer, restorer.networks, 2 * room, said)
+
+
+def _srdg(given: dict, path: str, frame: str, coarse: float, batch: int, classifiers: tuple) -> _Chosen:
+    named, attributes, weighing = (given.pop(name) for name in ("classifier", "attributes", "weights"))
+    own = [] if named == UNJUDGED else [load_classifier(named)]
+    wanted = wished([*classifiers_of(classifiers), *own], attributes, weighing)
+    prior = load_sr_prior(path)
+    restorer = by_srdg(prior, frame, wanted, SRDGSettings(**given), scales_of(path), coarse, host.cancellable())
+    room = gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size), pictures=2) // host_model.BACKWARD
+    room += attribute_bytes([wish.classifier for wish in wanted], batch)
+    return _Chosen(restorer, [prior.network, *(judge.network for judge in own)], room, [told(wanted)], classifiers)

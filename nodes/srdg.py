@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from comfy_api.latest import io
 
@@ -9,62 +11,31 @@ from ..methods.posterior import CanvasSettings
 from ..methods.priors.load import load_prior
 from ..methods.priors.ncsnpp import NCSNppPrior
 from ..methods.resize import resize
-from ..methods.srdg.attributes import (
-    AttributeClassifier,
-    Reading,
-    Wish,
-    load_attribute,
-    parse_weights,
-    parse_wishes,
-    read_attributes,
-    shipped_attributes,
-    wishes,
-)
+from ..methods.srdg.attributes import Reading, read_attributes, shipped_attributes, wishes
 from ..methods.srdg.guidance import AttributeGuidance, agreeing
-from ..methods.srdg.method import SRDGSettings, shipped_networks, srdg_upscale
+from ..methods.srdg.method import DECIDED, PRESETS, SRDGSettings, shipped_networks, srdg_upscale
 from ..methods.srdg.view import VIEWS, WHOLE
 from ..samplers.noise import Noise
 from . import host, host_model
-from .attributes import ManagedAttributes, attribute_bytes
+from .attributes import (
+    LABELS,
+    NONE,
+    Attributes,
+    ManagedAttributes,
+    attribute_bytes,
+    classifier_input,
+    classifiers_of,
+    load_classifier,
+    told,
+    wanted_inputs,
+    wished,
+)
 from .convert import join, split
 from .guidance import CATEGORY, Guidance, more_guidance
 from .memory import gradient_bytes
 from .posterior import SEED, tile_shape
 
-Attributes = io.Custom("PRIORSR_ATTRIBUTES")  # a tuple of managed classifiers, one an attribute
-NONE = "none"
-LABELS = "gender: 0 female, 1 male; glasses: 0 no eyeglasses, 1 eyeglasses; beard: 0 beard, 1 no beard"
-
-
-def _wanted(**settings) -> list[io.Input]:
-    """What is wished for, with the meaning of the published classes."""
-    return [
-        io.String.Input(
-            "attributes",
-            default="",
-            tooltip=f"What the faces shall have, by name or number: gender=male, glasses=1. {LABELS}; others as their file says.",
-            **settings,
-        ),
-        io.String.Input("weights", default="", tooltip="How much each attribute weighs, where not 1: gender=2, beard=0.5.", **settings),
-    ]
-
-
-def _wishes(judges: list[AttributeClassifier], attributes: str, weights: str) -> list[Wish]:
-    return wishes(judges, parse_wishes(attributes), parse_weights(weights))
-
-
-def _told(wanted: list[Wish]) -> str:
-    """What the labels mean, a line each."""
-    lines = (f"{w.classifier.attribute}: {w.classifier.classes[w.labels[0]]} (of {w.classifier.meaning}), weight {w.weight:g}" for w in wanted)
-    return "\n".join(lines) or "no attribute is asked for"
-
-
-def _judges(classifiers) -> list[AttributeClassifier]:
-    return [managed.classifier for managed in classifiers]
-
-
-def _load(name: str, attribute: str = "") -> AttributeClassifier:
-    return load_attribute(name if name in shipped_attributes() else str(host.weight_path(name)), attribute)
+CUSTOM = "custom"  # the preset that decides nothing
 
 
 def _lines(readings: list[Reading], count: int) -> list[str]:
@@ -91,12 +62,15 @@ class SRDGUpscale(io.ComfyNode):
                     "scale", default=8.0, min=1.0, max=64.0, step=0.05, tooltip="Enlargement; networks are trained for one or two, such as 8."
                 ),
                 io.Int.Input("seed", tooltip="Decides what the prior invents; the same picture and seed give the same result.", **SEED),
+                classifier_input(),
+                *wanted_inputs(),
                 io.Combo.Input(
-                    "classifier",
-                    options=[NONE, *shipped_attributes(), *host.weight_files()],
-                    tooltip="What tells the attribute: a shipped classifier, or a file of models/priorsr. More of them by the socket.",
+                    "preset",
+                    options=[CUSTOM, *PRESETS],
+                    default=CUSTOM,
+                    tooltip=f"custom: as below. Others decide {', '.join(DECIDED)}: published as the code, paper with 2000 Euler steps at h 50, "
+                    "sde-sr without attributes.",
                 ),
-                *_wanted(),
                 *host.settings_inputs(SRDGSettings),
                 *host.settings_inputs(CanvasSettings),
                 Attributes.Input("classifiers", optional=True, tooltip="From Load Attribute Classifier, for several attributes."),
@@ -117,6 +91,7 @@ class SRDGUpscale(io.ComfyNode):
         classifier,
         attributes,
         weights,
+        preset,
         steps,
         sampler,
         corrections,
@@ -133,12 +108,14 @@ class SRDGUpscale(io.ComfyNode):
         classifiers=(),
     ):
         settings = SRDGSettings(steps, sampler, corrections, snr, h, limit, first, last, view, joint)
+        if preset != CUSTOM:
+            settings = replace(settings, **{name: getattr(PRESETS[preset], name) for name in DECIDED})
         canvas = CanvasSettings(tile, overlap, tile_batch)
         with torch.inference_mode(False), torch.no_grad():
             pixels, alpha = split(image.clone())
-            own = [] if classifier == NONE else [_load(classifier)]
-            judges = [*_judges(classifiers), *own]
-            wanted = _wishes(judges, attributes, weights)
+            own = [] if classifier == NONE else [load_classifier(classifier)]
+            judges = [*classifiers_of(classifiers), *own]
+            wanted = wished(judges, attributes, weights)
             loaded = load_prior(prior if prior in shipped_networks() else str(host.weight_path(prior)), conditional=True)
             if not isinstance(loaded, NCSNppPrior):
                 raise ValueError(f"{prior} does not look at a low-resolution picture: choose an NCSN++ network, or guide this one")
@@ -149,7 +126,7 @@ class SRDGUpscale(io.ComfyNode):
                 seeds, progress = [seed] * len(pixels), host.sampling_progress(settings.steps)
                 larger = srdg_upscale(loaded, pixels.to(device), scale, wanted, settings, canvas, seeds, progress)
                 seen = VIEWS[settings.view] or WHOLE  # which is the same where the size is exact
-                said = [_told(wanted), *_lines(read_attributes(judges, larger, view=seen), len(pixels))]
+                said = [told(wanted), *_lines(read_attributes(judges, larger, view=seen), len(pixels))]
             if alpha is not None:
                 alpha = resize(alpha, tuple(larger.shape[-2:])).to(larger)
             return io.NodeOutput(host.result(join(larger, alpha)), "\n".join(said))
@@ -182,9 +159,9 @@ class LoadAttributeClassifier(io.ComfyNode):
     @classmethod
     def execute(cls, classifier, attribute, classifiers=()):
         with torch.inference_mode(False):
-            managed = (*classifiers, host_model.as_classifier(_load(classifier, attribute.strip())))
-        wishes(_judges(managed), {})  # complains of two that tell one attribute
-        return io.NodeOutput(managed, "\n".join(f"{judge.attribute}: {judge.meaning}" for judge in _judges(managed)))
+            managed = (*classifiers, host_model.as_classifier(load_classifier(classifier, attribute.strip())))
+        wishes(classifiers_of(managed), {})  # complains of two that tell one attribute
+        return io.NodeOutput(managed, "\n".join(f"{judge.attribute}: {judge.meaning}" for judge in classifiers_of(managed)))
 
 
 class AttributeGuide(io.ComfyNode):
@@ -198,7 +175,7 @@ class AttributeGuide(io.ComfyNode):
             search_aliases=["srdg", "classifier guidance", "attributes", "expression", "gender", "guidance"],
             inputs=[
                 Attributes.Input("classifiers", tooltip="From Load Attribute Classifier, which says what their classes mean."),
-                *_wanted(),
+                *wanted_inputs(),
                 *host.settings_inputs(SRDGSettings, ("h", "limit", "first", "last", "view"), advanced=False),
                 io.Combo.Input(
                     "form",
@@ -216,17 +193,17 @@ class AttributeGuide(io.ComfyNode):
 
     @classmethod
     def execute(cls, classifiers, attributes, weights, h, limit, first, last, view, form, guidance=()):
-        settings, judges = SRDGSettings(h=h, limit=limit, first=first, last=last, view=view), _judges(classifiers)
-        wanted = _wishes(judges, attributes, weights)
+        settings, judges = SRDGSettings(h=h, limit=limit, first=first, last=last, view=view), classifiers_of(classifiers)
+        wanted = wished(judges, attributes, weights)
         if not wanted:
             names = "; ".join(f"{judge.attribute}: {judge.meaning}" for judge in judges)
             raise ValueError(f"no attribute is wished for: name one with its label ({names}), or leave the guidance out")
         agreeing([*(wish for hook in guidance if isinstance(hook, AttributeGuidance) for wish in hook.wanted), *wanted])
         if h == 0:
-            return io.NodeOutput(tuple(guidance), _told(wanted))
+            return io.NodeOutput(tuple(guidance), told(wanted))
         with torch.inference_mode(False):
             hook = ManagedAttributes(classifiers, wanted, form, settings)
-        return io.NodeOutput((*guidance, hook), _told(wanted))
+        return io.NodeOutput((*guidance, hook), told(wanted))
 
 
 class AttributeReadOut(io.ComfyNode):
@@ -267,7 +244,7 @@ class AttributeReadOut(io.ComfyNode):
     def execute(cls, classifiers, image, view, t, seed):
         with torch.inference_mode(False), torch.no_grad():
             pixels, _ = split(image.clone())
-            judges = _judges(classifiers)
+            judges = classifiers_of(classifiers)
             with host_model.classifiers_ready(classifiers, attribute_bytes(judges, len(pixels)) // host_model.BACKWARD) as device:
                 readings = read_attributes(judges, pixels.to(device), t, VIEWS[view], Noise([seed] * len(pixels)))
         numbers = [p for i in range(len(pixels)) for reading in readings for p in reading.probabilities[i].tolist()]

@@ -108,6 +108,30 @@ def _dpi(options: argparse.Namespace, device: torch.device) -> list[dict]:
     return run(options, device)
 
 
+def _srdg_arguments(parser: argparse.ArgumentParser) -> None:
+    from .srdg import arguments
+
+    arguments(parser)
+
+
+def _srdg(options: argparse.Namespace, device: torch.device) -> list[dict]:
+    from .srdg import run
+
+    return run(options, device)
+
+
+def _detection_arguments(parser: argparse.ArgumentParser) -> None:
+    from .detection import arguments
+
+    arguments(parser)
+
+
+def _detection(options: argparse.Namespace, device: torch.device) -> list[dict]:
+    from .detection import run
+
+    return run(options, device)
+
+
 def _prior_arguments(parser: argparse.ArgumentParser) -> None:
     face_arguments(parser)
     parser.add_argument("--scales", nargs="+", type=int, default=[2, 4, 8], help="default: 2 4 8")
@@ -154,7 +178,7 @@ def read_faces(paths: Sequence[str], size: int, count: int) -> Tensor:
     return torch.stack([grey(p[:3]) for p in pictures])
 
 
-def save(out: Path, name: str, table: str, rows: list[dict], sheet: Tensor) -> None:
+def save(out: Path, name: str, table: str, rows: list[dict] | dict, sheet: Tensor) -> None:
     """A study's table, figures and sheet of pictures into a folder; earlier ones of that name are replaced."""
     out.mkdir(parents=True, exist_ok=True)
     for suffix, text in ((".md", table), (".json", json.dumps(rows, indent=1))):
@@ -168,4 +192,6 @@ STUDIES = (
     Study("srcnn", "PSNR and SSIM of SRCNN on benchmark folders, against bicubic.", _srcnn_arguments, _srcnn),
     Study("diffsr", "Diff-SR on faces: methods side by side, and a sweep of the noise level beside the field's choice.", _diffsr_arguments, _diffsr),
     Study("dpi", "DPI on faces: methods side by side, what its parts contribute, and sweeps of tau and s.", _dpi_arguments, _dpi),
+    Study("srdg", "SRDG on faces: what the strength of attribute guidance does, with and without a network for it.", _srdg_arguments, _srdg),
+    Study("faces", "How many faces of pictures detectors find, and how often they see one where none is.", _detection_arguments, _detection),
 )

@@ -39,6 +39,8 @@ IDS = (
     "PriorSRRestoreFaces",
     "PriorSRCodeFormer",
     "PriorSRDetectFaces",
+    "PriorSRCropFaces",
+    "PriorSRPasteFaces",
     "PriorSRFaceMask",
     "PriorSREnhanceOutside",
     "PriorSRLoadCodeFormer",

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import interpreter
 from graphs import defaults, failure, load, node, result, save
+from stablesr_graphs import one_node
 from workflow import to_graph
 
 from priorsr.methods.faces.masks import CLASSES
@@ -18,6 +23,16 @@ pytestmark = pytest.mark.host
 PACK = Path(__file__).resolve().parents[2]
 LEFT, TOP, SIDE = 50, 30, 56
 FEW = {"method": "diffsr", "method.prior": "face64", "method.level": 30.0, "method.steps": 2, "method.aim": "fidelity", "method.consistency": 1.0}
+SRDG = {
+    "method.prior": "tiny_sr.safetensors",
+    "method.classifier": "none",
+    "method.attributes": "",
+    "method.weights": "",
+    "method.steps": 2,
+    "method.corrections": 0,
+    "method.h": 50.0,
+    "method.view": "exact",
+}
 PARTS = {"kind": "parts", "kind.parts": ", ".join(CLASSES), "kind.parser": "parsing_parsenet"}
 
 
@@ -112,6 +127,7 @@ def test_what_is_outside_is_filtered_and_the_face_kept(host, definitions):
     [
         FEW,
         {"method": "dpi", "method.prior": "face64", "method.corrector": "none", "method.preset": "auto", "method.dpi_steps": 2, "coarse": 4.0},
+        {"method": "srdg", **SRDG, "coarse": 8.0},
         {"method": "srcnn", "method.size": 192},
     ],
     ids=lambda m: m["method"],
@@ -123,6 +139,78 @@ def test_every_method_restores_the_face_alone(host, definitions, method):
     assert torch.equal(outside(done), outside(source))
     assert (done - source).abs().max() > 8 / 255
     assert "1 of 1 faces restored" in said
+
+
+def test_srdg_pulls_every_face_towards_attributes(host, definitions):
+    judge = node("PriorSRLoadAttributeClassifier", classifier="tiny_gender.safetensors", attribute="")
+    wish = {"method.classifier": "tiny_happy.safetensors", "method.attributes": "happy=1", "method.h": 200.0}
+    both = {**wish, "method.attributes": "happy=1, gender=male", "classifiers": ["7", 0]}
+    done = {}
+    for name, settings in {"none": {}, "happy": wish, "both": both}.items():
+        graph = restored(definitions, "PriorSRRestoreFaces", **{"method": "srdg", **SRDG, "coarse": 8.0, **settings})
+        done[name], said = run(host, graph | ({"7": judge} if name == "both" else {}))
+        expected = {"none": ["no attribute"], "happy": ["happy: happy (of"], "both": ["happy: happy (of", "gender: male (of"]}[name]
+        assert all(words in said for words in expected)
+    assert len({x.numpy().tobytes() for x in done.values()}) == 3
+    unknown = {"method": "srdg", **SRDG, "method.attributes": "happy=1"}
+    assert "no classifier tells 'happy'" in failure(host, restored(definitions, "PriorSRRestoreFaces", **unknown))
+
+
+def test_an_upscale_model_enlarges_what_lies_behind(host, definitions):
+    probe = {"8": node("ProbeUpscaleModel")}  # which repeats pixels four times over
+    graph = restored(definitions, "PriorSRRestoreFaces", scale=4.0, upscale_model=["8", 0], **FEW) | probe
+    done, said = run(host, graph)
+    plain = read(host.base / "input" / "scene.png").pixels.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    assert torch.equal(outside(done), outside(plain))
+    assert (done - plain).abs().max() > 8 / 255
+    assert "1 of 1 faces restored" in said
+    smaller = restored(definitions, "PriorSRCodeFormer", scale=2.0, upscale_model=["8", 0]) | probe
+    assert result(host, smaller).pixels.shape[-2:] == (240, 300)
+    both = restored(definitions, "PriorSRRestoreFaces", background=["1", 0], upscale_model=["8", 0], scale=1.0, **FEW) | probe
+    assert "connect one of the two" in failure(host, both)
+
+
+def cropped(definitions, name="two.png", **more):
+    """Faces cut out, and put back where "7" has restored them."""
+    return found(definitions, name) | {
+        "3": defaults(definitions, "PriorSRCropFaces", image=["1", 0], faces=["2", 0], size=128),
+        "5": defaults(definitions, "PriorSRPasteFaces", image=["1", 0], crops=["3", 1], restored=["7", 0], parser="parsing_parsenet", scale=1.0),
+        "6": node("PreviewAny", source=["5", 1]),
+        "9": save(["5", 0], "pasted"),
+        **more,
+    }
+
+
+def test_any_node_restores_cropped_faces(host, definitions):
+    source = read(host.base / "input" / "two.png").pixels
+    done, said = run(host, cropped(definitions, **{"7": node("ImageInvert", image=["3", 0])}))
+    assert "2 of 2 faces restored" in said
+    assert (done - source).abs().max() > 0.2
+    assert torch.equal(done[..., :6, :], source[..., :6, :])
+    same = result(host, cropped(definitions, **{"7": node("ImageScaleBy", image=["3", 0], upscale_method="bicubic", scale_by=2.0)})).pixels
+    assert (same - source).abs().mean() < 2 / 255
+    one = node("ImageFromBatch", image=["3", 0], batch_index=0, length=1)
+    assert "2 faces were cut out and 1 come back" in failure(host, cropped(definitions, **{"7": one}))
+    larger = cropped(definitions, **{"7": node("ImageInvert", image=["3", 0])})
+    larger["5"]["inputs"] |= {"scale": 2.0, "upscale_model": ["8", 0]}
+    assert result(host, larger | {"8": node("ProbeUpscaleModel")}).pixels.shape[-2:] == (240, 600)
+
+
+def test_cropping_a_picture_without_faces_goes_on(host, definitions):
+    graph = cropped(definitions, "example.png", **{"7": node("ImageInvert", image=["3", 0]), "10": node("PreviewAny", source=["3", 2])})
+    outputs = host.run(graph)
+    assert outputs["10"]["text"][0] == "0"
+    assert "no face found, unchanged" in outputs["6"]["text"][0]
+    assert torch.equal(read(host.image(outputs["9"]["images"][0])).pixels, read(host.base / "input" / "example.png").pixels)
+
+
+def test_stablesr_restores_cropped_faces(host, definitions):
+    upscale = one_node(definitions, tile=64, wrap=False, image=("3", 0), scale=1.0, steps=1)
+    graph = upscale | cropped(definitions, "scene.png")
+    graph["5"]["inputs"]["restored"] = ["13", 0]
+    done, said = run(host, graph)
+    assert "1 of 1 faces restored" in said
+    assert (done - read(host.base / "input" / "scene.png").pixels).abs().max() > 8 / 255
 
 
 def test_found_faces_and_a_background_are_used(host, definitions):
@@ -159,6 +247,13 @@ def test_codeformer_restores_whole_pictures(host, definitions, change):
     assert torch.equal(done[..., :2], source[..., :2])
 
 
+def test_identities_are_told_where_the_host_has_the_recogniser(host, definitions):
+    ask = "from importlib.util import find_spec; raise SystemExit(not all(map(find_spec, ('dlib', 'face_recognition_models'))))"
+    can = subprocess.run([interpreter(Path(os.environ["COMFYUI_PATH"])), "-c", ask], check=False).returncode == 0
+    said = report(host, restored(definitions, "PriorSRCodeFormer", w=1.0))
+    assert bool(re.search(r"face 0: restored.*, identity distance \d\.\d{3}", said)) == can
+
+
 def test_aligned_faces_of_a_batch_are_restored_one_by_one(host, definitions):
     graph = {
         "1": load("scene.png"),
@@ -181,7 +276,7 @@ def test_aligned_faces_of_a_batch_are_restored_one_by_one(host, definitions):
         ("PriorSRRestoreFaces", {**FEW, "which": "3"}, "there is no face 3"),
         ("PriorSRRestoreFaces", {**FEW, "which": "all"}, "does not number faces"),
         ("PriorSRRestoreFaces", {**FEW, "coarse": 1.0}, "coarse 1 is outside"),
-        ("PriorSRRestoreFaces", {"method": "gan"}, "choose diffsr, dpi or srcnn"),
+        ("PriorSRRestoreFaces", {"method": "gan"}, "choose diffsr, dpi, srdg or srcnn"),
         ("PriorSRCodeFormer", {"codeformer": "tiny_adm.safetensors"}, "where codeformer weights are needed"),
     ],
 )

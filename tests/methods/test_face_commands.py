@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from tiny_checkpoints import attribute, score_network
 from tiny_checkpoints import faces as face_networks
 
 from priorsr.methods import cli
 from priorsr.methods.images import Picture, read, write
 from priorsr.methods.resize import resize
+
+from .stablesr_tiny import base_file, context, tiny
 
 FEW = ("--diffsr-steps", "2")
 
@@ -34,6 +38,10 @@ def files(tmp_path_factory):
 @pytest.fixture
 def networks(tmp_path, monkeypatch):
     face_networks(tmp_path)
+    score_network(tmp_path / "sr.safetensors")
+    attribute(tmp_path / "happy.safetensors")
+    base_file(tmp_path / "stablesr.safetensors", tiny().layers.released_state())
+    save_file({"context": context()[0]}, tmp_path / "empty.safetensors")
     monkeypatch.setenv("PRIORSR_MODELS", str(tmp_path))
 
 
@@ -54,11 +62,25 @@ def test_a_folder_of_pictures_with_and_without_faces(files, tmp_path, capsys, ca
         assert (after.alpha is None) == (before.alpha is None)
 
 
+WISH = ("--classifier", "happy", "--attributes", "happy=1", "--srdg-steps", "2", "--srdg-corrections", "0")
+
+PIECES = ("--context", "CONTEXT", "--size", "64", "--stablesr-steps", "1", "--stablesr-tile", "64", "--stablesr-overlap", "32")
+
+
 @pytest.mark.parametrize(
-    "method", [("dpi", "--dpi-steps", "2", "--coarse", "4"), ("srcnn", "--size", "192"), ("codeformer", "--w", "1")], ids=lambda m: m[0]
+    "method",
+    [
+        ("dpi", "--dpi-steps", "2", "--coarse", "4"),
+        ("srdg", "--prior", "sr", "--coarse", "8", *WISH),
+        ("stablesr", "--stablesr", "stablesr", *PIECES),
+        ("srcnn", "--size", "192"),
+        ("codeformer", "--w", "1"),
+    ],
+    ids=lambda m: m[0],
 )
 @pytest.mark.usefixtures("networks")
 def test_every_method_changes_the_face_alone(files, tmp_path, method):
+    method = (tmp_path / "empty.safetensors" if part == "CONTEXT" else part for part in method)
     assert run("restore-faces", files / "colour.png", tmp_path / "out.png", "--with", *method) == 0
     before, after = (read(p).pixels for p in (files / "colour.png", tmp_path / "out.png"))
     changed = (before - after).abs().amax(1) > 1.5 / 255
@@ -87,6 +109,8 @@ def test_identity_and_parse_masks_are_optional(files, tmp_path, caplog):
         (["--coarse", "1"], "coarse 1 is outside"),
         (["--with", "dpi", "--preset", "x4", "--dpi-steps", "-1"], "-1 steps"),
         (["--scale", "0.5"], "scale 0.5 is outside 1 .. 64"),
+        (["--with", "srdg", "--prior", "face64"], "where ncsnpp weights are needed"),
+        (["--with", "srdg", "--prior", "face64", "--attributes", "happy"], "no attribute with its label"),
         (["--with", "srcnn", "--identity", "--size", "32"], "faces of 64 pixels or more"),
     ],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_checkpoints import attribute, score_network
 
 from priorsr.methods.diffsr.method import DiffSRSettings, diffsr_upscale
 from priorsr.methods.dpi.choice import choose_corrector, choose_settings
@@ -9,9 +10,15 @@ from priorsr.methods.dpi.method import dpi_upscale
 from priorsr.methods.faces.align import template
 from priorsr.methods.faces.detect import Faces
 from priorsr.methods.faces.restore import RestoreSettings, restore_faces
-from priorsr.methods.faces.restorers import EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, frame_of, nearest
+from priorsr.methods.faces.restorers import EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, by_srdg, by_stablesr, frame_of, nearest
 from priorsr.methods.priors.load import load_prior
 from priorsr.methods.resize import resize
+from priorsr.methods.srdg.attributes import load_wishes
+from priorsr.methods.srdg.method import SRDGSettings, load_sr_prior, network_name, scales_of, srdg_upscale
+from priorsr.methods.stablesr.method import StableSRSettings, stablesr_upscale
+from priorsr.methods.weights import load, save
+
+from .stablesr_tiny import context, tiny
 
 FEW = DiffSRSettings(steps=2, level=10)
 
@@ -65,6 +72,19 @@ def test_the_zoom_of_a_face_is_that_of_its_cut_and_large_ones_are_left():
     assert seen[1:] == [(16, [0, 1])]
 
 
+def test_small_faces_keep_the_detail_that_they_have():
+    low = resize(torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0)), (40, 40)).clamp(0, 1)
+    some, settings = upright((9.3, 7.6, 24)), RestoreSettings(size=96, scale=4)
+    plain = resize(low, scale=4.0).clamp(0, 1)[..., 60:110, 60:110]
+
+    def error(restorer):
+        done = restore_faces(low, restorer, None, settings, faces=[some]).pictures[..., 60:110, 60:110]
+        return (done - plain).square().mean().sqrt()
+
+    blurred = error(lambda faces, seeds: resize(resize(faces, (24, 24)), (96, 96)))  # cut bilinearly, as a plain restorer's
+    assert 0 < error(bicubic([], size=96)) < 0.5 * blurred
+
+
 def test_diffsr_restores_as_on_its_own_with_the_seed_of_each_face(prior, faces):
     said: list[str] = []
     restored = by_diffsr(prior, "tight", FEW, report=said.append)(faces, [3, 4, 5], [4.0, 4.0, 2.0])
@@ -86,6 +106,44 @@ def test_dpi_takes_the_scale_that_correctors_are_trained_for(prior, faces):
     torch.testing.assert_close(restored[[0, 2]], alone, rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="unknown preset"):
         by_dpi(prior, "tight", "x3")
+
+
+def test_srdg_restores_at_the_scale_of_its_network_towards_what_is_wished_for(tmp_path, faces):
+    prior = load_sr_prior(str(score_network(tmp_path / "sr.safetensors")))
+    wanted = load_wishes([str(attribute(tmp_path / "happy.safetensors"))], "happy=1")
+    settings = SRDGSettings(steps=3, corrections=1, h=20)
+    plain, pulled = (by_srdg(prior, "tight", some, settings) for some in ((), wanted))
+    assert (plain.size, len(plain.networks), len(pulled.networks)) == (64, 1, 2)
+    assert [bool(plain.leaves(zoom)) for zoom in (3.9, 4.1)] == [True, False]
+    low = resize(faces[[0, 2]], (8, 8)).clamp(0, 1)
+    for restorer, some in ((plain, ()), (pulled, wanted)):
+        alone = srdg_upscale(prior, low, 8, some, settings, seeds=[3, 5])
+        torch.testing.assert_close(restorer(faces, [3, 4, 5], [7.0, 15.0, 9.0])[[0, 2]], alone, rtol=0, atol=1e-5)
+    assert not torch.equal(plain(faces, [3, 4, 5], [8.0] * 3), pulled(faces, [3, 4, 5], [8.0] * 3))
+
+
+def test_networks_of_srdg_tell_their_scales_and_must_be_named_where_none_comes_along(tmp_path, monkeypatch):
+    path = score_network(tmp_path / "sr.safetensors")
+    assert scales_of(str(path)) == (8.0, 16.0)
+    said = load(path)
+    save(said.network, tmp_path / "own.safetensors", {**said.metadata, "factors": "4,8"})
+    assert scales_of(str(tmp_path / "own.safetensors")) == (4.0, 8.0)
+    assert network_name("named") == "named"
+    monkeypatch.setattr("priorsr.methods.srdg.method.shipped_networks", list)
+    with pytest.raises(ValueError, match="none comes along"):
+        network_name()
+
+
+def test_stablesr_restores_faces_as_they_are_each_with_its_seed(faces):
+    settings = StableSRSettings(steps=2, tile=64, overlap=32, vae_tile=64, vae_overlap=32)
+    restorer = by_stablesr(tiny(), context(), settings, size=64)
+    assert (restorer.size, restorer.frame, len(restorer.networks)) == (64, "ffhq", 5)
+    torch.testing.assert_close(restorer(faces, [3, 4, 5]), stablesr_upscale(tiny(), faces, 1.0, context(), settings, seeds=[3, 4, 5]))
+    some = upright((44, 44, 64))
+    picture = resize(faces[:1], (160, 160)).clamp(0, 1)
+    done = restore_faces(picture, restorer, None, RestoreSettings(size=64), faces=[some])
+    assert done.reports[0][0].outcome == "restored"
+    assert not torch.equal(done.pictures, picture)
 
 
 def test_srcnn_keeps_the_picture(faces):
