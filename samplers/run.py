@@ -101,7 +101,8 @@ def run(
         with torch.set_grad_enabled(grad):
             step = advance(predict, x.requires_grad_(grad), i, draw)
             for hook in hooks:
-                step = replace(step, mean=hook.mean(step))
+                if (mean := hook.mean(step)) is not step.mean:
+                    step = replace(step, mean=mean)
             x = step.mean if step.noise is None else step.mean + step.std * step.noise
             for hook in hooks:
                 x = hook.state(step, x)

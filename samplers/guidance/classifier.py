@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoiser import Prediction, from_eps
+from ..denoiser import Prediction
 from ..run import Hook, Step
 from ..schedule import Level
 
@@ -21,7 +21,10 @@ def weighted(parts: Sequence[tuple[LogProb, float]]) -> LogProb:
     asked = [(log_prob, weight) for log_prob, weight in parts if weight]
     if not asked:
         raise ValueError("no classifier has a weight: give one of them a weight that is not 0, or leave the guidance out")
-    return lambda x, level: sum(weight * log_prob(x, level) for log_prob, weight in asked)
+    (first, most), others = asked[0], asked[1:]
+    if not others and most == 1:
+        return first
+    return lambda x, level: sum((weight * log_prob(x, level) for log_prob, weight in others), most * first(x, level))
 
 
 @dataclass
@@ -30,7 +33,8 @@ class ClassifierGuidance(Hook):
 
     form: `mean` shifts a random step's mean by its variance times the gradient (Algorithm 1), `score` shifts eps (Algorithm 2),
     which serves deterministic steps too. x0 is not clipped again after it.
-    limit: the largest ratio of the push to the prior's own score, of each sample; a stronger push keeps its direction.
+    limit: the largest ratio of the push to the score that it is added to, of each sample; a stronger push keeps its direction. That score
+    is the prior's own with what earlier hooks made of it, so that each of several guidances keeps its own limit.
     window: the noise levels sigma / alpha, ends included, outside which no classifier is asked.
     """
 
@@ -52,13 +56,16 @@ class ClassifierGuidance(Hook):
         """scale * grad of the summed log probabilities, so that samples stay independent; detached."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.log_prob(x, level).sum(), x)
-        return gradient * self.scale
+            log_prob = self.log_prob(x, level)
+            (gradient,) = torch.autograd.grad(log_prob, x, torch.full_like(log_prob, self.scale))  # scaled where it is a number a sample
+        return gradient
 
     def predict(self, x: Tensor, level: Level, pred: Prediction) -> Prediction:
         if self.form == "mean" or not self._within(level):
             return pred
-        return from_eps(x, level, pred.eps - level.sigma * self._push(x, level, pred), pred.frac)
+        push = self._push(x, level, pred)
+        # eps - sigma * push and the x0 that goes with it, without a pass over x
+        return Prediction(pred.x0.add(push, alpha=level.sigma**2 / level.alpha), pred.eps.sub(push, alpha=level.sigma), pred.frac)
 
     def mean(self, step: Step) -> Tensor:
         if self.form == "mean" and step.i == 0 and step.nxt.sigma > 0 and isinstance(step.variance, float) and step.variance == 0:
@@ -71,10 +78,11 @@ class ClassifierGuidance(Hook):
         return self.window[0] <= level.sigma / level.alpha <= self.window[1]
 
     def _push(self, x: Tensor, level: Level, pred: Prediction) -> Tensor:
-        """The gradient, no longer than `limit` scores of the prior."""
+        """The gradient, no longer than `limit` scores."""
         gradient = self.gradient(x, level)
         if self.limit is None:
             return gradient
-        score, push = (v.detach().flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)) for v in (pred.eps / level.sigma, gradient))
+        eps, push = (torch.linalg.vector_norm(v.detach().flatten(1), dim=1) for v in (pred.eps, gradient))
+        most = eps * (self.limit / level.sigma)
         # a sample that is not pushed at all has no direction to shorten
-        return gradient * torch.where(push > self.limit * score, self.limit * score / push, 1.0)
+        return gradient * torch.where(push > most, most / push, 1.0).view(-1, *[1] * (x.ndim - 1))

@@ -21,7 +21,7 @@ from priorsr.methods.priors.ncsnpp import NCSNppPrior
 from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, Wish, parse_weights, parse_wishes, read_attributes, wishes
 from priorsr.methods.srdg.guidance import AttributeGuidance
 from priorsr.methods.srdg.view import TIGHT, WHOLE, View
-from priorsr.samplers.denoiser import Cond
+from priorsr.samplers.denoiser import Cond, from_eps
 from priorsr.samplers.karras import Heun
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import run
@@ -110,10 +110,29 @@ def test_contradictions_are_refused(gender):
         wishes([gender, gender], {"gender": 1})
 
 
-@pytest.mark.parametrize("h", [0, -1, 1e9, math.nan])
-def test_an_absurd_strength_is_refused(gender, h):
-    with pytest.raises(ValueError, match=f"h {h} is outside"):
+@pytest.mark.parametrize("h", [-1, 1e9, math.inf, math.nan])
+def test_an_absurd_strength_is_refused_and_its_limit_explained(gender, h):
+    with pytest.raises(ValueError, match=rf"h {h} is outside 0 \.\. 10000: published are 50 and 500, .* drowns the prior; .* the other label"):
         AttributeGuidance([Wish(gender, (1,))], h)
+    with pytest.raises(ValueError, match="an h of 0 asks no classifier"):
+        AttributeGuidance([Wish(gender, (1,))], 0)
+
+
+def norms(x):
+    return x.flatten(1).norm(dim=1)
+
+
+def test_the_limit_holds_for_all_wishes_of_a_guidance_together_and_for_each_guidance_of_a_chain(classifiers):
+    x, at, limit = tensor("x", (2, 3, SIDE, SIDE)), Level(0.3, 1.0, 0.3), 0.5
+    own = from_eps(x, at, tensor("e", x.shape))
+    wanted = [Wish(c, (1,)) for c in classifiers[:2]]
+    free, held = (AttributeGuidance(wanted, 5000.0, limit=most).predict(x, at, own) for most in (0.0, limit))
+    assert (norms(free.eps - own.eps) > norms(own.eps)).all()
+    torch.testing.assert_close(norms(held.eps - own.eps), limit * norms(own.eps))
+    first = AttributeGuidance(wanted[:1], 5000.0, limit=limit).predict(x, at, own)
+    second = AttributeGuidance(wanted[1:], 5000.0, limit=limit).predict(x, at, first)
+    torch.testing.assert_close(norms(first.eps - own.eps), limit * norms(own.eps))
+    torch.testing.assert_close(norms(second.eps - first.eps), limit * norms(first.eps))  # of the score that it is added to
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tiny_checkpoints import attribute, score_network
 from priorsr.methods import cli
 from priorsr.methods.images import Picture, read, write
 from priorsr.methods.srdg.attributes import load_attribute, wishes
-from priorsr.methods.srdg.method import SRDGSettings, load_sr_prior, srdg_upscale
+from priorsr.methods.srdg.method import SRDGSettings, load_sr_prior, preset, srdg_upscale
 
 SIDE = 16
 
@@ -50,6 +50,14 @@ def test_attributes_are_asked_for_by_name_and_number(files, tmp_path):
     low = read(files / "low.png").pixels
     expected = srdg_upscale(load_sr_prior(str(files / "sr.safetensors")), low, 8, wanted, SRDGSettings(steps=3, corrections=1), seeds=[3])
     torch.testing.assert_close(found["both"], expected, rtol=0, atol=1 / 255)
+
+
+def test_presets_decide_what_is_not_given(files, tmp_path):
+    low, prior = read(files / "low.png").pixels, load_sr_prior(str(files / "sr.safetensors"))
+    for name in ("paper", "sde-sr"):
+        assert upscale(files, tmp_path / f"{name}.png", "--srdg-preset", name) == 0
+        expected = srdg_upscale(prior, low, 8, (), preset(name, steps=3, corrections=1), seeds=[3])
+        torch.testing.assert_close(read(tmp_path / f"{name}.png").pixels, expected, rtol=0, atol=1 / 255)
 
 
 @pytest.mark.parametrize(

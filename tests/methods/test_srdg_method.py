@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -12,10 +12,23 @@ from fill import fill_, tensor
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
 from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
 from priorsr.methods.posterior import CanvasSettings
+from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.ncsnpp import NCSNppPrior
 from priorsr.methods.resize import resize
 from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, Wish
-from priorsr.methods.srdg.method import PRESETS, SRDGSettings, condition, enlarged, guidance_of, levels_of, srdg, srdg_upscale, transition_of
+from priorsr.methods.srdg.method import (
+    DECIDED,
+    PRESETS,
+    SRDGSettings,
+    condition,
+    enlarged,
+    guidance_of,
+    levels_of,
+    preset,
+    srdg,
+    srdg_upscale,
+    transition_of,
+)
 from priorsr.methods.srdg.objective import ScoreOptimisation, ScoreTraining, attribute_loss, noisy, score_loss, train_times
 from priorsr.samplers.denoiser import Cond
 from priorsr.samplers.noise import Noise
@@ -54,14 +67,19 @@ def test_presets_are_the_published_ones(prior):
     assert (paper.steps, paper.h, transition_of(prior, paper)) == (2000, 50, EulerMaruyama(math.log(34800) / 2000))
     assert (plain.steps, plain.h, transition_of(prior, plain)) == (2000, 0, ReverseDiffusion(1, 0.075))
     assert transition_of(prior, replace(published, joint=True)).joint_norm
+    assert preset("paper", h=20.0) == replace(paper, h=20.0)
+    with pytest.raises(ValueError, match="unknown preset 'fast': choose one of published, paper, sde-sr"):
+        preset("fast")
+    undecided = {f.name: f.default for f in fields(SRDGSettings) if f.name not in DECIDED}
+    assert all(vars(settings).items() >= undecided.items() for settings in PRESETS.values())
     assert (published.limit, published.first, published.last, published.view) == (0, 1, 0, "exact")
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"h": -1.0}, "h -1.0 is outside 0"),
-        ({"h": 1e6}, "h 1000000.0 is outside"),
+        ({"h": -1.0}, "h -1.0 is outside 0 .* wish for the other label"),
+        ({"h": 1e6}, r"h 1000000.0 is outside 0 \.\. 10000: published are 50 and 500"),
         ({"h": math.nan}, "h nan is outside"),
         ({"steps": 1}, "steps 1"),
         ({"sampler": "heun"}, "sampler 'heun'"),
@@ -74,7 +92,7 @@ def test_impossible_settings_are_refused(options, words):
         SRDGSettings(**options)
 
 
-@pytest.mark.parametrize(("sampler", "calls"), [("predictor-corrector", 12), ("euler", 4)])
+@pytest.mark.parametrize(("sampler", "calls"), [("predictor-corrector", 12), ("euler", 4), ("renoise", 4)])
 def test_the_networks_are_called_as_often_as_promised(prior, gender, low, sampler, calls):
     counts = {prior.network: 0, gender.network: 0}
     handles = [n.register_forward_pre_hook(lambda n, _: counts.update({n: counts[n] + 1})) for n in counts]
@@ -95,7 +113,7 @@ def test_it_is_the_core_loop_on_the_published_levels(prior, low):
         torch.testing.assert_close(srdg(prior, given, (SIDE, SIDE), (), FEW, Noise([3, 4])), expected)
 
 
-@pytest.mark.parametrize("sampler", ["predictor-corrector", "euler"])
+@pytest.mark.parametrize("sampler", ["predictor-corrector", "euler", "renoise"])
 def test_a_state_in_other_units_gives_the_same_picture(prior, gender, low, sampler):
     settings, wanted = replace(FEW, sampler=sampler), [Wish(gender, (1,))]
     signed = NCSNppPrior(prior.network, (-1.0, 1.0))
@@ -176,7 +194,12 @@ def test_mistakes_are_told_before_the_first_step(prior, gender, low):
 def test_the_limit_and_the_window_reach_the_classifiers(prior, gender, low):
     (hook,) = guidance_of(prior, [Wish(gender, (1,))], replace(FEW, limit=2.0, first=0.5, last=0.1))
     assert hook.limit == 2.0
-    assert hook.window == pytest.approx((0.01 * 34800**0.1, 0.01 * 34800**0.5))
+    times = 0.01 * 34800**0.1, 0.01 * 34800**0.5
+    assert hook.window == pytest.approx(times)
+    weak, signed = NCSNppPrior(NCSNpp(replace(CONFIG, sigma_max=10.0))), NCSNppPrior(prior.network, (-1.0, 1.0))
+    for other, width in ((weak, 1), (signed, 2), (ADMPrior(None), 2)):  # the classifiers' times, whatever the prior's
+        (again,) = guidance_of(other, [Wish(gender, (1,))], replace(FEW, first=0.5, last=0.1))
+        assert again.window == pytest.approx(tuple(width * t for t in times))
     wanted = [Wish(gender, (1,))]
     held, loose = (srdg(prior, low, (SIDE, SIDE), wanted, replace(FEW, h=500.0, limit=limit)) for limit in (1e-4, 0.0))
     free = srdg(prior, low, (SIDE, SIDE), (), FEW)
