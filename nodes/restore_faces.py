@@ -14,7 +14,10 @@ from ..methods.dpi.choice import AUTO, NONE, shipped_correctors
 from ..methods.dpi.method import PRESETS
 from ..methods.faces.restorers import SIDE, EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, by_srdg, frame_of
 from ..methods.priors.load import load_prior, shipped_priors
+from ..methods.srdg.guidance import STRONGEST
+from ..methods.srdg.method import PRESETS as SRDG_PRESETS
 from ..methods.srdg.method import SRDGSettings, load_sr_prior, scales_of, shipped_networks
+from ..methods.srdg.method import preset as srdg_preset
 from . import host, host_model
 from .attributes import NONE as UNJUDGED
 from .attributes import Attributes, attribute_bytes, classifier_input, classifiers_of, load_classifier, told, wanted_inputs, wished
@@ -34,7 +37,6 @@ from .memory import gradient_bytes
 from .posterior import SEED
 
 DIFFSR = ("steps", "level", "aim", "consistency")
-SRDG = ("steps", "corrections", "h", "view")
 SRCNN_MAPS = 2 * 96  # of the largest size, its convolutions' workspace included
 
 
@@ -59,7 +61,15 @@ def _methods() -> list:
         options=[*shipped_networks(), *host.weight_files()] or host.weight_choices(),
         tooltip="An NCSN++ super-resolution network: a shipped one for small grey faces, or a file of SDE-SR or SRDG in models/priorsr.",
     )
-    srdg = [network, classifier_input(), *wanted_inputs(), *host.settings_inputs(SRDGSettings, SRDG, advanced=False)]
+    srdg = [
+        network,
+        classifier_input(),
+        *wanted_inputs(),
+        io.Combo.Input("srdg_preset", options=[AUTO, *SRDG_PRESETS], tooltip="How faces are sampled; auto: as suits the network."),
+        io.Int.Input("srdg_steps", default=0, min=0, max=100_000, tooltip="Noise levels; 0: as the preset says."),
+        io.Float.Input("h", default=30.0, min=0.0, max=STRONGEST, tooltip="How hard the attributes pull, whatever the preset; 0 asks none."),
+        *host.settings_inputs(SRDGSettings, ("view",), advanced=False),
+    ]
     size = io.Int.Input("size", default=SIDE, min=32, max=4096, tooltip="Pixels across of an aligned face, about half of which are the face itself.")
     methods = (("diffsr", diffsr), ("dpi", dpi), ("srdg", srdg), ("srcnn", [size]))
     return [io.DynamicCombo.Option(name, inputs) for name, inputs in methods]
@@ -155,7 +165,9 @@ def _srdg(given: dict, path: str, frame: str, coarse: float, batch: int, classif
     own = [] if named == UNJUDGED else [load_classifier(named)]
     wanted = wished([*classifiers_of(classifiers), *own], attributes, weighing)
     prior = load_sr_prior(path)
-    restorer = by_srdg(prior, frame, wanted, SRDGSettings(**given), scales_of(path), coarse, host.cancellable())
+    steps = {"steps": given["srdg_steps"]} if given["srdg_steps"] else {}
+    settings = srdg_preset(given["srdg_preset"], path, h=given["h"], view=given["view"], **steps)
+    restorer = by_srdg(prior, frame, wanted, settings, scales_of(path), coarse, host.cancellable())
     room = gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size), pictures=2) // host_model.BACKWARD
     room += attribute_bytes([wish.classifier for wish in wanted], batch)
     return _Chosen(restorer, [prior.network, *(judge.network for judge in own)], room, [told(wanted)], classifiers)

@@ -13,7 +13,8 @@ from ..methods.priors.ncsnpp import NCSNppPrior
 from ..methods.resize import resize
 from ..methods.srdg.attributes import Reading, read_attributes, shipped_attributes, wishes
 from ..methods.srdg.guidance import AttributeGuidance, agreeing
-from ..methods.srdg.method import DECIDED, PRESETS, SRDGSettings, shipped_networks, srdg_upscale
+from ..methods.srdg.method import AUTO, DECIDED, PRESETS, SRDGSettings, shipped_networks, srdg_upscale
+from ..methods.srdg.method import preset as settings_of
 from ..methods.srdg.view import VIEWS, WHOLE
 from ..samplers.noise import Noise
 from . import host, host_model
@@ -66,10 +67,10 @@ class SRDGUpscale(io.ComfyNode):
                 *wanted_inputs(),
                 io.Combo.Input(
                     "preset",
-                    options=[CUSTOM, *PRESETS],
-                    default=CUSTOM,
+                    options=[AUTO, CUSTOM, *PRESETS],
+                    default=AUTO,
                     tooltip=f"custom: as below. Others decide {', '.join(DECIDED)}: published as the code, paper with 2000 Euler steps at h 50, "
-                    "sde-sr without attributes.",
+                    "sde-sr without attributes, shipped in 50 steps at h 30. auto: shipped for a network that comes along, else published.",
                 ),
                 *host.settings_inputs(SRDGSettings),
                 *host.settings_inputs(CanvasSettings),
@@ -109,7 +110,8 @@ class SRDGUpscale(io.ComfyNode):
     ):
         settings = SRDGSettings(steps, sampler, corrections, snr, h, limit, first, last, view, joint)
         if preset != CUSTOM:
-            settings = replace(settings, **{name: getattr(PRESETS[preset], name) for name in DECIDED})
+            chosen = settings_of(preset, prior)
+            settings = replace(settings, **{name: getattr(chosen, name) for name in DECIDED})
         canvas = CanvasSettings(tile, overlap, tile_batch)
         with torch.inference_mode(False), torch.no_grad():
             pixels, alpha = split(image.clone())

@@ -10,7 +10,7 @@ import torch
 from ..cli import add_settings, given_settings
 from ..priors.ncsnpp import NCSNppPrior
 from .attributes import Wish, load_wishes
-from .method import PRESETS, SRDGSettings, load_sr_prior, network_name, preset
+from .method import AUTO, PRESETS, SRDGSettings, load_sr_prior, network_name, preset
 
 
 def add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -24,9 +24,10 @@ def add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group.add_argument("--attribute-weights", default="", help="how much each weighs, where not 1: gender=2,beard=0.5")
     group.add_argument(
         "--srdg-preset",
-        choices=tuple(PRESETS),
-        default="published",
-        help="published: those of the released code; paper: 2000 Euler steps at h 50; sde-sr: without attributes (default published)",
+        choices=(AUTO, *PRESETS),
+        default=AUTO,
+        help="published: as the released code; paper: 2000 Euler steps at h 50; sde-sr: without attributes; shipped: 50 steps at h 30, for what "
+        "comes along; auto: shipped for a network that comes along, else published (default auto)",
     )
     add_settings(group, SRDGSettings, prefix="srdg-", preset=True)
     return group
@@ -44,7 +45,8 @@ class Chosen:
 
 def choose(options: argparse.Namespace, device: torch.device) -> Chosen:
     """Networks are on the device. Raises ValueError and FileNotFoundError."""
-    name, settings = network_name(options.prior), preset(options.srdg_preset, **given_settings(SRDGSettings, options, "srdg-"))
+    name = network_name(options.prior)
+    settings = preset(options.srdg_preset, name, **given_settings(SRDGSettings, options, "srdg-"))
     wanted, prior = load_wishes(options.classifier, options.attributes, options.attribute_weights), load_sr_prior(name)
     for network in (prior.network, *(wish.classifier.network for wish in wanted)):
         network.to(device)

@@ -60,18 +60,25 @@ class SRDGSettings(Settings):
 
 PRESETS = MappingProxyType(
     {
+        "shipped": SRDGSettings(steps=50, sampler="renoise", h=30.0, limit=1.0, first=0.6),
         "published": SRDGSettings(),
         "paper": SRDGSettings(steps=2000, sampler="euler", h=50.0),
         "sde-sr": SRDGSettings(steps=2000, corrections=1, snr=0.075, h=0.0),
     }
 )
-DECIDED = ("steps", "sampler", "corrections", "snr", "h")  # by a preset
+DECIDED = ("steps", "sampler", "corrections", "snr", "h", "limit", "first")  # by a preset
+AUTO = "auto"
 
 
-def preset(name: str, **own) -> SRDGSettings:
-    """The settings of the released code, of the paper, or of SDE-SR, which has no attributes; own: what differs. Raises ValueError."""
+def preset(name: str, network: str = "", **own) -> SRDGSettings:
+    """The settings of the released code, of the paper, or of SDE-SR, which has no attributes; or those that suit what comes along.
+
+    `auto`: shipped where `network` comes along, else published. own: what differs. Raises ValueError.
+    """
+    if name == AUTO:
+        name = "shipped" if network in shipped_networks() else "published"
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+        raise ValueError(f"unknown preset {name!r}: choose one of {', '.join((AUTO, *PRESETS))}")
     return replace(PRESETS[name], **own)
 
 

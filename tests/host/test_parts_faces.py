@@ -28,8 +28,8 @@ SRDG = {
     "method.classifier": "none",
     "method.attributes": "",
     "method.weights": "",
-    "method.steps": 2,
-    "method.corrections": 0,
+    "method.srdg_preset": "sde-sr",
+    "method.srdg_steps": 2,
     "method.h": 50.0,
     "method.view": "exact",
 }

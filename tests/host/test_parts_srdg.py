@@ -55,7 +55,7 @@ def classifiers(*names, key=40):
 
 def whole(definitions, *names, side=8, **given):
     nodes, link = classifiers(*names) if names else ({}, None)
-    settings = {"image": ["2", 0], "prior": SR, "scale": SCALE, "steps": STEPS, "corrections": 1, "seed": 5, "classifier": "none"}
+    settings = {"image": ["2", 0], "prior": SR, "scale": SCALE, "preset": "custom", "steps": STEPS, "corrections": 1, "seed": 5, "classifier": "none"}
     linked = {"classifiers": link} if names else {}
     made = defaults(definitions, "PriorSRUpscaleSRDG", **settings | linked | given)
     return {"1": load(), "2": small(side), "3": made, "9": save(["3", 0], "srdg"), "16": node("PreviewAny", source=["3", 1]), **nodes}

@@ -25,6 +25,7 @@ from priorsr.methods.srdg.method import (
     guidance_of,
     levels_of,
     preset,
+    shipped_networks,
     srdg,
     srdg_upscale,
     transition_of,
@@ -68,11 +69,13 @@ def test_presets_are_the_published_ones(prior):
     assert (plain.steps, plain.h, transition_of(prior, plain)) == (2000, 0, ReverseDiffusion(1, 0.075))
     assert transition_of(prior, replace(published, joint=True)).joint_norm
     assert preset("paper", h=20.0) == replace(paper, h=20.0)
-    with pytest.raises(ValueError, match="unknown preset 'fast': choose one of published, paper, sde-sr"):
+    with pytest.raises(ValueError, match="unknown preset 'fast': choose one of auto, shipped, published, paper, sde-sr"):
         preset("fast")
     undecided = {f.name: f.default for f in fields(SRDGSettings) if f.name not in DECIDED}
     assert all(vars(settings).items() >= undecided.items() for settings in PRESETS.values())
     assert (published.limit, published.first, published.last, published.view) == (0, 1, 0, "exact")
+    assert preset("auto", "checkpoint_30.pth") == published
+    assert all(preset("auto", name) == PRESETS["shipped"] for name in shipped_networks())
 
 
 @pytest.mark.parametrize(
