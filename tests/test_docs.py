@@ -105,7 +105,7 @@ def test_the_python_of_stablesr_runs_with_files_of_the_released_form(root, monke
     assert names["larger"].std() > 0.01
 
 
-@pytest.mark.parametrize("name", ["diffsr", "dpi", "faces"])
+@pytest.mark.parametrize("name", ["diffsr", "dpi", "faces", "srdg", "stablesr"])
 def test_links_of_pages_exist(root, name):
     page = root / "docs" / f"{name}.md"
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
@@ -152,3 +152,11 @@ def test_a_child_stream_does_not_shift_its_parent():
     plain, parent = Noise([1, 2]), Noise([1, 2])
     parent.child("mask")((2, 5))
     assert torch.equal(plain((2, 5)), parent((2, 5)))
+
+
+def test_the_python_of_srdg_runs(root, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "srdg.md").read_text(encoding="utf-8"), re.S)
+    monkeypatch.chdir(root)
+    names: dict = {}
+    exec(compile(code, "docs/srdg.md", "exec"), names)  # noqa: S102 (our own text)
+    assert tuple(names["larger"].shape) == (1, 1, 64, 64)

@@ -28,6 +28,8 @@ GRAPHS = (
     "stablesr_upscale",
     "stablesr_turbo",
     "stablesr_guidance",
+    "srdg_face",
+    "attribute_guidance_any_prior",
 )
 WIDTH, MARGIN = 800, 20
 
