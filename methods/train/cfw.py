@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluate.metrics import psnr
-from ..evaluate.perceptual import lpips_network, missing
 from ..images import Picture, write
 from ..nets.cfw import CFW, GROWTH, RELEASED
 from ..nets.sd_vae import VAE
@@ -25,6 +24,7 @@ from .cfw_loss import DISTANCES, Wrapping
 from .latents import Latents, Sampler
 from .loop import Batch, Optimisation, Task, this_process
 from .pairs import enlarged
+from .perceptual import Perceptual, used
 from .prior import grid, signed
 from .stablesr_recipe import PairRecipe, named
 
@@ -33,7 +33,6 @@ log = logging.getLogger("priorsr")
 TUNED = Optimisation(steps=300_000, lr=5e-5, final_lr=1.0, ema=0.999, validate_every=1000, checkpoint_every=1000)
 JUDGED = 16  # validation pairs that figures come from
 SHOWN = 4  # of them are shown
-LPIPS = "lpips-vgg"
 
 
 @dataclass(frozen=True)
@@ -114,12 +113,8 @@ def build(recipe: CFWRecipe, seed: int = 0) -> tuple[CFW, VAE]:
 
 def task(recipe: CFWRecipe, cfw: CFW, vae: VAE, latents: Latents, validation: Latents) -> Task:
     """Train the fusion blocks of `build` on latents of `synthesise`, judging by how close decoded ones of `validation` are to the truth."""
-    lacks = missing(LPIPS) if recipe.perceptual else None
-    if lacks:
-        log.warning("the perceptual term is left out: %s", lacks)
-    lpips = lpips_network() if recipe.perceptual and not lacks else None
     adversary = Adversary(recipe.adversarial, recipe.after, recipe.size, balanced=False)
-    trained = Wrapping(cfw, vae, recipe.distance, lpips, recipe.perceptual, adversary)
+    trained = Wrapping(cfw, vae, recipe.distance, Perceptual(recipe.perceptual), adversary)
 
     def read(latents: Latents, numbers: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         truth, low, latent = (x.to(device) for x in latents.read(numbers, recipe.workers))
@@ -138,8 +133,8 @@ def task(recipe: CFWRecipe, cfw: CFW, vae: VAE, latents: Latents, validation: La
             latent, low, truth = read(validation, range(i, min(i + recipe.batch, validation.count)), device)
             wrapped, plain = net.decode(latent, low), net.decode(latent, low, 0.0)
             found = {"psnr": psnr(_shown(wrapped), _shown(truth)), "psnr_plain": psnr(_shown(plain), _shown(truth))}
-            if net.lpips:
-                found["lpips"] = net.lpips.beside(truth)(wrapped, truth)
+            if net.perceptual.network:
+                found["lpips"] = net.perceptual.distance(wrapped, truth)
             for name, values in found.items():
                 figures[name] = figures.get(name, 0.0) + float(values.sum()) / validation.count
         return figures
@@ -150,13 +145,12 @@ def task(recipe: CFWRecipe, cfw: CFW, vae: VAE, latents: Latents, validation: La
         columns = [low, net.decode(latent, low, 0.0), net.decode(latent, low), truth]
         write(Picture(grid(_shown(torch.stack(columns, 1).flatten(0, 1)).cpu(), len(columns))), run / "decoded.png", overwrite=True)
 
-    return Task(trained, loss, validate, lambda net: net, {**recipe.identity(), "lpips": lpips is not None}, show)
+    return Task(trained, loss, validate, lambda net: net, {**recipe.identity(), "lpips": used(recipe.perceptual)}, show)
 
 
 def metadata(recipe: CFWRecipe, settings: Optimisation) -> dict[str, object]:
     """What the weight file says of itself: how it is trained. Its sizes are those of its tensors."""
-    used = bool(recipe.perceptual) and not missing(LPIPS)
-    return {"kind": "cfw", "lpips": used, "training": json.dumps({**asdict(recipe), **asdict(settings)})}
+    return {"kind": "cfw", "lpips": used(recipe.perceptual), "training": json.dumps({**asdict(recipe), **asdict(settings)})}
 
 
 def files(network: Wrapping, said: dict, out: Path) -> Iterator[tuple[Path, nn.Module, dict]]:

@@ -10,6 +10,7 @@ from ..nets.sd_vae import VAE
 from ..stablesr.autoencoder import Autoencoder
 from .adversary import Adversary
 from .frozen import Frozen
+from .perceptual import Perceptual
 
 DISTANCES = {"l1": F.l1_loss, "l2": F.mse_loss}
 FIDELITY = 1.0  # w of Eq. 6 in training
@@ -22,11 +23,10 @@ class Wrapping(nn.Module):
     where there is one, and the adversarial term.
     """
 
-    def __init__(self, cfw: CFW, vae: VAE, distance: str, lpips: nn.Module | None, perceptual: float, adversary: Adversary):
+    def __init__(self, cfw: CFW, vae: VAE, distance: str, perceptual: Perceptual, adversary: Adversary):
         super().__init__()
         self.cfw, self.vae, self.distance = cfw, Frozen(vae), DISTANCES[distance]
-        self.lpips, self.perceptual = lpips and Frozen(lpips), perceptual
-        self.adversary = adversary
+        self.perceptual, self.adversary = perceptual, adversary
         self.requires_grad_(True)
 
     def decode(self, latent: Tensor, low: Tensor, w: float = FIDELITY) -> Tensor:
@@ -35,7 +35,5 @@ class Wrapping(nn.Module):
 
     def forward(self, latent: Tensor, low: Tensor, truth: Tensor) -> Tensor:
         made = self.decode(latent, low)
-        others = self.distance(made, truth)
-        if self.lpips:
-            others = others + self.perceptual * self.lpips.beside(made)(made, truth).mean()
+        others = self.distance(made, truth) + self.perceptual(made, truth)
         return others + self.adversary(made, truth, others)

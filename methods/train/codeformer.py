@@ -22,6 +22,7 @@ from ..settings import Settings, option
 from .codeformer_loss import Fusion, Prediction, Reconstruction
 from .corrector import face_damage
 from .loop import Batch, Optimisation, Task
+from .perceptual import used
 from .prior import grid, numbers, signed
 
 TUNED = Optimisation(steps=200_000, lr=8e-5, ema=0.995, final_lr=0.1, warmup=1000)
@@ -49,6 +50,9 @@ class CodeFormerRecipe(Settings):
     layers: int = option(CodeFormerConfig.layers, "Its layers", low=1, high=48)
     fused: str = option(",".join(map(str, CodeFormerConfig.fused)), "Sides of the maps that the last stage fuses")
     degradation: str = option("mix", "The face degradation that lowers the pictures; mix: one of mild to severe", choices=(*FACE_LEVELS, "mix"))
+    perceptual: float = option(
+        1.0, "Weight of LPIPS (VGG) of stages one and three, left out where its weights are not installed; 0 leaves it out", low=0, high=100
+    )
     adversarial: float = option(0.8, "Weight of the discriminator of stages one and three; 0 leaves it out", low=0, high=10)
     after: int = option(30_000, "Step of this run after which the discriminator counts", low=0)
     batch: int = option(4, "Pictures a step and process", low=1, high=4096)
@@ -105,11 +109,11 @@ def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, 
     truth = signed(judged)
     seen = truth if first else lowered(judged, damage, range(len(judged)))
     if first:
-        trained = Reconstruction(network, recipe.adversarial, recipe.after)
+        trained = Reconstruction(network, recipe.adversarial, recipe.after, recipe.perceptual)
     elif recipe.stage == "prediction":
         trained = Prediction(network, teacher(recipe))
     else:
-        trained = Fusion(network, teacher(recipe), recipe.adversarial, recipe.after)
+        trained = Fusion(network, teacher(recipe), recipe.adversarial, recipe.after, recipe.perceptual)
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         draw = {"generator": batch.generator}
@@ -131,7 +135,7 @@ def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, 
         columns = [seen[:4], (answer[0] if first else answer).cpu(), truth[:4]]
         write(Picture(grid(from_network(torch.stack(columns, 1).flatten(0, 1)), len(columns))), run / "faces.png", overwrite=True)
 
-    return Task(trained, loss, validate, lambda net: net.network, {**asdict(recipe), "images": len(images)}, show)
+    return Task(trained, loss, validate, lambda net: net.network, {**asdict(recipe), "images": len(images), "lpips": used(recipe.perceptual)}, show)
 
 
 def lowered(images: Tensor, damage: Recipe, seeds: Sequence[int]) -> Tensor:

@@ -13,6 +13,7 @@ from ..nets.codeformer_blocks import adain
 from ..nets.codeformer_vqgan import VQGAN
 from .adversary import Adversary
 from .frozen import Frozen
+from .perceptual import Perceptual
 
 TOKENS = 0.5  # weight of the cross entropy of codes against the distance of latents
 
@@ -31,14 +32,15 @@ class Teacher(Frozen[VQGAN]):
 class Reconstruction(nn.Module):
     """Stage one: pictures through the codebook and back."""
 
-    def __init__(self, network: VQGAN, adversarial: float = 0.8, after: int = 0):
+    def __init__(self, network: VQGAN, adversarial: float = 0.8, after: int = 0, perceptual: float = 0.0):
         super().__init__()
         self.network, self.adversary = network, Adversary(adversarial, after, network.config.image_size)
+        self.perceptual = Perceptual(perceptual)
 
     def forward(self, clean: Tensor, low: Tensor | None = None) -> Tensor:
         made, quantised = self.network(clean)
         made = made.float()
-        others = F.l1_loss(made, clean)
+        others = F.l1_loss(made, clean) + self.perceptual(made, clean)
         return others + quantised.loss.float() + self.adversary(made, clean, others)
 
     @staticmethod
@@ -70,10 +72,10 @@ class Prediction(nn.Module):
 class Fusion(nn.Module):
     """Stage three: the fusion of the encoder's maps, with the terms of stage two so that w = 0 stays as good."""
 
-    def __init__(self, network: CodeFormer, teacher: VQGAN, adversarial: float = 0.8, after: int = 0):
+    def __init__(self, network: CodeFormer, teacher: VQGAN, adversarial: float = 0.8, after: int = 0, perceptual: float = 0.0):
         super().__init__()
         self.network, self.teacher = network, Teacher(teacher)
-        self.adversary = Adversary(adversarial, after, network.config.image_size)
+        self.adversary, self.perceptual = Adversary(adversarial, after, network.config.image_size), Perceptual(perceptual)
         network.requires_grad_(True)
         for part in (network.quantize, network.generator):
             part.requires_grad_(False)
@@ -83,7 +85,7 @@ class Fusion(nn.Module):
         indices, rows = self.teacher.codes(clean)
         logits = self.network.predict(latent)
         made = self.network.decode(adain(self.network.lookup(logits.detach()), latent), maps, 1.0).float()
-        others = F.l1_loss(made, clean)
+        others = F.l1_loss(made, clean) + self.perceptual(made, clean)
         return others + code_terms(latent, logits, indices, rows) + self.adversary(made, clean, others)
 
     def figures(self, network: CodeFormer, clean: Tensor, low: Tensor) -> dict[str, float]:

@@ -15,12 +15,13 @@ from priorsr.methods.nets.cfw import CFW
 from priorsr.methods.stablesr.autoencoder import Autoencoder
 from priorsr.methods.stablesr.load import load_cfw
 from priorsr.methods.stablesr.method import StableSRSettings, restore
-from priorsr.methods.train import cfw
+from priorsr.methods.train import cfw, perceptual
 from priorsr.methods.train.adversary import Adversary
 from priorsr.methods.train.cfw import CFWRecipe, build, files, metadata, synthesise, task
 from priorsr.methods.train.cfw_loss import Wrapping
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.methods.train.pairs import enlarged
+from priorsr.methods.train.perceptual import Perceptual
 from priorsr.methods.weights import save
 from priorsr.samplers.noise import Noise
 
@@ -170,13 +171,15 @@ class Distance(nn.Module):
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])
-def test_the_loss_is_distance_perception_and_a_fixed_share_of_the_game(distance):
+def test_the_loss_is_distance_perception_and_a_fixed_share_of_the_game(distance, monkeypatch):
+    monkeypatch.setattr(perceptual, "missing", lambda metric: None)
+    monkeypatch.setattr(perceptual, "lpips_network", Distance)
     torch.manual_seed(0)
     model, game = tiny(), Adversary(0.025, 1, 32, balanced=False)
     generator = torch.Generator().manual_seed(1)
     latent, low, truth = (torch.randn(2, *size, generator=generator) / 2 for size in ((4, 4, 4), (3, 32, 32), (3, 32, 32)))
     blocks = CFW({1: 32, 2: 64}, blocks=1, growth=8)
-    net = Wrapping(blocks, model.vae, distance, Distance(), 0.5, game)
+    net = Wrapping(blocks, model.vae, distance, Perceptual(0.5), game)
     made = Autoencoder(model.vae, blocks).decode(latent, low, 1.0).detach()
     errors = made - truth
     others = (errors.abs().mean() if distance == "l1" else errors.square().mean()) + 0.5 * Distance()(made, truth).mean()
@@ -187,7 +190,7 @@ def test_the_loss_is_distance_perception_and_a_fixed_share_of_the_game(distance)
     assert total.item() == pytest.approx((others + hinge - 0.025 * judged[1].mean()).item(), rel=1e-5)
     total.backward()
     assert all(p.grad.abs().sum() > 0 for p in blocks.parameters())
-    assert not any(key.startswith("lpips") for key in net.state_dict())
+    assert not any(key.startswith("perceptual") for key in net.state_dict())
 
 
 def test_the_game_s_share_of_the_gradient_is_fixed():
@@ -200,12 +203,12 @@ def test_the_game_s_share_of_the_gradient_is_fixed():
 
 
 def test_without_its_weights_the_perceptual_term_is_left_out_aloud(recipe, latents, monkeypatch, caplog):
-    monkeypatch.setattr(cfw, "missing", lambda metric: f"{metric} needs its weights")
+    monkeypatch.setattr(perceptual, "missing", lambda metric: f"{metric} needs its weights")
     job = made(replace(recipe, perceptual=1.0), latents)
     assert "the perceptual term is left out: lpips-vgg needs its weights" in caplog.text
-    assert (job.network.lpips, job.identity["lpips"], metadata(replace(recipe, perceptual=1.0), QUICK)["lpips"]) == (None, False, False)
-    monkeypatch.setattr(cfw, "missing", lambda metric: None)
-    monkeypatch.setattr(cfw, "lpips_network", Distance)
+    assert (job.network.perceptual.network, job.identity["lpips"], metadata(replace(recipe, perceptual=1.0), QUICK)["lpips"]) == (None, False, False)
+    monkeypatch.setattr(perceptual, "missing", lambda metric: None)
+    monkeypatch.setattr(perceptual, "lpips_network", Distance)
     job = made(replace(recipe, perceptual=1.0), latents)
     assert job.identity["lpips"]
     assert job.validate(job.network)["lpips"] > 0

@@ -9,6 +9,7 @@ import torch
 from priorsr.methods import cli, weights
 from priorsr.methods.faces.load import load_codeformer
 from priorsr.methods.images import Picture, write
+from priorsr.methods.train import perceptual
 from priorsr.methods.train.adversary import Adversary
 from priorsr.methods.train.codeformer import CodeFormerRecipe, build, check, lowered, metadata, task
 from priorsr.methods.train.codeformer_loss import Reconstruction, Teacher
@@ -112,12 +113,16 @@ def test_each_side_of_the_game_learns_from_its_own_term():
     assert Adversary(0.0, 0, 16)(picture, true, others) == 0
 
 
-def test_the_losses_are_those_of_the_paper(trained):
+def test_the_losses_are_those_of_the_paper(trained, monkeypatch):
     network = build(RECIPE)
     x = faces(4).float() / 127.5 - 1
     answer, quantised = network(x)
     expected = (answer - x).abs().mean() + quantised.loss
     assert Reconstruction(network, 0.0)(x, x).item() == pytest.approx(expected.item())
+    monkeypatch.setattr(perceptual, "missing", lambda metric: None)
+    monkeypatch.setattr(perceptual, "lpips_network", lambda: torch.nn.PairwiseDistance(p=1))
+    seen = torch.nn.PairwiseDistance(p=1)(network(x)[0], x).mean()
+    assert Reconstruction(network, 0.0, perceptual=0.5)(x, x).item() == pytest.approx((expected + 0.5 * seen).item())
     other = replace(RECIPE, stage="prediction", codebook=str(trained[0]["codebook"]))
     learner = made(other).network
     latent = learner.network.encode(x, fused=False)[0]
