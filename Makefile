@@ -37,6 +37,7 @@ bench: $(BIN)/priorsr
 pictures: $(BIN)/priorsr
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_stablesr.py
+	$(BIN)/python docs/make_srdg.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info
