@@ -67,7 +67,7 @@ def _methods() -> list:
         *wanted_inputs(),
         io.Combo.Input("srdg_preset", options=[AUTO, *SRDG_PRESETS], tooltip="How faces are sampled; auto: as suits the network."),
         io.Int.Input("srdg_steps", default=0, min=0, max=100_000, tooltip="Noise levels; 0: as the preset says."),
-        io.Float.Input("h", default=30.0, min=0.0, max=STRONGEST, tooltip="How hard the attributes pull, whatever the preset; 0 asks none."),
+        io.Float.Input("h", default=10.0, min=0.0, max=STRONGEST, tooltip="How hard the attributes pull, whatever the preset; 0 asks none."),
         *host.settings_inputs(SRDGSettings, ("view",), advanced=False),
     ]
     size = io.Int.Input("size", default=SIDE, min=32, max=4096, tooltip="Pixels across of an aligned face, about half of which are the face itself.")

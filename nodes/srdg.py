@@ -70,7 +70,7 @@ class SRDGUpscale(io.ComfyNode):
                     options=[AUTO, CUSTOM, *PRESETS],
                     default=AUTO,
                     tooltip=f"custom: as below. Others decide {', '.join(DECIDED)}: published as the code, paper with 2000 Euler steps at h 50, "
-                    "sde-sr without attributes, shipped in 50 steps at h 30. auto: shipped for a network that comes along, else published.",
+                    "sde-sr without attributes, shipped in 50 steps at h 10. auto: shipped for a network that comes along, else published.",
                 ),
                 *host.settings_inputs(SRDGSettings),
                 *host.settings_inputs(CanvasSettings),

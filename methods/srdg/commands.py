@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--srdg-preset",
         choices=(AUTO, *PRESETS),
         default=AUTO,
-        help="published: as the released code; paper: 2000 Euler steps at h 50; sde-sr: without attributes; shipped: 50 steps at h 30, for what "
+        help="published: as the released code; paper: 2000 Euler steps at h 50; sde-sr: without attributes; shipped: 50 steps at h 10, for what "
         "comes along; auto: shipped for a network that comes along, else published (default auto)",
     )
     add_settings(group, SRDGSettings, prefix="srdg-", preset=True)
