@@ -10,22 +10,11 @@ adaptive one. Aim: at most 1.6 plain steps, and less than the published implemen
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
+
+from timing import fastest
 
 PUBLISHED = {64: (0.65, 1.04, 0.20, 0.34), 128: (3.5, 4.3, 0.27, 0.63), 256: (12.5, 13.8, 0.50, 5.5)}  # ms on a similar machine
 AIM = 1.6
-
-
-def fastest(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
-    """CPU seconds of the fastest run of each, taken in turn."""
-    found = dict.fromkeys(runs, float("inf"))
-    for _ in range(repeat + 1):
-        for name, run in runs.items():
-            start = time.process_time()
-            run()
-            found[name] = min(found[name], time.process_time() - start)
-    return found
 
 
 def main() -> None:

@@ -13,21 +13,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from functools import partial
 
+from timing import fastest
+
 AIM = 1.6
-
-
-def fastest(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
-    """CPU seconds of the fastest run of each, taken in turn."""
-    found = dict.fromkeys(runs, float("inf"))
-    for _ in range(repeat + 1):
-        for name, run in runs.items():
-            start = time.process_time()
-            run()
-            found[name] = min(found[name], time.process_time() - start)
-    return found
 
 
 def overhead(sizes: list[int], steps: int, repeat: int) -> None:
