@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ...samplers.noise import Noise
 from ..dpi.corrector import Corrector
-from ..dpi.masks import on_grid, sparse
+from ..dpi.masks import on_grid
 from ..dpi.method import PRESETS, dpi, preset
+from ..dpi.objective import grid_error
 from ..priors.adm import ADMPrior
 from ..priors.edm import EDMPrior
 from .loop import Batch
@@ -64,18 +65,21 @@ class Runs:
         seeds = draw(2**62, FACES).tolist()
         truth, base = (x.to(batch.device) for x in conditions(self.images[draw(len(self.images), FACES)], self.recipe, seeds))
         tau, steps = TAUS[int(draw(len(TAUS)))], STEPS[int(draw(len(STEPS)))]
-        return self.follow(net, truth, base, seeds, steps, tau)
+        return [seen for seen, _ in self.follow(net, truth, base, seeds, steps, tau)]
 
     @torch.no_grad()
-    def follow(self, net: nn.Module, truth: Tensor, base: Tensor, seeds: Sequence[int], steps: int, tau: float | None = None) -> list[Seen]:
-        """Every call of the corrector in one run, in order."""
+    def follow(
+        self, net: nn.Module, truth: Tensor, base: Tensor, seeds: Sequence[int], steps: int, tau: float | None = None
+    ) -> list[tuple[Seen, Tensor]]:
+        """Every call of the corrector in one run, in order, and its answer B C S S."""
         self.prior.network.to(base.device)
-        network, seen, k = getattr(net, "module", net), [], self.recipe.k
+        network, calls, k = getattr(net, "module", net), [], self.recipe.k
         corrector, training = Corrector(network, k), network.training
 
         def watched(x: Tensor, t: float, y_T: Tensor) -> Tensor:
-            seen.append(Seen(on_grid(x, k).clone(), torch.full((len(x),), t, device=x.device), truth, base))
-            return corrector(x, t, y_T)
+            seen = Seen(on_grid(x, k).clone(), torch.full((len(x),), t, device=x.device), truth, base)
+            calls.append((seen, corrector(x, t, y_T)))
+            return calls[-1][1]
 
         tau = self.settings.tau if tau is None else tau
         settings = replace(self.settings, tau=tau, omega=max(self.settings.omega, tau), k=k, respacing=str(steps))
@@ -84,12 +88,10 @@ class Runs:
             dpi(self.prior, watched, base, tuple(truth.shape[-2:]), settings, Noise(seeds))
         finally:
             network.train(training)
-        return seen
+        return calls
 
     def error(self, net: nn.Module, truth: Tensor, base: Tensor) -> float:
         """Squared error on the grid of the corrector's answers, the mean over the steps of runs with the preset's strengths."""
-        few = [x[:JUDGED].to(next(net.parameters()).device) for x in (truth, base)]
-        seen = self.follow(net, *few, range(len(few[0])), JUDGED_STEPS)
-        with torch.no_grad():
-            answers = [net(sparse(one.x, self.recipe.k), one.t, sparse(one.base, self.recipe.k)) for one in seen]
-        return sum(float((on_grid(a, self.recipe.k) - on_grid(few[0], self.recipe.k)).square().mean()) for a in answers) / len(answers)
+        truth, base = (x[:JUDGED].to(next(net.parameters()).device) for x in (truth, base))
+        calls = self.follow(net, truth, base, range(len(truth)), JUDGED_STEPS)
+        return sum(float(grid_error(answer, truth, self.recipe.k).mean()) for _, answer in calls) / len(calls)

@@ -12,6 +12,8 @@ from priorsr.methods.train.data import read_pictures
 from priorsr.methods.train.loop import Optimisation, fit
 from priorsr.methods.train.srcnn import Patches, finish, task
 
+from .trainings import weights_of
+
 PATCHES = Patches(size=24, batch=2)
 QUICK = Optimisation(steps=12, lr=1e-3, muon=0.01, warmup=2, checkpoint_every=4, validate_every=6, seed=3)
 
@@ -23,10 +25,6 @@ def pictures(photo):
 
 def make(pictures, seed=3):
     return task(2, pictures, pictures[:1], PATCHES, seed)
-
-
-def weights_of(network):
-    return torch.cat([p.flatten() for p in network.state_dict().values()])
 
 
 class Killed(Exception):

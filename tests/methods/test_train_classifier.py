@@ -16,6 +16,8 @@ from priorsr.methods.train.classifier import TIMES, UNKNOWN, Attribute, Classifi
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.samplers.schedule import Level
 
+from .trainings import interrupted
+
 SPEC = "light:level=dark,bright:high; side=left:0,right:1"
 RECIPE = ClassifierRecipe(SPEC, size=16, channels="luma", layers="1,1", growth=8, batch=16, flip=False)
 QUICK = Optimisation(steps=24, lr=1e-2, warmup=4, ema=0.7, validate_every=12, checkpoint_every=12)
@@ -119,16 +121,7 @@ def test_training_learns_all_attributes_and_resumes(tmp_path, data):
     assert rows[-1]["accuracy"] == pytest.approx(sum(v for p in profile.values() for v in p.values()) / 18)
     assert min(read(tmp_path / "whole" / "accuracy.png").pixels.shape[-2:]) > 100
 
-    work, calls = task(RECIPE, data, judged, 1), []
-
-    def killed(net, batch, loss=work.loss):
-        calls.append(1)
-        if len(calls) > 15:
-            raise KeyboardInterrupt
-        return loss(net, batch)
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(dataclasses.replace(work, loss=killed), QUICK, tmp_path / "parts", progress=False)
+    interrupted(task(RECIPE, data, judged, 1), QUICK, tmp_path / "parts", 15)
     again = fit(task(RECIPE, data, judged, 1), QUICK, tmp_path / "parts", resume=True, progress=False)
     for one, other in zip(net.state_dict().values(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -25,6 +25,8 @@ from priorsr.methods.train.corrector_runs import Runs
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.samplers.noise import Noise
 
+from .trainings import interrupted, weights_of
+
 RECIPE = CorrectorRecipe(size=16, scale=4, unshuffle=2, mult="1", attention="", batch=8)
 QUICK = Optimisation(steps=6, lr=3e-3, warmup=2, ema=0.9, checkpoint_every=2, validate_every=6)
 PRIOR = ADMConfig(
@@ -55,10 +57,6 @@ def step(seed):
 
 def change(**values):
     return dataclasses.replace(RECIPE, **values)
-
-
-def weights_of(network):
-    return torch.cat([p.flatten() for p in network.state_dict().values()])
 
 
 # conditions
@@ -169,22 +167,6 @@ def test_the_trace_feeds_the_corrector_its_own_answers():
 # runs and files
 
 
-def interrupted(work, settings, run, after):
-    """A training cut off after so many steps."""
-    count, whole = 0, work.loss
-
-    def loss(network, batch):
-        nonlocal count
-        count += 1
-        if count > after:
-            raise KeyboardInterrupt
-        return whole(network, batch)
-
-    work.loss = loss
-    with pytest.raises(KeyboardInterrupt):
-        fit(work, settings, run, progress=False)
-
-
 def test_a_cut_run_resumes_to_the_same_weights(tmp_path):
     def make():
         return task(RECIPE, faces(16), faces(4), seed=3)
@@ -287,7 +269,7 @@ def test_runs_show_the_corrector_what_sampling_shows_it(prior_file):
     with torch.no_grad():
         dpi(runs.prior, watched, base, (16, 16), dataclasses.replace(runs.settings, tau=300.0, omega=500.0, respacing="6"), Noise([5, 6]))
     assert len(seen) == len(told) == 5  # none after the last step
-    for one, (x, t) in zip(seen, told, strict=True):
+    for (one, _), (x, t) in zip(seen, told, strict=True):
         assert torch.equal(sparse(one.x, 2), x)
         assert one.t.tolist() == pytest.approx([t, t])
         assert torch.equal(one.truth, truth)

@@ -16,6 +16,8 @@ from priorsr.methods.srdg.objective import ScoreOptimisation
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.methods.train.sr_sde import TUNED, SRRecipe, build, errors, pairs, task
 
+from .trainings import interrupted
+
 RECIPE = SRRecipe(size=16, channels="luma", factors="2,4", width=8, mult="1,2", blocks=1, attention="8", sigma_max=5.0, batch=8)
 QUICK = Optimisation(steps=24, lr=1e-2, final_lr=0.1, warmup=3, ema=0.7, validate_every=24, checkpoint_every=4)
 
@@ -94,16 +96,7 @@ def test_training_lowers_the_error_and_resumes(tmp_path):
     assert [k for k in after if "@" in k] == [f"error@{(i + 0.5) / 8:.3g}" for i in range(8)]
     assert read(tmp_path / "whole" / "samples.png").pixels.shape == (1, 1, 32, 192)
     assert min(read(tmp_path / "whole" / "error.png").pixels.shape[-2:]) > 100
-    work, calls = new(), []
-
-    def killed(net, batch, loss=work.loss):
-        calls.append(1)
-        if len(calls) > 22:
-            raise KeyboardInterrupt
-        return loss(net, batch)
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(dataclasses.replace(work, loss=killed), QUICK, tmp_path / "parts", progress=False)
+    interrupted(new(), QUICK, tmp_path / "parts", 22)
     again = fit(new(), QUICK, tmp_path / "parts", resume=True, progress=False)
     for one, other in zip(net.state_dict().values(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
