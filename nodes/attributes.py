@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..methods.srdg.attributes import AttributeClassifier, Wish, load_attribute, parse_weights, parse_wishes, shipped_attributes, wishes
 from ..methods.srdg.guidance import AttributeGuidance
-from ..methods.srdg.method import SRDGSettings
+from ..methods.srdg.method import SRDGSettings, shipped_networks
 from ..methods.srdg.view import VIEWS
 from . import host
 from .memory import gradient_bytes
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 Attributes = io.Custom("PRIORSR_ATTRIBUTES")  # a tuple of managed classifiers, one an attribute
 NONE = "none"
 LABELS = "gender: 0 female, 1 male; glasses: 0 no eyeglasses, 1 eyeglasses; beard: 0 beard, 1 no beard"
+
+
+def network_input() -> io.Input:
+    """What restores faces that are pulled towards attributes."""
+    return io.Combo.Input(
+        "prior",
+        options=[*shipped_networks(), *host.weight_files()] or host.weight_choices(),
+        tooltip="An NCSN++ super-resolution network: a shipped one for small grey faces, or a file of SDE-SR or SRDG in models/priorsr.",
+    )
 
 
 def classifier_input() -> io.Input:

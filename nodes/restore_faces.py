@@ -20,7 +20,7 @@ from ..methods.srdg.method import SRDGSettings, load_sr_prior, scales_of, shippe
 from ..methods.srdg.method import preset as srdg_preset
 from . import host, host_model
 from .attributes import NONE as UNJUDGED
-from .attributes import Attributes, attribute_bytes, classifier_input, classifiers_of, load_classifier, told, wanted_inputs, wished
+from .attributes import Attributes, attribute_bytes, classifier_input, classifiers_of, load_classifier, network_input, told, wanted_inputs, wished
 from .face_inputs import (
     CATEGORY,
     Asked,
@@ -56,18 +56,14 @@ def _methods() -> list:
         io.Combo.Input("preset", options=[AUTO, *PRESETS], tooltip="How strong the conditions are; auto: as the scale of each face asks."),
         io.Int.Input("dpi_steps", default=0, min=0, max=1000, tooltip="Network calls for each face; 0: as the preset says."),
     ]
-    network = io.Combo.Input(
-        "prior",
-        options=[*shipped_networks(), *host.weight_files()] or host.weight_choices(),
-        tooltip="An NCSN++ super-resolution network: a shipped one for small grey faces, or a file of SDE-SR or SRDG in models/priorsr.",
-    )
+    strength = SRDG_PRESETS["shipped"].h
     srdg = [
-        network,
+        network_input(),
         classifier_input(),
         *wanted_inputs(),
         io.Combo.Input("srdg_preset", options=[AUTO, *SRDG_PRESETS], tooltip="How faces are sampled; auto: as suits the network."),
         io.Int.Input("srdg_steps", default=0, min=0, max=100_000, tooltip="Noise levels; 0: as the preset says."),
-        io.Float.Input("h", default=10.0, min=0.0, max=STRONGEST, tooltip="How hard the attributes pull, whatever the preset; 0 asks none."),
+        io.Float.Input("h", default=strength, min=0.0, max=STRONGEST, tooltip="How hard the attributes pull, whatever the preset; 0 asks none."),
         *host.settings_inputs(SRDGSettings, ("view",), advanced=False),
     ]
     size = io.Int.Input("size", default=SIDE, min=32, max=4096, tooltip="Pixels across of an aligned face, about half of which are the face itself.")

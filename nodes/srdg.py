@@ -27,6 +27,7 @@ from .attributes import (
     classifier_input,
     classifiers_of,
     load_classifier,
+    network_input,
     told,
     wanted_inputs,
     wished,
@@ -54,11 +55,7 @@ class SRDGUpscale(io.ComfyNode):
             search_aliases=["super resolution", "diffusion", "srdg", "sde-sr", "face hallucination", "attributes", "upscale"],
             inputs=[
                 io.Image.Input("image", tooltip="The low-resolution faces; each is restored by itself, with the same seed. Alpha is kept."),
-                io.Combo.Input(
-                    "prior",
-                    options=[*shipped_networks(), *host.weight_files()] or host.weight_choices(),
-                    tooltip="An NCSN++ super-resolution network: a shipped one for small grey faces, or a file of SDE-SR or SRDG in models/priorsr.",
-                ),
+                network_input(),
                 io.Float.Input(
                     "scale", default=8.0, min=1.0, max=64.0, step=0.05, tooltip="Enlargement; networks are trained for one or two, such as 8."
                 ),
