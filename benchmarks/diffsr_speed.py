@@ -32,7 +32,11 @@ def main() -> None:
     prior = load_prior(options.prior)
     prior.network.to(options.device)
     side = round(prior.size / options.scale)
-    low = (Noise(range(options.batch))((options.batch, prior.channels, side, side)) / 6 + 0.5).clamp(0, 1).to(options.device)
+    low = (
+        (Noise(range(options.batch))((options.batch, prior.channels, side, side)) / 6 + 0.5)
+        .clamp(0, 1)
+        .to(options.device)
+    )
     settings = DiffSRSettings(level=20, steps=options.steps)
 
     def seconds(pictures: torch.Tensor) -> float:
@@ -46,7 +50,9 @@ def main() -> None:
         single.append(statistics.median(seconds(low[i : i + 1]) for i in range(4)))
         batch.append(seconds(low))
     one, many = statistics.median(single), statistics.median(batch) / options.batch
-    print(f"{options.steps} steps, {prior.size} px, {options.threads} threads, {options.device}: one face {one:.3f} s; in a batch of {options.batch}")
+    print(
+        f"{options.steps} steps, {prior.size} px, {options.threads} threads, {options.device}: one face {one:.3f} s; in a batch of {options.batch}"
+    )
     print(f"{many:.3f} s each, {one / many:.2f} times the throughput")
 
 

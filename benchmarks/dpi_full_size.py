@@ -49,7 +49,11 @@ def main() -> None:
     if cuda:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     assert result.shape == (options.batch, 3, 256, 256), "wrong size"
     assert torch.isfinite(result).all(), "not finite"
     per_step = seconds / options.steps / options.batch

@@ -13,7 +13,11 @@ import argparse
 
 from timing import fastest
 
-PUBLISHED = {64: (0.65, 1.04, 0.20, 0.34), 128: (3.5, 4.3, 0.27, 0.63), 256: (12.5, 13.8, 0.50, 5.5)}  # ms on a similar machine
+PUBLISHED = {
+    64: (0.65, 1.04, 0.20, 0.34),
+    128: (3.5, 4.3, 0.27, 0.63),
+    256: (12.5, 13.8, 0.50, 5.5),
+}  # ms on a similar machine
 AIM = 1.6
 
 
@@ -47,19 +51,32 @@ def main() -> None:
     torch.set_num_threads(1)
     schedule = DiscreteSchedule.named("linear")
     half = len(schedule.table) // 2
-    levels = schedule.levels(half)[: options.steps + 1]  # all in one stage or all in the other, whatever tau says
-    print(f"CPU ms per step, RGB, k = 2, ancestral with a learned variance; the fastest of {options.repeat} runs of {options.steps} steps")
-    print(f"{'size':>6}{'plain':>9}{'stage 1':>9}{'stage 2':>9}{'mask':>9}{'ratio 1':>9}{'ratio 2':>9}   published: plain, stage 1, stage 2, mask")
+    levels = schedule.levels(half)[
+        : options.steps + 1
+    ]  # all in one stage or all in the other, whatever tau says
+    print(
+        f"CPU ms per step, RGB, k = 2, ancestral with a learned variance; the fastest of {options.repeat} runs of {options.steps} steps"
+    )
+    print(
+        f"{'size':>6}{'plain':>9}{'stage 1':>9}{'stage 2':>9}{'mask':>9}{'ratio 1':>9}{'ratio 2':>9}   published: plain, stage 1, stage 2, mask"
+    )
     for size in options.sizes:
         draws = Noise(0)
-        x, low, corrected = draws((1, 3, size, size)), draws((1, 3, size // 8, size // 8)) / 2, draws((1, 3, size, size)) / 2
+        x, low, corrected = (
+            draws((1, 3, size, size)),
+            draws((1, 3, size // 8, size // 8)) / 2,
+            draws((1, 3, size, size)) / 2,
+        )
         prior = ADMPrior(Precomputed(draws((1, 6, size, size)).clamp(-1, 1)), schedule)
         crt = lambda x, t, y_T, answer=corrected: answer  # noqa: E731
 
         def sample(hooks, x=x, prior=prior):
             return run(prior, x, levels, DDPM(), [*hooks, ClipX0()], Noise(1))
 
-        stages = {"stage 1": Conditions(low, crt, 0, 1.2, 750), "stage 2": Conditions(low, crt, 1000, 1.2, 1000)}
+        stages = {
+            "stage 1": Conditions(low, crt, 0, 1.2, 750),
+            "stage 2": Conditions(low, crt, 1000, 1.2, 1000),
+        }
         uniform, on_grid = UniformDraws(Noise(2)), corrected[..., ::2, ::2].contiguous()
         runs = {
             "plain": lambda: sample([]),

@@ -35,7 +35,13 @@ class Heavy(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func._overloadpacket in flop_registry:
-            self.calls.append((func, tree_map_only(torch.Tensor, lambda t: (tuple(t.shape), t.stride()), args), kwargs or {}))
+            self.calls.append(
+                (
+                    func,
+                    tree_map_only(torch.Tensor, lambda t: (tuple(t.shape), t.stride()), args),
+                    kwargs or {},
+                )
+            )
         return func(*args, **(kwargs or {}))
 
     def seconds(self) -> float:
@@ -71,15 +77,18 @@ def speed(weights: list[float], repeat: int) -> None:
             whole.append(time.process_time() - start)
             bare.append(heavy.seconds())
         a, b = statistics.median(whole), statistics.median(bare)
-        print(f"w {w:g}: {counter.get_total_flops() / 2e9:.0f} G multiplications, {a:.1f} s, bare {b:.1f} s, ratio {a / b:.2f}", flush=True)
+        print(
+            f"w {w:g}: {counter.get_total_flops() / 2e9:.0f} G multiplications, {a:.1f} s, bare {b:.1f} s, ratio {a / b:.2f}",
+            flush=True,
+        )
 
 
 def memory(width: int, height: int, faces: int) -> None:
     from priorsr.methods.faces.detect import DetectSettings
     from priorsr.methods.faces.load import load_detector
     from priorsr.methods.faces.restore import RestoreSettings, restore_faces
-    from priorsr.methods.images import read
-    from priorsr.methods.resize import resize
+    from priorsr.methods.imaging.images import read
+    from priorsr.methods.imaging.resize import resize
 
     columns = math.ceil(math.sqrt(faces * width / height))
     cell = min(width // columns, height // math.ceil(faces / columns))
@@ -90,11 +99,15 @@ def memory(width: int, height: int, faces: int) -> None:
         picture[..., top : top + portrait.shape[-2], left : left + portrait.shape[-1]] = portrait
     restore_faces(picture[..., :cell, :cell], lambda x, seeds: x, detector)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    done = restore_faces(picture, lambda x, seeds: x, detector, RestoreSettings(), DetectSettings(smallest=100))
+    done = restore_faces(
+        picture, lambda x, seeds: x, detector, RestoreSettings(), DetectSettings(smallest=100)
+    )
     peak, taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time() - start
     found = sum(r.outcome == "restored" for r in done.reports[0])
     size, more = picture.numel() * 4 / 2**20, (peak - before) / 1024
-    print(f"{width} x {height} pixels: {found} of {faces} faces found, cut out and put back in {taken:.1f} s; {peak / 1024:.0f} MiB at the peak,")
+    print(
+        f"{width} x {height} pixels: {found} of {faces} faces found, cut out and put back in {taken:.1f} s; {peak / 1024:.0f} MiB at the peak,"
+    )
     print(f"{more:.0f} MiB more than the program with the picture, of which {size:.0f} MiB are the result")
 
 

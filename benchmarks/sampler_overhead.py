@@ -103,14 +103,20 @@ def step(sizes: list[int], repeat: int) -> None:
         for network in (Precomputed(torch.randn(1, 6, size, size).clamp(-1, 1)), Layer()):
             runs = {
                 "by hand": lambda n=network, x=x: by_hand(n, x, torch.Generator().manual_seed(1)),
-                "run": lambda n=network, x=x: run(ADMPrior(n, schedule), x, schedule.levels(), DDPM(), noise=Noise(1)),
+                "run": lambda n=network, x=x: run(
+                    ADMPrior(n, schedule), x, schedule.levels(), DDPM(), noise=Noise(1)
+                ),
             }
-            torch.testing.assert_close(runs["by hand"](), runs["run"](), rtol=1e-3, atol=1e-3)  # else the comparison is of no use
+            torch.testing.assert_close(
+                runs["by hand"](), runs["run"](), rtol=1e-3, atol=1e-3
+            )  # else the comparison is of no use
             draws = Noise(1)
             runs["noise"] = lambda d=draws, s=shape: [d(s) for _ in betas]
             ms = {name: seconds / len(betas) * 1000 for name, seconds in alternating(runs, repeat).items()}
             name = type(network).__name__.lower()
-            print(f"{size:>6}{name:>14}{ms['by hand']:>10.2f}{ms['run']:>10.2f}{ms['run'] / ms['by hand']:>8.2f}{ms['noise']:>14.2f}")
+            print(
+                f"{size:>6}{name:>14}{ms['by hand']:>10.2f}{ms['run']:>10.2f}{ms['run'] / ms['by hand']:>8.2f}{ms['noise']:>14.2f}"
+            )
 
 
 def adm(**settings):
@@ -138,9 +144,15 @@ def adm(**settings):
             self.backwards += 1
 
     torch.manual_seed(0)
-    network = build_adm(RELEASED[settings["released"]] if "released" in settings else ADMConfig(**settings)).eval().requires_grad_(False)
+    network = (
+        build_adm(RELEASED[settings["released"]] if "released" in settings else ADMConfig(**settings))
+        .eval()
+        .requires_grad_(False)
+    )
     for parameter in network.parameters():
-        if parameter.ndim > 1 and not parameter.any():  # layers that start at zero would make every gradient zero
+        if (
+            parameter.ndim > 1 and not parameter.any()
+        ):  # layers that start at zero would make every gradient zero
             torch.nn.init.normal_(parameter, std=0.02)
     return Counted(network)
 
@@ -148,8 +160,8 @@ def adm(**settings):
 def guided(repeat: int) -> None:
     import torch
 
-    from priorsr.methods.dps import DPSSettings, guide
-    from priorsr.methods.operators import Reduction
+    from priorsr.methods.dps.sampling import DPSSettings, guide
+    from priorsr.methods.imaging.operators import Reduction
     from priorsr.methods.priors.adm import ADMPrior
     from priorsr.samplers.hooks import ClipX0
     from priorsr.samplers.noise import Noise
@@ -159,26 +171,47 @@ def guided(repeat: int) -> None:
 
     schedule = DiscreteSchedule.named("linear").respace("2")
     steps = len(schedule.betas)
-    small = {"model_channels": 32, "num_res_blocks": 1, "channel_mult": (1, 2, 2), "attention_factors": (4,), "num_head_channels": 32}
+    small = {
+        "model_channels": 32,
+        "num_res_blocks": 1,
+        "channel_mult": (1, 2, 2),
+        "attention_factors": (4,),
+        "num_head_channels": 32,
+    }
     print("DPS with x4 reduction beside plain DDPM (x0 clipped in both), ADM networks, CPU ms per step")
-    print(f"{'network':>8}{'size':>6}{'forward':>9}{'+backward':>11}{'plain':>8}{'DPS':>8}{'ratio':>8}   network calls a step")
-    for name, size, settings in (("small", 64, small), ("FFHQ", 64, {"released": "ffhq_10m"}), ("FFHQ", 128, {"released": "ffhq_10m"})):
+    print(
+        f"{'network':>8}{'size':>6}{'forward':>9}{'+backward':>11}{'plain':>8}{'DPS':>8}{'ratio':>8}   network calls a step"
+    )
+    for name, size, settings in (
+        ("small", 64, small),
+        ("FFHQ", 64, {"released": "ffhq_10m"}),
+        ("FFHQ", 128, {"released": "ffhq_10m"}),
+    ):
         network = adm(**settings)
         prior, operator = ADMPrior(network, schedule), Reduction((size, size), 4)
         x = Noise(0)((1, 3, size, size))
         hooks = {"plain": [ClipX0()], "DPS": guide(operator(x), operator, DPSSettings())}
-        runs = {what: lambda p=prior, x=x, h=h: run(p, x, schedule.levels(), DDPM(), h, Noise(1)) for what, h in hooks.items()}
+        runs = {
+            what: lambda p=prior, x=x, h=h: run(p, x, schedule.levels(), DDPM(), h, Noise(1))
+            for what, h in hooks.items()
+        }
         calls = {}
         for what in runs:
             network.forwards = network.backwards = 0
             runs[what]()
-            calls[what] = f"{what} {network.forwards / steps:g} forward {network.backwards / steps:g} backward"
+            calls[what] = (
+                f"{what} {network.forwards / steps:g} forward {network.backwards / steps:g} backward"
+            )
         runs["forward"] = lambda n=network, x=x: n(x, torch.zeros(1))  # the network on its own
-        runs["both"] = lambda n=network, x=x.clone().requires_grad_(): torch.autograd.grad(n(x, torch.zeros(1)).sum(), x)
+        runs["both"] = lambda n=network, x=x.clone().requires_grad_(): torch.autograd.grad(
+            n(x, torch.zeros(1)).sum(), x
+        )
         ms = {what: seconds * 1000 for what, seconds in alternating(runs, repeat).items()}
         plain, dps = ms["plain"] / steps, ms["DPS"] / steps
         network_ms = f"{ms['forward']:>9.0f}{ms['both']:>11.0f}"
-        print(f"{name:>8}{size:>6}{network_ms}{plain:>8.0f}{dps:>8.0f}{dps / plain:>8.2f}   {', '.join(calls.values())}")
+        print(
+            f"{name:>8}{size:>6}{network_ms}{plain:>8.0f}{dps:>8.0f}{dps / plain:>8.2f}   {', '.join(calls.values())}"
+        )
 
 
 def share(repeat: int) -> None:
@@ -213,8 +246,8 @@ def memory(what: str, side: int, width: int) -> dict:
     """MB that one action adds to the peak of the loaded program, and those that its images take."""
     import torch
 
-    from priorsr.methods.dps import DPSSettings, guide
-    from priorsr.methods.operators import ReduceTo
+    from priorsr.methods.dps.sampling import DPSSettings, guide
+    from priorsr.methods.imaging.operators import ReduceTo
     from priorsr.methods.priors.adm import ADMPrior
     from priorsr.samplers.noise import Noise
     from priorsr.samplers.run import run
@@ -224,7 +257,14 @@ def memory(what: str, side: int, width: int) -> dict:
 
     guided = what in ("gradient", "dps")
     torch.set_grad_enabled(guided)
-    network = adm(model_channels=width, num_res_blocks=1, channel_mult=(1,) * 4, attention_factors=(), resblock_updown=False, num_head_channels=32)
+    network = adm(
+        model_channels=width,
+        num_res_blocks=1,
+        channel_mult=(1,) * 4,
+        attention_factors=(),
+        resblock_updown=False,
+        num_head_channels=32,
+    )
     schedule = DiscreteSchedule.named("linear").respace("10")
     prior, levels = ADMPrior(network, schedule), schedule.levels()
     tiled = Tiled(prior, TILE, OVERLAP, BATCH)
@@ -251,7 +291,9 @@ def memory(what: str, side: int, width: int) -> dict:
 
 
 def memory_table(side: int, width: int) -> None:
-    print(f"{side} x {side} RGB, tiles of {TILE}, overlap {OVERLAP}, {BATCH} a batch, ADM network of {width} channels; MB beyond the loaded program")
+    print(
+        f"{side} x {side} RGB, tiles of {TILE}, overlap {OVERLAP}, {BATCH} a batch, ADM network of {width} channels; MB beyond the loaded program"
+    )
     print(f"{'':<34}{'network calls':>14}{'peak':>8}{'batch':>8}{'images':>8}{'ratio':>8}")
     peaks = {}
     for what, (name, base, count) in ACTIONS.items():
@@ -264,14 +306,21 @@ def memory_table(side: int, width: int) -> None:
 
 def child(*options: str) -> str:
     """This program in a fresh process: a parent without torch leaves no trace in its peak memory."""
-    return subprocess.run([sys.executable, __file__, *options], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(
+        [sys.executable, __file__, *options], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
-    parser.add_argument("--repeat", type=int, default=15, help="runs of each timing; at most 4 steps of the FFHQ network, 1 of memory")
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        default=15,
+        help="runs of each timing; at most 4 steps of the FFHQ network, 1 of memory",
+    )
     parser.add_argument("--side", type=int, default=2048, help="of the tiled picture")
     parser.add_argument("--width", type=int, default=32, help="channels of the network it is tiled on")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -281,7 +330,12 @@ def main() -> None:
             if part == "memory":
                 memory_table(options.side, options.width)
             else:
-                print(child("--one", part, "--repeat", str(options.repeat), "--sizes", *map(str, options.sizes)), end="")
+                print(
+                    child(
+                        "--one", part, "--repeat", str(options.repeat), "--sizes", *map(str, options.sizes)
+                    ),
+                    end="",
+                )
             print(flush=True)
         return
     import torch

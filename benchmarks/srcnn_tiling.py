@@ -23,7 +23,9 @@ def measure(width: int, height: int, scale: int, tile: int) -> dict:
     from priorsr.methods.visionrefine.srcnn import SRCNNSettings, load_srcnn, srcnn_upscale
 
     network, _ = load_srcnn(scale)
-    x = torch.linspace(0, 1, 3 * (height // scale) * (width // scale)).view(1, 3, height // scale, width // scale)
+    x = torch.linspace(0, 1, 3 * (height // scale) * (width // scale)).view(
+        1, 3, height // scale, width // scale
+    )
     srcnn_upscale(network, x[..., :64, :64], scale)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
@@ -50,7 +52,9 @@ def main() -> None:
     for _ in range(options.repeat):  # in turn, so that a change of the machine's speed meets all alike
         for tile, rows in found.items():
             command = [sys.executable, __file__, *size, "--one", str(tile)]
-            rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            rows.append(
+                json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            )
     title = f"SRCNN x{options.scale} to {options.width}x{options.height} RGB, median of {options.repeat}"
     print(f"{title}; the result itself takes {rows[0]['result']:.0f} MB")
     print(f"{'tile':>8}{'seconds':>10}{'peak MB':>10}")

@@ -75,7 +75,9 @@ def overhead(sizes: list[int], steps: int, repeat: int) -> None:
             return pred
 
     window = {"first": 0.6, "last": 0.2}
-    print(f"CPU ms per step, RGB, one picture; the fastest of {repeat} runs of {steps} steps; classifier calls by network calls, h 500")
+    print(
+        f"CPU ms per step, RGB, one picture; the fastest of {repeat} runs of {steps} steps; classifier calls by network calls, h 500"
+    )
     names = "".join(f"{name:>9}" for name in ("plain", "guided", "limited", "asked", "guided", "limited"))
     print(f"{'size':>6}{'step':>7}{names}   asked everywhere, inside and outside of t 0.6 .. 0.2", flush=True)
     for size in sizes:
@@ -83,7 +85,10 @@ def overhead(sizes: list[int], steps: int, repeat: int) -> None:
         x, low = draws((1, 3, size, size)) * 348, draws((1, 3, size, size)) / 4 + 0.5
         prior = NCSNppPrior(Score(size, draws(x.shape)))
         judge = Judge(size, draws(x.shape) * 1e-6)
-        levels, wanted = levels_of(prior, SRDGSettings(steps=steps)), [Wish(AttributeClassifier(judge, "gender", ("female", "male")), (1,))]
+        levels, wanted = (
+            levels_of(prior, SRDGSettings(steps=steps)),
+            [Wish(AttributeClassifier(judge, "gender", ("female", "male")), (1,))],
+        )
         cond = Cond({"low_res": low})
         for corrections in (0, 2):
             transition = ReverseDiffusion(corrections)
@@ -91,12 +96,19 @@ def overhead(sizes: list[int], steps: int, repeat: int) -> None:
             def sample(hooks, x=x, prior=prior, levels=levels, transition=transition, cond=cond):
                 return run(prior, x, levels, transition, hooks, Noise(1), cond)
 
-            guided, limited, narrow = (guidance_of(prior, wanted, SRDGSettings(steps=steps, **own)) for own in ({}, {"limit": 1.0}, window))
+            guided, limited, narrow = (
+                guidance_of(prior, wanted, SRDGSettings(steps=steps, **own))
+                for own in ({}, {"limit": 1.0}, window)
+            )
             runs = {"plain": (), "guided": guided, "limited": limited, "asked": (Asked(judge),)}
             runs = {name: partial(sample, hooks) for name, hooks in runs.items()}
             ms = {name: seconds / steps * 1000 for name, seconds in fastest(runs, repeat).items()}
             counts = []
-            for hooks, walked in ((guided, levels), (narrow, levels), (narrow, [level for level in levels if not _within(narrow[0], level)])):
+            for hooks, walked in (
+                (guided, levels),
+                (narrow, levels),
+                (narrow, [level for level in levels if not _within(narrow[0], level)]),
+            ):
                 prior.network.calls = judge.calls = 0
                 run(prior, x, walked, transition, hooks, Noise(1), cond)
                 counts.append(f"{judge.calls}/{prior.network.calls}")
@@ -123,8 +135,13 @@ def full() -> None:
 
     torch.manual_seed(0)
     prior = NCSNppPrior(NCSNpp().eval().requires_grad_(False))
-    prior.network.all_modules[-1].weight.normal_(0, 0.02)  # new ones answer next to nothing, by whose size a correction divides
-    wanted = [Wish(AttributeClassifier(DenseNet().eval().requires_grad_(False), name, classes), (1,)) for name, classes in CLASSES.items()]
+    prior.network.all_modules[-1].weight.normal_(
+        0, 0.02
+    )  # new ones answer next to nothing, by whose size a correction divides
+    wanted = [
+        Wish(AttributeClassifier(DenseNet().eval().requires_grad_(False), name, classes), (1,))
+        for name, classes in CLASSES.items()
+    ]
     low = Noise(0).uniform((1, 3, 16, 16))
     steps = PRESETS["published"].steps
     for name, asked in (("without attributes", ()), ("three classifiers", wanted)):
@@ -133,7 +150,8 @@ def full() -> None:
         cpu, elapsed = (time.process_time() - cpu) / 2, (time.perf_counter() - start) / 2
         assert result.shape == (1, 3, 128, 128)
         print(
-            f"16 to 128 pixels, {name}: {cpu:.1f} CPU s a step ({elapsed:.1f} elapsed), {steps * cpu / 3600:.1f} hours for {steps} steps", flush=True
+            f"16 to 128 pixels, {name}: {cpu:.1f} CPU s a step ({elapsed:.1f} elapsed), {steps * cpu / 3600:.1f} hours for {steps} steps",
+            flush=True,
         )
 
 
@@ -142,7 +160,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=100, help="runs of each timing")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--steps", type=int, default=50, help="steps of a run")
-    parser.add_argument("--full", action="store_true", help="run the published layout, too: some 20 seconds and 1.5 GB")
+    parser.add_argument(
+        "--full", action="store_true", help="run the published layout, too: some 20 seconds and 1.5 GB"
+    )
     options = parser.parse_args()
 
     import torch

@@ -17,7 +17,10 @@ import subprocess
 import sys
 
 AIM = 1.15
-PICTURES, LATENTS = 2, 8  # the input and the result; x, its two answers, noise, the step's mean, the new x, the input's, its random part
+PICTURES, LATENTS = (
+    2,
+    8,
+)  # the input and the result; x, its two answers, noise, the step's mean, the new x, the input's, its random part
 
 
 def networks():
@@ -37,12 +40,32 @@ def networks():
     from priorsr.methods.stablesr.prior import diffusion_prior
 
     torch.manual_seed(0)
-    unet = SDUNet(SDConfig(model_channels=64, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), context_dim=24))
-    plain = {"attention_factors": (), "num_head_channels": None, "scale_shift": False, "resblock_updown": False}
-    encoder = StructEncoder(
-        ADMConfig(image_size=96, in_channels=4, out_channels=32, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), **plain)
+    unet = SDUNet(
+        SDConfig(
+            model_channels=64, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), context_dim=24
+        )
     )
-    vae, cfw = VAE(VAEConfig(channels=32, channel_mult=(1, 1, 2, 2), num_res_blocks=1)), CFW({1: 32, 2: 64}, blocks=1, growth=8)
+    plain = {
+        "attention_factors": (),
+        "num_head_channels": None,
+        "scale_shift": False,
+        "resblock_updown": False,
+    }
+    encoder = StructEncoder(
+        ADMConfig(
+            image_size=96,
+            in_channels=4,
+            out_channels=32,
+            model_channels=32,
+            num_res_blocks=1,
+            channel_mult=(1, 2),
+            **plain,
+        )
+    )
+    vae, cfw = (
+        VAE(VAEConfig(channels=32, channel_mult=(1, 1, 2, 2), num_res_blocks=1)),
+        CFW({1: 32, 2: 64}, blocks=1, growth=8),
+    )
     sft = SFT(residual_blocks(unet), 32)
     for network in (unet, encoder, sft, vae, cfw):
         network.eval().requires_grad_(False)
@@ -66,7 +89,12 @@ def measure(side: int, pictures: int, tile: int, overlap: int, batch: int) -> di
 
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    model, settings = networks(), StableSRSettings(steps=2, tile=tile, overlap=overlap, tile_batch=batch, vae_tile=tile, vae_overlap=overlap)
+    model, settings = (
+        networks(),
+        StableSRSettings(
+            steps=2, tile=tile, overlap=overlap, tile_batch=batch, vae_tile=tile, vae_overlap=overlap
+        ),
+    )
     coder, denoiser = Autoencoder(model.vae, model.cfw, tile, overlap), modulated(model.prior, model.layers)
 
     def run(side: int, pictures: int) -> dict[str, float]:
@@ -75,12 +103,19 @@ def measure(side: int, pictures: int, tile: int, overlap: int, batch: int) -> di
         noise = Noise(list(range(pictures)))
         image = noise((pictures, 3, side, side)).clamp_(-1, 1)
         lr = noise((pictures, 4, side // 8, side // 8))  # of an encoder that is not measured
-        latent = sample(denoiser, Cond({LR: lr}, {CONTEXT: torch.zeros(1, 7, 24)}).expand(pictures), settings, noise)
+        latent = sample(
+            denoiser, Cond({LR: lr}, {CONTEXT: torch.zeros(1, 7, 24)}).expand(pictures), settings, noise
+        )
         sampled = peak()
         decoded = torch.empty(0)
         for i in range(pictures):  # one by one, as the nodes do
             decoded = coder.decode(latent[i : i + 1], image[i : i + 1], 0.5)
-        return {"sampling": sampled, "decoding": peak(), "picture": decoded.nbytes / 2**20, "latent": latent.nbytes / pictures / 2**20}
+        return {
+            "sampling": sampled,
+            "decoding": peak(),
+            "picture": decoded.nbytes / 2**20,
+            "latent": latent.nbytes / pictures / 2**20,
+        }
 
     run(64, 1)  # loads what is loaded once
     return run(side, pictures)
@@ -98,18 +133,29 @@ def main() -> None:
         pictures = options.batch if options.one == options.tile else 1
         print(json.dumps(measure(options.one, pictures, options.tile, options.overlap, options.batch)))
         return
-    print(f"MB beyond the loaded program; tiles of {options.tile} that overlap by {options.overlap}, {options.batch} in one call of the UNet")
+    print(
+        f"MB beyond the loaded program; tiles of {options.tile} that overlap by {options.overlap}, {options.batch} in one call of the UNet"
+    )
     print(f"{'picture':>14}{'sampling':>10}{'and decoding':>14}{'pictures, latents':>19}{'less those':>12}")
     left = {}
     for side, count in ((options.tile, options.batch), (options.side, 1)):
         command = [sys.executable, __file__, "--one", str(side)]
         command += [f"--{name}={getattr(options, name)}" for name in ("tile", "overlap", "batch")]
-        made = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072"})
+        made = subprocess.run(
+            command,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072"},
+        )
         found = json.loads(made.stdout)
         images = count * (PICTURES * found["picture"] + LATENTS * found["latent"])
         left[side] = found["decoding"] - images
         title = f"{count} x {side}^2"
-        print(f"{title:>14}{found['sampling']:>10.0f}{found['decoding']:>14.0f}{images:>19.0f}{left[side]:>12.0f}", flush=True)
+        print(
+            f"{title:>14}{found['sampling']:>10.0f}{found['decoding']:>14.0f}{images:>19.0f}{left[side]:>12.0f}",
+            flush=True,
+        )
     ratio = left[options.side] / left[options.tile]
     print(f"ratio {ratio:.3f}, to be at most {AIM}{'' if ratio <= AIM else ': missed'}")
 

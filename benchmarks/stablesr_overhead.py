@@ -21,8 +21,12 @@ AIM = 1.25
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=10, help="calls of each")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64], help="sides of the latent, multiples of 8")
-    parser.add_argument("--channels", type=int, default=64, help="of the UNet's first level, where Stable Diffusion has 320")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[32, 64], help="sides of the latent, multiples of 8"
+    )
+    parser.add_argument(
+        "--channels", type=int, default=64, help="of the UNet's first level, where Stable Diffusion has 320"
+    )
     options = parser.parse_args()
 
     import torch
@@ -42,15 +46,21 @@ def main() -> None:
     torch.set_grad_enabled(False)
     full, reduced = SDConfig(), options.channels / SDConfig.model_channels
     width = round(struct_encoder.RELEASED.model_channels * reduced / 32) * 32  # group norms have 32 groups
-    unet = SDUNet(replace(full, model_channels=options.channels, context_dim=round(full.context_dim * reduced))).eval()
+    unet = SDUNet(
+        replace(full, model_channels=options.channels, context_dim=round(full.context_dim * reduced))
+    ).eval()
     encoder = StructEncoder(replace(struct_encoder.RELEASED, model_channels=width, out_channels=width)).eval()
     prior = diffusion_prior(unet)
     restoring = modulated(prior, Layers(encoder, SFT(residual_blocks(unet), width).eval()))
     draws, level = Noise(0), CHAIN.table[len(CHAIN.table) // 2]
     context = draws((1, 77, unet.config.context_dim))
 
-    print(f"one call with {options.channels} channels, one picture, one thread; the fastest of {options.repeat}, CPU time")
-    print(f"{'latent':>8}{'plain':>11}{'StableSR':>11}{'plain':>11}{'StableSR':>11}{'time':>9}{'operations':>12}{'ratio':>8}")
+    print(
+        f"one call with {options.channels} channels, one picture, one thread; the fastest of {options.repeat}, CPU time"
+    )
+    print(
+        f"{'latent':>8}{'plain':>11}{'StableSR':>11}{'plain':>11}{'StableSR':>11}{'time':>9}{'operations':>12}{'ratio':>8}"
+    )
     for size in options.sizes:
         x, lr = draws((1, 4, size, size)), draws((1, 4, size, size))
         plain, spatial = Cond(flat={CONTEXT: context}), Cond({LR: lr}, {CONTEXT: context})
@@ -66,7 +76,9 @@ def main() -> None:
         seconds = fastest(runs, options.repeat)
         time, share = (found["StableSR"] / found["plain"] - 1 for found in (seconds, operations))
         met = "" if time <= AIM * share else f"   above {AIM}"
-        figures = "".join(f"{seconds[name] * 1000:>8.1f} ms" for name in runs) + "".join(f"{operations[name] / 1e9:>7.2f} GFl" for name in runs)
+        figures = "".join(f"{seconds[name] * 1000:>8.1f} ms" for name in runs) + "".join(
+            f"{operations[name] / 1e9:>7.2f} GFl" for name in runs
+        )
         print(f"{size:>8}{figures}{time:>+9.1%}{share:>+12.1%}{time / share:>8.2f}{met}", flush=True)
 
 

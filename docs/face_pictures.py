@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from priorsr.methods.demo import SAMPLES
+from priorsr.methods.cli.demo import SAMPLES
 from priorsr.methods.faces.align import similarity, template
 from priorsr.methods.faces.detect import Faces, detect
 from priorsr.methods.faces.enhance import PAPER, RELEASED, EnhanceSettings, enhance_outside
@@ -17,9 +17,9 @@ from priorsr.methods.faces.overlay import overlay
 from priorsr.methods.faces.paste import place, to_picture
 from priorsr.methods.faces.restore import RestoreSettings, restore_faces
 from priorsr.methods.faces.restorers import by_diffsr, frame_of
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.imaging.resize import resize
 from priorsr.methods.priors.load import load_prior
-from priorsr.methods.resize import resize
 
 PORTRAIT, LEFT, TOP = 108, 222, 60  # where the portrait hangs on the wall, in pixels
 SMALLER, LARGER = 4, 4  # restoration begins with a quarter of the picture and makes it four times larger
@@ -31,19 +31,30 @@ def faces(folder: Path) -> None:
     picture, detector = scene(), load_detector()
     (found,) = detect(picture, detector)
     masks = {"box": MaskSettings("box"), "hull": MaskSettings("hull", feather=4.0)}
-    shown = [overlay(picture, found.faces), *(tinted(picture, face_mask(picture, found.faces, m)) for m in masks.values())]
-    sheet(folder / "faces_found.png", [x[..., 20:230, :] for x in (*shown, tinted(picture, square(picture, found.faces)))])
+    shown = [
+        overlay(picture, found.faces),
+        *(tinted(picture, face_mask(picture, found.faces, m)) for m in masks.values()),
+    ]
+    sheet(
+        folder / "faces_found.png",
+        [x[..., 20:230, :] for x in (*shown, tinted(picture, square(picture, found.faces)))],
+    )
     sheet(folder / "faces_restored.png", [around(x) for x in restored(picture, found.faces)])
     kept = face_mask(picture, found.faces, MaskSettings("hull"))
     kinds = (None, RELEASED, PAPER, EnhanceSettings())
     outside = [picture if kind is None else enhance_outside(picture, kept, kind) for kind in kinds]
-    sheet(folder / "faces_outside.png", [resize(x[..., 50:180, 120:], scale=1.5, method="nearest") for x in outside])
+    sheet(
+        folder / "faces_outside.png",
+        [resize(x[..., 50:180, 120:], scale=1.5, method="nearest") for x in outside],
+    )
 
 
 def scene() -> Tensor:
     """The portrait on the wall behind the dogs, which are no faces to a detector: 1 3 H W."""
     picture = read(SAMPLES / "dogs.png").pixels.clone()
-    picture[..., TOP : TOP + PORTRAIT, LEFT : LEFT + PORTRAIT] = resize(read(SAMPLES / "astronaut.png").pixels, (PORTRAIT, PORTRAIT)).clamp(0, 1)
+    picture[..., TOP : TOP + PORTRAIT, LEFT : LEFT + PORTRAIT] = resize(
+        read(SAMPLES / "astronaut.png").pixels, (PORTRAIT, PORTRAIT)
+    ).clamp(0, 1)
     return picture
 
 

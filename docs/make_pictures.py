@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from face_pictures import faces
 
-from priorsr.methods import demo
+from priorsr.methods.cli import demo
 from priorsr.methods.diffsr.method import diffsr_upscale
-from priorsr.methods.dpi.choice import choose_corrector, choose_settings
 from priorsr.methods.dpi.method import dpi_upscale
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.dpi.presets import choose_corrector, choose_settings
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.imaging.resize import resize
 from priorsr.methods.priors.load import load_prior
-from priorsr.methods.resize import resize
 from priorsr.samplers.denoiser import Cond, Prediction, from_x0
 from priorsr.samplers.karras import Euler, Heun
 from priorsr.samplers.noise import Noise
@@ -40,13 +40,22 @@ def main() -> None:
     before = resize(low, tuple(high.shape[-2:]), method="nearest")
     top = 20
     half = high.shape[-1] // 2
-    split = torch.cat([before[..., top : top + half * 2, :half], high[..., top : top + half * 2, half : half * 2]], 3)
+    split = torch.cat(
+        [before[..., top : top + half * 2, :half], high[..., top : top + half * 2, half : half * 2]], 3
+    )
     split[..., half - 1 : half + 1] = 1
-    write(Picture(resize(split, (400, 400)).clamp(0, 1)), ROOT / "example_workflows" / "srcnn_upscale.jpg", overwrite=True, quality=85)
+    write(
+        Picture(resize(split, (400, 400)).clamp(0, 1)),
+        ROOT / "example_workflows" / "srcnn_upscale.jpg",
+        overwrite=True,
+        quality=85,
+    )
     prior = load_prior("face64")
     corrector = choose_corrector("auto", prior.channels, FACE_SCALE)
     methods = {"diffsr": lambda x: diffsr_upscale(prior, x, FACE_SCALE)}
-    methods["dpi"] = lambda x: dpi_upscale(prior, corrector, x, FACE_SCALE, choose_settings("auto", FACE_SCALE))
+    methods["dpi"] = lambda x: dpi_upscale(
+        prior, corrector, x, FACE_SCALE, choose_settings("auto", FACE_SCALE)
+    )
     for method, restore in methods.items():
         for name in ("face", "parts"):
             path = ROOT / "example_workflows" / f"{method}_{name}.jpg"
@@ -98,7 +107,11 @@ def core(path: Path) -> None:
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.15, 1))
     for axes, (name, transition, steps) in zip(
         top.subplots(1, 3, sharex=True, sharey=True),
-        (("Euler, 15 steps [15 calls]", Euler(), 15), ("Heun, 8 steps [15 calls]", Heun(), 8), ("DDPM, 40 steps [40 calls]", DDPM(), 40)),
+        (
+            ("Euler, 15 steps [15 calls]", Euler(), 15),
+            ("Heun, 8 steps [15 calls]", Heun(), 8),
+            ("DDPM, 40 steps [40 calls]", DDPM(), 40),
+        ),
         strict=True,
     ):
         trajectories(axes, transition, steps)
@@ -120,7 +133,10 @@ def core(path: Path) -> None:
 
 def trajectories(axes, transition, steps: int) -> None:
     """The paths of 30 points from noise to the peaks, on variance-preserving levels."""
-    levels = [*(Level(s, 1 / math.hypot(1, s), s / math.hypot(1, s)) for s in karras_sigmas(steps, 0.02, 20)), CLEAN]
+    levels = [
+        *(Level(s, 1 / math.hypot(1, s), s / math.hypot(1, s)) for s in karras_sigmas(steps, 0.02, 20)),
+        CLEAN,
+    ]
     noise = Noise(range(30))
     states = [noise((30, 2, 1, 1))]
     run(Peaks(), states[0], levels, transition, noise=noise, on_step=lambda step, x: states.append(x))

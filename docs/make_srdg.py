@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from priorsr.methods.demo import SAMPLES
+from priorsr.methods.cli.demo import SAMPLES
 from priorsr.methods.faces.crops import cut_faces
 from priorsr.methods.faces.detect import detect
 from priorsr.methods.faces.load import load_detector
 from priorsr.methods.faces.restore import RestoreSettings
-from priorsr.methods.images import Picture, read, write
-from priorsr.methods.resize import resize
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.imaging.resize import resize
 from priorsr.methods.srdg.attributes import load_attribute, wishes
 from priorsr.methods.srdg.method import PRESETS, condition, load_sr_prior, srdg_upscale
 
@@ -25,14 +25,20 @@ def main(folder: Path) -> None:
     picture = read(SAMPLES / "astronaut.png").pixels[:, :3]
     prior, happy = load_sr_prior("srdg_face64"), load_attribute("happy64")
     settings = replace(PRESETS["shipped"], h=H)
-    face = cut_faces(picture, [detect(picture, load_detector())[0].faces], RestoreSettings(size=prior.size, frame="tight")).clamp(0, 1)
+    face = cut_faces(
+        picture, [detect(picture, load_detector())[0].faces], RestoreSettings(size=prior.size, frame="tight")
+    ).clamp(0, 1)
     rows = []
     for side in SMALL:
         low, scale = condition(face, prior.size // side).clamp(0, 1), prior.size // side
         asked = ((), *(wishes([happy], {"happy": label}) for label in happy.classes))
         found = [srdg_upscale(prior, low, scale, wanted, settings, seeds=[0]) for wanted in asked]
         rows.append(torch.cat([resize(low, (prior.size, prior.size), method="nearest"), *found, face], 3))
-    write(Picture(resize(torch.cat(rows, 2), scale=SHOWN, method="nearest").clamp(0, 1)), folder / "srdg_face.png", overwrite=True)
+    write(
+        Picture(resize(torch.cat(rows, 2), scale=SHOWN, method="nearest").clamp(0, 1)),
+        folder / "srdg_face.png",
+        overwrite=True,
+    )
 
 
 if __name__ == "__main__":

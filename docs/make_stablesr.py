@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from priorsr.methods.images import read
+from priorsr.methods.imaging.images import read
 from priorsr.methods.stablesr.color_fix import METHODS, color_fix
 from priorsr.methods.stablesr.levels import CHAIN, levels_of, released_ddim
 from priorsr.methods.stablesr.prior import WEIGHTS
@@ -19,7 +19,12 @@ from priorsr.samplers.tiled import Tiled, gaussian_weights, ramp_weights
 
 DOCS = Path(__file__).resolve().parent
 TILE, OVERLAP, LENGTH = 64, 32, 128  # latent pixels
-STYLES = {"symmetric": ("tab:blue", "-"), "published": ("tab:orange", "--"), "wide": ("0.5", ":"), "ramp": ("tab:green", "-")}
+STYLES = {
+    "symmetric": ("tab:blue", "-"),
+    "published": ("tab:orange", "--"),
+    "wide": ("0.5", ":"),
+    "ramp": ("tab:green", "-"),
+}
 
 
 def main() -> None:
@@ -93,7 +98,9 @@ def tiles(path: Path) -> None:
     left.set(title="weights of a tile, downwards", xlabel="latent pixel", xticks=range(0, TILE + 1, 16))
     made.legend(fontsize=8, loc="outside lower center", ncols=len(STYLES))
     for name in ("symmetric", "published"):
-        upper, lower = (WEIGHTS[name](TILE, TILE)[first : first + OVERLAP, TILE // 2] for first in (TILE - OVERLAP, 0))
+        upper, lower = (
+            WEIGHTS[name](TILE, TILE)[first : first + OVERLAP, TILE // 2] for first in (TILE - OVERLAP, 0)
+        )
         middle.plot(torch.arange(OVERLAP) + 0.5, lower / (upper + lower), **style(name))
     middle.axvline(OVERLAP / 2, color="0.8", linewidth=0.8)
     middle.set(title="share of the lower of two tiles", xlabel="latent pixel of the overlap", xlim=(10, 22))
@@ -102,7 +109,11 @@ def tiles(path: Path) -> None:
         if name != "published":  # whose shift is the other way
             blended = Tiled(Alternating(), TILE, OVERLAP, 1, weights)(flat, CLEAN).x0[0, 0, 0]
             right.step(torch.arange(LENGTH) + 0.5, blended, **style(name), where="mid")
-    right.set(title="three tiles, the second brighter by 1", xlabel="latent pixel", xticks=range(0, LENGTH + 1, OVERLAP))
+    right.set(
+        title="three tiles, the second brighter by 1",
+        xlabel="latent pixel",
+        xticks=range(0, LENGTH + 1, OVERLAP),
+    )
     right.grid(axis="x", color="0.85")
     for axes in (left, middle, right):
         axes.title.set_fontsize(9)
@@ -113,20 +124,39 @@ def levels(path: Path) -> None:
     """Where runs start and which levels they visit."""
     made = figure(9, 3)
     left, right = made.subplots(1, 2)
-    left.plot([level.t for level in CHAIN.table], [level.alpha for level in CHAIN.table], color="0.6", linewidth=1)
+    left.plot(
+        [level.t for level in CHAIN.table], [level.alpha for level in CHAIN.table], color="0.6", linewidth=1
+    )
     for steps, colour, size in ((20, "tab:blue", 12), (4, "tab:orange", 40)):
         visited = levels_of("ddpm", steps)[:-1]
-        left.scatter([level.t for level in visited], [level.alpha for level in visited], s=size, color=colour, label=f"{steps} steps")
+        left.scatter(
+            [level.t for level in visited],
+            [level.alpha for level in visited],
+            s=size,
+            color=colour,
+            label=f"{steps} steps",
+        )
     top = CHAIN.table[-1]
-    left.annotate(f"start lr keeps {top.alpha:.3f} of the input", (top.t, top.alpha), (230, 0.1), fontsize=8, arrowprops={"arrowstyle": "-"})
+    left.annotate(
+        f"start lr keeps {top.alpha:.3f} of the input",
+        (top.t, top.alpha),
+        (230, 0.1),
+        fontsize=8,
+        arrowprops={"arrowstyle": "-"},
+    )
     left.set(xlabel="training step t", ylabel="share of the picture, alpha", title="levels of spaced DDPM")
     left.legend(fontsize=8)
     steps, table = 5, CHAIN.table
     clock = released_ddim(steps)
-    heard, meant = ([level.t for level in clock], [min(table, key=lambda known: abs(known.alpha - level.alpha)).t for level in clock])
+    heard, meant = (
+        [level.t for level in clock],
+        [min(table, key=lambda known: abs(known.alpha - level.alpha)).t for level in clock],
+    )
     right.plot(range(steps), heard, "o-", color="tab:blue", label="what the network is told")
     right.plot(range(steps), meant, "s--", color="tab:orange", label="whose noise the sampler takes away")
-    right.set(xlabel="step", ylabel="training step t", title=f"ddim-released in {steps} steps", xticks=range(steps))
+    right.set(
+        xlabel="step", ylabel="training step t", title=f"ddim-released in {steps} steps", xticks=range(steps)
+    )
     right.legend(fontsize=8)
     for axes in (left, right):
         axes.title.set_fontsize(9)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 
-def option(default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None) -> Any:
+def option(
+    default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None
+) -> Any:
     """A dataclass field with its help text and, where they apply, its choices or limits."""
     return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
 
@@ -22,5 +24,9 @@ class Settings:
             if rule.get("choices") and value not in rule["choices"]:
                 raise ValueError(f"{f.name} {value!r} is not one of {', '.join(map(str, rule['choices']))}")
             low, high = rule.get("low"), rule.get("high")
-            if low is not None and not (math.isfinite(value) and low <= value <= (math.inf if high is None else high)):
-                raise ValueError(f"{f.name} {value} is outside {low:g} .. {'any' if high is None else f'{high:g}'}")
+            if low is not None and not (
+                math.isfinite(value) and low <= value <= (math.inf if high is None else high)
+            ):
+                raise ValueError(
+                    f"{f.name} {value} is outside {low:g} .. {'any' if high is None else f'{high:g}'}"
+                )

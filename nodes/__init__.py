@@ -13,7 +13,13 @@ from .diffsr import DiffSRUpscale, LoadShippedPrior, RecoverableField
 from .dpi import DPIConditions, DPIMasks, DPIUpscale, LoadCorrector
 from .face_crops import CropFaces, PasteFaces
 from .faces import DetectFaces, EnhanceOutside, FaceMask
-from .guidance import GuideByClassifier, GuideByClipping, GuideByConsistency, GuideByMeasurement, LoadNoiseClassifier
+from .guidance import (
+    GuideByClassifier,
+    GuideByClipping,
+    GuideByConsistency,
+    GuideByMeasurement,
+    LoadNoiseClassifier,
+)
 from .guided import GuidedUpsampler
 from .latents import ImageToPixelLatent, PixelLatentToImage
 from .posterior import DPSUpscale, EDMDPSUpscale

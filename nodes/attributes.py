@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..methods.srdg.attributes import AttributeClassifier, Wish, load_attribute, parse_weights, parse_wishes, shipped_attributes, wishes
+from ..methods.srdg.attributes import (
+    AttributeClassifier,
+    Wish,
+    load_attribute,
+    parse_weights,
+    parse_wishes,
+    shipped_attributes,
+    wishes,
+)
+from ..methods.srdg.classifier_crop import VIEWS
 from ..methods.srdg.guidance import AttributeGuidance
 from ..methods.srdg.method import SRDGSettings, shipped_networks
-from ..methods.srdg.view import VIEWS
 from . import host
 from .memory import gradient_bytes
 
@@ -48,7 +56,9 @@ def wanted_inputs() -> list[io.Input]:
             default="",
             tooltip=f"What the faces shall have, by name or number: gender=male, glasses=1. {LABELS}; others as their file says.",
         ),
-        io.String.Input("weights", default="", tooltip="How much each attribute weighs, where not 1: gender=2, beard=0.5."),
+        io.String.Input(
+            "weights", default="", tooltip="How much each attribute weighs, where not 1: gender=2, beard=0.5."
+        ),
     ]
 
 
@@ -58,7 +68,10 @@ def wished(judges: Sequence[AttributeClassifier], attributes: str, weights: str)
 
 def told(wanted: Sequence[Wish]) -> str:
     """What the labels mean, a line each."""
-    lines = (f"{w.classifier.attribute}: {w.classifier.classes[w.labels[0]]} (of {w.classifier.meaning}), weight {w.weight:g}" for w in wanted)
+    lines = (
+        f"{w.classifier.attribute}: {w.classifier.classes[w.labels[0]]} (of {w.classifier.meaning}), weight {w.weight:g}"
+        for w in wanted
+    )
     return "\n".join(lines) or "no attribute is asked for"
 
 
@@ -73,7 +86,9 @@ def load_classifier(name: str, attribute: str = "") -> AttributeClassifier:
 class ManagedAttributes(AttributeGuidance):
     """Guidance of any prior of pictures in -1..1; as_sampler loads `models` for the run, with room for `memory`."""
 
-    def __init__(self, managed: Sequence[ManagedClassifier], wanted: Sequence[Wish], form: str, settings: SRDGSettings):
+    def __init__(
+        self, managed: Sequence[ManagedClassifier], wanted: Sequence[Wish], form: str, settings: SRDGSettings
+    ):
         window = (settings.last, settings.first)
         super().__init__(wanted, settings.h, form, settings.limit, window, view=VIEWS[settings.view])
         asked = [wish.classifier for wish in wanted]

@@ -8,11 +8,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..methods.resize import resize
-from ..methods.stablesr.adopted import AdoptedVAE
+from ..methods.imaging.resize import resize
 from ..methods.stablesr.autoencoder import SCALE, Autoencoder
 from ..methods.stablesr.load import load_cfw
 from ..methods.stablesr.method import LATENT, StableSRSettings
+from ..methods.stablesr.vae_adapter import AdoptedVAE
 from ..samplers.run import Draw
 from ..samplers.tiled import grid
 from . import host
@@ -25,7 +25,9 @@ FLOOR = 256  # pixels, the smallest tile that is tried when memory runs out
 TILES = ("vae_tile", "vae_overlap")
 
 
-def autoencoder(vae, managed: ManagedCFW | None, tile: int, overlap: int, before: Callable[[], None] = lambda: None) -> Autoencoder:
+def autoencoder(
+    vae, managed: ManagedCFW | None, tile: int, overlap: int, before: Callable[[], None] = lambda: None
+) -> Autoencoder:
     """The host's VAE as the core's. Raises ValueError where it, or CFW with it, is of another kind, or tiles do not fit."""
     beside = () if managed is None else (managed.cfw,)
     network = AdoptedVAE(getattr(vae, "first_stage_model", vae), beside, before, getattr(vae, "device", None))
@@ -37,7 +39,9 @@ def encode(vae, image: Tensor, tile: int, overlap: int, noise: Draw | None = Non
     return _run(vae, None, 1, image.shape, tile, overlap, lambda coder, i: coder.encode(image, noise))
 
 
-def decode(vae, managed: ManagedCFW | None, z: Tensor, image: Tensor | None, w: float, tile: int, overlap: int) -> Tensor:
+def decode(
+    vae, managed: ManagedCFW | None, z: Tensor, image: Tensor | None, w: float, tile: int, overlap: int
+) -> Tensor:
     """Latents B Z h w as the MODEL sees them to pictures B 3 H W in about -1..1, one by one; with w wrapped around `image`, B or 1 of them."""
     around = image.expand(len(z), -1, -1, -1) if w else [None] * len(z)
     size = (len(z), 3, *(n * LATENT for n in z.shape[-2:]))
@@ -45,7 +49,9 @@ def decode(vae, managed: ManagedCFW | None, z: Tensor, image: Tensor | None, w: 
     return _run(vae, managed if w else None, len(z), size, tile, overlap, each)
 
 
-def _run(vae, managed, pictures: int, size, tile: int, overlap: int, each: Callable[[Autoencoder, int], Tensor]) -> Tensor:
+def _run(
+    vae, managed, pictures: int, size, tile: int, overlap: int, each: Callable[[Autoencoder, int], Tensor]
+) -> Tensor:
     """Each picture of a run in tiles, and in smaller ones where memory does not suffice."""
     autoencoder(vae, managed, tile, overlap)  # raises before anything is loaded
     longest = max(size[-2:])
@@ -53,7 +59,9 @@ def _run(vae, managed, pictures: int, size, tile: int, overlap: int, each: Calla
     def at(side: int) -> Tensor:
         side -= side % LATENT
         lap = min(overlap, side // 2 // LATENT * LATENT)
-        passes = pictures * (len(grid(*size[-2:], side, lap)) if side < longest else 1) * (2 if managed else 1)
+        passes = (
+            pictures * (len(grid(*size[-2:], side, lap)) if side < longest else 1) * (2 if managed else 1)
+        )
         bar, done = host.progress(), [0]
 
         def before() -> None:
@@ -61,7 +69,9 @@ def _run(vae, managed, pictures: int, size, tile: int, overlap: int, each: Calla
             done[0] += 1
 
         seen = min(side, longest) // LATENT
-        room = vae.memory_used_decode((1, vae.latent_channels, seen, seen), vae.vae_dtype) * (2 if managed else 1)  # the fusion costs as much again
+        room = vae.memory_used_decode((1, vae.latent_channels, seen, seen), vae.vae_dtype) * (
+            2 if managed else 1
+        )  # the fusion costs as much again
         with host.loaded([vae.patcher, *([managed.patcher] if managed else [])], int(room)):
             coder = autoencoder(vae, managed, side, lap, before)
             return torch.cat([each(coder, i) for i in range(pictures)])
@@ -79,7 +89,11 @@ class LoadCFW(io.ComfyNode):
             description="StableSR's feature wrapping, which keeps what the decoder makes faithful to the input, for CFW Decode.",
             search_aliases=["cfw", "stablesr", "controllable feature wrapping", "vqgan", "load model"],
             inputs=[
-                io.Combo.Input("cfw", options=host.weight_choices(), tooltip="A file such as vqgan_cfw_00011.ckpt, from models/priorsr."),
+                io.Combo.Input(
+                    "cfw",
+                    options=host.weight_choices(),
+                    tooltip="A file such as vqgan_cfw_00011.ckpt, from models/priorsr.",
+                )
             ],
             outputs=[Fusion.Output("cfw", display_name="CFW")],
         )
@@ -104,7 +118,8 @@ class CFWDecode(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="Stable Diffusion 2.1's, or any other of the same shape."),
                 Fusion.Input("cfw", tooltip="From Load CFW."),
                 io.Image.Input(
-                    "image", tooltip="What was encoded: the enlarged input, one or one for each latent. A small one is enlarged; alpha is ignored."
+                    "image",
+                    tooltip="What was encoded: the enlarged input, one or one for each latent. A small one is enlarged; alpha is ignored.",
                 ),
                 *host.settings_inputs(StableSRSettings, ("fidelity",), advanced=False),
                 *host.settings_inputs(StableSRSettings, TILES),
@@ -117,10 +132,14 @@ class CFWDecode(io.ComfyNode):
         settings = StableSRSettings(fidelity=fidelity, vae_tile=vae_tile, vae_overlap=vae_overlap)
         z = latent["samples"]
         if z.ndim != 4:
-            raise ValueError(f"latents of {tuple(z.shape)} are not Stable Diffusion's: decode them with their own VAE")
+            raise ValueError(
+                f"latents of {tuple(z.shape)} are not Stable Diffusion's: decode them with their own VAE"
+            )
         autoencoder(vae, cfw, settings.vae_tile, settings.vae_overlap)
         around = _fitted(image, vae, z) if fidelity else None
-        pictures = decode(vae, cfw, z.float() * SCALE, around, fidelity, settings.vae_tile, settings.vae_overlap)
+        pictures = decode(
+            vae, cfw, z.float() * SCALE, around, fidelity, settings.vae_tile, settings.vae_overlap
+        )
         return io.NodeOutput(host.result(join((pictures + 1) / 2)))
 
 
@@ -138,5 +157,7 @@ def _fitted(image: Tensor, vae, z: Tensor) -> Tensor:
                 "or one of the same shape"
             )
         return resize(pixels, size).clamp(0, 1).expand(-1, 3, -1, -1) * 2 - 1
-    cut = vae.vae_encode_crop_pixels(pixels.expand(-1, 3, -1, -1).movedim(1, -1))  # the host leaves out what is no whole latent pixel
+    cut = vae.vae_encode_crop_pixels(
+        pixels.expand(-1, 3, -1, -1).movedim(1, -1)
+    )  # the host leaves out what is no whole latent pixel
     return cut.movedim(-1, 1) * 2 - 1

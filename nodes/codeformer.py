@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..methods.faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..methods.faces.load import CODEFORMER, load_codeformer
 from ..methods.faces.restore import RestoreSettings
-from ..methods.resize import resize
+from ..methods.imaging.resize import resize
 from . import host
 from .convert import join, split
 from .face_inputs import (
@@ -31,12 +31,19 @@ MAPS = 8  # of the largest size that a call holds at once, its convolutions' wor
 
 def _file_input() -> io.Input:
     return io.Combo.Input(
-        "codeformer", options=[CODEFORMER, *host.weight_files()], tooltip="codeformer.pth of its authors, or another file of models/priorsr."
+        "codeformer",
+        options=[CODEFORMER, *host.weight_files()],
+        tooltip="codeformer.pth of its authors, or another file of models/priorsr.",
     )
 
 
 def _half_input() -> io.Input:
-    return io.Boolean.Input("half", default=False, tooltip="Half precision: faster on GPUs, and half the memory.", extra_dict={"advanced": True})
+    return io.Boolean.Input(
+        "half",
+        default=False,
+        tooltip="Half precision: faster on GPUs, and half the memory.",
+        extra_dict={"advanced": True},
+    )
 
 
 def _load(name: str, half: bool) -> CodeFormerRestorer:
@@ -58,7 +65,10 @@ class CodeFormerRestore(io.ComfyNode):
             description="Restore every face of a picture with CodeFormer and put it back (Zhou et al. 2022). Needs codeformer.pth.",
             search_aliases=["face restoration", "codeformer", "gfpgan", "restore face", "visionrefine"],
             inputs=[
-                io.Image.Input("image", tooltip="Images of any size, in colour or grey, with any number of faces; alpha is kept."),
+                io.Image.Input(
+                    "image",
+                    tooltip="Images of any size, in colour or grey, with any number of faces; alpha is kept.",
+                ),
                 _file_input(),
                 *host.settings_inputs(CodeFormerSettings, ("w",), advanced=False),
                 *scale_input(),
@@ -78,7 +88,15 @@ class CodeFormerRestore(io.ComfyNode):
         wanted, chosen = Asked(**asked), CodeFormerSettings(w, match_statistics)
         with torch.inference_mode(False), torch.no_grad():
             restorer = CodeFormerRestorer(_load(codeformer, half).network, chosen)
-            return put_back(image, restorer, [restorer.network], _room(restorer, wanted.batch), restorer.size, "ffhq", wanted)
+            return put_back(
+                image,
+                restorer,
+                [restorer.network],
+                _room(restorer, wanted.batch),
+                restorer.size,
+                "ffhq",
+                wanted,
+            )
 
 
 class LoadCodeFormer(io.ComfyNode):
@@ -111,7 +129,10 @@ class RestoreAlignedFace(io.ComfyNode):
             search_aliases=["codeformer", "face restoration", "aligned face", "ffhq"],
             inputs=[
                 Network.Input("codeformer", tooltip="From Load CodeFormer."),
-                io.Image.Input("image", tooltip="One aligned face an image. It is resized to the network's 512 pixels; alpha is kept."),
+                io.Image.Input(
+                    "image",
+                    tooltip="One aligned face an image. It is resized to the network's 512 pixels; alpha is kept.",
+                ),
                 *host.settings_inputs(CodeFormerSettings, advanced=False),
                 *host.settings_inputs(RestoreSettings, ("batch",)),
             ],

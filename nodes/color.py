@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..methods.resize import resize
+from ..methods.imaging.resize import resize
 from ..methods.stablesr.color_fix import METHODS, color_fix
 from ..methods.stablesr.method import pre_clean
 from . import host
@@ -23,7 +23,10 @@ class ColourCorrection(io.ComfyNode):
             search_aliases=["color fix", "color match", "adain", "wavelet", "stablesr"],
             inputs=[
                 io.Image.Input("image", tooltip="The images to correct; alpha is kept."),
-                io.Image.Input("source", tooltip="Whose colours they get: one image or one for each, of any size; alpha is ignored."),
+                io.Image.Input(
+                    "source",
+                    tooltip="Whose colours they get: one image or one for each, of any size; alpha is ignored.",
+                ),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
@@ -64,8 +67,16 @@ class PreClean(io.ComfyNode):
                     step=0.5,
                     tooltip="How much the restored images are shrunk, so that what the model made up is not enlarged. The paper's is 2.",
                 ),
-                io.UpscaleModel.Input("upscale_model", optional=True, tooltip="What restores them, such as a Real-ESRGAN model; or connect cleaned."),
-                io.Image.Input("cleaned", optional=True, tooltip="The images as another node restored them, in place of the model above."),
+                io.UpscaleModel.Input(
+                    "upscale_model",
+                    optional=True,
+                    tooltip="What restores them, such as a Real-ESRGAN model; or connect cleaned.",
+                ),
+                io.Image.Input(
+                    "cleaned",
+                    optional=True,
+                    tooltip="The images as another node restored them, in place of the model above.",
+                ),
             ],
             outputs=[io.Image.Output("image", display_name="image")],
         )
@@ -73,10 +84,20 @@ class PreClean(io.ComfyNode):
     @classmethod
     def execute(cls, image, reduction, upscale_model=None, cleaned=None):
         if (upscale_model is None) == (cleaned is None):
-            raise ValueError("Pre-clean needs either an upscale_model or the cleaned images: connect one of the two")
+            raise ValueError(
+                "Pre-clean needs either an upscale_model or the cleaned images: connect one of the two"
+            )
         pixels, alpha = split(image)
         if cleaned is not None and len(cleaned) != len(pixels):
-            raise ValueError(f"{len(cleaned)} cleaned images for {len(pixels)} damaged ones: give one for each")
-        restorer = (lambda x: split(cleaned, "cleaned")[0]) if upscale_model is None else lambda x: host.upscaled(upscale_model, x)
+            raise ValueError(
+                f"{len(cleaned)} cleaned images for {len(pixels)} damaged ones: give one for each"
+            )
+        restorer = (
+            (lambda x: split(cleaned, "cleaned")[0])
+            if upscale_model is None
+            else lambda x: host.upscaled(upscale_model, x)
+        )
         reduced = pre_clean(pixels, restorer, reduction)
-        return io.NodeOutput(host.result(join(reduced, None if alpha is None else resize(alpha, tuple(reduced.shape[-2:])))))
+        return io.NodeOutput(
+            host.result(join(reduced, None if alpha is None else resize(alpha, tuple(reduced.shape[-2:]))))
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..methods.images import check_pixels
+from ..methods.imaging.images import check_pixels
 
 
 def split(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:

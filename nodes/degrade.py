@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..methods.degrade import Recipe, degrade, preset
 from ..methods.degrade.presets import FACE_LEVELS, dpi
 from ..methods.degrade.steps import Blur, GaussianNoise, Jpeg, PoissonNoise, Sinc, SpeckleNoise, Webp
-from ..methods.resize import resize
+from ..methods.imaging.resize import resize
 from . import host
 from .convert import join, split
 
@@ -23,7 +23,9 @@ def _scale(default: float, tooltip: str) -> io.Input:
 
 
 OPTIONS = [
-    io.DynamicCombo.Option("bicubic", [_scale(4.0, "The result is this many times smaller (antialiased bicubic).")]),
+    io.DynamicCombo.Option(
+        "bicubic", [_scale(4.0, "The result is this many times smaller (antialiased bicubic).")]
+    ),
     io.DynamicCombo.Option(
         "face",
         [
@@ -35,28 +37,77 @@ OPTIONS = [
             )
         ],
     ),
-    io.DynamicCombo.Option("real-world", [_scale(4.0, "The result is this many times smaller, after two random rounds of damage (Real-ESRGAN).")]),
-    io.DynamicCombo.Option("srdg", [_scale(8.0, "Bilinear down by this factor and bicubic back up; the size is kept.")]),
+    io.DynamicCombo.Option(
+        "real-world",
+        [
+            _scale(
+                4.0, "The result is this many times smaller, after two random rounds of damage (Real-ESRGAN)."
+            )
+        ],
+    ),
+    io.DynamicCombo.Option(
+        "srdg", [_scale(8.0, "Bilinear down by this factor and bicubic back up; the size is kept.")]
+    ),
     io.DynamicCombo.Option(
         "blur",
         [
-            io.Float.Input("sigma", default=1.5, min=0.05, max=30.0, step=0.05, tooltip="Standard deviation of the Gaussian, in pixels."),
-            io.Float.Input("sigma_across", default=0.0, min=0.0, max=30.0, step=0.05, tooltip="The other deviation of an oval one; 0 is round."),
-            io.Float.Input("angle", default=0.0, min=-180.0, max=180.0, step=1.0, tooltip="Direction of the first deviation in degrees."),
-            io.Int.Input("kernel", default=21, min=1, max=127, step=2, tooltip="Kernel width in pixels; at least 6 sigma to hold it all."),
+            io.Float.Input(
+                "sigma",
+                default=1.5,
+                min=0.05,
+                max=30.0,
+                step=0.05,
+                tooltip="Standard deviation of the Gaussian, in pixels.",
+            ),
+            io.Float.Input(
+                "sigma_across",
+                default=0.0,
+                min=0.0,
+                max=30.0,
+                step=0.05,
+                tooltip="The other deviation of an oval one; 0 is round.",
+            ),
+            io.Float.Input(
+                "angle",
+                default=0.0,
+                min=-180.0,
+                max=180.0,
+                step=1.0,
+                tooltip="Direction of the first deviation in degrees.",
+            ),
+            io.Int.Input(
+                "kernel",
+                default=21,
+                min=1,
+                max=127,
+                step=2,
+                tooltip="Kernel width in pixels; at least 6 sigma to hold it all.",
+            ),
         ],
     ),
     io.DynamicCombo.Option(
         "ringing",
         [
-            io.Float.Input("cutoff", default=1.5, min=0.1, max=3.14, step=0.01, tooltip="Frequencies above this many radians a pixel vanish."),
+            io.Float.Input(
+                "cutoff",
+                default=1.5,
+                min=0.1,
+                max=3.14,
+                step=0.01,
+                tooltip="Frequencies above this many radians a pixel vanish.",
+            ),
             io.Int.Input("kernel", default=21, min=3, max=127, step=2, tooltip="Kernel width in pixels."),
         ],
     ),
     io.DynamicCombo.Option(
         "noise",
         [
-            io.Combo.Input("kind", options=list(NOISES), default="gaussian", tooltip="Additive, shot noise, or proportional to brightness."),
+            io.Combo.Input(
+                "kind",
+                options=list(NOISES),
+                default="gaussian",
+                tooltip="Additive, shot noise, or proportional to brightness.",
+            ),
             io.Float.Input(
                 "amount",
                 default=10.0,
@@ -71,13 +122,27 @@ OPTIONS = [
     io.DynamicCombo.Option(
         "compression",
         [
-            io.Combo.Input("codec", options=list(CODECS), default="jpeg", tooltip="Which lossy codec the image passes through."),
-            io.Int.Input("quality", default=50, min=1, max=100, tooltip="Low values leave blocks and smears."),
+            io.Combo.Input(
+                "codec",
+                options=list(CODECS),
+                default="jpeg",
+                tooltip="Which lossy codec the image passes through.",
+            ),
+            io.Int.Input(
+                "quality", default=50, min=1, max=100, tooltip="Low values leave blocks and smears."
+            ),
         ],
     ),
     io.DynamicCombo.Option(
         "recipe",
-        [io.String.Input("json", default="", multiline=True, tooltip="A recipe from this node's second output, to replay, or one written by hand.")],
+        [
+            io.String.Input(
+                "json",
+                default="",
+                multiline=True,
+                tooltip="A recipe from this node's second output, to replay, or one written by hand.",
+            )
+        ],
     ),
 ]
 
@@ -93,7 +158,11 @@ class DegradeImage(io.ComfyNode):
             search_aliases=["blur", "noise", "jpeg", "downscale", "low resolution", "synthetic degradation"],
             inputs=[
                 io.Image.Input("image", tooltip="Alpha is kept, resized where the result is smaller."),
-                io.DynamicCombo.Input("degradation", options=OPTIONS, tooltip="A recipe of the papers, a single step, or a saved recipe."),
+                io.DynamicCombo.Input(
+                    "degradation",
+                    options=OPTIONS,
+                    tooltip="A recipe of the papers, a single step, or a saved recipe.",
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -102,11 +171,19 @@ class DegradeImage(io.ComfyNode):
                     control_after_generate=True,
                     tooltip="Decides every random value. Each image of a batch gets this seed, so its place in the batch does not matter.",
                 ),
-                io.Boolean.Input("vary", default=False, tooltip="Give image i of the batch the seed plus i, for different damage on each."),
+                io.Boolean.Input(
+                    "vary",
+                    default=False,
+                    tooltip="Give image i of the batch the seed plus i, for different damage on each.",
+                ),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
-                io.String.Output("recipe", display_name="recipe", tooltip="What was drawn for each image, as JSON; feed one back through 'recipe'."),
+                io.String.Output(
+                    "recipe",
+                    display_name="recipe",
+                    tooltip="What was drawn for each image, as JSON; feed one back through 'recipe'.",
+                ),
             ],
         )
 

@@ -7,11 +7,11 @@ from comfy_api.latest import io
 
 from ..methods.diffsr.method import DiffSRSettings, choose_level, descent, diffsr_upscale, start_of
 from ..methods.diffsr.plot import field_plot
-from ..methods.posterior import CanvasSettings
+from ..methods.imaging.canvas import CanvasSettings
+from ..methods.imaging.resize import resize, scale_for
+from ..methods.priors.calibration import AIMS
 from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
-from ..methods.priors.measured import AIMS
-from ..methods.priors.typical import ladder
-from ..methods.resize import resize, scale_for
+from ..methods.priors.typicality import ladder
 from . import host, host_model
 from .convert import join, split
 from .guidance import CATEGORY
@@ -32,12 +32,24 @@ class LoadShippedPrior(io.ComfyNode):
             description="A small diffusion prior that comes with PriorSR, as a MODEL: nothing to download.",
             search_aliases=["face prior", "load model", "diffusion"],
             inputs=[
-                io.Combo.Input("prior", options=shipped_priors(), tooltip="face64: grey faces of 64 x 64 pixels, upright and tightly cropped."),
-                io.Boolean.Input("clip", default=True, tooltip="Keep predicted pictures within their range, as the published samplers do."),
+                io.Combo.Input(
+                    "prior",
+                    options=shipped_priors(),
+                    tooltip="face64: grey faces of 64 x 64 pixels, upright and tightly cropped.",
+                ),
+                io.Boolean.Input(
+                    "clip",
+                    default=True,
+                    tooltip="Keep predicted pictures within their range, as the published samplers do.",
+                ),
             ],
             outputs=[
                 io.Model.Output("model", display_name="MODEL"),
-                io.Conditioning.Output("conditioning", display_name="CONDITIONING", tooltip="Empty: what samplers ask for beside the model."),
+                io.Conditioning.Output(
+                    "conditioning",
+                    display_name="CONDITIONING",
+                    tooltip="Empty: what samplers ask for beside the model.",
+                ),
             ],
         )
 
@@ -57,17 +69,45 @@ class RecoverableField(io.ComfyNode):
             description="How much noise an enlarged image needs so that a prior can restore it and still keep it (Diff-SR), as SIGMAS.",
             search_aliases=["prf", "diff-sr", "denoise strength", "noise level", "sigmas"],
             inputs=[
-                io.Model.Input("model", tooltip="A prior of Load Shipped Prior or Load Pixel Prior whose file knows the prior's errors."),
-                io.Image.Input("image", tooltip="The small image, before it is enlarged; a batch gets the level of its mean."),
-                io.Float.Input("scale", default=4.0, min=1.0, max=64.0, step=0.05, tooltip="How much it will be enlarged."),
-                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Network calls from the level down to a clean picture."),
-                io.Float.Input("level", tooltip="By hand, in percent of the schedule; 0: the field chooses.", **LEVEL),
-                io.Combo.Input("aim", options=list(AIMS), default=AIMS[0], tooltip="fidelity invents less, detail is the field as published."),
+                io.Model.Input(
+                    "model",
+                    tooltip="A prior of Load Shipped Prior or Load Pixel Prior whose file knows the prior's errors.",
+                ),
+                io.Image.Input(
+                    "image",
+                    tooltip="The small image, before it is enlarged; a batch gets the level of its mean.",
+                ),
+                io.Float.Input(
+                    "scale",
+                    default=4.0,
+                    min=1.0,
+                    max=64.0,
+                    step=0.05,
+                    tooltip="How much it will be enlarged.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=20,
+                    min=1,
+                    max=1000,
+                    tooltip="Network calls from the level down to a clean picture.",
+                ),
+                io.Float.Input(
+                    "level", tooltip="By hand, in percent of the schedule; 0: the field chooses.", **LEVEL
+                ),
+                io.Combo.Input(
+                    "aim",
+                    options=list(AIMS),
+                    default=AIMS[0],
+                    tooltip="fidelity invents less, detail is the field as published.",
+                ),
             ],
             outputs=[
                 io.Sigmas.Output("sigmas", display_name="SIGMAS"),
                 io.Float.Output("level", display_name="level", tooltip="In percent of the schedule."),
-                io.Image.Output("plot", display_name="plot", tooltip="Both losses, their limits and the level."),
+                io.Image.Output(
+                    "plot", display_name="plot", tooltip="Both losses, their limits and the level."
+                ),
             ],
         )
 
@@ -89,24 +129,49 @@ class DiffSRUpscale(io.ComfyNode):
             display_name="Diff-SR Super-Resolution",
             category=f"{host.CATEGORY}/upscale",
             description="Enlarge images by any factor with one diffusion prior: noise hides what was lost, the prior restores it (Diff-SR).",
-            search_aliases=["super resolution", "diffusion", "diff-sr", "sdedit", "face restoration", "upscale"],
+            search_aliases=[
+                "super resolution",
+                "diffusion",
+                "diff-sr",
+                "sdedit",
+                "face restoration",
+                "upscale",
+            ],
             inputs=[
-                io.Image.Input("image", tooltip="The low-resolution images; each is restored by itself, with the same seed. Alpha is kept."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The low-resolution images; each is restored by itself, with the same seed. Alpha is kept.",
+                ),
                 io.Combo.Input(
                     "prior",
                     options=[*shipped_priors(), *host.weight_files()],
                     tooltip="face64 comes along, for upright and tightly cropped faces; or an ADM or EDM file of models/priorsr.",
                 ),
-                io.Float.Input("scale", default=4.0, min=1.0, max=64.0, step=0.05, tooltip="Enlargement, any real number."),
+                io.Float.Input(
+                    "scale",
+                    default=4.0,
+                    min=1.0,
+                    max=64.0,
+                    step=0.05,
+                    tooltip="Enlargement, any real number.",
+                ),
                 host.longest_input(),
-                io.Int.Input("seed", tooltip="Decides what the prior invents; the same picture and seed give the same result.", **SEED),
+                io.Int.Input(
+                    "seed",
+                    tooltip="Decides what the prior invents; the same picture and seed give the same result.",
+                    **SEED,
+                ),
                 *host.settings_inputs(DiffSRSettings),
                 *host.settings_inputs(PriorSettings),
                 *host.settings_inputs(CanvasSettings),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
-                io.String.Output("report", display_name="report", tooltip="The noise level of each image, and what to beware of."),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="The noise level of each image, and what to beware of.",
+                ),
             ],
         )
 
@@ -139,10 +204,16 @@ class DiffSRUpscale(io.ComfyNode):
             scale = scale_for(longest, tuple(pixels.shape[-2:])) if longest else scale
             loaded = load_prior(prior if prior in shipped_priors() else str(host.weight_path(prior)), kind)
             shape = tile_shape(canvas, loaded)
-            with host.on_device(loaded.network, activations=gradient_bytes(loaded.network, shape) // host_model.BACKWARD) as device:
+            with host.on_device(
+                loaded.network, activations=gradient_bytes(loaded.network, shape) // host_model.BACKWARD
+            ) as device:
                 progress = host.sampling_progress(settings.steps)
                 tell = lambda i, text: said.append(f"image {i + 1}: {text}")  # noqa: E731
-                larger = diffsr_upscale(loaded, pixels.to(device), scale, settings, canvas, [seed] * len(pixels), progress, tell)
+                larger = diffsr_upscale(
+                    loaded, pixels.to(device), scale, settings, canvas, [seed] * len(pixels), progress, tell
+                )
             if alpha is not None:
                 alpha = resize(alpha, tuple(larger.shape[-2:])).to(larger)
-            return io.NodeOutput(host.result(join(larger, alpha)), "\n".join(said) or f"noise level {level:g} %, as given")
+            return io.NodeOutput(
+                host.result(join(larger, alpha)), "\n".join(said) or f"noise level {level:g} %, as given"
+            )

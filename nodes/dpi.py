@@ -7,15 +7,15 @@ import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor, nn
 
-from ..methods.dpi.choice import AUTO, NONE, REAL, choose_corrector, choose_settings, shipped_correctors
 from ..methods.dpi.corrector import load_corrector
 from ..methods.dpi.masks import UniformDraws, adaptive_mask, chances, fixed_mask, sparse
 from ..methods.dpi.method import PRESETS, DPISettings, dpi_upscale, grid_condition, levels_of, tiles_of
-from ..methods.evaluate.report import side_by_side
-from ..methods.posterior import CanvasSettings, planes
+from ..methods.dpi.presets import AUTO, NONE, REAL, choose_corrector, choose_settings, shipped_correctors
+from ..methods.imaging.canvas import CanvasSettings, planes
+from ..methods.imaging.resize import resize, scale_for
+from ..methods.metrics.compare import side_by_side
 from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
-from ..methods.priors.typical import misfit, untypical
-from ..methods.resize import resize, scale_for
+from ..methods.priors.typicality import misfit, untypical
 from ..samplers.noise import Noise
 from ..samplers.tiled import Tiled
 from . import host, host_model
@@ -57,10 +57,22 @@ class DPIUpscale(io.ComfyNode):
             display_name="DPI Face Super-Resolution",
             category=f"{host.CATEGORY}/upscale",
             description="Enlarge faces with a diffusion prior, held by conditions on a sparse grid that a corrector refines (DPI, Yang et al. 2025).",
-            search_aliases=["super resolution", "diffusion", "dpi", "face restoration", "face hallucination", "upscale"],
+            search_aliases=[
+                "super resolution",
+                "diffusion",
+                "dpi",
+                "face restoration",
+                "face hallucination",
+                "upscale",
+            ],
             inputs=[
-                io.Image.Input("image", tooltip="The low-resolution faces; each is restored by itself, with the same seed. Alpha is kept."),
-                io.Float.Input("scale", tooltip="Enlargement, 2 or more. Correctors are trained for one.", **SCALE),
+                io.Image.Input(
+                    "image",
+                    tooltip="The low-resolution faces; each is restored by itself, with the same seed. Alpha is kept.",
+                ),
+                io.Float.Input(
+                    "scale", tooltip="Enlargement, 2 or more. Correctors are trained for one.", **SCALE
+                ),
                 host.longest_input(),
                 io.Combo.Input(
                     "prior",
@@ -73,15 +85,29 @@ class DPIUpscale(io.ComfyNode):
                     tooltip="What refines the conditions. auto: the shipped one of the scale, if there is one; none: nothing.",
                 ),
                 _preset(*STRENGTH, "sampler", "eta"),
-                io.Int.Input("seed", tooltip="Decides what the prior invents; the same picture and seed give the same result.", **SEED),
-                io.Int.Input("steps", default=0, min=0, max=1000, tooltip="Network calls; 0: 20 for dpi20, 1000 for x4 to real, else 100."),
+                io.Int.Input(
+                    "seed",
+                    tooltip="Decides what the prior invents; the same picture and seed give the same result.",
+                    **SEED,
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Network calls; 0: 20 for dpi20, 1000 for x4 to real, else 100.",
+                ),
                 *host.settings_inputs(DPISettings, ("k", "refine", "weighted", "convention")),
                 *host.settings_inputs(PriorSettings),
                 *host.settings_inputs(CanvasSettings),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
-                io.String.Output("report", display_name="report", tooltip="Corrector and settings that were chosen, and what to beware of."),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="Corrector and settings that were chosen, and what to beware of.",
+                ),
             ],
         )
 
@@ -108,15 +134,21 @@ class DPIUpscale(io.ComfyNode):
         preset=None,
     ):
         scale = scale_for(longest, tuple(image.shape[1:3])) if longest else scale
-        settings = _settings(preset, scale, steps, k=k, refine=refine, weighted=weighted, convention=convention)
+        settings = _settings(
+            preset, scale, steps, k=k, refine=refine, weighted=weighted, convention=convention
+        )
         canvas, kind = CanvasSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
         said: list[str] = []
         with torch.inference_mode(False), torch.no_grad():
             pixels, alpha = split(image.clone())
             loaded = load_prior(prior if prior in shipped_priors() else str(host.weight_path(prior)), kind)
-            correct = choose_corrector(_corrector_file(corrector), loaded.channels, scale, k, preset["preset"] == REAL, said.append)
+            correct = choose_corrector(
+                _corrector_file(corrector), loaded.channels, scale, k, preset["preset"] == REAL, said.append
+            )
             taken = len(levels_of(loaded, settings)) - 1
-            said.append(f"tau {settings.tau:g}, s {settings.s:g}, omega {settings.omega:g}, {settings.sampler}, {taken} steps")
+            said.append(
+                f"tau {settings.tau:g}, s {settings.s:g}, omega {settings.omega:g}, {settings.sampler}, {taken} steps"
+            )
             if warning := misfit(loaded, tuple(pixels.shape[-2:]), scale):
                 host.log.warning("PriorSR: %s", warning)
                 said.append(warning)
@@ -124,9 +156,15 @@ class DPIUpscale(io.ComfyNode):
                 correct.check(loaded.channels, k, scale)
             networks, room = _needs(loaded, correct, tiles_of(loaded, correct, k, canvas))
             with host.on_device(*networks, activations=room) as device:
-                said += [f"image {i + 1}: {text}" for i, text in enumerate(untypical(loaded, pixels.to(device), scale)) if text]
+                said += [
+                    f"image {i + 1}: {text}"
+                    for i, text in enumerate(untypical(loaded, pixels.to(device), scale))
+                    if text
+                ]
                 seeds, progress = [seed] * len(pixels), host.sampling_progress(taken)
-                larger = dpi_upscale(loaded, correct, pixels.to(device), scale, settings, canvas, seeds, progress)
+                larger = dpi_upscale(
+                    loaded, correct, pixels.to(device), scale, settings, canvas, seeds, progress
+                )
             if alpha is not None:
                 alpha = resize(alpha, tuple(larger.shape[-2:])).to(larger)
             return io.NodeOutput(host.result(join(larger, alpha)), "\n".join(said))
@@ -174,33 +212,77 @@ class DPIConditions(io.ComfyNode):
             display_name="DPI Conditions",
             category=CATEGORY,
             description="Hold samples of any MODEL to a low-resolution image at the pixels of a sparse grid, in every step (DPI, Yang et al. 2025).",
-            search_aliases=["dpi", "diffusion prior interpolation", "conditions", "guidance", "super resolution"],
+            search_aliases=[
+                "dpi",
+                "diffusion prior interpolation",
+                "conditions",
+                "guidance",
+                "super resolution",
+            ],
             inputs=[
-                io.Model.Input("model", tooltip="The MODEL that will sample: a pixel prior, or a latent one, which needs its VAE below."),
-                io.Image.Input("image", tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored."),
-                io.Float.Input("scale", tooltip="How much larger than the image the result will be, 2 or more.", **SCALE),
+                io.Model.Input(
+                    "model",
+                    tooltip="The MODEL that will sample: a pixel prior, or a latent one, which needs its VAE below.",
+                ),
+                io.Image.Input(
+                    "image",
+                    tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored.",
+                ),
+                io.Float.Input(
+                    "scale", tooltip="How much larger than the image the result will be, 2 or more.", **SCALE
+                ),
                 _preset(*STRENGTH),
                 io.Int.Input("seed", tooltip="Of the masks alone; the noise has its own.", **SEED),
                 *host.settings_inputs(DPISettings, ("k", "refine", "weighted")),
-                Corrector.Input("corrector", optional=True, tooltip="From Load Corrector; without one the conditions stay as they are."),
-                io.Vae.Input("vae", optional=True, tooltip="Of a latent MODEL: its conditions are latents of the image. Pixel priors need none."),
+                Corrector.Input(
+                    "corrector",
+                    optional=True,
+                    tooltip="From Load Corrector; without one the conditions stay as they are.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Of a latent MODEL: its conditions are latents of the image. Pixel priors need none.",
+                ),
                 more_guidance(),
             ],
-            outputs=[Guidance.Output("guidance", display_name="guidance", tooltip="For the Sampler of this pack.")],
+            outputs=[
+                Guidance.Output("guidance", display_name="guidance", tooltip="For the Sampler of this pack.")
+            ],
         )
 
     @classmethod
-    def execute(cls, model, image, scale, seed, k, refine, weighted, preset=None, corrector=None, vae=None, guidance=()):
+    def execute(
+        cls,
+        model,
+        image,
+        scale,
+        seed,
+        k,
+        refine,
+        weighted,
+        preset=None,
+        corrector=None,
+        vae=None,
+        guidance=(),
+    ):
         settings = _settings(preset, scale, k=k, refine=refine, weighted=weighted)
         with torch.inference_mode(False), torch.no_grad():
-            low = _latent_condition(model, vae, image, scale, k) if vae else _pixel_condition(model, image, scale, k)
+            low = (
+                _latent_condition(model, vae, image, scale, k)
+                if vae
+                else _pixel_condition(model, image, scale, k)
+            )
             if corrector is not None:
                 corrector.corrector.check(low.shape[1], k, scale)
             return io.NodeOutput((*guidance, host_model.ManagedConditions(low, corrector, settings, seed)))
 
 
 def _pixel_condition(model, image: Tensor, scale: float, k: int) -> Tensor:
-    prior, pixels = host_model.prior_of(model, ", or connect the VAE of a latent MODEL"), split(image.clone())[0]
+    prior, pixels = (
+        host_model.prior_of(model, ", or connect the VAE of a latent MODEL"),
+        split(image.clone())[0],
+    )
     seen, _ = planes(prior.channels, pixels, tuple(pixels.shape[-2:]))
     return grid_condition(seen, scale, k, prior.multiple)[0]
 
@@ -221,16 +303,28 @@ class DPIMasks(io.ComfyNode):
             description="Where DPI's conditions lie: the fixed grid, how likely the second stage keeps each of its pixels, and one draw of them.",
             search_aliases=["dpi", "mask", "edges", "sparse", "grid"],
             inputs=[
-                io.Image.Input("image", tooltip="The low-resolution images; each gets the same seed. Alpha is ignored."),
+                io.Image.Input(
+                    "image", tooltip="The low-resolution images; each gets the same seed. Alpha is ignored."
+                ),
                 io.Float.Input("scale", tooltip="How much they will be enlarged, 2 or more.", **SCALE),
                 *host.settings_inputs(DPISettings, ("s", "k"), advanced=False),
                 io.Int.Input("seed", tooltip="Of the draw.", **SEED),
             ],
             outputs=[
                 io.Mask.Output("fixed", display_name="fixed", tooltip="Every k-th pixel of the result."),
-                io.Mask.Output("probability", display_name="probability", tooltip="The chance of each grid pixel, over the whole of its cell."),
-                io.Mask.Output("adaptive", display_name="adaptive", tooltip="The grid pixels that were drawn."),
-                io.Image.Output("preview", display_name="preview", tooltip="The condition and the three masks side by side."),
+                io.Mask.Output(
+                    "probability",
+                    display_name="probability",
+                    tooltip="The chance of each grid pixel, over the whole of its cell.",
+                ),
+                io.Mask.Output(
+                    "adaptive", display_name="adaptive", tooltip="The grid pixels that were drawn."
+                ),
+                io.Image.Output(
+                    "preview",
+                    display_name="preview",
+                    tooltip="The condition and the three masks side by side.",
+                ),
             ],
         )
 
@@ -242,6 +336,10 @@ class DPIMasks(io.ComfyNode):
         drawn = adaptive_mask(base, s, UniformDraws(Noise([seed] * len(base)).child("dpi"))).float()
         fixed = fixed_mask(sides, k).float()
         wide, kept = F.interpolate(p, scale_factor=k, mode="nearest"), sparse(drawn, k)
-        shown = [[(c + 1) / 2, *masks] for c, *masks in zip(base, fixed.expand_as(wide), wide, kept, strict=True)]
+        shown = [
+            [(c + 1) / 2, *masks] for c, *masks in zip(base, fixed.expand_as(wide), wide, kept, strict=True)
+        ]
         preview = torch.stack([side_by_side([x.expand(3, -1, -1) for x in row]) for row in shown])
-        return io.NodeOutput(*(host.result(mask[:, 0]) for mask in (fixed, wide, kept)), host.result(join(preview)))
+        return io.NodeOutput(
+            *(host.result(mask[:, 0]) for mask in (fixed, wide, kept)), host.result(join(preview))
+        )

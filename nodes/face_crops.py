@@ -11,7 +11,18 @@ from ..methods.faces.crops import cut_faces, returned
 from ..methods.faces.restore import RestoreSettings, usable
 from . import host
 from .convert import join, split
-from .face_inputs import CATEGORY, Asked, FacesData, FoundFaces, background_inputs, more_inputs, paste_inputs, put_back, restored_outputs, scale_input
+from .face_inputs import (
+    CATEGORY,
+    Asked,
+    FacesData,
+    FoundFaces,
+    background_inputs,
+    more_inputs,
+    paste_inputs,
+    put_back,
+    restored_outputs,
+    scale_input,
+)
 
 CropsData = io.Custom("PRIORSR_CROPS")
 
@@ -36,14 +47,22 @@ class CropFaces(io.ComfyNode):
             description="Cut faces out upright, at one size, for any node that restores images; Paste Faces puts them back.",
             search_aliases=["align faces", "face crop", "face restoration", "ffhq", "stablesr"],
             inputs=[
-                io.Image.Input("image", tooltip="The images in which the faces were found; alpha is ignored."),
+                io.Image.Input(
+                    "image", tooltip="The images in which the faces were found; alpha is ignored."
+                ),
                 FacesData.Input("faces", tooltip="From Detect Faces, which also chooses which faces."),
                 *host.settings_inputs(RestoreSettings, ("size", "frame"), advanced=False),
                 *host.settings_inputs(RestoreSettings, ("robust",)),
             ],
             outputs=[
-                io.Image.Output("aligned", display_name="aligned", tooltip="One face an image; a single grey one where there is none."),
-                CropsData.Output("crops", display_name="crops", tooltip="Where the faces lie, for Paste Faces."),
+                io.Image.Output(
+                    "aligned",
+                    display_name="aligned",
+                    tooltip="One face an image; a single grey one where there is none.",
+                ),
+                CropsData.Output(
+                    "crops", display_name="crops", tooltip="Where the faces lie, for Paste Faces."
+                ),
                 io.Int.Output("count", display_name="count", tooltip="How many faces were cut out."),
             ],
         )
@@ -52,7 +71,9 @@ class CropFaces(io.ComfyNode):
     def execute(cls, image, faces, size, frame, robust):
         with torch.inference_mode(False), torch.no_grad():
             pixels, _ = split(image.clone())
-            aligned = cut_faces(pixels, faces.of(pixels), RestoreSettings(size=size, frame=frame, robust=robust))
+            aligned = cut_faces(
+                pixels, faces.of(pixels), RestoreSettings(size=size, frame=frame, robust=robust)
+            )
         count = len(aligned)
         if not count:  # nodes that restore need an image
             aligned = torch.full((1, 3, size, size), 0.5)
@@ -71,7 +92,9 @@ class PasteFaces(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The images out of which the faces were cut; alpha is kept."),
                 CropsData.Input("crops", tooltip="From Crop Faces."),
-                io.Image.Input("restored", tooltip="The faces of Crop Faces in the same order, restored; of any size."),
+                io.Image.Input(
+                    "restored", tooltip="The faces of Crop Faces in the same order, restored; of any size."
+                ),
                 *scale_input(),
                 *paste_inputs(),
                 *more_inputs(but=("robust", "batch")),
@@ -88,4 +111,12 @@ class PasteFaces(io.ComfyNode):
             answers, _ = split(restored.clone(), "restored")
             if not any(map(usable, faces)):
                 answers = answers[:0]  # that of the grey one
-            return put_back(image, returned(answers, faces), [], 0, crops.size, crops.frame, Asked(**asked, robust=crops.robust, faces=found))
+            return put_back(
+                image,
+                returned(answers, faces),
+                [],
+                0,
+                crops.size,
+                crops.frame,
+                Asked(**asked, robust=crops.robust, faces=found),
+            )

@@ -11,17 +11,19 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor, nn
 
-from ..methods.evaluate.identity import FFHQ, SMALLEST, TIGHT, Identity, available
 from ..methods.faces.detect import Detection, DetectSettings, Faces, face_numbers
 from ..methods.faces.load import FILES, PARSENET, SOURCES, load_detector, load_parser
 from ..methods.faces.restore import RestoreSettings, restore_faces
-from ..methods.resize import resize, scale_for, scaled_size
+from ..methods.imaging.resize import resize, scale_for, scaled_size
+from ..methods.metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
 from . import host
 from .convert import join, split
 
 CATEGORY = f"{host.CATEGORY}/faces"
 FacesData = io.Custom("PRIORSR_FACES")
-PER_PIXEL = 128  # bytes that detectors keep for a pixel of the picture, in the first maps of the largest level
+PER_PIXEL = (
+    128  # bytes that detectors keep for a pixel of the picture, in the first maps of the largest level
+)
 PARSER_ROOM = 2**28  # ParseNet on a face of 512 pixels
 FIELDS = ("confidence", "smallest", "order", "limit", "turned")
 PASTED = ("mask", "rule", "strength", "robust", "blend", "keep_grey", "batch")
@@ -55,12 +57,18 @@ def detector_input() -> io.Input:
 
 def parser_input() -> io.Input:
     return io.Combo.Input(
-        "parser", options=[PARSENET, *host.weight_files()], tooltip="What tells parts of faces: facexlib's parsing_parsenet.pth in models/priorsr."
+        "parser",
+        options=[PARSENET, *host.weight_files()],
+        tooltip="What tells parts of faces: facexlib's parsing_parsenet.pth in models/priorsr.",
     )
 
 
 def which_input() -> io.Input:
-    return io.String.Input("which", default="", tooltip="Numbers of the faces to take, such as 0, 2, as the overlay shows them; empty: all.")
+    return io.String.Input(
+        "which",
+        default="",
+        tooltip="Numbers of the faces to take, such as 0, 2, as the overlay shows them; empty: all.",
+    )
 
 
 def detect_inputs() -> list[io.Input]:
@@ -78,21 +86,34 @@ def paste_inputs() -> list[io.Input]:
 
 def more_inputs(but: Sequence[str] = ()) -> list[io.Input]:
     """How faces are aligned and blended."""
-    return host.settings_inputs(RestoreSettings, [name for name in ("rule", "robust", "blend", "keep_grey", "batch") if name not in but])
+    return host.settings_inputs(
+        RestoreSettings,
+        [name for name in ("rule", "robust", "blend", "keep_grey", "batch") if name not in but],
+    )
 
 
 def background_inputs() -> list[io.Input]:
     return [
-        io.Image.Input("background", optional=True, tooltip="The images enlarged by any method: faces are put there; it gives the scale."),
+        io.Image.Input(
+            "background",
+            optional=True,
+            tooltip="The images enlarged by any method: faces are put there; it gives the scale.",
+        ),
         io.UpscaleModel.Input(
-            "upscale_model", optional=True, tooltip="What enlarges all but the faces, such as a Real-ESRGAN model; without it bicubically."
+            "upscale_model",
+            optional=True,
+            tooltip="What enlarges all but the faces, such as a Real-ESRGAN model; without it bicubically.",
         ),
     ]
 
 
 def given_inputs() -> list[io.Input]:
     return [
-        FacesData.Input("faces", optional=True, tooltip="From Detect Faces; then the detector and its settings are not used."),
+        FacesData.Input(
+            "faces",
+            optional=True,
+            tooltip="From Detect Faces; then the detector and its settings are not used.",
+        ),
         *background_inputs(),
     ]
 
@@ -100,7 +121,11 @@ def given_inputs() -> list[io.Input]:
 def restored_outputs() -> list[io.Output]:
     return [
         io.Image.Output("image", display_name="image"),
-        io.String.Output("report", display_name="report", tooltip="What became of every face, and how far its identity moved."),
+        io.String.Output(
+            "report",
+            display_name="report",
+            tooltip="What became of every face, and how far its identity moved.",
+        ),
     ]
 
 
@@ -160,7 +185,9 @@ class Asked:
 
     def settings(self, size: int, frame: str) -> RestoreSettings:
         """For faces of `size` pixels. Raises ValueError."""
-        return RestoreSettings(size=size, frame=frame, **{name: getattr(self, name) for name in ("scale", *PASTED)})
+        return RestoreSettings(
+            size=size, frame=frame, **{name: getattr(self, name) for name in ("scale", *PASTED)}
+        )
 
     def which_faces(self) -> DetectSettings:
         return detect_settings(self.which, **{name: getattr(self, name) for name in FIELDS})
@@ -170,7 +197,9 @@ class Asked:
         size = tuple(pixels.shape[-2:])
         if self.background is not None:
             if self.upscale_model is not None:
-                raise ValueError("the background and the upscale_model both decide what lies behind the faces: connect one of the two")
+                raise ValueError(
+                    "the background and the upscale_model both decide what lies behind the faces: connect one of the two"
+                )
             given = split(self.background.clone(), "background")[0]
             return given, scale_for(max(given.shape[-2:]), size)
         if self.upscale_model is None:
@@ -203,6 +232,8 @@ def put_back(
     recogniser = recogniser_of(frame) if size >= SMALLEST else None
     x = pixels if alpha is None else torch.cat([pixels, alpha], 1)
     with host.on_device(*networks, activations=room):
-        done = restore_faces(x, restorer, detect, settings, which, seed, behind, parse, recogniser, faces, host.progress())
+        done = restore_faces(
+            x, restorer, detect, settings, which, seed, behind, parse, recogniser, faces, host.progress()
+        )
     report = "\n".join([done.describe(), *dict.fromkeys(said)])
     return io.NodeOutput(host.result(join(done.pictures)), report)

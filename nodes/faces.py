@@ -10,7 +10,7 @@ from ..methods.faces.detect import detect
 from ..methods.faces.enhance import PAPER, RELEASED, EnhanceSettings, enhance_outside
 from ..methods.faces.masks import CLASSES, MaskSettings, face_mask
 from ..methods.faces.overlay import overlay
-from ..methods.resize import resize
+from ..methods.imaging.resize import resize
 from . import host
 from .convert import join, split
 from .face_inputs import (
@@ -47,15 +47,23 @@ class DetectFaces(io.ComfyNode):
             ],
             outputs=[
                 FacesData.Output("faces", display_name="faces", tooltip="For the other nodes of faces."),
-                io.Image.Output("overlay", display_name="overlay", tooltip="The boxes, numbers, scores and landmarks drawn on the image."),
+                io.Image.Output(
+                    "overlay",
+                    display_name="overlay",
+                    tooltip="The boxes, numbers, scores and landmarks drawn on the image.",
+                ),
                 io.Int.Output("count", display_name="count", tooltip="Faces in all images together."),
-                io.String.Output("report", display_name="report", tooltip="Every face in words, and what was left out."),
+                io.String.Output(
+                    "report", display_name="report", tooltip="Every face in words, and what was left out."
+                ),
             ],
         )
 
     @classmethod
     def execute(cls, image, detector, which, confidence, smallest, order, limit, turned):
-        settings = detect_settings(which, confidence=confidence, smallest=smallest, order=order, limit=limit, turned=turned)
+        settings = detect_settings(
+            which, confidence=confidence, smallest=smallest, order=order, limit=limit, turned=turned
+        )
         with torch.inference_mode(False), torch.no_grad():
             pixels, _ = split(image.clone())
             found = detector_of(detector)
@@ -83,20 +91,26 @@ class FaceMask(io.ComfyNode):
                     "kind",
                     options=[
                         io.DynamicCombo.Option("box", []),
-                        io.DynamicCombo.Option("hull", host.settings_inputs(MaskSettings, ("spread",), advanced=False)),
+                        io.DynamicCombo.Option(
+                            "hull", host.settings_inputs(MaskSettings, ("spread",), advanced=False)
+                        ),
                         io.DynamicCombo.Option("parts", [cls._parts(), parser_input()]),
                     ],
                     tooltip="The box of each face, the hull of its landmarks, or some of its parts, which ParseNet tells.",
                 ),
                 *host.settings_inputs(MaskSettings, ("grow", "feather"), advanced=False),
             ],
-            outputs=[io.Mask.Output("mask", display_name="mask", tooltip="1 on the faces; one for each image.")],
+            outputs=[
+                io.Mask.Output("mask", display_name="mask", tooltip="1 on the faces; one for each image.")
+            ],
         )
 
     @staticmethod
     def _parts() -> io.Input:
         default = MaskSettings().parts
-        return io.String.Input("parts", default=default, multiline=True, tooltip=f"With commas between: {', '.join(CLASSES)}.")
+        return io.String.Input(
+            "parts", default=default, multiline=True, tooltip=f"With commas between: {', '.join(CLASSES)}."
+        )
 
     @classmethod
     def execute(cls, image, faces, grow, feather, kind=None):
@@ -112,7 +126,9 @@ class FaceMask(io.ComfyNode):
                 parse = parser_of(parser)
                 with host.on_device(parse.network, activations=PARSER_ROOM) as device:
                     on_device = lambda aligned: parse(aligned.to(device)).cpu()  # noqa: E731
-                    masks = [face_mask(x[None], f, settings, on_device) for x, f in zip(pixels, some, strict=True)]
+                    masks = [
+                        face_mask(x[None], f, settings, on_device) for x, f in zip(pixels, some, strict=True)
+                    ]
             return io.NodeOutput(host.result(torch.cat(masks)[:, 0]))
 
 
@@ -128,7 +144,10 @@ class EnhanceOutside(io.ComfyNode):
             search_aliases=["sharpen", "blur", "unsharp mask", "background", "visionrefine"],
             inputs=[
                 io.Image.Input("image", tooltip="The images; alpha is kept."),
-                io.Mask.Input("mask", tooltip="What is left as it is, 1; one for all images or one for each. It is resized to the images."),
+                io.Mask.Input(
+                    "mask",
+                    tooltip="What is left as it is, 1; one for all images or one for each. It is resized to the images.",
+                ),
                 io.DynamicCombo.Input(
                     "filters",
                     options=[own, *(io.DynamicCombo.Option(name, []) for name in PRESETS)],
@@ -144,7 +163,9 @@ class EnhanceOutside(io.ComfyNode):
         name = chosen.pop("filters", OWN)
         settings = EnhanceSettings(**chosen) if name == OWN else PRESETS[name]
         pixels, alpha = split(image)
-        done = [enhance_outside(x[None], m, settings) for x, m in zip(pixels, _masks(mask, pixels), strict=True)]
+        done = [
+            enhance_outside(x[None], m, settings) for x, m in zip(pixels, _masks(mask, pixels), strict=True)
+        ]
         return io.NodeOutput(host.result(join(torch.cat(done), alpha)))
 
 

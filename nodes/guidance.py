@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..methods.operators import ReduceTo
-from ..methods.posterior import planes
+from ..methods.imaging.canvas import planes
+from ..methods.imaging.operators import ReduceTo
 from ..methods.priors.classifier import NoiseClassifier
 from ..methods.priors.load import ChainSettings, load_classifier
 from ..samplers.guidance.consistency import Consistency
@@ -34,11 +34,23 @@ class GuideByMeasurement(io.ComfyNode):
             description="Pull samples of a pixel prior towards agreement with a low-resolution image, in every step (Chung et al. 2023).",
             search_aliases=["dps", "posterior sampling", "guidance", "super resolution"],
             inputs=[
-                io.Image.Input("image", tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored."),
-                io.Float.Input(
-                    "scale", default=0.3, min=0.0, max=1000.0, step=0.05, tooltip="Step along the gradient; 0.3 for 1000 steps, fewer need more."
+                io.Image.Input(
+                    "image",
+                    tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored.",
                 ),
-                io.Boolean.Input("squared", default=False, tooltip="The squared residual of the paper in place of the norm of its code."),
+                io.Float.Input(
+                    "scale",
+                    default=0.3,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.05,
+                    tooltip="Step along the gradient; 0.3 for 1000 steps, fewer need more.",
+                ),
+                io.Boolean.Input(
+                    "squared",
+                    default=False,
+                    tooltip="The squared residual of the paper in place of the norm of its code.",
+                ),
                 more_guidance(),
             ],
             outputs=[Guidance.Output("guidance", display_name="guidance")],
@@ -48,7 +60,9 @@ class GuideByMeasurement(io.ComfyNode):
     def execute(cls, image, scale, squared, guidance=()):
         with torch.inference_mode(False):
             y = split(image.clone())[0] * 2 - 1
-        return io.NodeOutput((*guidance, MeasurementGuidance(ReduceTo(tuple(y.shape[-2:])), y, scale, squared)))
+        return io.NodeOutput(
+            (*guidance, MeasurementGuidance(ReduceTo(tuple(y.shape[-2:])), y, scale, squared))
+        )
 
 
 class GuideByConsistency(io.ComfyNode):
@@ -61,9 +75,22 @@ class GuideByConsistency(io.ComfyNode):
             description="Make every predicted picture agree with a low-resolution image by projection, without gradients (Wang et al. 2023).",
             search_aliases=["ddnm", "null space", "data consistency", "guidance", "super resolution"],
             inputs=[
-                io.Model.Input("model", tooltip="The prior that will sample; a luma prior is compared with the luma of the image."),
-                io.Image.Input("image", tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05, tooltip="1 agrees exactly; less for noisy or compressed ones."),
+                io.Model.Input(
+                    "model",
+                    tooltip="The prior that will sample; a luma prior is compared with the luma of the image.",
+                ),
+                io.Image.Input(
+                    "image",
+                    tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="1 agrees exactly; less for noisy or compressed ones.",
+                ),
                 more_guidance(),
             ],
             outputs=[Guidance.Output("guidance", display_name="guidance")],
@@ -74,7 +101,9 @@ class GuideByConsistency(io.ComfyNode):
         with torch.inference_mode(False):
             pixels = split(image.clone())[0]
             seen, _ = planes(host_model.prior_of(model).channels, pixels, tuple(pixels.shape[-2:]))
-        return io.NodeOutput((*guidance, Consistency(ReduceTo(tuple(seen.shape[-2:])), seen * 2 - 1, strength)))
+        return io.NodeOutput(
+            (*guidance, Consistency(ReduceTo(tuple(seen.shape[-2:])), seen * 2 - 1, strength))
+        )
 
 
 class LoadNoiseClassifier(io.ComfyNode):
@@ -87,7 +116,11 @@ class LoadNoiseClassifier(io.ComfyNode):
             description="A classifier of noisy pictures (ADM), for Guide by Classifier.",
             search_aliases=["classifier guidance", "guided diffusion", "adm", "load model"],
             inputs=[
-                io.Combo.Input("classifier", options=host.weight_choices(), tooltip="The weight file, from models/priorsr."),
+                io.Combo.Input(
+                    "classifier",
+                    options=host.weight_choices(),
+                    tooltip="The weight file, from models/priorsr.",
+                ),
                 *host.settings_inputs(ChainSettings),
             ],
             outputs=[Classifier.Output("classifier", display_name="classifier")],
@@ -111,9 +144,25 @@ class GuideByClassifier(io.ComfyNode):
             description="Push samples of a pixel prior towards a class, by the gradient of a noise-aware classifier (Dhariwal and Nichol 2021).",
             search_aliases=["classifier guidance", "class label", "guidance"],
             inputs=[
-                Classifier.Input("classifier", tooltip="From Load Noise Classifier. Pictures larger than its own size are judged in tiles."),
-                io.Int.Input("label", default=-1, min=-1, max=100_000, tooltip="The class, such as 0 to 999 of ImageNet. It has to be given."),
-                io.Float.Input("scale", default=4.0, min=0.0, max=1000.0, step=0.1, tooltip="How hard the classifier pushes; 0 not at all."),
+                Classifier.Input(
+                    "classifier",
+                    tooltip="From Load Noise Classifier. Pictures larger than its own size are judged in tiles.",
+                ),
+                io.Int.Input(
+                    "label",
+                    default=-1,
+                    min=-1,
+                    max=100_000,
+                    tooltip="The class, such as 0 to 999 of ImageNet. It has to be given.",
+                ),
+                io.Float.Input(
+                    "scale",
+                    default=4.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.1,
+                    tooltip="How hard the classifier pushes; 0 not at all.",
+                ),
                 io.Combo.Input(
                     "form",
                     options=["score", "mean"],
@@ -137,8 +186,22 @@ class GuideByClipping(io.ComfyNode):
     def define_schema(cls):
         number = io.Float.Input
         values = [
-            number("low", default=-1.0, min=-1000.0, max=1000.0, step=0.1, tooltip="Smallest value of the predicted picture or latent."),
-            number("high", default=1.0, min=-1000.0, max=1000.0, step=0.1, tooltip="Largest value; pictures lie in -1..1."),
+            number(
+                "low",
+                default=-1.0,
+                min=-1000.0,
+                max=1000.0,
+                step=0.1,
+                tooltip="Smallest value of the predicted picture or latent.",
+            ),
+            number(
+                "high",
+                default=1.0,
+                min=-1000.0,
+                max=1000.0,
+                step=0.1,
+                tooltip="Largest value; pictures lie in -1..1.",
+            ),
         ]
         percentile = number(
             "percentile",
@@ -157,7 +220,10 @@ class GuideByClipping(io.ComfyNode):
             inputs=[
                 io.DynamicCombo.Input(
                     "limit",
-                    options=[io.DynamicCombo.Option("range", values), io.DynamicCombo.Option("dynamic", [percentile])],
+                    options=[
+                        io.DynamicCombo.Option("range", values),
+                        io.DynamicCombo.Option("dynamic", [percentile]),
+                    ],
                     tooltip="range: cut at two values. dynamic: cut at a percentile of each picture and scale to it (Saharia et al. 2022).",
                 ),
                 more_guidance(),
@@ -177,5 +243,7 @@ def _clip(choice: dict | None):
     if kind != "range":
         raise ValueError(f"unknown limit {kind!r}: choose range or dynamic")
     if choice["low"] >= choice["high"]:
-        raise ValueError(f"a range from {choice['low']:g} to {choice['high']:g} holds nothing: give a low value below the high one")
+        raise ValueError(
+            f"a range from {choice['low']:g} to {choice['high']:g} holds nothing: give a low value below the high one"
+        )
     return ClipX0(choice["low"], choice["high"])

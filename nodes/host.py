@@ -19,9 +19,9 @@ from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor, nn
 
-from ..methods.images import to_uint8
-from ..methods.resize import MAX_SIDE
-from ..methods.weights import SUFFIXES
+from ..methods.imaging.images import to_uint8
+from ..methods.imaging.resize import MAX_SIDE
+from ..methods.weights.load import SUFFIXES
 from ..samplers.run import Step
 from .convert import join
 
@@ -91,7 +91,9 @@ def loaded(patchers: Sequence, activations: int, beside: Sequence = ()) -> Itera
     """
     before = mm.loaded_models()
     try:
-        with torch.inference_mode(False):  # weights moved in inference mode could never take part in a gradient
+        with torch.inference_mode(
+            False
+        ):  # weights moved in inference mode could never take part in a gradient
             mm.load_models_gpu([*beside, *patchers], memory_required=activations)
         yield
     except BaseException:
@@ -102,7 +104,9 @@ def loaded(patchers: Sequence, activations: int, beside: Sequence = ()) -> Itera
 @contextmanager
 def on_device(*networks: nn.Module, activations: int) -> Iterator[torch.device]:
     """Networks of a single run on the compute device, as `loaded`; they leave it when the block ends."""
-    patchers = [comfy.model_patcher.ModelPatcher(n, mm.get_torch_device(), mm.unet_offload_device()) for n in networks]
+    patchers = [
+        comfy.model_patcher.ModelPatcher(n, mm.get_torch_device(), mm.unet_offload_device()) for n in networks
+    ]
     try:
         with loaded(patchers, activations):
             yield mm.get_torch_device()
@@ -164,7 +168,9 @@ def with_smaller_tiles(run: Callable[[int], Result], tile: int, floor: int = 64)
 
 def upscaled(model, pixels: Tensor) -> Tensor:
     """B C h w in 0..1 as B 3 H W through the host's own tiled run of an UPSCALE_MODEL, which brings its own enlargement."""
-    from comfy_extras.nodes_upscale_model import ImageUpscaleWithModel  # the host makes it importable after its own nodes
+    from comfy_extras.nodes_upscale_model import (
+        ImageUpscaleWithModel,  # the host makes it importable after its own nodes
+    )
 
     return ImageUpscaleWithModel.execute(model, join(pixels.expand(-1, 3, -1, -1))).args[0].movedim(-1, 1)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..methods.dpi.conditions import Conditions
 from ..methods.dpi.corrector import Corrector
 from ..methods.dpi.method import DPISettings
-from ..methods.posterior import planes
+from ..methods.imaging.canvas import planes
 from ..methods.priors.adm import ADMPrior
 from ..methods.priors.classifier import LabelGuidance, NoiseClassifier, class_label
 from ..methods.priors.edm import EDMPrior
@@ -60,7 +60,9 @@ class _Config(comfy.supported_models_base.BASE):
     unet_config: dict = {}  # noqa: RUF012 (the host's own form)
     unet_extra_config: dict = {}  # noqa: RUF012
     latent_format = PixelFormat
-    memory_usage_factor = 0.044  # a pixel model's feature maps are as large as its picture, a latent model's eight times larger
+    memory_usage_factor = (
+        0.044  # a pixel model's feature maps are as large as its picture, a latent model's eight times larger
+    )
 
 
 class _DiscreteSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
@@ -91,7 +93,9 @@ class PixelModel(comfy.model_base.BaseModel):
             self.model_sampling = _ContinuousSampling(*limits)
         elif isinstance(prior, NCSNppPrior):
             width = prior.span[1] - prior.span[0]
-            self.model_sampling = _ContinuousSampling(width * prior.schedule.smallest, width * prior.schedule.largest)
+            self.model_sampling = _ContinuousSampling(
+                width * prior.schedule.smallest, width * prior.schedule.largest
+            )
         else:
             self.model_sampling = _DiscreteSampling(prior.schedule.betas)
             self.register_buffer("clock", torch.tensor(prior.schedule.timesteps), persistent=False)
@@ -104,12 +108,24 @@ class PixelModel(comfy.model_base.BaseModel):
                 "encode and decode with the VAE called pixel_space"
             )
         edm, restorer = isinstance(self.prior, EDMPrior), isinstance(self.prior, NCSNppPrior)
-        classes = (self.prior.network.label_dim or None) if edm else None if restorer else self.prior.network.config.num_classes
+        classes = (
+            (self.prior.network.label_dim or None)
+            if edm
+            else None
+            if restorer
+            else self.prior.network.config.num_classes
+        )
         if classes is None and label >= 0:
-            raise ValueError(f"this prior knows no classes, so it cannot take label {label}: give -1, or load a class-conditional prior")
+            raise ValueError(
+                f"this prior knows no classes, so it cannot take label {label}: give -1, or load a class-conditional prior"
+            )
         upsampler = restorer or (not edm and self.prior.network.config.superres)
         if upsampler != (low_res is not None):
-            wrong = "needs a low-resolution picture: give one with" if upsampler else "does not look at a low-resolution picture: leave it out of"
+            wrong = (
+                "needs a low-resolution picture: give one with"
+                if upsampler
+                else "does not look at a low-resolution picture: leave it out of"
+            )
             raise ValueError(f"this prior {wrong} Condition Pixel Prior")
         conds = {}
         if classes is not None and not (edm and label < 0):  # EDM networks know a state without a class
@@ -123,12 +139,16 @@ class PixelModel(comfy.model_base.BaseModel):
             conds["low_res"] = comfy.conds.CONDNoiseShape(larger)
         return conds
 
-    def _apply_model(self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **conds) -> Tensor:
+    def _apply_model(
+        self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **conds
+    ) -> Tensor:
         sigma = t.view(-1, 1, 1, 1)
         if isinstance(self.prior, EDMPrior):
             x0 = self.prior.network(x, t, self.prior.one_hot(conds["label"]) if "label" in conds else None)
         elif isinstance(self.prior, NCSNppPrior):  # the network answers the score times sigma
-            x0 = x + sigma * self.diffusion_model(self.prior.decode(x), self.prior.clock(t), self.prior.decode(conds["low_res"]))
+            x0 = x + sigma * self.diffusion_model(
+                self.prior.decode(x), self.prior.clock(t), self.prior.decode(conds["low_res"])
+            )
         else:
             alpha = (1 + sigma**2).rsqrt()
             scaled, clock = x * alpha, self.clock[self.model_sampling.timestep(t)].float()
@@ -140,13 +160,17 @@ class PixelModel(comfy.model_base.BaseModel):
 @torch.inference_mode(False)  # weights made in inference mode could never take part in a gradient
 def as_model(prior: ADMPrior | EDMPrior | NCSNppPrior, clip: bool) -> comfy.model_patcher.ModelPatcher:
     """The prior as a MODEL that the host loads, offloads and patches like any other."""
-    return comfy.model_patcher.ModelPatcher(PixelModel(prior, clip), mm.get_torch_device(), mm.unet_offload_device())
+    return comfy.model_patcher.ModelPatcher(
+        PixelModel(prior, clip), mm.get_torch_device(), mm.unet_offload_device()
+    )
 
 
 def prior_of(model, otherwise: str = "") -> ADMPrior | EDMPrior:
     """The prior behind a MODEL of ours. Raises ValueError for any other MODEL, which says what to do with it otherwise."""
     if not isinstance(model.model, PixelModel):
-        raise ValueError(f"this MODEL is no pixel prior: give one from Load Shipped Prior or Load Pixel Prior{otherwise}")
+        raise ValueError(
+            f"this MODEL is no pixel prior: give one from Load Shipped Prior or Load Pixel Prior{otherwise}"
+        )
     return model.model.prior
 
 
@@ -165,12 +189,16 @@ def natural_tile(model) -> int:
     return model.model.prior.size
 
 
-def tiled(model, size: int, overlap: int, batch: int, weights: Callable[[int, int], Tensor]) -> comfy.model_patcher.ModelPatcher:
+def tiled(
+    model, size: int, overlap: int, batch: int, weights: Callable[[int, int], Tensor]
+) -> comfy.model_patcher.ModelPatcher:
     """A copy of the MODEL that sees its picture or latent in tiles, whatever the sampler."""
     patched, cut = model.clone(), TiledCall(size, overlap, batch, weights)
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, TILES, cut)
     # the host makes room for what a call sees, not for the whole picture
-    prepare = lambda executor, model, shape, *args, **kwargs: executor(model, cut.shape(shape), *args, **kwargs)  # noqa: E731
+    prepare = lambda executor, model, shape, *args, **kwargs: executor(
+        model, cut.shape(shape), *args, **kwargs
+    )  # noqa: E731
     patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, TILES, prepare)
     return patched
 
@@ -186,11 +214,15 @@ def respaced_sigmas(model, rule: str, start: int) -> Tensor:
     """The noise levels of the kept training steps of a MODEL, from kept step `start` (-1: the noisiest) down, then zero."""
     sampling = model.get_model_object("model_sampling")
     if isinstance(sampling, comfy.model_sampling.ModelSamplingContinuousEDM):
-        raise ValueError("this MODEL was not trained in steps that could be kept: take a scheduler such as KarrasScheduler")
+        raise ValueError(
+            "this MODEL was not trained in steps that could be kept: take a scheduler such as KarrasScheduler"
+        )
     table = sampling.sigmas.tolist()
     kept = respaced(len(table), rule)
     if not -1 <= start < len(kept):
-        raise ValueError(f"cannot start at step {start} of {len(kept)} kept ones: give 0..{len(kept) - 1}, or -1 for the noisiest")
+        raise ValueError(
+            f"cannot start at step {start} of {len(kept)} kept ones: give 0..{len(kept) - 1}, or -1 for the noisiest"
+        )
     return torch.tensor([*(table[i] for i in reversed(kept[: start + 1] if start >= 0 else kept)), 0.0])
 
 
@@ -204,7 +236,9 @@ class ManagedClassifier:
 
 @torch.inference_mode(False)
 def as_classifier(classifier: NoiseClassifier | AttributeClassifier) -> ManagedClassifier:
-    patcher = comfy.model_patcher.ModelPatcher(classifier.network, mm.get_torch_device(), mm.unet_offload_device())
+    patcher = comfy.model_patcher.ModelPatcher(
+        classifier.network, mm.get_torch_device(), mm.unet_offload_device()
+    )
     return ManagedClassifier(classifier, patcher)
 
 
@@ -240,7 +274,9 @@ class ManagedCorrector:
 
 @torch.inference_mode(False)
 def as_corrector(corrector: Corrector) -> ManagedCorrector:
-    patcher = comfy.model_patcher.ModelPatcher(corrector.network, mm.get_torch_device(), mm.unet_offload_device())
+    patcher = comfy.model_patcher.ModelPatcher(
+        corrector.network, mm.get_torch_device(), mm.unet_offload_device()
+    )
     return ManagedCorrector(corrector, patcher)
 
 
@@ -255,7 +291,15 @@ class ManagedConditions(Conditions):
     def __init__(self, low: Tensor, managed: ManagedCorrector | None, settings: DPISettings, seed: int):
         self.models = () if managed is None else (managed.patcher,)
         self.managed, self.tiles = managed, managed and managed.corrector.tiles()
-        strength = (settings.tau, settings.s, settings.omega, settings.k, settings.refine, settings.weighted, settings.compound)
+        strength = (
+            settings.tau,
+            settings.s,
+            settings.omega,
+            settings.k,
+            settings.refine,
+            settings.weighted,
+            settings.compound,
+        )
         super().__init__(low, self.tiles, *strength, uniform=seed)
 
     def memory(self, x: Tensor) -> int:
@@ -273,7 +317,9 @@ class ManagedConditions(Conditions):
             )
         multiple = 1 if self.managed is None else self.managed.corrector.multiple
         if any(min(n, self.tiles.size) % multiple for n in (height, width) if self.tiles):
-            raise ValueError(f"the corrector needs sides that are multiples of {multiple}, not {width} x {height}: pad the image, or leave it out")
+            raise ValueError(
+                f"the corrector needs sides that are multiples of {multiple}, not {width} x {height}: pad the image, or leave it out"
+            )
         super().begin(x, levels)
 
 
@@ -296,7 +342,10 @@ class _ToldDenoiser(_HostDenoiser):
         self.options = arguments["model_options"]["transformer_options"]  # of this run alone
         wrappers = self.options.setdefault("wrappers", {})
         # the first, so that every other wrapper hears these times
-        wrappers[WrappersMP.DIFFUSION_MODEL] = {TOLD: [self._tell], **wrappers.get(WrappersMP.DIFFUSION_MODEL, {})}
+        wrappers[WrappersMP.DIFFUSION_MODEL] = {
+            TOLD: [self._tell],
+            **wrappers.get(WrappersMP.DIFFUSION_MODEL, {}),
+        }
 
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         self.options[TOLD] = level.t
@@ -307,7 +356,10 @@ class _ToldDenoiser(_HostDenoiser):
 
 
 def as_sampler(
-    transition: Transition, hooks: Sequence[Hook], noise: Draw | None = None, levels_for: Callable[[Sequence[Level]], list[Level]] | None = None
+    transition: Transition,
+    hooks: Sequence[Hook],
+    noise: Draw | None = None,
+    levels_for: Callable[[Sequence[Level]], list[Level]] | None = None,
 ) -> comfy.samplers.KSAMPLER:
     """The core's loop as a SAMPLER for any MODEL. Hooks work on what the model predicts, in its own space.
 
@@ -318,7 +370,9 @@ def as_sampler(
     def sample(model, x: Tensor, sigmas: Tensor, extra_args: dict, callback=None, disable=None) -> Tensor:
         guider, network = model.inner_model, model.inner_model.inner_model
         if isinstance(network.model_sampling, comfy.model_sampling.CONST):
-            raise ValueError("this MODEL was trained on a flow between picture and noise, which this sampler does not follow: take a native one")
+            raise ValueError(
+                "this MODEL was trained on a flow between picture and noise, which this sampler does not follow: take a native one"
+            )
         levels = sigma_levels(sigmas.tolist(), float)
         levels = levels if sigmas[-1] == 0 else levels[:-1]  # a run that another sampler goes on with
         denoiser = _HostDenoiser(model, extra_args)
@@ -333,14 +387,22 @@ def as_sampler(
             if callback:
                 callback({"i": step.i, "denoised": step.pred.x0.detach(), "x": state})
 
-        managed = [hook for hook in hooks if isinstance(hook, (ManagedLabelGuidance, ManagedConditions, ManagedAttributes))]
+        managed = [
+            hook
+            for hook in hooks
+            if isinstance(hook, (ManagedLabelGuidance, ManagedConditions, ManagedAttributes))
+        ]
         models = [patcher for hook in managed for patcher in hook.models]
         room = sum(hook.memory(x) for hook in managed)
         if any(hook.needs_grad for hook in hooks):
             for module in (network, *(patcher.model for patcher in guider.loaded_models)):
                 _grad_ready(module)
             room += BACKWARD * int(network.memory_required(_seen(guider.model_patcher, x.shape)))
-        with host.loaded(models, room, beside=[guider.model_patcher, *guider.loaded_models]) if models or room else nullcontext():
+        with (
+            host.loaded(models, room, beside=[guider.model_patcher, *guider.loaded_models])
+            if models or room
+            else nullcontext()
+        ):
             for patcher in models:
                 _grad_ready(patcher.model)
             return run(denoiser, x, levels, transition, hooks, draw, on_step=report)
@@ -356,4 +418,6 @@ def _grad_ready(module: nn.Module) -> None:
             for name, value in tensors.items():
                 if value is not None and value.is_inference():
                     copy = value.clone()
-                    tensors[name] = nn.Parameter(copy, requires_grad=False) if isinstance(value, nn.Parameter) else copy
+                    tensors[name] = (
+                        nn.Parameter(copy, requires_grad=False) if isinstance(value, nn.Parameter) else copy
+                    )

@@ -45,7 +45,9 @@ def as_layers(layers: Layers, name: str) -> ManagedLayers:
     device, networks = mm.get_torch_device(), nn.ModuleList([layers.encoder, layers.sft])
     size = sum(p.numel() for p in networks.parameters())
     networks.to(mm.unet_dtype(device, size, PRECISIONS))
-    return ManagedLayers(name, layers, comfy.model_patcher.ModelPatcher(networks, device, mm.unet_offload_device()))
+    return ManagedLayers(
+        name, layers, comfy.model_patcher.ModelPatcher(networks, device, mm.unet_offload_device())
+    )
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ def patched(model, managed: ManagedLayers, latent: Tensor | None = None) -> comf
     """
     unet = model.get_model_object("diffusion_model")
     if model.get_additional_models_with_key(KEY):
-        raise ValueError("this MODEL has StableSR's layers already: give the MODEL from before the other Apply StableSR")
+        raise ValueError(
+            "this MODEL has StableSR's layers already: give the MODEL from before the other Apply StableSR"
+        )
     managed.layers.check(unet)
     copy, run = model.clone(), _Patch(managed.layers, latent, unet, managed.layers.sft.places(unet))
     copy.set_additional_models(KEY, [managed.patcher])  # loaded, counted and offloaded with the UNet
@@ -125,27 +129,52 @@ class _Patch:
                 "result before it is encoded, or sample a latent of the same size"
             )
         if len(lr) not in (1, len(noise)):
-            raise ValueError(f"{len(lr)} low-resolution latents for {len(noise)} samples: give one, or one for each")
+            raise ValueError(
+                f"{len(lr)} low-resolution latents for {len(noise)} samples: give one, or one for each"
+            )
         patcher = guider.model_patcher
-        guider.model_options["transformer_options"][KEY] = patcher.model.process_latent_in(lr.to(patcher.load_device, torch.float32))
+        guider.model_options["transformer_options"][KEY] = patcher.model.process_latent_in(
+            lr.to(patcher.load_device, torch.float32)
+        )
         return executor(noise, latent_image, *args, **kwargs)
 
-    def condition(self, executor, model, conds: list, x: Tensor, timestep: Tensor, model_options: dict) -> list[Tensor]:
+    def condition(
+        self, executor, model, conds: list, x: Tensor, timestep: Tensor, model_options: dict
+    ) -> list[Tensor]:
         """Once a step: the latent as one more condition of each prompt."""
         lr = model_options.get("transformer_options", {}).get(KEY)
         if lr is None:
             if self.latent is None:
-                raise ValueError("this guider runs the MODEL without telling it what is sampled: connect the encoded picture to Apply StableSR")
+                raise ValueError(
+                    "this guider runs the MODEL without telling it what is sampled: connect the encoded picture to Apply StableSR"
+                )
             lr = model.process_latent_in(self.latent.to(x))
-        shared = not any("area" in cond for some in conds for cond in some or ())  # else the prompts see different parts
+        shared = not any(
+            "area" in cond for some in conds for cond in some or ()
+        )  # else the prompts see different parts
         more = {LR: comfy.conds.CONDNoiseShape(lr), SHARED: comfy.conds.CONDConstant(shared)}
-        told = [some and [{**cond, "model_conds": {**cond["model_conds"], **more}} for cond in some] for some in conds]
+        told = [
+            some and [{**cond, "model_conds": {**cond["model_conds"], **more}} for cond in some]
+            for some in conds
+        ]
         return executor(model, told, x, timestep, model_options)
 
-    def modulate(self, executor, x: Tensor, timesteps: Tensor, context=None, y=None, control=None, transformer_options=None, **conds) -> Tensor:
+    def modulate(
+        self,
+        executor,
+        x: Tensor,
+        timesteps: Tensor,
+        context=None,
+        y=None,
+        control=None,
+        transformer_options=None,
+        **conds,
+    ) -> Tensor:
         """Each network call. Its batch is one of tiles, each of prompts, each of pictures; prompts share what the encoder sees."""
         if LR not in conds:
-            raise ValueError("StableSR's latent did not reach the MODEL: another node calls it in a way of its own; leave that node out")
+            raise ValueError(
+                "StableSR's latent did not reach the MODEL: another node calls it in a way of its own; leave that node out"
+            )
         lr, shared, options = conds.pop(LR), conds.pop(SHARED), transformer_options or {}
         if lr.shape[-2:] != x.shape[-2:]:
             raise ValueError(
@@ -157,9 +186,14 @@ class _Patch:
         apart = lambda v: v.unflatten(0, (tiles, prompts, -1))[:, 0].flatten(0, 1) if prompts > 1 else v  # noqa: E731
         features = self.layers.encoder(apart(lr), apart(timesteps))
         if tiles > 1:  # the layers repeat features for a whole batch, not for each tile of it
-            features = [f.unflatten(0, (tiles, 1, -1)).expand(-1, prompts, -1, -1, -1, -1).flatten(0, 2) for f in features]
+            features = [
+                f.unflatten(0, (tiles, 1, -1)).expand(-1, prompts, -1, -1, -1, -1).flatten(0, 2)
+                for f in features
+            ]
         unet = executor.class_obj
-        places = self.places if unet is self.unet else self.layers.sft.places(unet)  # where another node put another network
+        places = (
+            self.places if unet is self.unet else self.layers.sft.places(unet)
+        )  # where another node put another network
         with self.layers.sft.modulating_at(places, features):
             return executor(x, timesteps, context, y, control, options, **conds)
 
@@ -174,10 +208,14 @@ class StartNoise:
     def __init__(self, model, sigma: float, mode: str, seed: int, draw: Draw | None = None):
         sampling = model.get_model_object("model_sampling")
         if isinstance(sampling, comfy.model_sampling.CONST):
-            raise ValueError("this MODEL was trained on a flow between picture and noise, not as Stable Diffusion: take a native noise")
+            raise ValueError(
+                "this MODEL was trained on a flow between picture and noise, not as Stable Diffusion: take a native noise"
+            )
         self.model, self.sigma, self.mode, self.seed, self.draw = model, sigma, mode, seed, draw
         most = float(sampling.sigma_max)
-        self.whole = sigma > most or math.isclose(sigma, most, rel_tol=1e-5)  # whether the host takes the state for nothing but noise
+        self.whole = sigma > most or math.isclose(
+            sigma, most, rel_tol=1e-5
+        )  # whether the host takes the state for nothing but noise
         self.sampling = sampling
 
     def generate_noise(self, latent: dict) -> Tensor:
@@ -186,5 +224,7 @@ class StartNoise:
         places = latent.get("batch_index") or range(len(samples))
         noise = (self.draw or Noise([self.seed + i for i in places]))(samples.shape)
         begin = noise * math.sqrt(1 + self.sigma**2) if self.mode == "noise" else lr + self.sigma * noise
-        one = self.sampling.noise_scaling(torch.tensor([self.sigma]), torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), self.whole)
+        one = self.sampling.noise_scaling(
+            torch.tensor([self.sigma]), torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), self.whole
+        )
         return (begin - lr) / one

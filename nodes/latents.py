@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from comfy_api.latest import io
 
-from ..methods.posterior import planes
-from ..methods.resize import resize
+from ..methods.imaging.canvas import planes
+from ..methods.imaging.resize import resize
 from . import host, host_model
 from .convert import join, split
 from .guidance import CATEGORY
@@ -22,7 +22,9 @@ class ImageToPixelLatent(io.ComfyNode):
             description="Images as the LATENT that a pixel prior samples on: luma for luma priors, sides padded to what the network takes.",
             search_aliases=["vae encode", "pixel space", "luma", "latent"],
             inputs=[
-                io.Model.Input("model", tooltip="The prior that will sample: its channels and the sizes it takes decide."),
+                io.Model.Input(
+                    "model", tooltip="The prior that will sample: its channels and the sizes it takes decide."
+                ),
                 io.Image.Input("image", tooltip="At the size of the result; alpha is left out."),
             ],
             outputs=[io.Latent.Output("latent", display_name="LATENT")],
@@ -47,7 +49,11 @@ class PixelLatentToImage(io.ComfyNode):
             search_aliases=["vae decode", "pixel space", "luma", "colour", "latent"],
             inputs=[
                 io.Latent.Input("latent", tooltip="Of a pixel prior, in -1..1."),
-                io.Image.Input("like", optional=True, tooltip="Cuts the padding off, colours luma by its chroma, and gives its alpha."),
+                io.Image.Input(
+                    "like",
+                    optional=True,
+                    tooltip="Cuts the padding off, colours luma by its chroma, and gives its alpha.",
+                ),
             ],
             outputs=[io.Image.Output("image", display_name="image")],
         )
@@ -56,7 +62,9 @@ class PixelLatentToImage(io.ComfyNode):
     def execute(cls, latent, like=None):
         samples = latent["samples"]
         if samples.ndim != 4 or samples.shape[1] not in (1, 3):
-            raise ValueError(f"a latent of shape {tuple(samples.shape)} is not of a pixel prior: decode it with its own VAE")
+            raise ValueError(
+                f"a latent of shape {tuple(samples.shape)} is not of a pixel prior: decode it with its own VAE"
+            )
         sampled = ((samples.float() + 1) / 2).clamp(0, 1)
         if like is None:
             return io.NodeOutput(host.result(join(sampled)))
@@ -64,9 +72,13 @@ class PixelLatentToImage(io.ComfyNode):
         size = tuple(pixels.shape[-2:])
         if any(n > have for n, have in zip(size, sampled.shape[-2:], strict=True)):
             sides = f"{sampled.shape[-1]}x{sampled.shape[-2]}"
-            raise ValueError(f"the latent is {sides}, smaller than like's {size[1]}x{size[0]}: give the picture it was made from")
+            raise ValueError(
+                f"the latent is {sides}, smaller than like's {size[1]}x{size[0]}: give the picture it was made from"
+            )
         if len(pixels) not in (1, len(sampled)):
-            raise ValueError(f"{len(pixels)} pictures cannot colour {len(sampled)} samples: give one, or as many")
+            raise ValueError(
+                f"{len(pixels)} pictures cannot colour {len(sampled)} samples: give one, or as many"
+            )
         pixels = pixels.expand(len(sampled), -1, -1, -1).to(sampled)
         _, back = planes(sampled.shape[1], pixels, size)
         alpha = None if alpha is None else resize(alpha, size).expand(len(sampled), -1, -1, -1)

@@ -14,7 +14,9 @@ def gradient_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1) 
 
     pictures: 2 for a network that sees another one, network(x, t, y).
     """
-    meta = {name: tensor.to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())}
+    meta = {
+        name: tensor.to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())
+    }
     fixed = {_storage(tensor) for tensor in meta.values()}
     kept: dict[int, Tensor] = {}
 

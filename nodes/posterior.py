@@ -6,10 +6,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..methods.dps import DPSSettings
-from ..methods.posterior import CanvasSettings, posterior_upscale, steps_of
+from ..methods.dps.posterior import posterior_upscale, steps_of
+from ..methods.dps.sampling import DPSSettings
+from ..methods.imaging.canvas import CanvasSettings
+from ..methods.imaging.resize import resize
 from ..methods.priors.load import PriorSettings, load_prior
-from ..methods.resize import resize
 from ..methods.visionrefine.edm_dps import EDMDPSSettings
 from . import host
 from .convert import join, split
@@ -20,25 +21,49 @@ SEED = {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_genera
 
 def _inputs(own: type, prior: type | None) -> list[io.Input]:
     return [
-        io.Image.Input("image", tooltip="The low-resolution images; each gets the same seed and is restored by itself. Alpha is kept."),
-        io.Combo.Input("prior", options=host.weight_choices(), tooltip="The weight file of the diffusion prior, from models/priorsr."),
-        io.Float.Input("scale", default=4.0, min=1.0, max=16.0, step=0.5, tooltip="Enlargement; the result, reduced again, is the input."),
-        io.Int.Input("seed", tooltip="Decides what the prior invents; the same picture and seed give the same result.", **SEED),
+        io.Image.Input(
+            "image",
+            tooltip="The low-resolution images; each gets the same seed and is restored by itself. Alpha is kept.",
+        ),
+        io.Combo.Input(
+            "prior",
+            options=host.weight_choices(),
+            tooltip="The weight file of the diffusion prior, from models/priorsr.",
+        ),
+        io.Float.Input(
+            "scale",
+            default=4.0,
+            min=1.0,
+            max=16.0,
+            step=0.5,
+            tooltip="Enlargement; the result, reduced again, is the input.",
+        ),
+        io.Int.Input(
+            "seed",
+            tooltip="Decides what the prior invents; the same picture and seed give the same result.",
+            **SEED,
+        ),
         *host.settings_inputs(own),
         *(host.settings_inputs(prior) if prior else []),
         *host.settings_inputs(CanvasSettings),
     ]
 
 
-def _restore(image: Tensor, name: str, scale: float, seed: int, settings, canvas: CanvasSettings, kind: PriorSettings) -> Tensor:
+def _restore(
+    image: Tensor, name: str, scale: float, seed: int, settings, canvas: CanvasSettings, kind: PriorSettings
+) -> Tensor:
     """The restored images; everything a gradient touches is made outside the host's inference mode."""
     with torch.inference_mode(False), torch.no_grad():
         pixels, alpha = split(image.clone())
         prior = load_prior(str(host.weight_path(name)), kind)
         steps = steps_of(prior, settings)
-        with host.on_device(prior.network, activations=gradient_bytes(prior.network, tile_shape(canvas, prior))) as device:
+        with host.on_device(
+            prior.network, activations=gradient_bytes(prior.network, tile_shape(canvas, prior))
+        ) as device:
             seeds = [seed] * len(pixels)
-            restored = posterior_upscale(prior, pixels.to(device), scale, settings, canvas, seeds, host.sampling_progress(steps))
+            restored = posterior_upscale(
+                prior, pixels.to(device), scale, settings, canvas, seeds, host.sampling_progress(steps)
+            )
         if alpha is not None:
             alpha = resize(alpha, tuple(restored.shape[-2:])).to(restored)
         return host.result(join(restored, alpha))
@@ -65,7 +90,23 @@ class DPSUpscale(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image, prior, scale, seed, sampler, respacing, eta, guidance, squared, joint, schedule, train_steps, target, tile, overlap, tile_batch
+        cls,
+        image,
+        prior,
+        scale,
+        seed,
+        sampler,
+        respacing,
+        eta,
+        guidance,
+        squared,
+        joint,
+        schedule,
+        train_steps,
+        target,
+        tile,
+        overlap,
+        tile_batch,
     ):
         settings = DPSSettings(sampler, respacing, eta, guidance, squared, joint)
         canvas, kind = CanvasSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
@@ -80,7 +121,14 @@ class EDMDPSUpscale(io.ComfyNode):
             display_name="EDM-DPS Super-Resolution",
             category=f"{host.CATEGORY}/upscale",
             description="Enlarge images with an EDM diffusion prior and its Heun sampler, guided by the input (VisionRefine, Algorithm 3).",
-            search_aliases=["super resolution", "diffusion", "posterior sampling", "edm", "karras", "upscale"],
+            search_aliases=[
+                "super resolution",
+                "diffusion",
+                "posterior sampling",
+                "edm",
+                "karras",
+                "upscale",
+            ],
             inputs=_inputs(EDMDPSSettings, None),
             outputs=[io.Image.Output("image", display_name="image")],
         )
@@ -107,5 +155,17 @@ class EDMDPSUpscale(io.ComfyNode):
         overlap,
         tile_batch,
     ):
-        settings = EDMDPSSettings(steps, zeta, weight, joint, sigma_min, sigma_max, rho, churn, churn_min, churn_max, churn_noise)
-        return io.NodeOutput(_restore(image, prior, scale, seed, settings, CanvasSettings(tile, overlap, tile_batch), PriorSettings()))
+        settings = EDMDPSSettings(
+            steps, zeta, weight, joint, sigma_min, sigma_max, rho, churn, churn_min, churn_max, churn_noise
+        )
+        return io.NodeOutput(
+            _restore(
+                image,
+                prior,
+                scale,
+                seed,
+                settings,
+                CanvasSettings(tile, overlap, tile_batch),
+                PriorSettings(),
+            )
+        )

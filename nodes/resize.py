@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..methods.resize import METHODS, resize, scaled_size
+from ..methods.imaging.resize import METHODS, resize, scaled_size
 from . import host
 from .convert import join, split
 
@@ -25,25 +25,61 @@ class ResizeImage(io.ComfyNode):
                     options=[
                         io.DynamicCombo.Option(
                             "scale",
-                            [io.Float.Input("scale", default=0.5, min=0.02, max=32.0, step=0.01, tooltip="Of both sides; below 1 shrinks.")],
+                            [
+                                io.Float.Input(
+                                    "scale",
+                                    default=0.5,
+                                    min=0.02,
+                                    max=32.0,
+                                    step=0.01,
+                                    tooltip="Of both sides; below 1 shrinks.",
+                                )
+                            ],
                         ),
                         io.DynamicCombo.Option(
                             "size",
                             [
                                 io.Int.Input("width", default=512, min=1, max=16384, tooltip="In pixels."),
-                                io.Int.Input("height", default=512, min=1, max=16384, tooltip="In pixels; the shape is not kept."),
+                                io.Int.Input(
+                                    "height",
+                                    default=512,
+                                    min=1,
+                                    max=16384,
+                                    tooltip="In pixels; the shape is not kept.",
+                                ),
                             ],
                         ),
                         io.DynamicCombo.Option(
                             "multiple",
-                            [io.Int.Input("multiple", default=4, min=1, max=512, tooltip="Down to the nearest multiple of this on both sides.")],
+                            [
+                                io.Int.Input(
+                                    "multiple",
+                                    default=4,
+                                    min=1,
+                                    max=512,
+                                    tooltip="Down to the nearest multiple of this on both sides.",
+                                )
+                            ],
                         ),
                     ],
                     tooltip="What to resize to.",
                 ),
-                io.Combo.Input("method", options=list(METHODS), default="bicubic", tooltip="bicubic has a = -0.5, as Pillow and MATLAB do."),
-                io.Boolean.Input("antialias", default=True, tooltip="Widen the filter when shrinking. Off aliases, as plain interpolation does."),
-                io.Boolean.Input("matlab_border", default=False, tooltip="Mirror the image at its border as MATLAB does, instead of as Pillow does."),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="bicubic",
+                    tooltip="bicubic has a = -0.5, as Pillow and MATLAB do.",
+                ),
+                io.Boolean.Input(
+                    "antialias",
+                    default=True,
+                    tooltip="Widen the filter when shrinking. Off aliases, as plain interpolation does.",
+                ),
+                io.Boolean.Input(
+                    "matlab_border",
+                    default=False,
+                    tooltip="Mirror the image at its border as MATLAB does, instead of as Pillow does.",
+                ),
             ],
             outputs=[io.Image.Output("image", display_name="image")],
         )
@@ -53,7 +89,10 @@ class ResizeImage(io.ComfyNode):
         pixels, alpha = split(image)
         size = _size(to, tuple(pixels.shape[-2:]))
         border = "mirror" if matlab_border else "renormalise"
-        parts = [None if x is None else resize(x, size, method=method, antialias=antialias, border=border) for x in (pixels, alpha)]
+        parts = [
+            None if x is None else resize(x, size, method=method, antialias=antialias, border=border)
+            for x in (pixels, alpha)
+        ]
         return io.NodeOutput(host.result(join(*parts)))
 
 

@@ -10,8 +10,8 @@ from comfy_api.latest import io
 from torch import nn
 
 from ..methods.diffsr.method import DiffSRSettings
-from ..methods.dpi.choice import AUTO, NONE, shipped_correctors
 from ..methods.dpi.method import PRESETS
+from ..methods.dpi.presets import AUTO, NONE, shipped_correctors
 from ..methods.faces.restorers import SIDE, EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, by_srdg, frame_of
 from ..methods.priors.load import load_prior, shipped_priors
 from ..methods.srdg.guidance import STRONGEST
@@ -20,7 +20,17 @@ from ..methods.srdg.method import SRDGSettings, load_sr_prior, scales_of, shippe
 from ..methods.srdg.method import preset as srdg_preset
 from . import host, host_model
 from .attributes import NONE as UNJUDGED
-from .attributes import Attributes, attribute_bytes, classifier_input, classifiers_of, load_classifier, network_input, told, wanted_inputs, wished
+from .attributes import (
+    Attributes,
+    attribute_bytes,
+    classifier_input,
+    classifiers_of,
+    load_classifier,
+    network_input,
+    told,
+    wanted_inputs,
+    wished,
+)
 from .face_inputs import (
     CATEGORY,
     Asked,
@@ -52,21 +62,53 @@ def _methods() -> list:
     diffsr = [_prior(), *host.settings_inputs(DiffSRSettings, DIFFSR, advanced=False)]
     dpi = [
         _prior(),
-        io.Combo.Input("corrector", options=[AUTO, NONE, *shipped_correctors(), *host.weight_files()], tooltip="What refines the conditions."),
-        io.Combo.Input("preset", options=[AUTO, *PRESETS], tooltip="How strong the conditions are; auto: as the scale of each face asks."),
-        io.Int.Input("dpi_steps", default=0, min=0, max=1000, tooltip="Network calls for each face; 0: as the preset says."),
+        io.Combo.Input(
+            "corrector",
+            options=[AUTO, NONE, *shipped_correctors(), *host.weight_files()],
+            tooltip="What refines the conditions.",
+        ),
+        io.Combo.Input(
+            "preset",
+            options=[AUTO, *PRESETS],
+            tooltip="How strong the conditions are; auto: as the scale of each face asks.",
+        ),
+        io.Int.Input(
+            "dpi_steps",
+            default=0,
+            min=0,
+            max=1000,
+            tooltip="Network calls for each face; 0: as the preset says.",
+        ),
     ]
     strength = SRDG_PRESETS["shipped"].h
     srdg = [
         network_input(),
         classifier_input(),
         *wanted_inputs(),
-        io.Combo.Input("srdg_preset", options=[AUTO, *SRDG_PRESETS], tooltip="How faces are sampled; auto: as suits the network."),
-        io.Int.Input("srdg_steps", default=0, min=0, max=100_000, tooltip="Noise levels; 0: as the preset says."),
-        io.Float.Input("h", default=strength, min=0.0, max=STRONGEST, tooltip="How hard the attributes pull, whatever the preset; 0 asks none."),
+        io.Combo.Input(
+            "srdg_preset",
+            options=[AUTO, *SRDG_PRESETS],
+            tooltip="How faces are sampled; auto: as suits the network.",
+        ),
+        io.Int.Input(
+            "srdg_steps", default=0, min=0, max=100_000, tooltip="Noise levels; 0: as the preset says."
+        ),
+        io.Float.Input(
+            "h",
+            default=strength,
+            min=0.0,
+            max=STRONGEST,
+            tooltip="How hard the attributes pull, whatever the preset; 0 asks none.",
+        ),
         *host.settings_inputs(SRDGSettings, ("view",), advanced=False),
     ]
-    size = io.Int.Input("size", default=SIDE, min=32, max=4096, tooltip="Pixels across of an aligned face, about half of which are the face itself.")
+    size = io.Int.Input(
+        "size",
+        default=SIDE,
+        min=32,
+        max=4096,
+        tooltip="Pixels across of an aligned face, about half of which are the face itself.",
+    )
     methods = (("diffsr", diffsr), ("dpi", dpi), ("srdg", srdg), ("srcnn", [size]))
     return [io.DynamicCombo.Option(name, inputs) for name, inputs in methods]
 
@@ -79,11 +121,24 @@ class RestoreFacesWith(io.ComfyNode):
             display_name="Restore Faces With",
             category=CATEGORY,
             description="Find the faces of a picture, restore each with a method of this pack, and put it back. Needs no download.",
-            search_aliases=["face restoration", "restore face", "diff-sr", "dpi", "srdg", "srcnn", "face enhance"],
+            search_aliases=[
+                "face restoration",
+                "restore face",
+                "diff-sr",
+                "dpi",
+                "srdg",
+                "srcnn",
+                "face enhance",
+            ],
             inputs=[
-                io.Image.Input("image", tooltip="Images of any size, in colour or grey, with any number of faces; alpha is kept."),
+                io.Image.Input(
+                    "image",
+                    tooltip="Images of any size, in colour or grey, with any number of faces; alpha is kept.",
+                ),
                 io.DynamicCombo.Input(
-                    "method", options=_methods(), tooltip="A diffusion prior by Diff-SR or DPI, SRDG's network, or SRCNN, which invents nothing."
+                    "method",
+                    options=_methods(),
+                    tooltip="A diffusion prior by Diff-SR or DPI, SRDG's network, or SRCNN, which invents nothing.",
                 ),
                 *scale_input(),
                 io.Float.Input(
@@ -106,7 +161,11 @@ class RestoreFacesWith(io.ComfyNode):
                 ),
                 *more_inputs(),
                 *given_inputs(),
-                Attributes.Input("classifiers", optional=True, tooltip="For srdg: from Load Attribute Classifier, for several attributes."),
+                Attributes.Input(
+                    "classifiers",
+                    optional=True,
+                    tooltip="For srdg: from Load Attribute Classifier, for several attributes.",
+                ),
             ],
             outputs=restored_outputs(),
         )
@@ -118,7 +177,17 @@ class RestoreFacesWith(io.ComfyNode):
             chosen = _chosen(dict(method or {}), frame, coarse, wanted.batch, classifiers)
             restorer = chosen.restorer
             with host_model.classifiers_ready(chosen.managed, chosen.room):
-                return put_back(image, restorer, chosen.networks, chosen.room, restorer.size, restorer.frame, wanted, seed, chosen.said)
+                return put_back(
+                    image,
+                    restorer,
+                    chosen.networks,
+                    chosen.room,
+                    restorer.size,
+                    restorer.frame,
+                    wanted,
+                    seed,
+                    chosen.said,
+                )
 
 
 @dataclass(frozen=True)
@@ -146,13 +215,17 @@ def _chosen(given: dict, frame: str, coarse: float, batch: int, classifiers: tup
     if name == "srdg":
         return _srdg(given, path, frame, coarse, batch, classifiers)
     prior = load_prior(path)
-    room = gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size)) // host_model.BACKWARD
+    room = (
+        gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size)) // host_model.BACKWARD
+    )
     if name == "diffsr":
         restorer = by_diffsr(prior, frame, DiffSRSettings(**given), coarse, host.cancellable(), said.append)
         return _Chosen(restorer, restorer.networks, room, said)
     corrector = given["corrector"]
     file = corrector if corrector in (AUTO, NONE, *shipped_correctors()) else str(host.weight_path(corrector))
-    restorer = by_dpi(prior, frame, given["preset"], given["dpi_steps"], file, coarse, host.cancellable(), said.append)
+    restorer = by_dpi(
+        prior, frame, given["preset"], given["dpi_steps"], file, coarse, host.cancellable(), said.append
+    )
     return _Chosen(restorer, restorer.networks, 2 * room, said)
 
 
@@ -164,6 +237,11 @@ def _srdg(given: dict, path: str, frame: str, coarse: float, batch: int, classif
     steps = {"steps": given["srdg_steps"]} if given["srdg_steps"] else {}
     settings = srdg_preset(given["srdg_preset"], path, h=given["h"], view=given["view"], **steps)
     restorer = by_srdg(prior, frame, wanted, settings, scales_of(path), coarse, host.cancellable())
-    room = gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size), pictures=2) // host_model.BACKWARD
+    room = (
+        gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size), pictures=2)
+        // host_model.BACKWARD
+    )
     room += attribute_bytes([wish.classifier for wish in wanted], batch)
-    return _Chosen(restorer, [prior.network, *(judge.network for judge in own)], room, [told(wanted)], classifiers)
+    return _Chosen(
+        restorer, [prior.network, *(judge.network for judge in own)], room, [told(wanted)], classifiers
+    )

@@ -29,20 +29,32 @@ class LoadPixelPrior(io.ComfyNode):
             description="A pixel diffusion prior (ADM, EDM, NCSN++) as a MODEL for any sampler. Decode with the VAE called pixel_space.",
             search_aliases=["guided diffusion", "adm", "edm", "pixel diffusion", "load model"],
             inputs=[
-                io.Combo.Input("prior", options=host.weight_choices(), tooltip="The weight file, from models/priorsr."),
-                io.Boolean.Input("clip", default=True, tooltip="Keep predicted pictures within their range, as the published samplers do."),
+                io.Combo.Input(
+                    "prior", options=host.weight_choices(), tooltip="The weight file, from models/priorsr."
+                ),
+                io.Boolean.Input(
+                    "clip",
+                    default=True,
+                    tooltip="Keep predicted pictures within their range, as the published samplers do.",
+                ),
                 *host.settings_inputs(PriorSettings),
             ],
             outputs=[
                 io.Model.Output("model", display_name="MODEL"),
-                io.Conditioning.Output("conditioning", display_name="CONDITIONING", tooltip="Empty: what samplers ask for beside the model."),
+                io.Conditioning.Output(
+                    "conditioning",
+                    display_name="CONDITIONING",
+                    tooltip="Empty: what samplers ask for beside the model.",
+                ),
             ],
         )
 
     @classmethod
     def execute(cls, prior, clip, schedule, train_steps, target):
         with torch.inference_mode(False):
-            loaded = load_prior(str(host.weight_path(prior)), PriorSettings(schedule, train_steps, target), conditional=True)
+            loaded = load_prior(
+                str(host.weight_path(prior)), PriorSettings(schedule, train_steps, target), conditional=True
+            )
         return io.NodeOutput(host_model.as_model(loaded, clip), conditioning())
 
 
@@ -60,15 +72,27 @@ class ConditionPixelPrior(io.ComfyNode):
             description="What a pixel prior is told beside the noise: the class, and the picture to enlarge where it is an upsampler.",
             search_aliases=["class label", "class conditional", "upsampler", "conditioning"],
             inputs=[
-                io.Int.Input("label", default=-1, min=-1, max=100_000, tooltip="The class, such as 0 to 999 of ImageNet; -1 for priors without."),
-                io.Image.Input("low_resolution", optional=True, tooltip="For upsamplers: one image, or one for each sample; alpha is ignored."),
+                io.Int.Input(
+                    "label",
+                    default=-1,
+                    min=-1,
+                    max=100_000,
+                    tooltip="The class, such as 0 to 999 of ImageNet; -1 for priors without.",
+                ),
+                io.Image.Input(
+                    "low_resolution",
+                    optional=True,
+                    tooltip="For upsamplers: one image, or one for each sample; alpha is ignored.",
+                ),
             ],
             outputs=[io.Conditioning.Output("conditioning", display_name="CONDITIONING")],
         )
 
     @classmethod
     def execute(cls, label, low_resolution=None):
-        seen = {} if low_resolution is None else {"low_res": split(low_resolution, "low_resolution")[0] * 2 - 1}
+        seen = (
+            {} if low_resolution is None else {"low_res": split(low_resolution, "low_resolution")[0] * 2 - 1}
+        )
         return io.NodeOutput(conditioning(label=label, **seen))
 
 
@@ -77,8 +101,24 @@ class Sampler(io.ComfyNode):
     def define_schema(cls):
         number = io.Float.Input
         options = {
-            "ddpm": [io.Combo.Input("variance", options=["small", "large"], default="small", tooltip="beta~ or beta; small suits few steps.")],
-            "ddim": [number("eta", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="0 is deterministic, 1 as random as ddpm.")],
+            "ddpm": [
+                io.Combo.Input(
+                    "variance",
+                    options=["small", "large"],
+                    default="small",
+                    tooltip="beta~ or beta; small suits few steps.",
+                )
+            ],
+            "ddim": [
+                number(
+                    "eta",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="0 is deterministic, 1 as random as ddpm.",
+                )
+            ],
             "renoise": [
                 number(
                     "renewed",
@@ -90,14 +130,45 @@ class Sampler(io.ComfyNode):
                 )
             ],
             "euler": [],
-            "heun": [number("churn", default=0.0, min=0.0, max=100.0, step=0.5, tooltip="Fresh noise along the way (S_churn).")],
+            "heun": [
+                number(
+                    "churn",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.5,
+                    tooltip="Fresh noise along the way (S_churn).",
+                )
+            ],
             "dpmpp_2m": [],
             "reverse_diffusion": [
-                io.Int.Input("corrections", default=0, min=0, max=10, tooltip="Langevin steps before each step; each is one more network call."),
-                number("snr", default=0.16, min=0.01, max=1.0, step=0.01, tooltip="Signal-to-noise ratio of those steps."),
+                io.Int.Input(
+                    "corrections",
+                    default=0,
+                    min=0,
+                    max=10,
+                    tooltip="Langevin steps before each step; each is one more network call.",
+                ),
+                number(
+                    "snr",
+                    default=0.16,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Signal-to-noise ratio of those steps.",
+                ),
             ],
             "euler_maruyama": [],
-            "ddim_released": [number("eta", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="0 is deterministic, 1 as random as ddpm.")],
+            "ddim_released": [
+                number(
+                    "eta",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="0 is deterministic, 1 as random as ddpm.",
+                )
+            ],
         }
         choices = [io.DynamicCombo.Option(name, inputs) for name, inputs in options.items()]
         return host.schema(
@@ -107,8 +178,12 @@ class Sampler(io.ComfyNode):
             description="The papers' sampling loop as a SAMPLER, with guidance, for any MODEL that predicts noise. Each image has its own noise.",
             search_aliases=["ddpm", "ddim", "heun", "guidance", "sampler"],
             inputs=[
-                io.DynamicCombo.Input("transition", options=choices, tooltip="How one step goes to the next."),
-                Guidance.Input("guidance", optional=True, tooltip="What pulls the samples, such as Guide by Measurement."),
+                io.DynamicCombo.Input(
+                    "transition", options=choices, tooltip="How one step goes to the next."
+                ),
+                Guidance.Input(
+                    "guidance", optional=True, tooltip="What pulls the samples, such as Guide by Measurement."
+                ),
             ],
             outputs=[io.Sampler.Output("sampler", display_name="SAMPLER")],
         )
@@ -116,7 +191,11 @@ class Sampler(io.ComfyNode):
     @classmethod
     def execute(cls, transition=None, guidance=()):
         released = (transition or {}).get("transition") == "ddim_released"
-        return io.NodeOutput(host_model.as_sampler(_transition(transition), guidance, levels_for=released_levels if released else None))
+        return io.NodeOutput(
+            host_model.as_sampler(
+                _transition(transition), guidance, levels_for=released_levels if released else None
+            )
+        )
 
 
 def _transition(choice: dict | None):
@@ -147,10 +226,21 @@ class SigmasByRespacing(io.ComfyNode):
             description="The noise levels of some of a MODEL's training steps, kept by the rules of guided diffusion, as SIGMAS.",
             search_aliases=["scheduler", "timestep respacing", "ddim25", "steps", "sigmas"],
             inputs=[
-                io.Model.Input("model", tooltip="Any MODEL trained in steps: ADM priors, Stable Diffusion. EDM priors are not."),
-                io.String.Input("respacing", default="250", tooltip="250 steps evenly, 10,10 in sections, ddim25 by one stride; empty for all."),
+                io.Model.Input(
+                    "model",
+                    tooltip="Any MODEL trained in steps: ADM priors, Stable Diffusion. EDM priors are not.",
+                ),
+                io.String.Input(
+                    "respacing",
+                    default="250",
+                    tooltip="250 steps evenly, 10,10 in sections, ddim25 by one stride; empty for all.",
+                ),
                 io.Int.Input(
-                    "start", default=-1, min=-1, max=100_000, tooltip="The kept step to start from, 0 the least noisy; -1 the noisiest, so all."
+                    "start",
+                    default=-1,
+                    min=-1,
+                    max=100_000,
+                    tooltip="The kept step to start from, 0 the least noisy; -1 the noisiest, so all.",
                 ),
             ],
             outputs=[io.Sigmas.Output("sigmas", display_name="SIGMAS")],
@@ -166,24 +256,51 @@ class TiledDenoiser(io.ComfyNode):
     def define_schema(cls):
         manual = [
             io.Int.Input(
-                "tile", default=256, min=8, max=16384, step=8, tooltip="Side of a tile in the MODEL's pixels; a latent one is 8 of a picture."
+                "tile",
+                default=256,
+                min=8,
+                max=16384,
+                step=8,
+                tooltip="Side of a tile in the MODEL's pixels; a latent one is 8 of a picture.",
             ),
-            io.Int.Input("overlap", default=64, min=0, max=16384, step=8, tooltip="How far neighbouring tiles overlap, in the same pixels."),
+            io.Int.Input(
+                "overlap",
+                default=64,
+                min=0,
+                max=16384,
+                step=8,
+                tooltip="How far neighbouring tiles overlap, in the same pixels.",
+            ),
         ]
         return host.schema(
             node_id="PriorSRTiledDenoiser",
             display_name="Tiled Denoiser",
             category=CATEGORY,
             description="Lets any MODEL work on pictures larger than it was trained for: in every step it sees overlapping tiles, which are blended.",
-            search_aliases=["tile", "aggregation sampling", "multidiffusion", "mixture of diffusers", "large", "upscale"],
+            search_aliases=[
+                "tile",
+                "aggregation sampling",
+                "multidiffusion",
+                "mixture of diffusers",
+                "large",
+                "upscale",
+            ],
             inputs=[
-                io.Model.Input("model", tooltip="Pixel or latent; the copy that comes out goes to any sampler."),
+                io.Model.Input(
+                    "model", tooltip="Pixel or latent; the copy that comes out goes to any sampler."
+                ),
                 io.DynamicCombo.Input(
                     "tiles",
                     options=[io.DynamicCombo.Option("auto", []), io.DynamicCombo.Option("manual", manual)],
                     tooltip="auto: the size that a pixel prior was trained on, 64 latent pixels for others, overlapping by a quarter.",
                 ),
-                io.Int.Input("tile_batch", default=1, min=1, max=4096, tooltip="Tiles in one network call; more is faster and needs more memory."),
+                io.Int.Input(
+                    "tile_batch",
+                    default=1,
+                    min=1,
+                    max=4096,
+                    tooltip="Tiles in one network call; more is faster and needs more memory.",
+                ),
                 io.Combo.Input(
                     "weights",
                     options=list(TILE_WEIGHTS),
@@ -202,5 +319,7 @@ class TiledDenoiser(io.ComfyNode):
             size = host_model.natural_tile(model)
             return io.NodeOutput(host_model.tiled(model, size, size // 4, tile_batch, TILE_WEIGHTS[weights]))
         if kind == "manual":
-            return io.NodeOutput(host_model.tiled(model, tiles["tile"], tiles["overlap"], tile_batch, TILE_WEIGHTS[weights]))
+            return io.NodeOutput(
+                host_model.tiled(model, tiles["tile"], tiles["overlap"], tile_batch, TILE_WEIGHTS[weights])
+            )
         raise ValueError(f"unknown tiles {kind!r}: choose auto or manual")

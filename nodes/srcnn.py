@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..methods.resize import resize
+from ..methods.imaging.resize import resize
 from ..methods.visionrefine.srcnn import SRCNNSettings, load_srcnn, srcnn_upscale
 from . import host
 from .convert import join, split
@@ -24,7 +24,10 @@ class SRCNNUpscale(io.ComfyNode):
             description="Enlarge images with SRCNN 9-5-5: sharper than bicubic, faithful, invents nothing. Weights for x2, x3, x4 come along.",
             search_aliases=["super resolution", "upscale", "enlarge", "srcnn"],
             inputs=[
-                io.Image.Input("image", tooltip="Any size and number of images; each is processed by itself. Alpha is enlarged bicubically."),
+                io.Image.Input(
+                    "image",
+                    tooltip="Any size and number of images; each is processed by itself. Alpha is enlarged bicubically.",
+                ),
                 io.Float.Input(
                     "scale",
                     default=2.0,
@@ -54,7 +57,9 @@ class SRCNNUpscale(io.ComfyNode):
         def run(tile: int):
             # both feature maps of a tile in float32, and as much again for the convolutions' workspace
             with host.on_device(network, activations=2 * 4 * 96 * (tile + 16) ** 2):
-                return srcnn_upscale(network, pixels, scale, native, replace(settings, tile=tile), host.progress())
+                return srcnn_upscale(
+                    network, pixels, scale, native, replace(settings, tile=tile), host.progress()
+                )
 
         restored = host.with_smaller_tiles(run, side)
         if alpha is not None:

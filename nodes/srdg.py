@@ -7,15 +7,15 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
-from ..methods.posterior import CanvasSettings
+from ..methods.imaging.canvas import CanvasSettings
+from ..methods.imaging.resize import resize
 from ..methods.priors.load import load_prior
 from ..methods.priors.ncsnpp import NCSNppPrior
-from ..methods.resize import resize
 from ..methods.srdg.attributes import Reading, read_attributes, shipped_attributes, wishes
+from ..methods.srdg.classifier_crop import VIEWS, WHOLE
 from ..methods.srdg.guidance import AttributeGuidance, agreeing
 from ..methods.srdg.method import AUTO, DECIDED, PRESETS, SRDGSettings, shipped_networks, srdg_upscale
 from ..methods.srdg.method import preset as settings_of
-from ..methods.srdg.view import VIEWS, WHOLE
 from ..samplers.noise import Noise
 from . import host, host_model
 from .attributes import (
@@ -52,14 +52,34 @@ class SRDGUpscale(io.ComfyNode):
             display_name="SRDG Super-Resolution",
             category=f"{host.CATEGORY}/upscale",
             description="Enlarge tiny faces by a score network that sees them, pulled towards attributes that you name (dos Santos et al. 2024).",
-            search_aliases=["super resolution", "diffusion", "srdg", "sde-sr", "face hallucination", "attributes", "upscale"],
+            search_aliases=[
+                "super resolution",
+                "diffusion",
+                "srdg",
+                "sde-sr",
+                "face hallucination",
+                "attributes",
+                "upscale",
+            ],
             inputs=[
-                io.Image.Input("image", tooltip="The low-resolution faces; each is restored by itself, with the same seed. Alpha is kept."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The low-resolution faces; each is restored by itself, with the same seed. Alpha is kept.",
+                ),
                 network_input(),
                 io.Float.Input(
-                    "scale", default=8.0, min=1.0, max=64.0, step=0.05, tooltip="Enlargement; networks are trained for one or two, such as 8."
+                    "scale",
+                    default=8.0,
+                    min=1.0,
+                    max=64.0,
+                    step=0.05,
+                    tooltip="Enlargement; networks are trained for one or two, such as 8.",
                 ),
-                io.Int.Input("seed", tooltip="Decides what the prior invents; the same picture and seed give the same result.", **SEED),
+                io.Int.Input(
+                    "seed",
+                    tooltip="Decides what the prior invents; the same picture and seed give the same result.",
+                    **SEED,
+                ),
                 classifier_input(),
                 *wanted_inputs(),
                 io.Combo.Input(
@@ -71,11 +91,19 @@ class SRDGUpscale(io.ComfyNode):
                 ),
                 *host.settings_inputs(SRDGSettings),
                 *host.settings_inputs(CanvasSettings),
-                Attributes.Input("classifiers", optional=True, tooltip="From Load Attribute Classifier, for several attributes."),
+                Attributes.Input(
+                    "classifiers",
+                    optional=True,
+                    tooltip="From Load Attribute Classifier, for several attributes.",
+                ),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
-                io.String.Output("report", display_name="report", tooltip="What was asked for, and the probability of each class in each result."),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="What was asked for, and the probability of each class in each result.",
+                ),
             ],
         )
 
@@ -115,15 +143,26 @@ class SRDGUpscale(io.ComfyNode):
             own = [] if classifier == NONE else [load_classifier(classifier)]
             judges = [*classifiers_of(classifiers), *own]
             wanted = wished(judges, attributes, weights)
-            loaded = load_prior(prior if prior in shipped_networks() else str(host.weight_path(prior)), conditional=True)
+            loaded = load_prior(
+                prior if prior in shipped_networks() else str(host.weight_path(prior)), conditional=True
+            )
             if not isinstance(loaded, NCSNppPrior):
-                raise ValueError(f"{prior} does not look at a low-resolution picture: choose an NCSN++ network, or guide this one")
-            room = gradient_bytes(loaded.network, tile_shape(canvas, loaded), pictures=2) // host_model.BACKWARD
+                raise ValueError(
+                    f"{prior} does not look at a low-resolution picture: choose an NCSN++ network, or guide this one"
+                )
+            room = (
+                gradient_bytes(loaded.network, tile_shape(canvas, loaded), pictures=2) // host_model.BACKWARD
+            )
             room += attribute_bytes([wish.classifier for wish in wanted], len(pixels))
             networks = [loaded.network, *(judge.network for judge in own)]
-            with host_model.classifiers_ready(classifiers, room), host.on_device(*networks, activations=room) as device:
+            with (
+                host_model.classifiers_ready(classifiers, room),
+                host.on_device(*networks, activations=room) as device,
+            ):
                 seeds, progress = [seed] * len(pixels), host.sampling_progress(settings.steps)
-                larger = srdg_upscale(loaded, pixels.to(device), scale, wanted, settings, canvas, seeds, progress)
+                larger = srdg_upscale(
+                    loaded, pixels.to(device), scale, wanted, settings, canvas, seeds, progress
+                )
                 seen = VIEWS[settings.view] or WHOLE  # which is the same where the size is exact
                 said = [told(wanted), *_lines(read_attributes(judges, larger, view=seen), len(pixels))]
             if alpha is not None:
@@ -139,19 +178,37 @@ class LoadAttributeClassifier(io.ComfyNode):
             display_name="Load Attribute Classifier",
             category=CATEGORY,
             description="A network that tells an attribute of noisy faces, for Attribute Guidance, Attribute Read-out and SRDG Super-Resolution.",
-            search_aliases=["srdg", "gender", "glasses", "beard", "expression", "classifier guidance", "load model"],
+            search_aliases=[
+                "srdg",
+                "gender",
+                "glasses",
+                "beard",
+                "expression",
+                "classifier guidance",
+                "load model",
+            ],
             inputs=[
                 io.Combo.Input(
                     "classifier",
                     options=[*shipped_attributes(), *host.weight_files()] or host.weight_choices(),
                     tooltip=f"A shipped classifier, or a file of models/priorsr, such as those of SRDG. Their classes: {LABELS}.",
                 ),
-                io.String.Input("attribute", default="", tooltip="What it tells, where neither the file nor its name says so, such as gender."),
-                Attributes.Input("classifiers", optional=True, tooltip="More classifiers, each of another attribute."),
+                io.String.Input(
+                    "attribute",
+                    default="",
+                    tooltip="What it tells, where neither the file nor its name says so, such as gender.",
+                ),
+                Attributes.Input(
+                    "classifiers", optional=True, tooltip="More classifiers, each of another attribute."
+                ),
             ],
             outputs=[
                 Attributes.Output("classifiers", display_name="classifiers"),
-                io.String.Output("classes", display_name="classes", tooltip="What the classes of each mean, with their numbers."),
+                io.String.Output(
+                    "classes",
+                    display_name="classes",
+                    tooltip="What the classes of each mean, with their numbers.",
+                ),
             ],
         )
 
@@ -160,7 +217,9 @@ class LoadAttributeClassifier(io.ComfyNode):
         with torch.inference_mode(False):
             managed = (*classifiers, host_model.as_classifier(load_classifier(classifier, attribute.strip())))
         wishes(classifiers_of(managed), {})  # complains of two that tell one attribute
-        return io.NodeOutput(managed, "\n".join(f"{judge.attribute}: {judge.meaning}" for judge in classifiers_of(managed)))
+        return io.NodeOutput(
+            managed, "\n".join(f"{judge.attribute}: {judge.meaning}" for judge in classifiers_of(managed))
+        )
 
 
 class AttributeGuide(io.ComfyNode):
@@ -173,7 +232,10 @@ class AttributeGuide(io.ComfyNode):
             description="Pull samples of any pixel prior towards attributes, by gradients of noise-aware classifiers (dos Santos et al. 2024).",
             search_aliases=["srdg", "classifier guidance", "attributes", "expression", "gender", "guidance"],
             inputs=[
-                Attributes.Input("classifiers", tooltip="From Load Attribute Classifier, which says what their classes mean."),
+                Attributes.Input(
+                    "classifiers",
+                    tooltip="From Load Attribute Classifier, which says what their classes mean.",
+                ),
                 *wanted_inputs(),
                 *host.settings_inputs(SRDGSettings, ("h", "limit", "first", "last", "view"), advanced=False),
                 io.Combo.Input(
@@ -186,18 +248,30 @@ class AttributeGuide(io.ComfyNode):
             ],
             outputs=[
                 Guidance.Output("guidance", display_name="guidance", tooltip="For the Sampler of this pack."),
-                io.String.Output("meaning", display_name="meaning", tooltip="The label that each attribute is pulled to."),
+                io.String.Output(
+                    "meaning", display_name="meaning", tooltip="The label that each attribute is pulled to."
+                ),
             ],
         )
 
     @classmethod
     def execute(cls, classifiers, attributes, weights, h, limit, first, last, view, form, guidance=()):
-        settings, judges = SRDGSettings(h=h, limit=limit, first=first, last=last, view=view), classifiers_of(classifiers)
+        settings, judges = (
+            SRDGSettings(h=h, limit=limit, first=first, last=last, view=view),
+            classifiers_of(classifiers),
+        )
         wanted = wished(judges, attributes, weights)
         if not wanted:
             names = "; ".join(f"{judge.attribute}: {judge.meaning}" for judge in judges)
-            raise ValueError(f"no attribute is wished for: name one with its label ({names}), or leave the guidance out")
-        agreeing([*(wish for hook in guidance if isinstance(hook, AttributeGuidance) for wish in hook.wanted), *wanted])
+            raise ValueError(
+                f"no attribute is wished for: name one with its label ({names}), or leave the guidance out"
+            )
+        agreeing(
+            [
+                *(wish for hook in guidance if isinstance(hook, AttributeGuidance) for wish in hook.wanted),
+                *wanted,
+            ]
+        )
         if h == 0:
             return io.NodeOutput(tuple(guidance), told(wanted))
         with torch.inference_mode(False):
@@ -216,8 +290,16 @@ class AttributeReadOut(io.ComfyNode):
             search_aliases=["srdg", "attributes", "probability", "expression", "gender", "classify"],
             inputs=[
                 Attributes.Input("classifiers", tooltip="From Load Attribute Classifier."),
-                io.Image.Input("image", tooltip="The faces; alpha is ignored. Low-resolution ones too, which classifiers know less well."),
-                io.Combo.Input("view", options=list(VIEWS), default="whole", tooltip="The whole, resized to the classifier; a tight face; or exact."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The faces; alpha is ignored. Low-resolution ones too, which classifiers know less well.",
+                ),
+                io.Combo.Input(
+                    "view",
+                    options=list(VIEWS),
+                    default="whole",
+                    tooltip="The whole, resized to the classifier; a tight face; or exact.",
+                ),
                 io.Float.Input(
                     "t",
                     default=0.01,
@@ -244,7 +326,13 @@ class AttributeReadOut(io.ComfyNode):
         with torch.inference_mode(False), torch.no_grad():
             pixels, _ = split(image.clone())
             judges = classifiers_of(classifiers)
-            with host_model.classifiers_ready(classifiers, attribute_bytes(judges, len(pixels)) // host_model.BACKWARD) as device:
-                readings = read_attributes(judges, pixels.to(device), t, VIEWS[view], Noise([seed] * len(pixels)))
-        numbers = [p for i in range(len(pixels)) for reading in readings for p in reading.probabilities[i].tolist()]
+            with host_model.classifiers_ready(
+                classifiers, attribute_bytes(judges, len(pixels)) // host_model.BACKWARD
+            ) as device:
+                readings = read_attributes(
+                    judges, pixels.to(device), t, VIEWS[view], Noise([seed] * len(pixels))
+                )
+        numbers = [
+            p for i in range(len(pixels)) for reading in readings for p in reading.probabilities[i].tolist()
+        ]
         return io.NodeOutput("\n".join(_lines(readings, len(pixels))), numbers)

@@ -27,7 +27,7 @@ class LoadStableSR(io.ComfyNode):
                     "stablesr",
                     options=host.weight_choices(),
                     tooltip="A file such as stablesr_000117.ckpt or webui_768v_139.ckpt, from models/priorsr.",
-                ),
+                )
             ],
             outputs=[Layers.Output("stablesr", display_name="StableSR")],
         )
@@ -35,7 +35,9 @@ class LoadStableSR(io.ComfyNode):
     @classmethod
     def execute(cls, stablesr):
         with torch.inference_mode(False):
-            return io.NodeOutput(host_stablesr.as_layers(load_layers(str(host.weight_path(stablesr))), stablesr))
+            return io.NodeOutput(
+                host_stablesr.as_layers(load_layers(str(host.weight_path(stablesr))), stablesr)
+            )
 
 
 class ApplyStableSR(io.ComfyNode):
@@ -49,7 +51,8 @@ class ApplyStableSR(io.ComfyNode):
             search_aliases=["stablesr", "super resolution", "upscale", "restoration", "sft"],
             inputs=[
                 io.Model.Input(
-                    "model", tooltip="Stable Diffusion 2.1 base, SD-Turbo, or the 768-pixel model with its own weights. It stays as it is."
+                    "model",
+                    tooltip="Stable Diffusion 2.1 base, SD-Turbo, or the 768-pixel model with its own weights. It stays as it is.",
                 ),
                 Layers.Input("stablesr", tooltip="From Load StableSR."),
                 io.Latent.Input(
@@ -60,7 +63,9 @@ class ApplyStableSR(io.ComfyNode):
             ],
             outputs=[
                 io.Model.Output("model", display_name="MODEL"),
-                io.String.Output("report", display_name="report", tooltip="What to beware of; empty where nothing is."),
+                io.String.Output(
+                    "report", display_name="report", tooltip="What to beware of; empty where nothing is."
+                ),
             ],
         )
 

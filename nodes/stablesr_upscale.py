@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..methods.resize import resize, scale_for
+from ..methods.imaging.resize import resize, scale_for
 from ..methods.stablesr.autoencoder import SCALE
 from ..methods.stablesr.levels import in_place_of, start_mode
 from ..methods.stablesr.method import LATENT, StableSRSettings, on_canvas
@@ -36,27 +36,54 @@ class StableSRUpscale(io.ComfyNode):
             description="Enlarge and restore images of any size with Stable Diffusion 2.1 and StableSR's layers (Wang et al. 2024).",
             search_aliases=["super resolution", "diffusion", "stablesr", "restoration", "upscale", "tiled"],
             inputs=[
-                io.Image.Input("image", tooltip="The low-resolution images; each is restored by itself, with the same seed. Alpha is kept."),
-                io.Model.Input("model", tooltip="Stable Diffusion 2.1 base, SD-Turbo, or the 768-pixel model with its own weights; LoRAs work."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The low-resolution images; each is restored by itself, with the same seed. Alpha is kept.",
+                ),
+                io.Model.Input(
+                    "model",
+                    tooltip="Stable Diffusion 2.1 base, SD-Turbo, or the 768-pixel model with its own weights; LoRAs work.",
+                ),
                 io.Conditioning.Input("positive", tooltip="StableSR was trained with an empty prompt."),
-                io.Conditioning.Input("negative", tooltip="Works where guidance is above 1: such as blurry, low quality."),
+                io.Conditioning.Input(
+                    "negative", tooltip="Works where guidance is above 1: such as blurry, low quality."
+                ),
                 io.Vae.Input("vae", tooltip="Stable Diffusion 2.1's."),
                 Layers.Input("stablesr", tooltip="From Load StableSR."),
-                io.Float.Input("scale", default=4.0, min=1.0, max=64.0, step=0.05, tooltip="Enlargement of both sides; 1 restores only."),
+                io.Float.Input(
+                    "scale",
+                    default=4.0,
+                    min=1.0,
+                    max=64.0,
+                    step=0.05,
+                    tooltip="Enlargement of both sides; 1 restores only.",
+                ),
                 host.longest_input(),
-                io.Int.Input("seed", tooltip="Decides what the model invents; the same picture and seed give the same result.", **SEED),
-                *host.settings_inputs(StableSRSettings, ("steps", "guidance", "fidelity", "color"), advanced=False),
+                io.Int.Input(
+                    "seed",
+                    tooltip="Decides what the model invents; the same picture and seed give the same result.",
+                    **SEED,
+                ),
+                *host.settings_inputs(
+                    StableSRSettings, ("steps", "guidance", "fidelity", "color"), advanced=False
+                ),
                 io.DynamicCombo.Input(
                     "tiles",
                     options=[io.DynamicCombo.Option("auto", []), io.DynamicCombo.Option("manual", manual)],
                     tooltip="Larger pictures are restored in overlapping pieces. auto: as published, as many at once as memory allows.",
                 ),
                 *host.settings_inputs(StableSRSettings, ("sampler", "eta", "start", "weights", *TILES)),
-                Fusion.Input("cfw", optional=True, tooltip="From Load CFW, for fidelity above 0; without it the decoder is a plain one."),
+                Fusion.Input(
+                    "cfw",
+                    optional=True,
+                    tooltip="From Load CFW, for fidelity above 0; without it the decoder is a plain one.",
+                ),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
-                io.String.Output("report", display_name="report", tooltip="What was chosen, and what to beware of."),
+                io.String.Output(
+                    "report", display_name="report", tooltip="What was chosen, and what to beware of."
+                ),
             ],
         )
 
@@ -126,18 +153,31 @@ def _pieces(choice: dict | None, model) -> dict[str, int]:
     side = (768 if host_stablesr.predicts_v(model) else 512) // LATENT  # of Stable Diffusion 2.1's two models
     one = model.model.memory_required([2, 4, side, side])  # with and without guidance's second prompt
     left = host_stablesr.spare_memory(model)
-    return {"tile": side * LATENT, "overlap": side * LATENT // 2, "tile_batch": min(MOST, max(1, math.floor(left / 2 / one)))}
+    return {
+        "tile": side * LATENT,
+        "overlap": side * LATENT // 2,
+        "tile_batch": min(MOST, max(1, math.floor(left / 2 / one))),
+    }
 
 
 class _Run:
     """One enlarged picture 1 3 H W in -1..1 to the restored one, as `restore` of the library does with its own networks."""
 
     def __init__(self, model, positive, negative, vae, layers, cfw, settings: StableSRSettings, seed: int):
-        self.model, self.prompts, self.vae, self.layers, self.cfw = model, (positive, negative), vae, layers, cfw
+        self.model, self.prompts, self.vae, self.layers, self.cfw = (
+            model,
+            (positive, negative),
+            vae,
+            layers,
+            cfw,
+        )
         self.settings, self.seed = settings, seed
 
     def __call__(self, canvas: Tensor) -> Tensor:
-        s, noise = self.settings, Noise([self.seed])  # drawn for the latent, the start and the steps, in this order
+        s, noise = (
+            self.settings,
+            Noise([self.seed]),
+        )  # drawn for the latent, the start and the steps, in this order
         lr = encode(self.vae, canvas, s.vae_tile, s.vae_overlap, noise)
         z = self._sampled(lr / SCALE, noise)
         return decode(self.vae, self.cfw, z * SCALE, canvas, s.fidelity, s.vae_tile, s.vae_overlap)
@@ -150,9 +190,16 @@ class _Run:
         if cut:
             model = host_model.tiled(model, tile, s.overlap // LATENT, s.tile_batch, WEIGHTS[s.weights])
         transition = DDPM("small") if s.sampler == "ddpm" else DDIM(s.eta)
-        sampler = host_model.as_sampler(transition, (), noise, in_place_of if s.sampler == "ddim-released" else None)
+        sampler = host_model.as_sampler(
+            transition, (), noise, in_place_of if s.sampler == "ddim-released" else None
+        )
         sigmas = host_model.respaced_sigmas(model, str(s.steps), -1)
         begin = host_stablesr.StartNoise(model, float(sigmas[0]), start_mode(s.start, cut), self.seed, noise)
         guider = host_stablesr.guided(model, self.prompts, s.guidance)
-        state, preview = begin.generate_noise({"samples": latent}), latent_preview.prepare_callback(model, len(sigmas) - 1)
-        return guider.sample(state, latent, sampler, sigmas, callback=preview, disable_pbar=True, seed=self.seed).to(latent)
+        state, preview = (
+            begin.generate_noise({"samples": latent}),
+            latent_preview.prepare_callback(model, len(sigmas) - 1),
+        )
+        return guider.sample(
+            state, latent, sampler, sigmas, callback=preview, disable_pbar=True, seed=self.seed
+        ).to(latent)

@@ -21,7 +21,9 @@ class TiledCall:
     what can be neither. weights: of a tile of given height and width.
     """
 
-    def __init__(self, size: int, overlap: int, batch: int, weights: Callable[[int, int], Tensor] = gaussian_weights):
+    def __init__(
+        self, size: int, overlap: int, batch: int, weights: Callable[[int, int], Tensor] = gaussian_weights
+    ):
         starts(size, size, overlap)  # raises where they do not fit
         self.tiles = Tiled(None, size, overlap, batch, weights)  # each call brings its own denoiser
 
@@ -43,12 +45,16 @@ class TiledCall:
         **conds,
     ) -> Tensor:
         if x.ndim != 4:
-            raise ValueError(f"Tiled Denoiser cuts pictures B C H W, this MODEL works on {tuple(x.shape)}: leave it out")
+            raise ValueError(
+                f"Tiled Denoiser cuts pictures B C H W, this MODEL works on {tuple(x.shape)}: leave it out"
+            )
         options = transformer_options or {}
         if max(x.shape[-2:]) <= self.tiles.size:
             return call(x, t, c_concat, c_crossattn, control, options, **conds)
         if "middle_patch" in options.get("patches", {}):
-            raise ValueError("Tiled Denoiser cannot move the boxes of GLIGEN with its tiles: leave one of them out")
+            raise ValueError(
+                "Tiled Denoiser cannot move the boxes of GLIGEN with its tiles: leave one of them out"
+            )
         given = {"t": t, "c_concat": c_concat, "c_crossattn": c_crossattn, **conds, **_flattened(control)}
         sorted_: dict[str, dict] = {"spatial": {}, "flat": {}, "fixed": {}}
         for name, value in given.items():
@@ -75,21 +81,34 @@ def _kind(name: str, value: object, x: Tensor) -> str:
     if not isinstance(value, Tensor):
         return "fixed"
     if name.startswith(CONTROL) and value.ndim != 4:
-        raise ValueError(f"Tiled Denoiser cannot cut what this ControlNet gives ({name}: {tuple(value.shape)}): {cure}")
+        raise ValueError(
+            f"Tiled Denoiser cannot cut what this ControlNet gives ({name}: {tuple(value.shape)}): {cure}"
+        )
     if value.ndim < 4:
         return "flat" if value.ndim and len(value) == len(x) else "fixed"
     (height, width), (h, w) = x.shape[-2:], value.shape[-2:]
     if value.ndim > 4 or len(value) != len(x) or h * width != w * height:
-        raise ValueError(f"Tiled Denoiser cannot cut the condition {name!r} of {tuple(value.shape)} as the {height} x {width} picture: {cure}")
+        raise ValueError(
+            f"Tiled Denoiser cannot cut the condition {name!r} of {tuple(value.shape)} as the {height} x {width} picture: {cure}"
+        )
     return "spatial"
 
 
 def _flattened(control: Mapping[str, list] | None) -> dict[str, Tensor | None]:
     """The maps of a ControlNet by name; where it gives none, the host writes None."""
-    return {f"{CONTROL}{place} {i}": value for place, values in (control or {}).items() for i, value in enumerate(values)}
+    return {
+        f"{CONTROL}{place} {i}": value
+        for place, values in (control or {}).items()
+        for i, value in enumerate(values)
+    }
 
 
-def _nested(pieces: Mapping[str, Tensor | None], control: Mapping[str, list] | None) -> dict[str, list] | None:
+def _nested(
+    pieces: Mapping[str, Tensor | None], control: Mapping[str, list] | None
+) -> dict[str, list] | None:
     if control is None:
         return None
-    return {place: [pieces[f"{CONTROL}{place} {i}"] for i in range(len(values))] for place, values in control.items()}
+    return {
+        place: [pieces[f"{CONTROL}{place} {i}"] for i in range(len(values))]
+        for place, values in control.items()
+    }

@@ -46,7 +46,9 @@ class Cond:
 
     def crop(self, top: int, left: int, height: int, width: int, size: tuple[int, int]) -> Cond:
         """The part that belongs to a window of a picture of `size`; smaller spatial maps are cut in proportion."""
-        return Cond({k: _cut(k, v, (top, left), (height, width), size) for k, v in self.spatial.items()}, self.flat)
+        return Cond(
+            {k: _cut(k, v, (top, left), (height, width), size) for k, v in self.spatial.items()}, self.flat
+        )
 
     def expand(self, batch: int) -> Cond:
         """Conditions of one sample for every sample of a batch; those that have as many already stay."""
@@ -63,11 +65,15 @@ class Cond:
         return Cond(join("spatial"), join("flat"))
 
 
-def _cut(name: str, value: Tensor, at: tuple[int, int], part: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def _cut(
+    name: str, value: Tensor, at: tuple[int, int], part: tuple[int, int], size: tuple[int, int]
+) -> Tensor:
     for dim, start, length, whole in ((-2, at[0], part[0], size[0]), (-1, at[1], part[1], size[1])):
         have = value.shape[dim]
         if start * have % whole or length * have % whole:
-            raise ValueError(f"condition {name!r} of {have} does not divide with tiles of {length} at {start} of {whole}: choose other tiles")
+            raise ValueError(
+                f"condition {name!r} of {have} does not divide with tiles of {length} at {start} of {whole}: choose other tiles"
+            )
         value = value.narrow(dim, start * have // whole, length * have // whole)
     return value
 

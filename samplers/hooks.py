@@ -31,5 +31,7 @@ class DynamicThreshold(Hook):
 
     def predict(self, x: Tensor, level: Level, pred: Prediction) -> Prediction:
         flat = pred.x0.detach().abs().flatten(1).float()
-        limit = torch.quantile(flat, self.percentile, dim=1).clamp(min=1.0).view(-1, *[1] * (x.ndim - 1)).to(x)
+        limit = (
+            torch.quantile(flat, self.percentile, dim=1).clamp(min=1.0).view(-1, *[1] * (x.ndim - 1)).to(x)
+        )
         return from_x0(x, level, pred.x0.clamp(-limit, limit) / limit, pred.frac)

@@ -44,14 +44,18 @@ class Heun:
 
     def begin(self, levels: Sequence[Level]):
         if self.churn > 0 and (self.clock is None or any(level.alpha != 1 for level in levels)):
-            raise ValueError("churn needs a variance-exploding prior with a continuous clock: set churn to 0 for this one")
+            raise ValueError(
+                "churn needs a variance-exploding prior with a continuous clock: set churn to 0 for this one"
+            )
         gamma = min(self.churn / (len(levels) - 1), LARGEST_GAMMA)
 
         def advance(predict: Predict, x: Tensor, i: int, draw: Draw) -> Step:
             cur, nxt = levels[i], levels[i + 1]
             lifted, hat = x, cur
             if self.churn > 0:
-                noise = draw(x.shape)  # drawn on every step, so that the range of the churn does not shift later draws
+                noise = draw(
+                    x.shape
+                )  # drawn on every step, so that the range of the churn does not shift later draws
                 if self.s_min <= cur.sigma <= self.s_max:
                     sigma = cur.sigma * (1 + gamma)
                     hat = Level(self.clock(sigma), 1.0, sigma)
@@ -61,7 +65,9 @@ class Heun:
             if nxt.sigma == 0:
                 return Step(i, x, cur, nxt, first, mean)
             second = predict(mean, nxt)
-            return Step(i, x, cur, nxt, second, _between(lifted, hat, nxt, (first.eps + second.eps) / 2, first))
+            return Step(
+                i, x, cur, nxt, second, _between(lifted, hat, nxt, (first.eps + second.eps) / 2, first)
+            )
 
         return advance
 

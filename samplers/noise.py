@@ -36,7 +36,9 @@ class Noise:
         """The next Poisson draw for a rate of shape B ..., on the CPU in float32."""
         self._check(rate.shape)
         rate = rate.detach().float().cpu()
-        return torch.stack([torch.poisson(r, generator=g) for r, g in zip(rate, self._generators, strict=True)])
+        return torch.stack(
+            [torch.poisson(r, generator=g) for r, g in zip(rate, self._generators, strict=True)]
+        )
 
     def child(self, name: str) -> Noise:
         """A stream of its own for `name`, seeded from this one's seeds and untouched by its draws."""
@@ -44,4 +46,6 @@ class Noise:
 
     def _check(self, shape: Sequence[int]) -> None:
         if len(shape) < 1 or shape[0] != len(self.seeds):
-            raise ValueError(f"noise of shape {tuple(shape)} asked of {len(self.seeds)} seeds: the first size must be the number of seeds")
+            raise ValueError(
+                f"noise of shape {tuple(shape)} asked of {len(self.seeds)} seeds: the first size must be the number of seeds"
+            )

@@ -107,12 +107,18 @@ def run(
             for hook in hooks:
                 x = hook.state(step, x)
         x = x.detach()
-        sums.append(x.sum())  # not finite if any value is not; looked at after the run, so that no step waits for the device
+        sums.append(
+            x.sum()
+        )  # not finite if any value is not; looked at after the run, so that no step waits for the device
         if on_step:
             on_step(step, x)
         step = None  # its graph must not live beside the next one
     broken = (~torch.isfinite(torch.stack(sums))).tolist()
     if any(broken):
-        where = f"step {broken.index(True) + 1} of {len(broken)}, at sigma {levels[broken.index(True)].sigma:.4g}"
-        raise FloatingPointError(f"NaN or infinite values came up in {where}: use full precision, less guidance or other levels")
+        where = (
+            f"step {broken.index(True) + 1} of {len(broken)}, at sigma {levels[broken.index(True)].sigma:.4g}"
+        )
+        raise FloatingPointError(
+            f"NaN or infinite values came up in {where}: use full precision, less guidance or other levels"
+        )
     return x

@@ -68,16 +68,22 @@ def respaced(steps: int, rule: str | int | Sequence[int]) -> list[int]:
         for stride in range(1, steps):
             if len(range(0, steps, stride)) == wanted:
                 return list(range(0, steps, stride))
-        raise ValueError(f"no whole stride takes {wanted} of {steps} steps: choose another number, or {wanted} without ddim")
+        raise ValueError(
+            f"no whole stride takes {wanted} of {steps} steps: choose another number, or {wanted} without ddim"
+        )
     sections = [_count(part, text) for part in text.split(",")]
     size, extra = divmod(steps, len(sections))
     kept, start = [], 0
     for i, count in enumerate(sections):
         length = size + (i < extra)
         if count > length:
-            raise ValueError(f"respacing {text!r} takes {count} of a section of {length} steps: give at most {length}")
+            raise ValueError(
+                f"respacing {text!r} takes {count} of a section of {length} steps: give at most {length}"
+            )
         stride = (length - 1) / (count - 1) if count > 1 else 1.0
-        at = accumulate([stride] * (count - 1), initial=0.0)  # summed as published: products round some halves the other way
+        at = accumulate(
+            [stride] * (count - 1), initial=0.0
+        )  # summed as published: products round some halves the other way
         kept += [start + round(k) for k in at]
         start += length
     return kept
@@ -150,7 +156,9 @@ class DiscreteSchedule:
     def table(self) -> tuple[Level, ...]:
         """The level of each kept step, ascending in noise."""
         abar = self.alphas_cumprod.tolist()
-        return tuple(Level(t, math.sqrt(a), math.sqrt(1 - a)) for t, a in zip(self.timesteps, abar, strict=True))
+        return tuple(
+            Level(t, math.sqrt(a), math.sqrt(1 - a)) for t, a in zip(self.timesteps, abar, strict=True)
+        )
 
     def levels(self, start: int | None = None) -> list[Level]:
         """From kept step `start` (default: the noisiest) down to clean data."""
@@ -161,7 +169,10 @@ class DiscreteSchedule:
 
     def nearest(self, sigma: float) -> int:
         """The kept step whose noise-to-signal ratio sigma / alpha is closest, in logarithm, to the given one."""
-        return min(range(len(self.table)), key=lambda i: abs(math.log(self.table[i].sigma / self.table[i].alpha) - math.log(sigma)))
+        return min(
+            range(len(self.table)),
+            key=lambda i: abs(math.log(self.table[i].sigma / self.table[i].alpha) - math.log(sigma)),
+        )
 
 
 def sigma_levels(sigmas: Sequence[float], clock: Callable[[float], float]) -> list[Level]:
@@ -176,7 +187,9 @@ def sigma_levels(sigmas: Sequence[float], clock: Callable[[float], float]) -> li
     return [*(Level(clock(s), 1.0, s) for s in sigmas), CLEAN]
 
 
-def karras_sigmas(steps: int, smallest: float = 0.002, largest: float = 80.0, rho: float = 7.0) -> list[float]:
+def karras_sigmas(
+    steps: int, smallest: float = 0.002, largest: float = 80.0, rho: float = 7.0
+) -> list[float]:
     """Karras et al. 2022, Eq. 5, without the final zero."""
     if steps < 1 or not 0 < smallest < largest < math.inf:
         raise ValueError(f"cannot space {steps} sigmas between {smallest:g} and {largest:g}")

@@ -73,7 +73,9 @@ class EulerMaruyama:
             stride = math.log(cur.sigma / nxt.sigma) if self.stride is None else self.stride
             added = 2 * cur.sigma**2 * stride  # g(t)^2 dt of sigma_min (sigma_max / sigma_min)^t
             mean = x - added / cur.sigma * pred.eps
-            return Step(i, x, cur, nxt, pred, mean, added, math.sqrt(added), draw(x.shape) if nxt.sigma > 0 else None)
+            return Step(
+                i, x, cur, nxt, pred, mean, added, math.sqrt(added), draw(x.shape) if nxt.sigma > 0 else None
+            )
 
         return advance
 
@@ -85,4 +87,6 @@ def taken(cur: Level, nxt: Level) -> float:
 
 def _exploding(levels: Sequence[Level]) -> None:
     if any(level.alpha != 1 for level in levels):
-        raise ValueError("this transition needs a variance-exploding prior (alpha 1): use ddpm or ddim for this one")
+        raise ValueError(
+            "this transition needs a variance-exploding prior (alpha 1): use ddpm or ddim for this one"
+        )

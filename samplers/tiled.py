@@ -35,12 +35,18 @@ def gaussian_weights(height: int, width: int, spread: float = 0.1, lower: float 
     Its centre is the tile's, `lower` pixels further down.
     """
     offsets = [(torch.arange(n) + 0.5 - down) / n - 0.5 for n, down in ((height, lower), (width, 0.0))]
-    return torch.outer(*(torch.exp(-(u**2) / (2 * spread)) / math.sqrt(2 * math.pi * spread) for u in offsets))
+    return torch.outer(
+        *(torch.exp(-(u**2) / (2 * spread)) / math.sqrt(2 * math.pi * spread) for u in offsets)
+    )
 
 
 def ramp_weights(height: int, width: int, overlap: int) -> Tensor:
     """Weights of a tile, float32 H W, that rise evenly over `overlap` pixels from each side, so that no tile ends in a step."""
-    rises = [((torch.minimum(i, n - 1 - i) + 0.5) / max(overlap, 1)).clamp(max=1) for n in (height, width) for i in [torch.arange(n)]]
+    rises = [
+        ((torch.minimum(i, n - 1 - i) + 0.5) / max(overlap, 1)).clamp(max=1)
+        for n in (height, width)
+        for i in [torch.arange(n)]
+    ]
     return torch.outer(*rises)
 
 
@@ -58,7 +64,9 @@ class Tiled:
     overlap: int = 16
     batch: int = 4
     weights: Callable[[int, int], Tensor] = gaussian_weights
-    _plans: dict[tuple, tuple[list[tuple[int, int]], Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
+    _plans: dict[tuple, tuple[list[tuple[int, int]], Tensor, Tensor]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         height, width = x.shape[-2:]
@@ -71,10 +79,16 @@ class Tiled:
         for first in range(0, len(places), self.batch):
             group = places[first : first + self.batch]
             tiles = torch.cat([x[..., top : top + h, left : left + w] for top, left in group])
-            conds = None if cond is None else Cond.cat([cond.crop(top, left, h, w, (height, width)) for top, left in group])
+            conds = (
+                None
+                if cond is None
+                else Cond.cat([cond.crop(top, left, h, w, (height, width)) for top, left in group])
+            )
             if torch.is_grad_enabled() and tiles.requires_grad and len(group) < len(places):
                 # the feature maps of one call at a time: the backward pass computes them again
-                pred = checkpoint(self.denoiser, tiles, level, conds, use_reentrant=False, preserve_rng_state=False)
+                pred = checkpoint(
+                    self.denoiser, tiles, level, conds, use_reentrant=False, preserve_rng_state=False
+                )
             else:
                 pred = self.denoiser(tiles, level, conds)
             for name in ("x0", "frac"):  # eps follows from x0
@@ -87,14 +101,23 @@ class Tiled:
                 if name not in sums:
                     sums[name] = torch.zeros(x.shape[0], values.shape[1], height, width, device=x.device)
                 _add(sums[name], values, group, weights)
-        sums |= {name: _Blend.apply(weights, places, (height, width), *values) for name, values in kept.items()}
-        blended = {name: (whole / total if whole.requires_grad else whole.div_(total)).to(x.dtype) for name, whole in sums.items()}
-        if not pred.eps.shape[1]:  # what is no diffusion prior answers x0 alone, perhaps of other channels than x
+        sums |= {
+            name: _Blend.apply(weights, places, (height, width), *values) for name, values in kept.items()
+        }
+        blended = {
+            name: (whole / total if whole.requires_grad else whole.div_(total)).to(x.dtype)
+            for name, whole in sums.items()
+        }
+        if not pred.eps.shape[
+            1
+        ]:  # what is no diffusion prior answers x0 alone, perhaps of other channels than x
             return Prediction(blended["x0"], blended["x0"][:, :0], blended.get("frac"))
         return from_x0(x, level, blended["x0"], blended.get("frac"))
 
     @torch.inference_mode(False)  # what is kept from a node must serve gradients later
-    def _plan(self, height: int, width: int, device: torch.device) -> tuple[list[tuple[int, int]], Tensor, Tensor]:
+    def _plan(
+        self, height: int, width: int, device: torch.device
+    ) -> tuple[list[tuple[int, int]], Tensor, Tensor]:
         """Where the tiles of a picture lie, the weights of one, and their sum over the picture: the same in every step of a run."""
         key = (height, width, self.size, self.overlap, self.weights, device)
         if key not in self._plans:
@@ -118,7 +141,9 @@ class _Blend(torch.autograd.Function):
     """The weighted sum of tiles. Autograd alone would make a picture-sized tensor for each of them."""
 
     @staticmethod
-    def forward(ctx, weights: Tensor, places: list[tuple[int, int]], size: tuple[int, int], *values: Tensor) -> Tensor:
+    def forward(
+        ctx, weights: Tensor, places: list[tuple[int, int]], size: tuple[int, int], *values: Tensor
+    ) -> Tensor:
         ctx.weights, ctx.places = weights, places
         whole = torch.zeros(*values[0].shape[:2], *size, device=values[0].device)
         _add(whole, torch.cat(values), places, weights)

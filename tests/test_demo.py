@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from priorsr.methods import demo
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.cli import demo
+from priorsr.methods.imaging.images import Picture, read, write
 
 
 def test_demo_writes_its_pictures_and_beats_bicubic(tmp_path, capsys):
@@ -14,7 +14,14 @@ def test_demo_writes_its_pictures_and_beats_bicubic(tmp_path, capsys):
     assert out.count("bicubic") >= 3
     assert out.count("SRCNN") == 3
     assert "noise level" in out
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bicubic.png", "comparison.png", "face.png", "input.png", "original.png", "srcnn.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "bicubic.png",
+        "comparison.png",
+        "face.png",
+        "input.png",
+        "original.png",
+        "srcnn.png",
+    ]
     assert read(tmp_path / "srcnn.png").pixels.shape == read(tmp_path / "original.png").pixels.shape
 
 

@@ -34,7 +34,10 @@ TRANSITIONS = {
     "EulerMaruyama()": EulerMaruyama(),
 }
 STEPS = 6
-LEVELS = {"VE": sigma_levels(karras_sigmas(STEPS), edm_clock), "VP": DiscreteSchedule.named("linear").respace(STEPS).levels()}
+LEVELS = {
+    "VE": sigma_levels(karras_sigmas(STEPS), edm_clock),
+    "VP": DiscreteSchedule.named("linear").respace(STEPS).levels(),
+}
 
 
 @pytest.fixture
@@ -53,7 +56,9 @@ def one_thread():
 
 def table(text: str, title: str) -> list[list[str]]:
     """The cells of the first table under a heading, without its head."""
-    lines = [line for line in text.split(f"## {title}\n")[1].split("\n## ")[0].splitlines() if line.startswith("|")]
+    lines = [
+        line for line in text.split(f"## {title}\n")[1].split("\n## ")[0].splitlines() if line.startswith("|")
+    ]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -70,7 +75,9 @@ def test_its_python_runs_in_order_and_holds(text, tmp_path, monkeypatch, capsys)
 
 
 def test_the_python_of_diffsr_runs(root, monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "diffsr.md").read_text(encoding="utf-8"), re.S)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (root / "docs" / "diffsr.md").read_text(encoding="utf-8"), re.S
+    )
     monkeypatch.chdir(root)
     names: dict = {}
     exec(compile(code, "docs/diffsr.md", "exec"), names)  # noqa: S102 (our own text)
@@ -89,15 +96,22 @@ def test_the_python_of_dpi_runs(root, monkeypatch):
 
 @pytest.mark.usefixtures("one_thread")
 def test_the_python_of_stablesr_runs_with_files_of_the_released_form(root, monkeypatch, tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "stablesr.md").read_text(encoding="utf-8"), re.S)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (root / "docs" / "stablesr.md").read_text(encoding="utf-8"), re.S
+    )
     text = {f"{TEXT[0]}{key}": value for key, value in text_state(UNET.context_dim).items()}
     base_file(tmp_path / "base.safetensors", {**tiny().layers.released_state(), **text})
     torch.save({"state_dict": load_file(tmp_path / "base.safetensors")}, tmp_path / "stablesr_000117.ckpt")
-    torch.save({f"decoder.{key}": value for key, value in tiny().cfw.state_dict().items()}, tmp_path / "vqgan_cfw_00011.ckpt")
+    torch.save(
+        {f"decoder.{key}": value for key, value in tiny().cfw.state_dict().items()},
+        tmp_path / "vqgan_cfw_00011.ckpt",
+    )
     monkeypatch.setenv("PRIORSR_MODELS", str(tmp_path))
     monkeypatch.chdir(root)
     names: dict = {}
-    smaller = code.replace("StableSRSettings(steps=20", "StableSRSettings(steps=2, tile=128, overlap=64")  # small files ask for small tiles
+    smaller = code.replace(
+        "StableSRSettings(steps=20", "StableSRSettings(steps=2, tile=128, overlap=64"
+    )  # small files ask for small tiles
     assert smaller != code
     exec(compile(smaller, "docs/stablesr.md", "exec"), names)  # noqa: S102 (our own text)
     assert tuple(names["larger"].shape) == (1, 3, 256, 256)
@@ -145,7 +159,18 @@ def test_links_names_and_levels_of_the_text_exist(text, root):
     for levels in LEVELS.values():
         assert levels[-1] == CLEAN == (0.0, 1.0, 0.0)
     kept = DiscreteSchedule.named("linear").respace("10").levels()
-    assert [level.t for level in kept[:-1]] == [999.0, 888.0, 777.0, 666.0, 555.0, 444.0, 333.0, 222.0, 111.0, 0.0]
+    assert [level.t for level in kept[:-1]] == [
+        999.0,
+        888.0,
+        777.0,
+        666.0,
+        555.0,
+        444.0,
+        333.0,
+        222.0,
+        111.0,
+        0.0,
+    ]
 
 
 def test_a_child_stream_does_not_shift_its_parent():
@@ -155,7 +180,9 @@ def test_a_child_stream_does_not_shift_its_parent():
 
 
 def test_the_python_of_srdg_runs(root, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "srdg.md").read_text(encoding="utf-8"), re.S)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (root / "docs" / "srdg.md").read_text(encoding="utf-8"), re.S
+    )
     monkeypatch.chdir(root)
     names: dict = {}
     exec(compile(code, "docs/srdg.md", "exec"), names)  # noqa: S102 (our own text)

@@ -32,7 +32,12 @@ def imported(path, root):
 
 def test_import_loads_neither_torch_nor_the_host():
     code = "import sys, priorsr; print([m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy', 'comfy', 'folder_paths')])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_imports_point_downwards_and_are_relative(root):
@@ -56,13 +61,18 @@ def test_samplers_import_torch_and_nothing_of_ours(root):
 def test_only_the_host_files_touch_comfy(root):
     for path in sorted((root / "nodes").glob("*.py")):
         if not path.name.startswith("host"):
-            assert not re.search(r"^\s*(from|import) (comfy\.|comfy |folder_paths)", path.read_text(encoding="utf-8"), re.M), path
+            assert not re.search(
+                r"^\s*(from|import) (comfy\.|comfy |folder_paths)", path.read_text(encoding="utf-8"), re.M
+            ), path
 
 
 def test_random_numbers_come_from_one_place(root):
     for path in modules(root):
         if path.name != "noise.py":
-            assert not re.search(r"torch\.(randn|rand|poisson|bernoulli)\b|randn_like|rand_like", path.read_text(encoding="utf-8")), path
+            assert not re.search(
+                r"torch\.(randn|rand|poisson|bernoulli)\b|randn_like|rand_like",
+                path.read_text(encoding="utf-8"),
+            ), path
 
 
 @pytest.fixture
@@ -72,7 +82,11 @@ def pyproject(root):
 
 
 def test_metadata_agrees_with_the_tree(root, pyproject):
-    packages = {"priorsr"} | {"priorsr." + ".".join(p.parent.relative_to(root).parts) for p in modules(root) if p.name == "__init__.py"}
+    packages = {"priorsr"} | {
+        "priorsr." + ".".join(p.parent.relative_to(root).parts)
+        for p in modules(root)
+        if p.name == "__init__.py"
+    }
     assert set(pyproject["tool"]["setuptools"]["packages"]) == packages
     assert pyproject["project"]["version"] == __version__
     wanted = [line for line in (root / "requirements.txt").read_text().splitlines() if line]

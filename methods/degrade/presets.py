@@ -10,7 +10,11 @@ from functools import partial
 from .recipe import Recipe
 from .steps import Blur, GaussianNoise, Jpeg, OneOf, PoissonNoise, Range, Resample, Sequence, Sinc, Step
 
-PLAIN = ("area", "bilinear", "bicubic-0.75")  # what torch offers without antialiasing, as the two-order pipeline draws it
+PLAIN = (
+    "area",
+    "bilinear",
+    "bicubic-0.75",
+)  # what torch offers without antialiasing, as the two-order pipeline draws it
 
 
 def bicubic(scale: float = 4.0) -> Recipe:
@@ -36,10 +40,14 @@ class FaceRanges:
 
 
 FACE_LEVELS = {
-    "mild": FaceRanges((1, 12), 41, (0.1, 10), (60, 100), (0, 15)),  # the light training set that DPI points to
+    "mild": FaceRanges(
+        (1, 12), 41, (0.1, 10), (60, 100), (0, 15)
+    ),  # the light training set that DPI points to
     "medium": FaceRanges((2, 20), 41, (0.5, 12), (45, 90), (0, 18)),  # between the two, ours
     "heavy": FaceRanges(),  # the training set that DPI points to
-    "severe": FaceRanges((8, 16), (41, 49), (1, 17), (30, 90), (3, 20)),  # the test set, in its likelier meaning
+    "severe": FaceRanges(
+        (8, 16), (41, 49), (1, 17), (30, 90), (3, 20)
+    ),  # the test set, in its likelier meaning
     "severe-printed": FaceRanges((8, 16), (1, 17), (3, 20), (40, 50), (30, 90)),  # the same, taken literally
 }
 
@@ -48,7 +56,9 @@ def dpi(level: str = "heavy", ranges: FaceRanges | None = None) -> Recipe:
     """The real-world face degradation [(I * k) down r + n] JPEG, up r (DPI Eq. 19), at a level or with ranges of one's own."""
     if ranges is None:
         if level not in FACE_LEVELS:
-            raise ValueError(f"unknown face degradation level {level!r}: choose one of {', '.join(FACE_LEVELS)}")
+            raise ValueError(
+                f"unknown face degradation level {level!r}: choose one of {', '.join(FACE_LEVELS)}"
+            )
         ranges = FACE_LEVELS[level]
     steps = (
         Blur(ranges.kernel, ranges.sigma, isotropic=0.5),
@@ -78,21 +88,29 @@ class Order:
 
 
 FIRST = Order()
-SECOND = Order(0.8, (7, 21), (0.2, 1.5), 0.1, (0.3, 0.4, 0.3), (0.3, 1.2), 0.5, (1, 25), (0.05, 2.5), 0.4, (30, 95))
+SECOND = Order(
+    0.8, (7, 21), (0.2, 1.5), 0.1, (0.3, 0.4, 0.3), (0.3, 1.2), 0.5, (1, 25), (0.05, 2.5), 0.4, (30, 95)
+)
 KERNELS = (  # shape, chance, chance of a round kernel, exponent
     ("gaussian", 0.7, 0.45 / 0.7, 1.0),
     ("generalised", 0.15, 0.8, (0.5, 4.0)),
     ("plateau", 0.15, 0.8, (1.0, 2.0)),
 )
-RINGING = OneOf((Sinc((7, 11), (math.pi / 3, math.pi)), Sinc((13, 21), (math.pi / 5, math.pi))), (3 / 8, 5 / 8))
+RINGING = OneOf(
+    (Sinc((7, 11), (math.pi / 3, math.pi)), Sinc((13, 21), (math.pi / 5, math.pi))), (3 / 8, 5 / 8)
+)
 
 
-def real_world(scale: float = 4.0, first: Order = FIRST, second: Order = SECOND, final_sinc: float = 0.8) -> Recipe:
+def real_world(
+    scale: float = 4.0, first: Order = FIRST, second: Order = SECOND, final_sinc: float = 0.8
+) -> Recipe:
     """The two-order pipeline of Real-ESRGAN (Wang et al. 2021, section 3 and supplement), with which StableSR is trained.
 
     Ends at the input size divided by `scale`.
     """
-    last = Sequence((Resample(1 / scale, of_input=True, methods=PLAIN, antialias=False), _maybe(Sinc(), final_sinc)))
+    last = Sequence(
+        (Resample(1 / scale, of_input=True, methods=PLAIN, antialias=False), _maybe(Sinc(), final_sinc))
+    )
     jpeg = Jpeg(second.quality)
     ending = OneOf((Sequence((last, jpeg)), Sequence((jpeg, last))), (0.5, 0.5))
     steps = (*_order(first, 1.0), Jpeg(first.quality), *_order(second, 1 / scale), ending)
@@ -101,12 +119,21 @@ def real_world(scale: float = 4.0, first: Order = FIRST, second: Order = SECOND,
 
 def _order(order: Order, base: float) -> tuple[Step, ...]:
     """Blur, resize and noise of one round; `base` is the share of the input size that a factor of one stands for."""
-    blurs = [Blur(order.kernel, order.sigma, isotropic=round_, shapes=(shape,), beta=beta) for shape, _, round_, beta in KERNELS]
+    blurs = [
+        Blur(order.kernel, order.sigma, isotropic=round_, shapes=(shape,), beta=beta)
+        for shape, _, round_, beta in KERNELS
+    ]
     choice = OneOf(tuple(blurs), tuple(chance for _, chance, _, _ in KERNELS))
     soften = OneOf((RINGING, choice), (order.sinc * order.blur, (1 - order.sinc) * order.blur))
     (low, high), of_input = order.resize, base != 1.0
-    resizes = tuple(Resample(f, of_input, methods=PLAIN, antialias=False) for f in ((base, high * base), (low * base, base), base))
-    grain = OneOf((GaussianNoise(order.noise, order.grey), PoissonNoise(order.poisson, order.grey)), (order.gaussian, 1 - order.gaussian))
+    resizes = tuple(
+        Resample(f, of_input, methods=PLAIN, antialias=False)
+        for f in ((base, high * base), (low * base, base), base)
+    )
+    grain = OneOf(
+        (GaussianNoise(order.noise, order.grey), PoissonNoise(order.poisson, order.grey)),
+        (order.gaussian, 1 - order.gaussian),
+    )
     return soften, OneOf(resizes, order.resize_chances), grain
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ..images import check_pixels
+from ..imaging.images import check_pixels
 from .steps import STEPS, Sequence, Step
 
 
@@ -42,7 +42,9 @@ class Recipe:
         except json.JSONDecodeError as error:
             raise ValueError(f"the recipe is no JSON (line {error.lineno}: {error.msg})") from error
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'the recipe is incomplete ({error}): it needs "name" and "steps", each step a "step" name and settings') from error
+            raise ValueError(
+                f'the recipe is incomplete ({error}): it needs "name" and "steps", each step a "step" name and settings'
+            ) from error
 
 
 def degrade(images: Tensor, recipe: Recipe, seeds: Seq[int]) -> tuple[Tensor, list[Recipe]]:
@@ -80,7 +82,9 @@ def _load(content: dict) -> Step:
         raise ValueError(f"unknown step {content['step']!r}: choose from {', '.join(STEPS)}")
     unknown = content.keys() - {f.name for f in fields(kind)} - {"step"}
     if unknown:
-        raise ValueError(f"{content['step']} has no setting {', '.join(sorted(unknown))}: it has {', '.join(f.name for f in fields(kind))}")
+        raise ValueError(
+            f"{content['step']} has no setting {', '.join(sorted(unknown))}: it has {', '.join(f.name for f in fields(kind))}"
+        )
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k != "step"}
     if "steps" in settings:
         settings["steps"] = tuple(_load(s) for s in settings["steps"])

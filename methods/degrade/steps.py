@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ...samplers.noise import Noise
-from ..color import grey
-from ..images import encode
-from ..resize import METHODS, resize
-from . import kernels
+from ..imaging import filters as kernels
+from ..imaging.color import grey
+from ..imaging.images import encode
+from ..imaging.resize import METHODS, resize
 
 Range = float | tuple[float, float]  # a value, or the limits of a uniform draw
 Size = tuple[int, int]
@@ -32,8 +32,14 @@ class Step:
         for name, (low, high) in self.limits.items():
             value = getattr(self, name)
             values = value if isinstance(value, tuple) else (value,)
-            if len(values) not in (1, 2) or not all(low <= v <= high for v in values) or values[0] > values[-1]:
-                raise ValueError(f"{type(self).__name__} {name} {value} must lie within {low:g} .. {high:g}, smaller value first")
+            if (
+                len(values) not in (1, 2)
+                or not all(low <= v <= high for v in values)
+                or values[0] > values[-1]
+            ):
+                raise ValueError(
+                    f"{type(self).__name__} {name} {value} must lie within {low:g} .. {high:g}, smaller value first"
+                )
 
     def draw(self, rng: random.Random) -> Step:
         """A copy with one value for every range and a seed of its own for every noise; what is fixed already stays."""
@@ -54,7 +60,9 @@ def _fixed(step: Step) -> None:
     for f in fields(step):
         value = getattr(step, f.name)
         if (f.name in step.limits and isinstance(value, tuple)) or (f.name == "seed" and value is None):
-            raise ValueError(f"{type(step).__name__} has no single {f.name} yet: draw the recipe before applying it")
+            raise ValueError(
+                f"{type(step).__name__} has no single {f.name} yet: draw the recipe before applying it"
+            )
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,13 @@ class Blur(Step):
     shape_weights: tuple[float, ...] = (1.0,)
     beta: Range = 1.0
 
-    limits: ClassVar = {"kernel": (1, 127), "sigma": (1e-3, 100), "angle": (-math.pi, math.pi), "isotropic": (0, 1), "beta": (0.1, 10)}
+    limits: ClassVar = {
+        "kernel": (1, 127),
+        "sigma": (1e-3, 100),
+        "angle": (-math.pi, math.pi),
+        "isotropic": (0, 1),
+        "beta": (0.1, 10),
+    }
 
     def draw(self, rng: random.Random) -> Blur:
         drawn = super().draw(rng)
@@ -92,7 +106,12 @@ class Blur(Step):
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
         _fixed(self)
-        return kernels.blur(x, kernels.gaussian(_odd(self.kernel), self.sigma, self.sigma_y, self.angle, self.beta, self.shapes[0]))
+        return kernels.blur(
+            x,
+            kernels.gaussian(
+                _odd(self.kernel), self.sigma, self.sigma_y, self.angle, self.beta, self.shapes[0]
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -133,7 +152,9 @@ class Resample(Step):
         super().__post_init__()
         unknown = set(self.methods) - set(METHODS)
         if unknown or not self.methods:
-            raise ValueError(f"unknown resize method {', '.join(sorted(unknown)) or 'none'}: choose from {', '.join(METHODS)}")
+            raise ValueError(
+                f"unknown resize method {', '.join(sorted(unknown)) or 'none'}: choose from {', '.join(METHODS)}"
+            )
 
     def draw(self, rng: random.Random) -> Resample:
         drawn = super().draw(rng)
@@ -254,7 +275,11 @@ class OneOf(Step):
     weights: tuple[float, ...] = ()
 
     def __post_init__(self):
-        if len(self.steps) != len(self.weights) or min(self.weights, default=0) < 0 or sum(self.weights) > 1 + 1e-6:
+        if (
+            len(self.steps) != len(self.weights)
+            or min(self.weights, default=0) < 0
+            or sum(self.weights) > 1 + 1e-6
+        ):
             raise ValueError("OneOf needs one weight for each step, none negative, one in total at most")
 
     def draw(self, rng: random.Random) -> Step:
@@ -269,7 +294,10 @@ class OneOf(Step):
         raise ValueError("the recipe still has a choice to make: draw it before applying it")
 
 
-STEPS: dict[str, type[Step]] = {s.__name__: s for s in (Blur, Sinc, Resample, GaussianNoise, PoissonNoise, SpeckleNoise, Jpeg, Webp, Sequence, OneOf)}
+STEPS: dict[str, type[Step]] = {
+    s.__name__: s
+    for s in (Blur, Sinc, Resample, GaussianNoise, PoissonNoise, SpeckleNoise, Jpeg, Webp, Sequence, OneOf)
+}
 
 
 def _odd(size: float) -> int:
@@ -278,7 +306,10 @@ def _odd(size: float) -> int:
 
 def _draw_odd(rng: random.Random, value: Range) -> int:
     low, high = value if isinstance(value, tuple) else (value, value)
-    return 2 * rng.randint(math.ceil((low - 1) / 2), max(math.ceil((low - 1) / 2), math.floor((high - 1) / 2))) + 1
+    return (
+        2 * rng.randint(math.ceil((low - 1) / 2), max(math.ceil((low - 1) / 2), math.floor((high - 1) / 2)))
+        + 1
+    )
 
 
 def _normal(seed: int, x: Tensor, grey: float) -> Tensor:

@@ -18,15 +18,15 @@ from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import CLEAN, Level
 from ...samplers.transition import DDIM, Renoise
-from ..images import check_pixels
-from ..operators import ReduceTo
-from ..posterior import CanvasSettings, planes
-from ..priors.measured import AIMS
-from ..priors.typical import Prior, ladder, misfit, untypical
-from ..resize import resize, scaled_size
+from ..imaging.canvas import CanvasSettings, planes
+from ..imaging.images import check_pixels
+from ..imaging.operators import ReduceTo
+from ..imaging.resize import resize, scaled_size
+from ..priors.calibration import AIMS
+from ..priors.typicality import Prior, ladder, misfit, untypical
 from ..settings import Settings, option
-from .field import Field, recoverable_field
-from .spectrum import lost_energy
+from .lost_energy import lost_energy
+from .prf import Field, recoverable_field
 
 STEPPERS = {"renoise": Renoise, "ddim": DDIM}
 
@@ -35,19 +35,35 @@ STEPPERS = {"renoise": Renoise, "ddim": DDIM}
 class DiffSRSettings(Settings):
     """How much noise, and how it is taken away."""
 
-    level: float = option(0.0, "Noise level t / T in percent: more invents more; 0: the recoverable field chooses for each picture", low=0, high=100)
+    level: float = option(
+        0.0,
+        "Noise level t / T in percent: more invents more; 0: the recoverable field chooses for each picture",
+        low=0,
+        high=100,
+    )
     steps: int = option(20, "Network calls for each picture", low=1, high=1000)
     sampler: str = option(
-        "renoise", "renoise draws noise anew in each step (DDNM) and errs least; ddim keeps it, as published", choices=tuple(STEPPERS)
+        "renoise",
+        "renoise draws noise anew in each step (DDNM) and errs least; ddim keeps it, as published",
+        choices=tuple(STEPPERS),
     )
     eta: float = option(1.0, "Randomness of the steps; with ddim 0 is as published", low=0, high=1)
-    aim: str = option("fidelity", "What a level chosen by the field is for: fidelity invents less, detail is the field as published", choices=AIMS)
+    aim: str = option(
+        "fidelity",
+        "What a level chosen by the field is for: fidelity invents less, detail is the field as published",
+        choices=AIMS,
+    )
     consistency: float = option(
-        1.0, "How far every step is pulled to agree with the small picture; 1 for clean ones, less for noisy or compressed ones", low=0, high=1
+        1.0,
+        "How far every step is pulled to agree with the small picture; 1 for clean ones, less for noisy or compressed ones",
+        low=0,
+        high=1,
     )
 
 
-PUBLISHED = DiffSRSettings(sampler="ddim", eta=0.0, aim="detail", consistency=0.0)  # nothing but the start holds the result to the picture
+PUBLISHED = DiffSRSettings(
+    sampler="ddim", eta=0.0, aim="detail", consistency=0.0
+)  # nothing but the start holds the result to the picture
 
 
 def descent(levels: Sequence[Level], start: int, steps: int) -> list[Level]:
@@ -79,7 +95,9 @@ def diffsr(
     return run(denoiser or prior, start, levels, transition, [ClipX0(), *hooks], noise, on_step=on_step)
 
 
-def choose_level(prior: Prior, low: Tensor, scale: float, distance: float | None = None, aim: str = "fidelity") -> Field:
+def choose_level(
+    prior: Prior, low: Tensor, scale: float, distance: float | None = None, aim: str = "fidelity"
+) -> Field:
     """The recoverable field of pictures B C h w in 0..1 that are enlarged by `scale`; a batch gets that of its mean loss. `empty` is that of
     the published field whatever the aim.
 
@@ -88,7 +106,9 @@ def choose_level(prior: Prior, low: Tensor, scale: float, distance: float | None
     Raises ValueError when the prior's errors were never measured.
     """
     if prior.measured is None:
-        raise ValueError("this prior's errors were never measured: run `priorsr calibrate` on its file, or give the noise level in percent")
+        raise ValueError(
+            "this prior's errors were never measured: run `priorsr calibrate` on its file, or give the noise level in percent"
+        )
     if distance is None:
         seen = planes(prior.channels, low, tuple(scaled_size(n, scale) for n in low.shape[-2:]))[0]
         distance = float(lost_energy(seen * 2 - 1, scale).mean())
@@ -135,19 +155,34 @@ def diffsr_upscale(
     result = torch.empty_like(enlarged)
     for start in sorted(set(starts)):
         group = [i for i, s in enumerate(starts) if s == start]
-        hooks = [Consistency(reduce, seen[group] * 2 - 1, settings.consistency)] if settings.consistency else []
+        hooks = (
+            [Consistency(reduce, seen[group] * 2 - 1, settings.consistency)] if settings.consistency else []
+        )
         levels, noise = descent(table, start, settings.steps), Noise([seeds[i] for i in group])
-        result[group] = diffsr(prior, enlarged[group], levels, STEPPERS[settings.sampler](settings.eta), hooks, noise, on_step, tiles).to(result)
+        result[group] = diffsr(
+            prior,
+            enlarged[group],
+            levels,
+            STEPPERS[settings.sampler](settings.eta),
+            hooks,
+            noise,
+            on_step,
+            tiles,
+        ).to(result)
     return back(((result[..., : size[0], : size[1]] + 1) / 2).clamp(0, 1))
 
 
-def _start(prior: Prior, low: Tensor, scale: float, settings: DiffSRSettings, say: Callable[[str], None]) -> int:
+def _start(
+    prior: Prior, low: Tensor, scale: float, settings: DiffSRSettings, say: Callable[[str], None]
+) -> int:
     if settings.level:
         return start_of(ladder(prior), settings.level)
     field = choose_level(prior, low, scale, aim=settings.aim)
     say(f"noise level {100 * field.share:.0f} %")
     if field.empty:
-        say(f"no level keeps this picture and restores it at x{scale:g}: the least bad one is used; expect invented detail")
+        say(
+            f"no level keeps this picture and restores it at x{scale:g}: the least bad one is used; expect invented detail"
+        )
     return field.chosen
 
 

@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .field import Field
+from .prf import Field
 
 if TYPE_CHECKING:
-    from .study import Sweep
+    from ..evaluate.diffsr_study import Sweep
 
 
 def field_plot(field: Field, title: str = "", used: int | None = None) -> Tensor:
@@ -30,20 +30,31 @@ def field_plot(field: Field, title: str = "", used: int | None = None) -> Tensor
         if np.isfinite(limit):
             axes.axhline(limit, color=colour, ls=":", label=f"limit of the {name}")
     axes.fill_between(
-        percent, 0, 1, where=field.inside, transform=axes.get_xaxis_transform(), color="tab:green", alpha=0.15, label="recoverable field"
+        percent,
+        0,
+        1,
+        where=field.inside,
+        transform=axes.get_xaxis_transform(),
+        color="tab:green",
+        alpha=0.15,
+        label="recoverable field",
     )
     axes.axvline(100 * field.share, color="black", ls="--", label=f"chosen: {100 * field.share:.0f} %")
     if used not in (None, field.chosen):
         axes.axvline(percent[used], color="tab:red", label=f"used: {percent[used]:.0f} %")
     peak = max(2 * field.signature[field.chosen] + 2 * field.fidelity[field.chosen], 1e-3)
-    axes.set(xlabel="noise level t / T (%)", ylabel="nats a pixel", xlim=(0, 100), ylim=(0, peak), title=title)
+    axes.set(
+        xlabel="noise level t / T (%)", ylabel="nats a pixel", xlim=(0, 100), ylim=(0, peak), title=title
+    )
     axes.legend(loc="upper right", fontsize="small")
     return _pixels(canvas)
 
 
 def sweep_plot(sweeps: Sequence[Sweep]) -> Tensor:
     """Each figure (rows) against the fixed noise level at each scale (columns), with the levels chosen by the field: 1 3 H W."""
-    names = [n for n in ("psnr", "ssim", "identity", "sharpness") if n in next(iter(sweeps[0].figures.values()))]
+    names = [
+        n for n in ("psnr", "ssim", "identity", "sharpness") if n in next(iter(sweeps[0].figures.values()))
+    ]
     figure = Figure(figsize=(3.2 * len(sweeps), 2.4 * len(names)), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     grid = figure.subplots(len(names), len(sweeps), squeeze=False, sharex=True)
@@ -66,4 +77,7 @@ def sweep_plot(sweeps: Sequence[Sweep]) -> Tensor:
 
 def _pixels(canvas: FigureCanvasAgg) -> Tensor:
     canvas.draw()
-    return torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
+    return (
+        torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()).permute(2, 0, 1)[None].float()
+        / 255
+    )

@@ -15,10 +15,12 @@ from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step
 from ...samplers.schedule import Level
 from ...samplers.transition import Posterior
-from .clock import STEPS, corrector_time, original_step
 from .masks import UniformDraws, adaptive_mask, base_condition, chances, compounded, on_grid, sparse
+from .timestep import STEPS, corrector_time, original_step
 
-Correct = Callable[[Tensor, float, Tensor], Tensor]  # m_f s (B C H W), the step 0 .. 999, y_T; to the corrected picture
+Correct = Callable[
+    [Tensor, float, Tensor], Tensor
+]  # m_f s (B C H W), the step 0 .. 999, y_T; to the corrected picture
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,11 @@ class Conditions(Hook):
         self._seen = on_grid(self._shown, self.k)
         self._moments = [self._moment(len(levels) - 2 - i, *pair) for i, pair in enumerate(pairwise(levels))]
         draws = self.uniform
-        self._uniform = UniformDraws(Noise([draws + i for i in range(len(x))]).child("dpi")) if isinstance(draws, int) else draws
+        self._uniform = (
+            UniformDraws(Noise([draws + i for i in range(len(x))]).child("dpi"))
+            if isinstance(draws, int)
+            else draws
+        )
 
     def predict(self, x: Tensor, level: Level, pred: Prediction) -> Prediction:
         if self.convention.raw_noise:
@@ -115,7 +121,10 @@ class Conditions(Hook):
         self.mask = None
         if last and not self.convention.condition_last:
             return x
-        moment, fused = self._moments[step.i], x.clone()  # another hook may hold x, and without noise it is step.mean
+        moment, fused = (
+            self._moments[step.i],
+            x.clone(),
+        )  # another hook may hold x, and without noise it is step.mean
         grid = on_grid(fused, self.k)
         pull, share = self._pull(step, grid)
         alone = None if self.refine or self.corrector is None else grid + share * pull
@@ -155,14 +164,20 @@ class Conditions(Hook):
         if rule.stride is not None:
             return _Moment(index + rule.count_from, index * rule.stride, gain, 1.0)
         now, after = original_step(cur), original_step(nxt) if nxt.sigma > 0 else -1.0
-        return _Moment(now + rule.count_from, corrector_time(nxt) if nxt.sigma > 0 else 0.0, gain, round(now - after, 6))
+        return _Moment(
+            now + rule.count_from, corrector_time(nxt) if nxt.sigma > 0 else 0.0, gain, round(now - after, 6)
+        )
 
 
 def check_strengths(tau: float, s: float, omega: float) -> None:
     """Raises ValueError for a tau outside the schedule, an s that is not positive, a weight t / omega that would pass 1."""
     if not 0 <= tau <= STEPS:
-        raise ValueError(f"tau {tau:g} lies outside the schedule: give 0 (no second stage) to {STEPS} (no first one)")
+        raise ValueError(
+            f"tau {tau:g} lies outside the schedule: give 0 (no second stage) to {STEPS} (no first one)"
+        )
     if not 0 < s < float("inf"):
         raise ValueError(f"s {s:g} is no exponent of a chance: give a positive number, such as 1.2")
     if not max(tau, 1e-9) <= omega < float("inf"):
-        raise ValueError(f"omega {omega:g} is below tau {tau:g}, so that the weight t / omega would pass 1: give an omega of at least tau")
+        raise ValueError(
+            f"omega {omega:g} is below tau {tau:g}, so that the weight t / omega would pass 1: give an omega of at least tau"
+        )

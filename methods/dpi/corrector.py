@@ -13,8 +13,8 @@ from torch import Tensor
 from ...samplers.denoiser import Cond, Prediction
 from ...samplers.schedule import Level
 from ...samplers.tiled import Tiled
-from .. import weights
 from ..nets.corrector import CorrectorUNet
+from ..weights import load as weights
 from .conditions import Correct
 
 
@@ -51,9 +51,13 @@ class Corrector:
                 f"the corrector is for {self.channels} channels, the prior for {channels}: choose the corrector that goes with the prior"
             )
         if k != self.k:
-            raise ValueError(f"the corrector was trained with k {self.k}, not {k}: set k to {self.k}, or choose another corrector")
+            raise ValueError(
+                f"the corrector was trained with k {self.k}, not {k}: set k to {self.k}, or choose another corrector"
+            )
         if scale is not None and self.scale is not None and abs(scale - self.scale) > 1e-6:
-            raise ValueError(f"the corrector was trained for x{self.scale}, not x{scale:g}: enlarge by {self.scale}, or choose another corrector")
+            raise ValueError(
+                f"the corrector was trained for x{self.scale}, not x{scale:g}: enlarge by {self.scale}, or choose another corrector"
+            )
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ class TiledCorrector:
 
     def __post_init__(self):
         # nothing of this object in it: a cycle would keep the network alive until the next garbage collection
-        object.__setattr__(self, "_tiled", Tiled(partial(_corrected, self.corrector), self.size, self.overlap, self.batch))
+        object.__setattr__(
+            self, "_tiled", Tiled(partial(_corrected, self.corrector), self.size, self.overlap, self.batch)
+        )
 
     def __call__(self, x: Tensor, t: float, y_T: Tensor) -> Tensor:
         return self._tiled(x, Level(t, 0.0, 1.0), Cond({"y_T": y_T})).x0
@@ -87,10 +93,18 @@ def load_corrector(name: str) -> Corrector:
     """
     found = weights.load(weights.locate(name), "corrector")
     said, k = found.metadata, found.metadata.get("k", "2")
-    averaged = float(said.get("ema", 0)) > 0 if said.get("kind") == "corrector" else not re.fullmatch(r"model_?\d+", found.path.stem)
+    averaged = (
+        float(said.get("ema", 0)) > 0
+        if said.get("kind") == "corrector"
+        else not re.fullmatch(r"model_?\d+", found.path.stem)
+    )
     if not averaged:
-        raise ValueError(f"{found.path} holds a corrector without EMA: choose the averaged weights of the same training (ema_* in published runs)")
+        raise ValueError(
+            f"{found.path} holds a corrector without EMA: choose the averaged weights of the same training (ema_* in published runs)"
+        )
     if not k.isdigit() or int(k) < 2:
-        raise ValueError(f"{found.path} says that it was trained with k {k!r}, which is no grid: give a corrector with k 2 or more")
+        raise ValueError(
+            f"{found.path} says that it was trained with k {k!r}, which is no grid: give a corrector with k 2 or more"
+        )
     named = re.fullmatch(r"Corrector(\d+)", found.path.stem)
     return Corrector(found.network, int(k), int(named[1]) if named else found.scale)

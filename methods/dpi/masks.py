@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...samplers.noise import Noise
 from ...samplers.run import Draw
-from ..resize import resize
+from ..imaging.resize import resize
 
 GREY = (0.2989, 0.587, 0.114)  # of red, green and blue, as published
 FLAT = 5e-6  # edges that differ less, on pixels in -1..1, differ by rounding
@@ -25,7 +25,9 @@ def check_grid(size: tuple[int, int], k: int) -> None:
     if k < 2:
         raise ValueError(f"a grid of every {k}th pixel leaves nothing to restore: give a k of 2 or more")
     if size[0] % k or size[1] % k:
-        raise ValueError(f"k {k} does not divide the picture of {size[0]} x {size[1]}: choose another k, or pad the picture to multiples of {k}")
+        raise ValueError(
+            f"k {k} does not divide the picture of {size[0]} x {size[1]}: choose another k, or pad the picture to multiples of {k}"
+        )
 
 
 def on_grid(x: Tensor, k: int) -> Tensor:
@@ -117,7 +119,9 @@ def compounded(chance: Tensor, weight: float, steps: float, uniform: Draw) -> tu
     chance: that of one draw, B 1 h w in 0..1; weight: what one holds, 0..1. Shares B 1 h w in 0..1, 0 off the mask; their mean
     over masks is that of the single draws.
     """
-    some, together = (-torch.expm1(steps * torch.log1p(-x)) for x in (chance, weight * chance))  # 1 - (1 - x)^steps, exact for small x
+    some, together = (
+        -torch.expm1(steps * torch.log1p(-x)) for x in (chance, weight * chance)
+    )  # 1 - (1 - x)^steps, exact for small x
     mask = uniform(chance.shape).to(chance) < some
     return mask, (together / some).masked_fill_(~mask, 0)
 
@@ -131,6 +135,8 @@ class UniformDraws:
 
     def __call__(self, shape: Sequence[int]) -> Tensor:
         if not self._ahead or self._ahead[-1].shape != tuple(shape):
-            count = max(1, AHEAD // math.prod(shape[1:]))  # no matter how many pictures: a batch draws what its pictures would alone
+            count = max(
+                1, AHEAD // math.prod(shape[1:])
+            )  # no matter how many pictures: a batch draws what its pictures would alone
             self._ahead = list(self.noise.uniform((shape[0], count, *shape[1:])).unbind(1))
         return self._ahead.pop()

@@ -16,16 +16,16 @@ from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import Level
 from ...samplers.tiled import Tiled
 from ...samplers.transition import DDIM, DDPM
-from ..images import check_pixels
-from ..posterior import CanvasSettings, planes
+from ..imaging.canvas import CanvasSettings, planes
+from ..imaging.images import check_pixels
+from ..imaging.resize import resize, scaled_size
 from ..priors.adm import ADMPrior
 from ..priors.edm import EDMPrior
-from ..resize import resize, scaled_size
 from ..settings import Settings, option
-from .clock import STEPS
 from .conditions import PAPER, RELEASED, Conditions, Convention, Correct, check_strengths
 from .corrector import Corrector, TiledCorrector
 from .masks import UniformDraws, check_grid
+from .timestep import STEPS
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,38 @@ class DPISettings(Settings):
     A larger tau or omega, or a smaller s, means more diversity and less consistency. The defaults are the paper's for x8.
     """
 
-    tau: float = option(300.0, "Steps of the second stage, whose conditions are sparse and weak; 0 is most consistent", low=0, high=STEPS)
-    s: float = option(1.2, "Exponent of the chance to keep a condition in the second stage; more keeps fewer", low=0)
+    tau: float = option(
+        300.0,
+        "Steps of the second stage, whose conditions are sparse and weak; 0 is most consistent",
+        low=0,
+        high=STEPS,
+    )
+    s: float = option(
+        1.2, "Exponent of the chance to keep a condition in the second stage; more keeps fewer", low=0
+    )
     omega: float = option(750.0, "Second-stage conditions weigh step / omega; at least tau", low=0)
-    k: int = option(2, "Every k-th row and column carries conditions; correctors are trained for one k", low=2, high=64)
+    k: int = option(
+        2, "Every k-th row and column carries conditions; correctors are trained for one k", low=2, high=64
+    )
     sampler: str = option("ddpm", "Ancestral steps, or implicit ones", choices=("ddpm", "ddim"))
-    respacing: str = option("", "Which of the trained steps are taken: all, or 250, 10,10, ddim20; a number for EDM priors")
+    respacing: str = option(
+        "", "Which of the trained steps are taken: all, or 250, 10,10, ddim20; a number for EDM priors"
+    )
     eta: float = option(0.0, "Randomness of ddim, 0 none", low=0, high=1)
-    refine: bool = option(True, "The corrector sees the fused picture in the second stage, not the condition alone")
-    weighted: bool = option(True, "Second-stage conditions lose weight towards the end; else they keep all of it")
-    compound: bool = option(True, "A step in place of several of the 1000 holds as they would together; off: as one, as published")
-    convention: str = option("paper", "Where the released code departs from the paper, follow the one or the other", choices=("paper", "released"))
+    refine: bool = option(
+        True, "The corrector sees the fused picture in the second stage, not the condition alone"
+    )
+    weighted: bool = option(
+        True, "Second-stage conditions lose weight towards the end; else they keep all of it"
+    )
+    compound: bool = option(
+        True, "A step in place of several of the 1000 holds as they would together; off: as one, as published"
+    )
+    convention: str = option(
+        "paper",
+        "Where the released code departs from the paper, follow the one or the other",
+        choices=("paper", "released"),
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -57,7 +78,9 @@ PRESETS = {
     "x8": DPISettings(300.0, 1.2, 750.0),
     "x16": DPISettings(500.0, 1.0, 1000.0),
     "real": DPISettings(500.0, 1.0, 1000.0),
-    "dpi20": DPISettings(350.0, 1.4, 1500.0, sampler="ddim", respacing="ddim20", compound=False),  # found for these steps
+    "dpi20": DPISettings(
+        350.0, 1.4, 1500.0, sampler="ddim", respacing="ddim20", compound=False
+    ),  # found for these steps
 }
 
 
@@ -66,7 +89,9 @@ def preset(scale: float) -> DPISettings:
     return PRESETS["x4" if scale < math.sqrt(4 * 8) else "x8" if scale < math.sqrt(8 * 16) else "x16"]
 
 
-def conditions(low: Tensor, corrector: Correct | None, settings: DPISettings, uniform: Draw | int = 0, steps: int = STEPS) -> Conditions:
+def conditions(
+    low: Tensor, corrector: Correct | None, settings: DPISettings, uniform: Draw | int = 0, steps: int = STEPS
+) -> Conditions:
     """The hook for a low-resolution condition B C h w in -1..1; `steps` of the run matter to the released convention only."""
     convention, per_step = _convention(settings, steps)
     return Conditions(
@@ -94,7 +119,9 @@ def levels_of(prior: ADMPrior | EDMPrior, settings: DPISettings) -> list[Level]:
     if isinstance(prior, ADMPrior):
         return prior.schedule.respace(settings.respacing).levels()
     if not settings.respacing.isdigit() or int(settings.respacing) < 2:
-        raise ValueError(f"this prior has no steps of its own to take {settings.respacing!r} from: set respacing to a number, such as 100")
+        raise ValueError(
+            f"this prior has no steps of its own to take {settings.respacing!r} from: set respacing to a number, such as 100"
+        )
     return prior.levels(int(settings.respacing))
 
 
@@ -120,7 +147,9 @@ def dpi(
     """
     noise = noise or Noise([0] * len(low))
     if uniform is None and not isinstance(noise, Noise):
-        raise ValueError("only a Noise has a stream for the adaptive mask beside its own: give `uniform` with any other source")
+        raise ValueError(
+            "only a Noise has a stream for the adaptive mask beside its own: give `uniform` with any other source"
+        )
     if isinstance(corrector, Corrector):
         corrector.check(low.shape[1], settings.k)
     levels = levels_of(prior, settings)
@@ -135,11 +164,15 @@ def _unit(prior: ADMPrior | EDMPrior, corrector: Corrector | None, k: int) -> in
     return math.lcm(prior.multiple, k, corrector.multiple if corrector else 1)
 
 
-def tiles_of(prior: ADMPrior | EDMPrior, corrector: Corrector | None, k: int, canvas: CanvasSettings) -> Tiled:
+def tiles_of(
+    prior: ADMPrior | EDMPrior, corrector: Corrector | None, k: int, canvas: CanvasSettings
+) -> Tiled:
     """The prior on pictures of any size, in tiles that start on the grid and fit the corrector. Raises ValueError when none does."""
     unit, wanted = _unit(prior, corrector, k), canvas.tile or prior.size
     if wanted < unit:
-        raise ValueError(f"a tile of {wanted} is smaller than the {unit} pixels that prior, corrector and grid need: give more")
+        raise ValueError(
+            f"a tile of {wanted} is smaller than the {unit} pixels that prior, corrector and grid need: give more"
+        )
     tile, overlap = wanted // unit * unit, canvas.overlap // k * k
     return replace(canvas, tile=tile, overlap=min(overlap, tile // 2 // k * k)).tiles(prior)
 
@@ -150,7 +183,9 @@ def grid_condition(low: Tensor, scale: float, k: int, unit: int) -> tuple[Tensor
     Beyond the picture its edge goes on. Raises ValueError for a scale below k, and for a k that does not divide the sides.
     """
     if scale < k:
-        raise ValueError(f"a scale of {scale:g} leaves fewer pixels on the grid of every {k}th than the picture has: give {k} or more")
+        raise ValueError(
+            f"a scale of {scale:g} leaves fewer pixels on the grid of every {k}th than the picture has: give {k} or more"
+        )
     sides = tuple(-(-scaled_size(n, scale) // unit) * unit for n in low.shape[-2:])
     check_grid(sides, k)
     base = resize(low, scale=scale / k) * 2 - 1

@@ -16,8 +16,8 @@ from ...samplers.run import Draw
 from ...samplers.schedule import Level
 from ...samplers.transition import DDPM
 from ..nets.corrector import CorrectorUNet
-from .clock import ORIGINAL, STEPS
 from .masks import on_grid, sparse
+from .timestep import ORIGINAL, STEPS
 
 OMEGAS = ("linear", "cosine", "constant")
 
@@ -42,7 +42,9 @@ def prior_sample(prior: Denoiser, clean: Tensor, cur: Level, nxt: Level, draw: D
     Scaled to unit variance, as a corrector sees it.
     """
     noisy = cur.alpha * clean + cur.sigma * draw(clean.shape).to(clean)
-    step = DDPM().begin((cur, nxt))(lambda x, level: prior(x, level), noisy, 0, lambda shape: draw(shape).to(clean))
+    step = DDPM().begin((cur, nxt))(
+        lambda x, level: prior(x, level), noisy, 0, lambda shape: draw(shape).to(clean)
+    )
     sample = step.mean if step.noise is None else step.mean + step.std * step.noise
     return sample / math.hypot(nxt.alpha, nxt.sigma)
 
@@ -100,13 +102,17 @@ def crt_loss(
     return CRTLoss(weight * prior + (1 - weight) * gap, prior, gap, on_grid_only(other.detach(), k))
 
 
-def released_input(base: Tensor, t: Tensor, first: Tensor, second: Tensor, k: int = 2) -> tuple[Tensor, Tensor]:
+def released_input(
+    base: Tensor, t: Tensor, first: Tensor, second: Tensor, k: int = 2
+) -> tuple[Tensor, Tensor]:
     """What the released training shows the corrector: a posterior draw around the low-resolution condition, and y_T; both B C H W."""
     y_T = sparse(base, k)
     return on_grid_only(posterior_sample(y_T, t, first, second), k), y_T
 
 
-def released_loss(network: CorrectorUNet, truth: Tensor, base: Tensor, t: Tensor, first: Tensor, second: Tensor, k: int = 2) -> Tensor:
+def released_loss(
+    network: CorrectorUNet, truth: Tensor, base: Tensor, t: Tensor, first: Tensor, second: Tensor, k: int = 2
+) -> Tensor:
     """The released recipe in place of Eq. 15-18, (B,): one squared error, whose mean runs over the zeros off the grid too."""
     seen, y_T = released_input(base, t, first, second, k)
     return grid_error(network(seen, t, y_T), truth, k) / k**2

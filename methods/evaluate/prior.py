@@ -11,31 +11,51 @@ from ...samplers.noise import Noise
 from ...samplers.run import run
 from ...samplers.transition import DDIM, DDPM
 from ..diffsr.method import DiffSRSettings, descent, diffsr_upscale
-from ..priors.typical import Prior, ladder
-from ..resize import resize
-from .faces import reduced
-from .metrics import psnr, ssim
+from ..imaging.resize import resize
+from ..metrics.faces import reduced
+from ..metrics.fidelity import psnr, ssim
+from ..priors.typicality import Prior, ladder
 
-DDNM = DiffSRSettings(level=93, steps=100, sampler="renoise", eta=0.85, consistency=1.0)  # steps and eta of DDNM; the start holds nearly no picture
+DDNM = DiffSRSettings(
+    level=93, steps=100, sampler="renoise", eta=0.85, consistency=1.0
+)  # steps and eta of DDNM; the start holds nearly no picture
 FLAT = 0.05  # standard deviation of a picture that shows nothing; faces have 0.1 to 0.3
 OFTEN = 4  # samples whose mean is judged besides
 
 
-def restoration(prior: Prior, truth: Tensor, scales: Sequence[int], on_step: Callable[[], None] = lambda: None) -> list[dict]:
+def restoration(
+    prior: Prior, truth: Tensor, scales: Sequence[int], on_step: Callable[[], None] = lambda: None
+) -> list[dict]:
     """Rows of scale, method, psnr, ssim: bicubic, one DDNM sample (Wang et al. 2023) and the mean of four, for faces in 0..1."""
     rows = []
     for scale in scales:
         low = reduced(truth, scale)
         samples = []
         for i in range(OFTEN):
-            samples.append(diffsr_upscale(prior, low, scale, DDNM, seeds=[i * len(low) + j for j in range(len(low))]))
+            samples.append(
+                diffsr_upscale(prior, low, scale, DDNM, seeds=[i * len(low) + j for j in range(len(low))])
+            )
             on_step()
-        shown = {"bicubic": resize(low, tuple(truth.shape[-2:])).clamp(0, 1), "one sample": samples[0], f"mean of {OFTEN}": sum(samples) / OFTEN}
-        rows += [{"scale": scale, "method": k, "psnr": float(psnr(x, truth).mean()), "ssim": float(ssim(x, truth).mean())} for k, x in shown.items()]
+        shown = {
+            "bicubic": resize(low, tuple(truth.shape[-2:])).clamp(0, 1),
+            "one sample": samples[0],
+            f"mean of {OFTEN}": sum(samples) / OFTEN,
+        }
+        rows += [
+            {
+                "scale": scale,
+                "method": k,
+                "psnr": float(psnr(x, truth).mean()),
+                "ssim": float(ssim(x, truth).mean()),
+            }
+            for k, x in shown.items()
+        ]
     return rows
 
 
-def step_distance(prior: Prior, truth: Tensor, scale: int = 4, few: int = 20, many: int = 250) -> dict[str, float]:
+def step_distance(
+    prior: Prior, truth: Tensor, scale: int = 4, few: int = 20, many: int = 250
+) -> dict[str, float]:
     """Root mean square in levels of 255 between results of `few` and of `many` DDIM steps from the same noise.
 
     `restored`: Diff-SR of the faces; `sampled`: pictures out of noise.
@@ -44,16 +64,26 @@ def step_distance(prior: Prior, truth: Tensor, scale: int = 4, few: int = 20, ma
     settings = (DiffSRSettings(steps=n, sampler="ddim", eta=0.0) for n in (few, many))
     restored = [diffsr_upscale(prior, low, scale, one, seeds=range(len(low))) for one in settings]
     sampled = [samples(prior, len(truth), n, 0.0) for n in (few, many)]
-    return {name: 255 * float((a - b).square().mean().sqrt()) for name, (a, b) in {"restored": restored, "sampled": sampled}.items()}
+    return {
+        name: 255 * float((a - b).square().mean().sqrt())
+        for name, (a, b) in {"restored": restored, "sampled": sampled}.items()
+    }
 
 
 @torch.no_grad()
 def samples(prior: Prior, count: int, steps: int = 100, eta: float = 1.0) -> Tensor:
     """`count` unconditional pictures, C size size in 0..1 each, picture i from seed i; eta 1 is ancestral, 0 DDIM."""
     levels, noise = descent(ladder(prior), len(ladder(prior)) - 1, steps), Noise(range(count))
-    start = noise((count, prior.channels, prior.size, prior.size)) * (levels[0].alpha ** 2 + levels[0].sigma ** 2) ** 0.5
+    start = (
+        noise((count, prior.channels, prior.size, prior.size))
+        * (levels[0].alpha ** 2 + levels[0].sigma ** 2) ** 0.5
+    )
     start = start.to(next(prior.network.parameters()).device)
-    return (run(prior, start, levels, DDPM() if eta == 1 else DDIM(eta), noise=noise) / 2 + 0.5).clamp(0, 1).cpu()
+    return (
+        (run(prior, start, levels, DDPM() if eta == 1 else DDIM(eta), noise=noise) / 2 + 0.5)
+        .clamp(0, 1)
+        .cpu()
+    )
 
 
 def collapsed(pictures: Tensor) -> list[int]:

@@ -11,13 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..resize import resize
+from ..imaging.resize import resize
 
 SIDE = 512
 FRAMES = {  # landmarks in a square of 512: eyes, nose, corners of the mouth, left to right
     # from chin to forehead: means over 98 faces of the crops that the shipped prior was trained on, made symmetric
     "tight": ((163.6, 200.1), (348.4, 200.1), (256.0, 309.9), (175.5, 397.0), (336.5, 397.0)),
-    "ffhq": ((192.98138, 239.94708), (318.90277, 240.1936), (256.63416, 314.01935), (201.26117, 371.41043), (313.08905, 371.15118)),
+    "ffhq": (
+        (192.98138, 239.94708),
+        (318.90277, 240.1936),
+        (256.63416, 314.01935),
+        (201.26117, 371.41043),
+        (313.08905, 371.15118),
+    ),
 }
 BORDER = (132 / 255, 133 / 255, 135 / 255)  # RGB of what lies beyond the picture, as published
 STEPS = 32  # positions a pixel at which OpenCV 4 samples
@@ -58,7 +64,9 @@ def robust_similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     for row, pair in zip(pairs, combinations(range(n), 2), strict=True):
         row[list(pair)] = 1
     exact = fit_similarity(source[:, None], target[:, None], pairs)
-    residuals = (transform(exact, source[:, None]) - target[:, None]).square().sum(-1).nan_to_num(nan=torch.inf)
+    residuals = (
+        (transform(exact, source[:, None]) - target[:, None]).square().sum(-1).nan_to_num(nan=torch.inf)
+    )
     medians, best = residuals.sort(-1).values[..., n // 2].min(1)
     if not torch.isfinite(medians).all():
         raise ValueError("the landmarks of a face coincide: it cannot be aligned; drop it or give others")
@@ -121,9 +129,16 @@ def warp(
         points = (points * steps + 0.5).floor() / steps
     sides = torch.tensor([x.shape[-1], x.shape[-2]], dtype=torch.float64, device=x.device)
     grid = ((2 * points + 1) / sides - 1).to(x.dtype)
-    out = F.grid_sample(x.expand(len(back), -1, -1, -1), grid, method, padding_mode="border", align_corners=False)
+    out = F.grid_sample(
+        x.expand(len(back), -1, -1, -1), grid, method, padding_mode="border", align_corners=False
+    )
     if fill is not None:
-        inside = torch.minimum(points + 1 + reach, sides - points + reach).clamp(0, 1).prod(-1)[:, None].to(x.dtype)
+        inside = (
+            torch.minimum(points + 1 + reach, sides - points + reach)
+            .clamp(0, 1)
+            .prod(-1)[:, None]
+            .to(x.dtype)
+        )
         out = torch.as_tensor(fill, dtype=x.dtype, device=x.device).reshape(-1, 1, 1).lerp(out, inside)
     return out
 
@@ -139,7 +154,10 @@ def cut(x: Tensor, matrices: Tensor, size: int, published: bool = False, method:
     faces = []
     for matrix in matrices.cpu():
         rows, cols = window(transform(invert(matrix), corners), x.shape[-2:], 2)
-        part, shift = x[..., rows, cols], torch.tensor([[1, 0, -cols.start], [0, 1, -rows.start]], dtype=torch.float64)
+        part, shift = (
+            x[..., rows, cols],
+            torch.tensor([[1, 0, -cols.start], [0, 1, -rows.start]], dtype=torch.float64),
+        )
         matrix = then(invert(shift), matrix)
         shrink = 1 / matrix[:, :2].det().sqrt().item()
         if not published and shrink > SHRINK and part.numel():
@@ -149,13 +167,26 @@ def cut(x: Tensor, matrices: Tensor, size: int, published: bool = False, method:
             scaled = torch.tensor([[f, f / 2 - 0.5] for f in factors], dtype=torch.float64)
             matrix = then(invert(torch.cat([torch.diag(scaled[:, 0]), scaled[:, 1:]], 1)), matrix)
         if part.numel() == 0:
-            part, matrix = x.new_zeros(1, x.shape[1], 1, 1), matrix - torch.tensor([[0, 0, 1e6]] * 2)  # a face wholly outside
-        faces.append(warp(part, matrix[None], (size, size), BORDER, *((0, STEPS) if published else (2, 0)), method).clamp(0, 1))
+            part, matrix = (
+                x.new_zeros(1, x.shape[1], 1, 1),
+                matrix - torch.tensor([[0, 0, 1e6]] * 2),
+            )  # a face wholly outside
+        faces.append(
+            warp(
+                part, matrix[None], (size, size), BORDER, *((0, STEPS) if published else (2, 0)), method
+            ).clamp(0, 1)
+        )
     return torch.cat(faces) if faces else x.new_zeros(0, x.shape[1], size, size)
 
 
 def window(points: Tensor, size: tuple[int, int], margin: int) -> tuple[slice, slice]:
     """Rows and columns of a picture of `size` (H, W) that hold points n 2 and so many pixels around them; empty when none do."""
-    low, high = (points.amin(0).floor() - margin).long().tolist(), (points.amax(0).ceil() + margin + 1).long().tolist()
-    spans = [slice(min(max(a, 0), n), min(max(b, 0), n)) for a, b, n in zip(low[::-1], high[::-1], size, strict=True)]
+    low, high = (
+        (points.amin(0).floor() - margin).long().tolist(),
+        (points.amax(0).ceil() + margin + 1).long().tolist(),
+    )
+    spans = [
+        slice(min(max(a, 0), n), min(max(b, 0), n))
+        for a, b, n in zip(low[::-1], high[::-1], size, strict=True)
+    ]
     return spans[0], spans[1]

@@ -16,8 +16,12 @@ from ..settings import Settings, option
 class CodeFormerSettings(Settings):
     """How CodeFormer restores."""
 
-    w: float = option(0.5, "0 invents the most detail, 1 stays closest to the input; VisionRefine used 0.7", low=0, high=2)
-    match_statistics: bool = option(True, "Give the predicted codes the mean and deviation of the input's latent (AdaIN), as released")
+    w: float = option(
+        0.5, "0 invents the most detail, 1 stays closest to the input; VisionRefine used 0.7", low=0, high=2
+    )
+    match_statistics: bool = option(
+        True, "Give the predicted codes the mean and deviation of the input's latent (AdaIN), as released"
+    )
 
 
 def to_network(x: Tensor) -> Tensor:

@@ -28,6 +28,8 @@ def returned(restored: Tensor, faces: Sequence[Faces]) -> Restorer:
     """
     count = sum(len(usable(some)) for some in faces)
     if len(restored) != count:
-        raise ValueError(f"{count} faces were cut out and {len(restored)} come back: restore each of them, in their order")
+        raise ValueError(
+            f"{count} faces were cut out and {len(restored)} come back: restore each of them, in their order"
+        )
     left = iter(restored)
     return lambda aligned, seeds: torch.stack([next(left) for _ in seeds])

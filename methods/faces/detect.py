@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..images import check_pixels
+from ..imaging.images import check_pixels
 from ..settings import Settings, option
 
 ORDERS = ("left to right", "largest", "best")
@@ -68,10 +68,17 @@ class DetectSettings(Settings):
     """Which faces count."""
 
     confidence: float = option(0.9, "Lowest score of a face", low=0, high=1)
-    smallest: int = option(0, "Shortest box in pixels, 0 for a fortieth of the picture's short side and at least 20", low=0, high=65_536)
+    smallest: int = option(
+        0,
+        "Shortest box in pixels, 0 for a fortieth of the picture's short side and at least 20",
+        low=0,
+        high=65_536,
+    )
     order: str = option("left to right", "How faces are numbered", choices=ORDERS)
     limit: int = option(100, "Most faces of a picture; beyond it the largest are kept", low=1, high=10_000)
-    which: tuple[int, ...] = option((), "Numbers of the faces to take, 0 being the first in that order; empty for all")
+    which: tuple[int, ...] = option(
+        (), "Numbers of the faces to take, 0 being the first in that order; empty for all"
+    )
     turned: bool = option(False, "Look for faces lying on their side or upside down too (four times slower)")
 
 
@@ -80,7 +87,9 @@ def face_numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.replace(",", " ").split())
     except ValueError:
-        raise ValueError(f"{text!r} does not number faces: give numbers such as 0, 2, or nothing for all") from None
+        raise ValueError(
+            f"{text!r} does not number faces: give numbers such as 0, 2, or nothing for all"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -94,9 +103,13 @@ class Detection:
         """The faces in words, a line for each."""
         left_out = f"; left out: {', '.join(self.notes)}" if self.notes else ""
         lines = [f"{len(self.faces) or 'no'} face{'s' * (len(self.faces) != 1)}{left_out}"]
-        for i, (box, score) in enumerate(zip(self.faces.boxes.tolist(), self.faces.scores.tolist(), strict=True)):
+        for i, (box, score) in enumerate(
+            zip(self.faces.boxes.tolist(), self.faces.scores.tolist(), strict=True)
+        ):
             left, top, right, bottom = (round(n) for n in box)
-            lines.append(f"  face {i}: {right - left} x {bottom - top} px at {left}, {top}, score {score:.2f}")
+            lines.append(
+                f"  face {i}: {right - left} x {bottom - top} px at {left}, {top}, score {score:.2f}"
+            )
         return "\n".join(lines)
 
 
@@ -104,13 +117,18 @@ def detect(x: Tensor, detector: Detector, settings: DetectSettings = DetectSetti
     """The faces of each picture of B C H W in 0..1; grey ones serve, alpha is ignored. Raises ValueError."""
     pictures = colours(check_pixels(x, "the picture"))
     smallest = settings.smallest or max(20.0, min(x.shape[-2:]) / 40)
-    return [choose(_find(detector, picture[None], smallest, settings.turned), smallest, settings) for picture in pictures]
+    return [
+        choose(_find(detector, picture[None], smallest, settings.turned), smallest, settings)
+        for picture in pictures
+    ]
 
 
 def colours(x: Tensor) -> Tensor:
     """B 3 H W of grey, grey with alpha, RGB or RGBA pictures, without copying. Raises ValueError for other channels."""
     if x.shape[1] not in (1, 2, 3, 4):
-        raise ValueError(f"a picture has 1 to 4 channels (grey or RGB, with or without alpha), not {x.shape[1]}")
+        raise ValueError(
+            f"a picture has 1 to 4 channels (grey or RGB, with or without alpha), not {x.shape[1]}"
+        )
     return x[:, :1].expand(-1, 3, -1, -1) if x.shape[1] < 3 else x[:, :3]
 
 
@@ -123,7 +141,11 @@ def choose(faces: Faces, smallest: float, settings: DetectSettings) -> Detection
     if (extra := len(kept) - settings.limit) > 0:
         notes.append(f"{extra} beyond the limit of {settings.limit}")
         kept = kept[kept.sides.argsort(descending=True, stable=True)[: settings.limit]]
-    keys = {"left to right": kept.boxes[:, 0] + kept.boxes[:, 2], "largest": -kept.sides, "best": -kept.scores}
+    keys = {
+        "left to right": kept.boxes[:, 0] + kept.boxes[:, 2],
+        "largest": -kept.sides,
+        "best": -kept.scores,
+    }
     kept = kept[keys[settings.order].argsort(stable=True)]
     if settings.which:
         wrong = [i for i in settings.which if not 0 <= i < len(kept)]
@@ -152,12 +174,18 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, of_smaller: bool = Fals
 
     The overlap is a share of the union, or of the smaller box.
     """
-    b, order, kept = boxes.double().cpu().numpy(), np.argsort(-scores.double().cpu().numpy(), kind="stable"), []
+    b, order, kept = (
+        boxes.double().cpu().numpy(),
+        np.argsort(-scores.double().cpu().numpy(), kind="stable"),
+        [],
+    )
     areas = (b[:, 2:] - b[:, :2]).prod(1)
     while len(order):
         best, rest = order[0], order[1:]
         kept.append(best)
-        shared = np.clip(np.minimum(b[rest, 2:], b[best, 2:]) - np.maximum(b[rest, :2], b[best, :2]), 0, None).prod(1)
+        shared = np.clip(
+            np.minimum(b[rest, 2:], b[best, 2:]) - np.maximum(b[rest, :2], b[best, :2]), 0, None
+        ).prod(1)
         whole = np.minimum(areas[rest], areas[best]) if of_smaller else areas[rest] + areas[best] - shared
         order = rest[shared <= threshold * whole]
     return torch.from_numpy(np.array(kept, dtype=np.int64))
@@ -170,7 +198,9 @@ def _find(detector: Detector, picture: Tensor, smallest: float, turned: bool) ->
     for turns in range(4):
         faces = detector(torch.rot90(picture, turns, (2, 3)), smallest)
         found.append(_unturn(faces, turns, picture.shape[-2:]))
-    boxes, scores, landmarks = (torch.cat([getattr(f, name) for f in found]) for name in ("boxes", "scores", "landmarks"))
+    boxes, scores, landmarks = (
+        torch.cat([getattr(f, name) for f in found]) for name in ("boxes", "scores", "landmarks")
+    )
     return Faces(boxes, scores, landmarks)[nms(boxes, scores, 0.4)]
 
 

@@ -6,9 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..degrade.kernels import blur, reflected
+from ..imaging.filters import blur, reflected
 
-SMALL = {1: (1,), 3: (1, 2, 1), 5: (1, 4, 6, 4, 1), 7: (2, 7, 14, 18, 14, 7, 2)}  # taps that OpenCV has tables for, not summing to 1 here
+SMALL = {
+    1: (1,),
+    3: (1, 2, 1),
+    5: (1, 4, 6, 4, 1),
+    7: (2, 7, 14, 18, 14, 7, 2),
+}  # taps that OpenCV has tables for, not summing to 1 here
 
 
 def gaussian_taps(size: int, sigma: float | None = None) -> Tensor:
@@ -38,7 +43,10 @@ def smooth(x: Tensor, taps: Tensor) -> Tensor:
     tall = rows[..., reflected(height, reach).to(x.device), :]
     out = tall[..., reach : reach + height, :] * taps[reach]
     for j in range(1, reach + 1):
-        out.add_(tall[..., reach - j : reach - j + height, :] + tall[..., reach + j : reach + j + height, :], alpha=taps[reach + j])
+        out.add_(
+            tall[..., reach - j : reach - j + height, :] + tall[..., reach + j : reach + j + height, :],
+            alpha=taps[reach + j],
+        )
     return out
 
 

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import torch
 
-from .. import weights
+from ..weights import load as weights
 from .codeformer import CodeFormerRestorer, CodeFormerSettings
 from .detect import Detector
 from .mtcnn import MTCNNDetector
 from .parse import FaceParser
 from .retinaface import RetinaFaceDetector
 
-FILES = {"mtcnn": "mtcnn", "retinaface": "detection_Resnet50_Final", "retinaface-mobile": "detection_mobilenet0.25_Final"}
+FILES = {
+    "mtcnn": "mtcnn",
+    "retinaface": "detection_Resnet50_Final",
+    "retinaface-mobile": "detection_mobilenet0.25_Final",
+}
 PARSENET, CODEFORMER = "parsing_parsenet", "codeformer"
 FACEXLIB = "facexlib (github.com/xinntao/facexlib/releases)"
 SOURCES = {name: FACEXLIB for name in (*FILES.values(), PARSENET) if name != "mtcnn"} | {
@@ -26,7 +30,9 @@ def load_detector(name: str = "mtcnn", device: torch.device | str = "cpu") -> De
     found = weights.load(_locate(FILES.get(name, name)))
     kinds = {"mtcnn": MTCNNDetector, "retinaface": RetinaFaceDetector}
     if found.kind not in kinds:
-        raise ValueError(f"{found.path} holds {found.kind} weights, no face detector: choose one of {', '.join(FILES)}")
+        raise ValueError(
+            f"{found.path} holds {found.kind} weights, no face detector: choose one of {', '.join(FILES)}"
+        )
     return kinds[found.kind](found.network.to(device))
 
 
@@ -36,11 +42,16 @@ def load_parser(name: str = PARSENET, device: torch.device | str = "cpu") -> Fac
 
 
 def load_codeformer(
-    name: str = CODEFORMER, settings: CodeFormerSettings = CodeFormerSettings(), device: torch.device | str = "cpu", half: bool = False
+    name: str = CODEFORMER,
+    settings: CodeFormerSettings = CodeFormerSettings(),
+    device: torch.device | str = "cpu",
+    half: bool = False,
 ) -> CodeFormerRestorer:
     """CodeFormer from its released file or one of ours, in float16 if asked for. Raises FileNotFoundError, ValueError."""
     network = weights.load(_locate(name), "codeformer").network
-    network = network.to(device, torch.float16 if half else torch.float32, memory_format=torch.channels_last)  # an eighth faster on CPUs
+    network = network.to(
+        device, torch.float16 if half else torch.float32, memory_format=torch.channels_last
+    )  # an eighth faster on CPUs
     return CodeFormerRestorer(network, settings)
 
 

@@ -27,26 +27,49 @@ KINDS = ("box", "hull", "parts")
 class MaskSettings(Settings):
     """What of the faces a mask covers."""
 
-    kind: str = option("box", "The box of each face, the hull of its landmarks, or some of its parts as ParseNet tells them", choices=KINDS)
-    spread: float = option(2.0, "How much the hull of the landmarks is enlarged about its middle", low=0.1, high=10)
-    parts: str = option("skin, nose, left eye, right eye, left brow, right brow, mouth, upper lip, lower lip", "Parts of a face, with commas between")
-    grow: int = option(0, "Pixels that the mask becomes wider by on every side, or narrower for a negative number", low=-1024, high=1024)
+    kind: str = option(
+        "box",
+        "The box of each face, the hull of its landmarks, or some of its parts as ParseNet tells them",
+        choices=KINDS,
+    )
+    spread: float = option(
+        2.0, "How much the hull of the landmarks is enlarged about its middle", low=0.1, high=10
+    )
+    parts: str = option(
+        "skin, nose, left eye, right eye, left brow, right brow, mouth, upper lip, lower lip",
+        "Parts of a face, with commas between",
+    )
+    grow: int = option(
+        0,
+        "Pixels that the mask becomes wider by on every side, or narrower for a negative number",
+        low=-1024,
+        high=1024,
+    )
     feather: float = option(0.0, "Pixels over which its edge fades", low=0, high=1000)
 
 
-def face_mask(picture: Tensor, faces: Faces, settings: MaskSettings = MaskSettings(), parser: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+def face_mask(
+    picture: Tensor,
+    faces: Faces,
+    settings: MaskSettings = MaskSettings(),
+    parser: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """Mask 1 1 H W in 0..1 of the faces of a picture 1 3 H W in 0..1. Raises ValueError for unknown parts or a missing parser."""
     size = tuple(picture.shape[-2:])
     if settings.kind == "parts":
         keep = classes([name for name in (part.strip() for part in settings.parts.split(",")) if name])
         if parser is None:
-            raise ValueError("the parts of faces are told by ParseNet (parsing_parsenet.pth): load it, or choose box or hull")
+            raise ValueError(
+                "the parts of faces are told by ParseNet (parsing_parsenet.pth): load it, or choose box or hull"
+            )
         mask = torch.zeros(1, 1, *size)
         for i in range(len(faces)):  # one at a time, which bounds memory
             matrix = similarity(faces[[i]].landmarks, template(SIDE))
             mask = mask.maximum(part_mask(parser(cut(picture, matrix, SIDE)), invert(matrix), size, keep))
     else:
-        mask = box_mask(faces.boxes, size) if settings.kind == "box" else hull_mask(faces, size, settings.spread)
+        mask = (
+            box_mask(faces.boxes, size) if settings.kind == "box" else hull_mask(faces, size, settings.spread)
+        )
     return feather(grow(mask, settings.grow), settings.feather)
 
 
@@ -55,7 +78,10 @@ def box_mask(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     mask = torch.zeros(1, 1, *size)
     height, width = size
     for left, top, right, bottom in boxes.tolist():
-        rows, cols = ((min(max(int(a), 0), n), min(max(int(b), 0), n)) for a, b, n in ((top, bottom, height), (left, right, width)))
+        rows, cols = (
+            (min(max(int(a), 0), n), min(max(int(b), 0), n))
+            for a, b, n in ((top, bottom, height), (left, right, width))
+        )
         mask[..., rows[0] : rows[1] + 1, cols[0] : cols[1] + 1] = 1
     return mask
 
@@ -67,7 +93,9 @@ def hull_mask(faces: Faces, size: tuple[int, int], spread: float = 2.0) -> Tenso
         middle = points.mean(0)
         corners = _hull(middle + (points - middle) * spread)
         rows, cols = window(corners, size, 1)
-        y, x = torch.meshgrid(*(torch.arange(s.start, s.stop, dtype=torch.float64) for s in (rows, cols)), indexing="ij")
+        y, x = torch.meshgrid(
+            *(torch.arange(s.start, s.stop, dtype=torch.float64) for s in (rows, cols)), indexing="ij"
+        )
         depth = torch.full_like(x, math.inf)
         for a, b in zip(corners, corners.roll(-1, 0), strict=True):
             edge = (b - a) / (b - a).norm().clamp(min=1e-9)

@@ -42,7 +42,9 @@ class MTCNNDetector:
                 best = scores.topk(MOST).indices
                 where, scores = where[best], scores[best]
             corner = where.flip(1) * STRIDE
-            unit = torch.tensor([n / m for n, m in zip(x.shape[-2:], size, strict=True)][::-1], device=x.device)
+            unit = torch.tensor(
+                [n / m for n, m in zip(x.shape[-2:], size, strict=True)][::-1], device=x.device
+            )
             boxes = torch.cat([corner, corner + CELL], 1) * unit.repeat(2)
             kept = nms(boxes, scores, 0.5).to(x.device)
             found.append((boxes[kept], scores[kept], shifts[0, :, where[kept, 0], where[kept, 1]].T))
@@ -73,10 +75,18 @@ class MTCNNDetector:
         faces = Faces(*(t.float().cpu() for t in (boxes - 0.5, chances, landmarks - 1)))
         return faces[nms(faces.boxes, faces.scores, 0.7, of_smaller=True)]
 
-    def _ask(self, network: torch.nn.Module, x: Tensor, boxes: Tensor, side: int, answers: int) -> list[Tensor]:
-        parts = [network(normal(crops(x, some, side))) for some in boxes.split(self.batch)] if len(boxes) else []
+    def _ask(
+        self, network: torch.nn.Module, x: Tensor, boxes: Tensor, side: int, answers: int
+    ) -> list[Tensor]:
+        parts = (
+            [network(normal(crops(x, some, side))) for some in boxes.split(self.batch)] if len(boxes) else []
+        )
         widths = ((), (4,), (10,))
-        return [torch.cat(p) for p in zip(*parts, strict=True)] if parts else [x.new_zeros(0, *w) for w in widths[:answers]]
+        return (
+            [torch.cat(p) for p in zip(*parts, strict=True)]
+            if parts
+            else [x.new_zeros(0, *w) for w in widths[:answers]]
+        )
 
 
 def shifted(boxes: Tensor, shifts: Tensor) -> Tensor:
@@ -101,7 +111,9 @@ def crops(x: Tensor, boxes: Tensor, side: int) -> Tensor:
         if inside.numel() == 0 or min(inside.shape[-2:]) == 0:
             parts.append(x.new_zeros(1, 3, side, side))
             continue
-        parts.append(F.interpolate(F.pad(inside, beyond) if any(beyond) else inside, (side, side), mode="area"))
+        parts.append(
+            F.interpolate(F.pad(inside, beyond) if any(beyond) else inside, (side, side), mode="area")
+        )
     return torch.cat(parts)
 
 

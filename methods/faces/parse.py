@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..imaging.resize import resize
 from ..nets.parsenet import ParseNet
-from ..resize import resize
 
 
 @dataclass(frozen=True)
@@ -22,4 +22,6 @@ class FaceParser:
         side, weight = self.network.config.in_size, self.network.out_mask_conv.conv2d.weight
         if tuple(faces.shape[-2:]) != (side, side):
             faces = resize(faces, (side, side), method="bilinear", antialias=False, border="edge")
-        return torch.cat([self.network(face[None].to(weight) * 2 - 1)[0].argmax(1) for face in faces]).to(faces.device)
+        return torch.cat([self.network(face[None].to(weight) * 2 - 1)[0].argmax(1) for face in faces]).to(
+            faces.device
+        )

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..resize import resize
+from ..imaging.resize import resize
 from ..settings import Settings, option
 from .align import SIDE, STEPS, enlargement, invert, then, transform, warp, window
 from .filters import erode, gaussian_taps, smooth
 
-PASTED = (*range(1, 14), 15)  # parse classes that belong to a face: all but background, hat, necklace, neck and cloth
+PASTED = (
+    *range(1, 14),
+    15,
+)  # parse classes that belong to a face: all but background, hat, necklace, neck and cloth
 RIM = 10  # pixels of an aligned face of 512 that its parse mask leaves out
 
 
@@ -21,8 +24,16 @@ RIM = 10  # pixels of an aligned face of 512 that its parse mask leaves out
 class PasteSettings(Settings):
     """What of a restored face is put back."""
 
-    mask: str = option("square", "square takes the whole aligned face, parse its skin, features and hair", choices=("square", "parse"))
-    rule: str = option("codeformer", "codeformer keeps a parse mask within the square one, facexlib does not", choices=("codeformer", "facexlib"))
+    mask: str = option(
+        "square",
+        "square takes the whole aligned face, parse its skin, features and hair",
+        choices=("square", "parse"),
+    )
+    rule: str = option(
+        "codeformer",
+        "codeformer keeps a parse mask within the square one, facexlib does not",
+        choices=("codeformer", "facexlib"),
+    )
     strength: float = option(1.0, "Share of the restored face, 0 keeps the picture", low=0, high=1)
 
 
@@ -78,27 +89,38 @@ def place(
     if 0 in inside:
         return Placed(rows, cols, face[..., :0, :0], face[:, :1, :0, :0], 0.0, 0)
     matrix = then(matrix, torch.tensor([[1, 0, -cols.start], [0, 1, -rows.start]], dtype=torch.float64))[None]
-    square = erode(warp(torch.ones_like(face[:, :1], dtype=torch.float32), matrix, inside, steps=steps), max(1, round(2 * scale)))
+    square = erode(
+        warp(torch.ones_like(face[:, :1], dtype=torch.float32), matrix, inside, steps=steps),
+        max(1, round(2 * scale)),
+    )
     area = square.sum().item()
     edge = max(1, int(math.sqrt(area)) // 20)
     mask = smooth(erode(square, 2 * edge), gaussian_taps(2 * edge + 1))
     warped = warp(face, matrix, inside, 0.0 if published else None, steps=steps)
     if settings.mask == "parse":
         soft = warp(parse_mask(_needed(parts), side, dtype=face.dtype), matrix, inside, steps=steps)
-        soft = torch.where(soft > 1 - 1e-15, 1, soft)  # rounding would let a published truncation take a level off
+        soft = torch.where(
+            soft > 1 - 1e-15, 1, soft
+        )  # rounding would let a published truncation take a level off
         mask = soft.minimum(mask.to(soft)) if settings.rule == "codeformer" else soft
     if published and (settings.mask == "square" or settings.rule == "codeformer"):
         warped = warped * square
     return Placed(rows, cols, warped, mask, area, edge)
 
 
-def parse_mask(parts: Tensor, side: int, keep: tuple[int, ...] = PASTED, dtype: torch.dtype = torch.float32) -> Tensor:
+def parse_mask(
+    parts: Tensor, side: int, keep: tuple[int, ...] = PASTED, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Soft mask B 1 side side in 0..1 of the wanted classes among parts B 512 512, none within 10 pixels of its border."""
     wanted = torch.isin(parts, torch.tensor(keep, device=parts.device)).to(dtype)[:, None]
     taps = gaussian_taps(101, 11.0)
     soft = smooth(smooth(wanted, taps), taps)
     soft[..., :RIM, :] = soft[..., -RIM:, :] = soft[..., :RIM] = soft[..., -RIM:] = 0
-    return soft if side == SIDE else resize(soft, (side, side), method="bilinear", antialias=False, border="edge")
+    return (
+        soft
+        if side == SIDE
+        else resize(soft, (side, side), method="bilinear", antialias=False, border="edge")
+    )
 
 
 def _needed(parts: Tensor | None) -> Tensor:

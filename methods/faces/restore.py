@@ -9,15 +9,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..evaluate.identity import Identity, identity_distance
-from ..resize import check_scale, resize, scaled_size
+from ..imaging.resize import check_scale, resize, scaled_size
+from ..metrics.identity import Identity, identity_distance
 from ..settings import option
 from .align import FRAMES, SIDE, cut, similarity, template
 from .detect import Detection, Detector, DetectSettings, Faces, colours, detect
 from .grey import as_grey, is_grey
 from .paste import PasteSettings, place, to_picture
 
-Restorer = Callable[[Tensor, Sequence[int]], Tensor]  # aligned faces B 3 S S in 0..1, and a seed for each, to B 3 S' S' or B 1 S' S'
+Restorer = Callable[
+    [Tensor, Sequence[int]], Tensor
+]  # aligned faces B 3 S S in 0..1, and a seed for each, to B 3 S' S' or B 1 S' S'
 Parser = Callable[[Tensor], Tensor]  # faces B 3 S S in 0..1 to classes B 512 512
 EYES = 5.0  # least distance between the eyes in pixels, as published
 
@@ -37,10 +39,14 @@ class ZoomAware(ABC):
 class RestoreSettings(PasteSettings):
     """How faces are cut out and put back."""
 
-    size: int = option(SIDE, "Side of an aligned face in pixels: what the restorer was made for", low=16, high=4096)
+    size: int = option(
+        SIDE, "Side of an aligned face in pixels: what the restorer was made for", low=16, high=4096
+    )
     frame: str = option("ffhq", "How tightly a face fills its square", choices=tuple(FRAMES))
     scale: float = option(1.0, "Enlargement of the whole picture", low=1, high=64)
-    robust: bool = option(True, "Align by the landmarks that agree, dropping outliers as published; otherwise by all of them")
+    robust: bool = option(
+        True, "Align by the landmarks that agree, dropping outliers as published; otherwise by all of them"
+    )
     blend: str = option(
         "replace",
         "replace puts the restored face there as published; difference adds what the restorer changed and keeps detail finer than the aligned face",
@@ -79,10 +85,14 @@ class Restored:
         for i, (detection, reports) in enumerate(zip(self.detections, self.reports, strict=True)):
             left_out = f"; left out: {', '.join(detection.notes)}" if detection.notes else ""
             done = sum(r.outcome == "restored" for r in reports)
-            lines.append(f"picture {i}: {f'{done} of {len(reports)} faces restored' if reports else 'no face found, unchanged'}{left_out}")
+            lines.append(
+                f"picture {i}: {f'{done} of {len(reports)} faces restored' if reports else 'no face found, unchanged'}{left_out}"
+            )
             for r in reports:
                 changed = "" if r.identity is None else f", identity distance {r.identity:.3f}"
-                lines.append(f"  face {r.number}: {r.outcome}, {r.side:.0f} px wide, score {r.score:.2f}{changed}")
+                lines.append(
+                    f"  face {r.number}: {r.outcome}, {r.side:.0f} px wide, score {r.score:.2f}{changed}"
+                )
         return "\n".join(lines)
 
 
@@ -106,7 +116,9 @@ def restore_faces(
     recogniser adds identity distances. Memory beyond the pictures is that of one batch of faces. Raises ValueError.
     """
     if settings.mask == "parse" and parser is None:
-        raise ValueError("the parse mask needs ParseNet (parsing_parsenet.pth): load it, or choose the square mask")
+        raise ValueError(
+            "the parse mask needs ParseNet (parsing_parsenet.pth): load it, or choose the square mask"
+        )
     if detector is None and faces is None:
         raise ValueError("give a detector, or the faces of every picture")
     if faces is not None and len(faces) != len(x):
@@ -141,8 +153,14 @@ def _canvas(x: Tensor, size: tuple[int, int], background: Tensor | None) -> Tens
     if background is None:
         return result
     channels = 3 if x.shape[1] > 2 else 1
-    if background.shape[0] != len(x) or background.shape[1] not in (channels, 3) or tuple(background.shape[-2:]) != size:
-        raise ValueError(f"the background must be {len(x)} pictures of {size[0]} x {size[1]} (H x W), not {tuple(background.shape)}")
+    if (
+        background.shape[0] != len(x)
+        or background.shape[1] not in (channels, 3)
+        or tuple(background.shape[-2:]) != size
+    ):
+        raise ValueError(
+            f"the background must be {len(x)} pictures of {size[0]} x {size[1]} (H x W), not {tuple(background.shape)}"
+        )
     result[:, :channels] = background if background.shape[1] == channels else background.mean(1, keepdim=True)
     return result
 
@@ -161,13 +179,20 @@ class _Painter:
     def paint(self, faces: Faces, seed: int, on_face: Callable[[int, int], None] | None) -> list[FaceReport]:
         reports = [
             FaceReport(i, tuple(box), score, side)
-            for i, (box, score, side) in enumerate(zip(faces.boxes.tolist(), faces.scores.tolist(), faces.sides.tolist(), strict=True))
+            for i, (box, score, side) in enumerate(
+                zip(faces.boxes.tolist(), faces.scores.tolist(), faces.sides.tolist(), strict=True)
+            )
         ]
         numbers = usable(faces)
-        reports = [r if r.number in numbers else _with(r, outcome=f"left as it is: eyes closer than {EYES:g} pixels") for r in reports]
+        reports = [
+            r if r.number in numbers else _with(r, outcome=f"left as it is: eyes closer than {EYES:g} pixels")
+            for r in reports
+        ]
         if not numbers:
             return reports
-        found = similarity(faces[numbers].landmarks, template(self.settings.size, self.settings.frame), self.settings.robust)
+        found = similarity(
+            faces[numbers].landmarks, template(self.settings.size, self.settings.frame), self.settings.robust
+        )
         matrices = dict(zip(numbers, found, strict=True))
         if isinstance(self.restorer, ZoomAware):
             for i, matrix in zip(numbers, found, strict=True):
@@ -178,7 +203,9 @@ class _Painter:
         keep_grey = self.settings.keep_grey and bool(is_grey(self.picture)[0])
         for start in range(0, len(numbers), self.settings.batch):
             some = numbers[start : start + self.settings.batch]
-            distances = self._batch(torch.stack([matrices[i] for i in some]), [seed + i for i in some], keep_grey)
+            distances = self._batch(
+                torch.stack([matrices[i] for i in some]), [seed + i for i in some], keep_grey
+            )
             for i, distance in zip(some, distances, strict=True):
                 reports[i] = _with(reports[i], identity=distance)
             if on_face:
@@ -192,8 +219,15 @@ class _Painter:
         aligned = cut(self.picture.float(), matrices, s.size, method="bicubic" if aware else "bilinear")
         zooms = ([_zoom(m) for m in matrices],) if aware else ()
         restored = self.restorer(aligned, seeds, *zooms).to(aligned)
-        if restored.ndim != 4 or len(restored) != len(aligned) or restored.shape[1] not in (1, 3) or restored.shape[2] != restored.shape[3]:
-            raise ValueError(f"the restorer turned faces {tuple(aligned.shape)} into {tuple(restored.shape)}: it must keep their number and shape")
+        if (
+            restored.ndim != 4
+            or len(restored) != len(aligned)
+            or restored.shape[1] not in (1, 3)
+            or restored.shape[2] != restored.shape[3]
+        ):
+            raise ValueError(
+                f"the restorer turned faces {tuple(aligned.shape)} into {tuple(restored.shape)}: it must keep their number and shape"
+            )
         restored = restored.expand(-1, 3, -1, -1)
         if keep_grey:
             restored = as_grey(restored, resize(aligned, tuple(restored.shape[-2:])))
@@ -203,7 +237,9 @@ class _Painter:
         back = to_picture(matrices, restored.shape[-1] / s.size, s.scale)
         for i, (face, matrix) in enumerate(zip(painted, back, strict=True)):
             some = None if parts is None else parts[i : i + 1]
-            place(face[None], matrix, self.canvas.shape[-2:], s.scale, s, some).onto(self.canvas, s.strength, added)
+            place(face[None], matrix, self.canvas.shape[-2:], s.scale, s, some).onto(
+                self.canvas, s.strength, added
+            )
         if self.recogniser is None:
             return [None] * len(seeds)
         return identity_distance(self.recogniser(aligned), self.recogniser(restored.clamp(0, 1))).tolist()

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from ...samplers.run import Step
 from ..diffsr.method import DiffSRSettings, diffsr_upscale
-from ..dpi.choice import AUTO, choose_corrector, choose_settings
 from ..dpi.method import dpi_upscale, levels_of
+from ..dpi.presets import AUTO, choose_corrector, choose_settings
+from ..imaging.resize import resize
 from ..priors.adm import ADMPrior
 from ..priors.edm import EDMPrior
 from ..priors.load import shipped_priors
 from ..priors.ncsnpp import NCSNppPrior
-from ..resize import resize
 from ..srdg.attributes import Wish
 from ..srdg.method import RELEASED, SRDGSettings, shipped_networks, srdg_upscale
 from ..stablesr.method import StableSR, StableSRSettings, stablesr_upscale
@@ -52,7 +52,9 @@ class EnlargingRestorer(ZoomAware):
 
     def __post_init__(self):
         if self.coarse and not ENOUGH <= self.coarse <= self.size / 2:
-            raise ValueError(f"coarse {self.coarse:g} is outside {ENOUGH:g} .. {self.size / 2:g}: give 0 for what each face has in the picture")
+            raise ValueError(
+                f"coarse {self.coarse:g} is outside {ENOUGH:g} .. {self.size / 2:g}: give 0 for what each face has in the picture"
+            )
 
     def leaves(self, zoom: float) -> str | None:
         least = max(ENOUGH, min(self.scales, default=0) / 2)
@@ -112,7 +114,9 @@ def by_diffsr(
     tell = report and (lambda i, text: report(text))
 
     def enlarge(low: Tensor, scale: float, seeds: Sequence[int]) -> Tensor:
-        return diffsr_upscale(prior, _beside(low, prior.network), scale, settings, seeds=seeds, on_step=on_step, report=tell)
+        return diffsr_upscale(
+            prior, _beside(low, prior.network), scale, settings, seeds=seeds, on_step=on_step, report=tell
+        )
 
     return EnlargingRestorer(enlarge, (prior.network,), prior.size, frame, settings.steps, coarse)
 
@@ -129,7 +133,10 @@ def by_dpi(
 ) -> EnlargingRestorer:
     """DPI at the published scales, or at the scale of a corrector trained for another. Raises ValueError before the first step."""
     notes: dict[float, list[str]] = {scale: [] for scale in PUBLISHED}
-    correctors = {scale: choose_corrector(corrector, prior.channels, scale, report=notes[scale].append) for scale in PUBLISHED}
+    correctors = {
+        scale: choose_corrector(corrector, prior.channels, scale, report=notes[scale].append)
+        for scale in PUBLISHED
+    }
     own = next((c.scale for c in correctors.values() if c and corrector != AUTO), None)
     scales = PUBLISHED if own is None else (float(own),)
     settings = {scale: choose_settings(preset, scale, steps) for scale in scales}
@@ -142,10 +149,20 @@ def by_dpi(
         trained = nearest(scales, scale)
         while report and notes.get(trained):
             report(notes[trained].pop())
-        return dpi_upscale(prior, correctors[trained], _beside(low, prior.network), scale, settings[trained], seeds=seeds, on_step=on_step)
+        return dpi_upscale(
+            prior,
+            correctors[trained],
+            _beside(low, prior.network),
+            scale,
+            settings[trained],
+            seeds=seeds,
+            on_step=on_step,
+        )
 
     used = {id(c.network): c.network for s, c in correctors.items() if c and s in scales}
-    return EnlargingRestorer(enlarge, (prior.network, *used.values()), prior.size, frame, taken, coarse, scales)
+    return EnlargingRestorer(
+        enlarge, (prior.network, *used.values()), prior.size, frame, taken, coarse, scales
+    )
 
 
 def by_srdg(
@@ -160,10 +177,14 @@ def by_srdg(
     """SRDG at the scales that its network is trained for, every face pulled towards the attributes that are wished for."""
 
     def enlarge(low: Tensor, scale: float, seeds: Sequence[int]) -> Tensor:
-        return srdg_upscale(prior, _beside(low, prior.network), scale, wanted, settings, seeds=seeds, on_step=on_step)
+        return srdg_upscale(
+            prior, _beside(low, prior.network), scale, wanted, settings, seeds=seeds, on_step=on_step
+        )
 
     networks = (prior.network, *(wish.classifier.network for wish in wanted))
-    return EnlargingRestorer(enlarge, networks, prior.size, frame, settings.steps, coarse, tuple(map(float, scales)))
+    return EnlargingRestorer(
+        enlarge, networks, prior.size, frame, settings.steps, coarse, tuple(map(float, scales))
+    )
 
 
 def by_stablesr(
@@ -178,9 +199,24 @@ def by_stablesr(
 
     def restore(faces: Tensor, seeds: Sequence[int]) -> Tensor:
         prompts = [t if t is None else _beside(t, model.prior.network) for t in (context, negative)]
-        return stablesr_upscale(model, _beside(faces, model.prior.network), 1.0, prompts[0], settings, prompts[1], seeds, on_step=on_step)
+        return stablesr_upscale(
+            model,
+            _beside(faces, model.prior.network),
+            1.0,
+            prompts[0],
+            settings,
+            prompts[1],
+            seeds,
+            on_step=on_step,
+        )
 
-    networks = (model.prior.network, model.layers.encoder, model.layers.sft, model.vae, *filter(None, [model.cfw]))
+    networks = (
+        model.prior.network,
+        model.layers.encoder,
+        model.layers.sft,
+        model.vae,
+        *filter(None, [model.cfw]),
+    )
     return BlindRestorer(restore, networks, size, "ffhq", settings.steps)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..imaging.resize import resize
 from ..nets.retinaface import STRIDES, RetinaFace
-from ..resize import resize
 from .detect import Faces, nms, no_faces
 
 SIDES = ((16, 32), (64, 128), (256, 512))  # of the anchors at each stride, pixels
@@ -23,7 +23,15 @@ def anchors(size: tuple[int, int]) -> Tensor:
     for stride, sides in zip(STRIDES, SIDES, strict=True):
         rows, cols = (torch.arange(-(-n // stride), dtype=torch.float64) + 0.5 for n in size)
         y, x = torch.meshgrid(rows * stride / height, cols * stride / width, indexing="ij")
-        parts.append(torch.stack([torch.stack([x, y, *(torch.full_like(x, s / n) for n in (width, height))], -1) for s in sides], 2).reshape(-1, 4))
+        parts.append(
+            torch.stack(
+                [
+                    torch.stack([x, y, *(torch.full_like(x, s / n) for n in (width, height))], -1)
+                    for s in sides
+                ],
+                2,
+            ).reshape(-1, 4)
+        )
     return torch.cat(parts).float()
 
 

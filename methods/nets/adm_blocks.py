@@ -22,7 +22,9 @@ Resampling = Literal["up", "down"]
 def timestep_embedding(t: Tensor, channels: int) -> Tensor:
     """Cosines, then sines, of t (B, may be fractional) at frequencies from 1 to nearly 1/10000. B to B channels, float32."""
     half = channels // 2
-    frequencies = torch.exp(torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(10000.0) / half))
+    frequencies = torch.exp(
+        torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(10000.0) / half)
+    )
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], 1)
 
@@ -46,7 +48,9 @@ class GroupNorm32(nn.GroupNorm):
         super().__init__(groups, channels, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.group_norm(x.float(), self.num_groups, self.weight.float(), self.bias.float(), self.eps).to(x.dtype)
+        return F.group_norm(x.float(), self.num_groups, self.weight.float(), self.bias.float(), self.eps).to(
+            x.dtype
+        )
 
 
 class Downsample(nn.Module):
@@ -92,12 +96,20 @@ class ResBlock(nn.Module):
     ):
         super().__init__()
         self.scale_shift = scale_shift
-        self.in_layers = nn.Sequential(GroupNorm32(channels, groups=groups), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1))
+        self.in_layers = nn.Sequential(
+            GroupNorm32(channels, groups=groups), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+        )
         self.resample = RESAMPLERS[resampling](channels, False)
-        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, out_channels * (2 if scale_shift else 1)))
+        self.emb_layers = nn.Sequential(
+            nn.SiLU(), nn.Linear(emb_channels, out_channels * (2 if scale_shift else 1))
+        )
         last = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.out_layers = nn.Sequential(GroupNorm32(out_channels, groups=groups), nn.SiLU(), nn.Dropout(dropout), last)
-        self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
+        self.out_layers = nn.Sequential(
+            GroupNorm32(out_channels, groups=groups), nn.SiLU(), nn.Dropout(dropout), last
+        )
+        self.skip_connection = (
+            nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
+        )
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         norm, activation, conv = self.in_layers

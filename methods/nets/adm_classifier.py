@@ -43,20 +43,32 @@ class ADMClassifier(ADMEncoder):
 
     def __init__(self, config: ADMConfig):
         if config.pool is None:
-            raise ValueError("the settings describe a UNet: give the classifier's pool, or let build_adm choose the class")
+            raise ValueError(
+                "the settings describe a UNet: give the classifier's pool, or let build_adm choose the class"
+            )
         super().__init__(config)
         classes, channels = config.out_channels, config.widths[-1]
         features = sum(self.skip_widths) + channels
         if config.pool == "attention":
-            pool = AttentionPool(config.image_size // config.reduction, channels, config.heads(channels), classes)
+            pool = AttentionPool(
+                config.image_size // config.reduction, channels, config.heads(channels), classes
+            )
             self.out = nn.Sequential(GroupNorm32(channels, groups=config.groups), nn.SiLU(), pool)
         elif config.pool == "adaptive":
             last = zeroed(nn.Conv2d(channels, classes, 1))
-            self.out = nn.Sequential(GroupNorm32(channels, groups=config.groups), nn.SiLU(), nn.AdaptiveAvgPool2d(1), last, nn.Flatten())
+            self.out = nn.Sequential(
+                GroupNorm32(channels, groups=config.groups),
+                nn.SiLU(),
+                nn.AdaptiveAvgPool2d(1),
+                last,
+                nn.Flatten(),
+            )
         elif config.pool == "spatial":
             self.out = nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes))
         else:
-            self.out = nn.Sequential(nn.Linear(features, HIDDEN), GroupNorm32(HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, classes))
+            self.out = nn.Sequential(
+                nn.Linear(features, HIDDEN), GroupNorm32(HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, classes)
+            )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         self.check_inputs(x, t)
@@ -75,4 +87,6 @@ class ADMClassifier(ADMEncoder):
         super().check_inputs(x, t)
         size = self.config.image_size
         if self.config.pool == "attention" and x.shape[-2:] != (size, size):
-            raise ValueError(f"this classifier is tied to images of {size} x {size}, not {x.shape[-2]} x {x.shape[-1]}: resize the image first")
+            raise ValueError(
+                f"this classifier is tied to images of {size} x {size}, not {x.shape[-2]} x {x.shape[-1]}: resize the image first"
+            )

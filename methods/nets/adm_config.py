@@ -28,16 +28,24 @@ class ADMConfig:
 
     image_size: int = 256  # what it was trained on; only the attention pool depends on it
     in_channels: int = 3  # of the image
-    out_channels: int = 6  # twice those of the image with a learned variance; the number of classes of a classifier
+    out_channels: int = (
+        6  # twice those of the image with a learned variance; the number of classes of a classifier
+    )
     model_channels: int = 256
     num_res_blocks: int = 2  # of each level
     channel_mult: tuple[float, ...] = CHANNEL_MULT[256]  # width of each level in model_channels
-    attention_factors: tuple[int, ...] = (8, 16, 32)  # downsampling factors of the levels with attention; the middle always has it
+    attention_factors: tuple[int, ...] = (
+        8,
+        16,
+        32,
+    )  # downsampling factors of the levels with attention; the middle always has it
     num_classes: int | None = None  # None: not class-conditional
     num_heads: int = 4
     num_head_channels: int | None = 64
     num_heads_upsample: int | None = None
-    scale_shift: bool = True  # the time embedding scales and shifts after the second norm, else it is added before
+    scale_shift: bool = (
+        True  # the time embedding scales and shifts after the second norm, else it is added before
+    )
     resblock_updown: bool = True  # residual blocks resample, else a layer between them
     conv_resample: bool = True  # that layer convolves (it has no weights otherwise)
     new_attention_order: bool = False
@@ -49,12 +57,18 @@ class ADMConfig:
 
     def __post_init__(self):
         if self.pool is not None and self.pool not in get_args(Pool):
-            raise ValueError(f"pool {self.pool!r} is not one of {', '.join(get_args(Pool))}, or None for a UNet")
+            raise ValueError(
+                f"pool {self.pool!r} is not one of {', '.join(get_args(Pool))}, or None for a UNet"
+            )
         if self.pool and (self.superres or self.num_classes is not None):
-            raise ValueError("a classifier takes neither low_res nor a label: leave superres and num_classes out, or pool")
+            raise ValueError(
+                "a classifier takes neither low_res nor a label: leave superres and num_classes out, or pool"
+            )
         if self.pool == "attention" and self.num_head_channels is None:
             raise ValueError("the attention pool needs num_head_channels: give it, or choose another pool")
-        wrong = [w for w in (self.model_channels, *self.widths) if self.groups < 1 or w % self.groups or w <= 0]
+        wrong = [
+            w for w in (self.model_channels, *self.widths) if self.groups < 1 or w % self.groups or w <= 0
+        ]
         if wrong or not self.channel_mult:
             raise ValueError(
                 f"every level of an ADM network has a multiple of {self.groups} channels, not {wrong}: change model_channels {self.model_channels}, "
@@ -107,7 +121,9 @@ def level_mult(image_size: int, text: str = "") -> tuple[float, ...]:
     if text:
         return tuple(float(m) if "." in m else int(m) for m in text.split(","))
     if image_size not in CHANNEL_MULT:
-        raise ValueError(f"no channel_mult is known for size {image_size} (only {', '.join(map(str, CHANNEL_MULT))}): give one, as in '1,2,2'")
+        raise ValueError(
+            f"no channel_mult is known for size {image_size} (only {', '.join(map(str, CHANNEL_MULT))}): give one, as in '1,2,2'"
+        )
     return CHANNEL_MULT[image_size]
 
 
@@ -130,7 +146,9 @@ def from_flags(
     superres: bool = False,
 ) -> ADMConfig:
     """The UNet that guided-diffusion's command line flags describe; -1 is none. image_size is the large one of an upsampler."""
-    mult_size = min(image_size, 256) if superres else image_size  # the released 512 upsampler has the levels of the 256 one
+    mult_size = (
+        min(image_size, 256) if superres else image_size
+    )  # the released 512 upsampler has the levels of the 256 one
     return ADMConfig(
         image_size=image_size,
         out_channels=6 if learn_sigma else 3,

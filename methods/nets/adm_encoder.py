@@ -6,7 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .adm_blocks import AttentionBlock, Downsample, Resampling, ResBlock, Stage, Upsample, time_mlp, timestep_embedding
+from .adm_blocks import (
+    AttentionBlock,
+    Downsample,
+    Resampling,
+    ResBlock,
+    Stage,
+    Upsample,
+    time_mlp,
+    timestep_embedding,
+)
 from .adm_config import ADMConfig
 
 
@@ -23,13 +32,17 @@ class ADMEncoder(nn.Module):
         if config.num_classes is not None:
             self.label_emb = nn.Embedding(config.num_classes, self.emb_channels)
         self.skip_widths = [config.widths[0]]  # of the output of each input block
-        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(config.stem_channels, config.widths[0], 3, padding=1))])
+        self.input_blocks = nn.ModuleList(
+            [Stage(nn.Conv2d(config.stem_channels, config.widths[0], 3, padding=1))]
+        )
         for level, width in enumerate(config.widths):
             for _ in range(config.num_res_blocks):
                 self._add(self.stage(level, self.skip_widths[-1]), width)
             if level < len(config.widths) - 1:
                 self._add(Stage(self.resampler("down", width)), width)
-        self.middle_block = Stage(self.res_block(width, width), self.attention(width), self.res_block(width, width))
+        self.middle_block = Stage(
+            self.res_block(width, width), self.attention(width), self.res_block(width, width)
+        )
 
     @property
     def emb_channels(self) -> int:
@@ -48,10 +61,20 @@ class ADMEncoder(nn.Module):
         return Stage(*layers)
 
     def res_block(self, channels: int, width: int, resampling: Resampling | None = None) -> ResBlock:
-        return ResBlock(channels, self.emb_channels, width, self.config.scale_shift, self.config.dropout, resampling, self.config.groups)
+        return ResBlock(
+            channels,
+            self.emb_channels,
+            width,
+            self.config.scale_shift,
+            self.config.dropout,
+            resampling,
+            self.config.groups,
+        )
 
     def attention(self, width: int, decoder: bool = False) -> AttentionBlock:
-        return AttentionBlock(width, self.config.heads(width, decoder), self.config.new_attention_order, self.config.groups)
+        return AttentionBlock(
+            width, self.config.heads(width, decoder), self.config.new_attention_order, self.config.groups
+        )
 
     def resampler(self, resampling: Resampling, width: int) -> nn.Module:
         """What stands between two levels."""
@@ -67,13 +90,19 @@ class ADMEncoder(nn.Module):
     def embed(self, t: Tensor, label: Tensor | None = None) -> Tensor:
         """t (B,) in training steps, label (B,) for class-conditional networks only, to B E. Raises ValueError."""
         classes = self.config.num_classes
-        emb = self.time_embed(timestep_embedding(t, self.config.model_channels).to(self.time_embed[0].weight.dtype))
+        emb = self.time_embed(
+            timestep_embedding(t, self.config.model_channels).to(self.time_embed[0].weight.dtype)
+        )
         if classes is None:
             if label is not None:
-                raise ValueError("this network is not class-conditional: leave the label out, or load class-conditional weights")
+                raise ValueError(
+                    "this network is not class-conditional: leave the label out, or load class-conditional weights"
+                )
             return emb
         if label is None:
-            raise ValueError(f"this network is class-conditional: give a label in 0..{classes - 1} for each sample")
+            raise ValueError(
+                f"this network is class-conditional: give a label in 0..{classes - 1} for each sample"
+            )
         check_labels(label, classes, len(t))
         return emb + self.label_emb(label)
 
@@ -91,7 +120,9 @@ class ADMEncoder(nn.Module):
                 f"this network takes images of shape (B, {self.config.in_channels}, H, W), not {tuple(x.shape)}: convert the image first"
             )
         if t.shape != x.shape[:1]:
-            raise ValueError(f"{len(x)} samples need time steps of shape ({len(x)},), not {tuple(t.shape)}: give one step for each sample")
+            raise ValueError(
+                f"{len(x)} samples need time steps of shape ({len(x)},), not {tuple(t.shape)}: give one step for each sample"
+            )
 
 
 def check_labels(label: Tensor, classes: int, count: int) -> None:
@@ -100,6 +131,10 @@ def check_labels(label: Tensor, classes: int, count: int) -> None:
     The range is read on the CPU only: elsewhere it would wait for the device in every step, so check before moving labels there.
     """
     if label.shape != (count,) or label.is_floating_point() or label.dtype == torch.bool:
-        raise ValueError(f"labels must be {count} integers of shape ({count},), not {label.dtype} of shape {tuple(label.shape)}: one for each sample")
+        raise ValueError(
+            f"labels must be {count} integers of shape ({count},), not {label.dtype} of shape {tuple(label.shape)}: one for each sample"
+        )
     if label.device.type == "cpu" and bool(((label < 0) | (label >= classes)).any()):
-        raise ValueError(f"a label of {label.tolist()} lies outside 0..{classes - 1}: this network knows {classes} classes")
+        raise ValueError(
+            f"a label of {label.tolist()} lies outside 0..{classes - 1}: this network knows {classes} classes"
+        )

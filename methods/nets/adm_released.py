@@ -15,7 +15,9 @@ from .adm_unet import ADMSuperRes, ADMUNet
 State = Mapping[str, Tensor]
 
 
-def _imagenet(size: int, class_cond: bool, channels: int, res_blocks: int, new_order: bool = False) -> ADMConfig:
+def _imagenet(
+    size: int, class_cond: bool, channels: int, res_blocks: int, new_order: bool = False
+) -> ADMConfig:
     return from_flags(
         image_size=size,
         num_channels=channels,
@@ -35,10 +37,14 @@ RELEASED: dict[str, ADMConfig] = {  # by file name without suffix
     "256x256_diffusion": _imagenet(256, True, 256, 2),
     "256x256_diffusion_uncond": _imagenet(256, False, 256, 2),
     "64x64_diffusion": _imagenet(64, True, 192, 3, new_order=True),
-    "64_256_upsampler": replace(_imagenet(256, True, 192, 2), num_heads=4, num_head_channels=None, superres=True),
+    "64_256_upsampler": replace(
+        _imagenet(256, True, 192, 2), num_heads=4, num_head_channels=None, superres=True
+    ),
     "64x64_classifier": classifier_from_flags(image_size=64, classifier_depth=4),
     "256x256_classifier": classifier_from_flags(image_size=256),
-    "corrector": ADMConfig(model_channels=32, out_channels=3, num_res_blocks=1, attention_factors=(32,), num_head_channels=16),  # DPI's
+    "corrector": ADMConfig(
+        model_channels=32, out_channels=3, num_res_blocks=1, attention_factors=(32,), num_head_channels=16
+    ),  # DPI's
 }
 
 
@@ -69,7 +75,9 @@ def infer_config(
     try:
         found = _read(state, superres, num_res_blocks)
     except KeyError as error:
-        raise ValueError(f"this is no complete ADM state dict: {error} is missing. Is it the right file, and complete?") from error
+        raise ValueError(
+            f"this is no complete ADM state dict: {error} is missing. Is it the right file, and complete?"
+        ) from error
     if image_size is not None:
         found = replace(found, image_size=image_size)
     twin = next((known for known in RELEASED.values() if _same_shapes(found, known)), found)
@@ -77,7 +85,13 @@ def infer_config(
     if num_heads is num_head_channels is num_heads_upsample is None:
         heads = (twin.num_heads, twin.num_head_channels, twin.num_heads_upsample)
     order = twin.new_attention_order if new_attention_order is None else new_attention_order
-    return replace(found, num_heads=heads[0], num_head_channels=heads[1], num_heads_upsample=heads[2], new_attention_order=order)
+    return replace(
+        found,
+        num_heads=heads[0],
+        num_head_channels=heads[1],
+        num_heads_upsample=heads[2],
+        new_attention_order=order,
+    )
 
 
 def _same_shapes(found: ADMConfig, known: ADMConfig) -> bool:
@@ -96,7 +110,9 @@ def _same_shapes(found: ADMConfig, known: ADMConfig) -> bool:
 def _read(state: State, superres: bool | None, num_res_blocks: int | None) -> ADMConfig:
     channels = state["time_embed.0.weight"].shape[1]
     blocks = 1 + max((int(key.split(".")[1]) for key in state if key.startswith("input_blocks.")), default=0)
-    period = num_res_blocks + 1 if num_res_blocks else _period(state, blocks)  # input blocks of each level, the one below it included
+    period = (
+        num_res_blocks + 1 if num_res_blocks else _period(state, blocks)
+    )  # input blocks of each level, the one below it included
     firsts = range(1, blocks, period)
     widths = [state[f"input_blocks.{i}.0.out_layers.3.weight"].shape[0] for i in firsts]
     stem = state["input_blocks.0.0.weight"].shape[1]
@@ -111,11 +127,15 @@ def _read(state: State, superres: bool | None, num_res_blocks: int | None) -> AD
         model_channels=channels,
         num_res_blocks=period - 1,
         channel_mult=tuple(w // channels if w % channels == 0 else w / channels for w in widths),
-        attention_factors=tuple(2**level for level, i in enumerate(firsts) if f"input_blocks.{i}.1.qkv.weight" in state),
+        attention_factors=tuple(
+            2**level for level, i in enumerate(firsts) if f"input_blocks.{i}.1.qkv.weight" in state
+        ),
         num_classes=state["label_emb.weight"].shape[0] if "label_emb.weight" in state else None,
         scale_shift=state["input_blocks.1.0.emb_layers.1.weight"].shape[0] == 2 * widths[0],
         resblock_updown=f"input_blocks.{period}.0.in_layers.0.weight" in state,
-        conv_resample=f"input_blocks.{period}.0.op.weight" in state or f"input_blocks.{period}.0.in_layers.0.weight" in state or len(widths) == 1,
+        conv_resample=f"input_blocks.{period}.0.op.weight" in state
+        or f"input_blocks.{period}.0.in_layers.0.weight" in state
+        or len(widths) == 1,
         superres=superres,
         pool=pool,
     )
@@ -126,7 +146,11 @@ def _ending(state: State) -> tuple[Pool | None, int, int]:
     if "output_blocks.0.0.in_layers.0.weight" in state:
         return None, state["out.2.weight"].shape[0], 8
     if "out.2.positional_embedding" in state:
-        return "attention", state["out.2.c_proj.weight"].shape[0], isqrt(state["out.2.positional_embedding"].shape[1] - 1)
+        return (
+            "attention",
+            state["out.2.c_proj.weight"].shape[0],
+            isqrt(state["out.2.positional_embedding"].shape[1] - 1),
+        )
     if "out.3.weight" not in state:
         return "spatial", state["out.2.weight"].shape[0], 8
     last = state["out.3.weight"]
@@ -144,7 +168,9 @@ def _period(state: State, blocks: int) -> int:
         return min(ups) + 1 if ups else blocks
     fitting = [p for p in range(2, blocks + 1) if blocks % p == 0 and _fits(state, blocks, p)]
     if len(fitting) != 1:
-        raise ValueError(f"keys and shapes leave open how many residual blocks a level has ({[p - 1 for p in fitting]}): give num_res_blocks")
+        raise ValueError(
+            f"keys and shapes leave open how many residual blocks a level has ({[p - 1 for p in fitting]}): give num_res_blocks"
+        )
     return fitting[0]
 
 

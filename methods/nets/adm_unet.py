@@ -51,7 +51,9 @@ class ADMUNet(ADMEncoder):
         super().check_inputs(x, t)
         step, (height, width) = self.config.reduction, x.shape[-2:]
         if height % step or width % step:
-            raise ValueError(f"this network takes images whose sides are multiples of {step}, not {height} x {width}: pad or resize the image")
+            raise ValueError(
+                f"this network takes images whose sides are multiples of {step}, not {height} x {width}: pad or resize the image"
+            )
 
 
 class ADMSuperRes(ADMUNet):
@@ -60,10 +62,14 @@ class ADMSuperRes(ADMUNet):
     low_res B C h w in -1..1 of any size is enlarged bilinearly to x's and follows it in the channels. Otherwise as ADMUNet.
     """
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None, low_res: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, label: Tensor | None = None, low_res: Tensor | None = None
+    ) -> Tensor:
         self.check_inputs(x, t)
         if low_res is None:
-            raise ValueError("a super-resolution network needs low_res, the image to enlarge: give it, in -1..1")
+            raise ValueError(
+                "a super-resolution network needs low_res, the image to enlarge: give it, in -1..1"
+            )
         if low_res.ndim != 4 or low_res.shape[:2] != x.shape[:2]:
             raise ValueError(
                 f"low_res must have shape ({x.shape[0]}, {x.shape[1]}, h, w) as x has, not {tuple(low_res.shape)}: one image for each sample"

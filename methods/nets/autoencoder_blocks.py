@@ -16,7 +16,10 @@ class ResnetBlock(nn.Module):
     def __init__(self, channels: int, out_channels: int, skip: str = "nin_shortcut"):
         super().__init__()
         self.norm1, self.conv1 = GroupNorm32(channels, EPS), nn.Conv2d(channels, out_channels, 3, padding=1)
-        self.norm2, self.conv2 = GroupNorm32(out_channels, EPS), nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.norm2, self.conv2 = (
+            GroupNorm32(out_channels, EPS),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        )
         self._skip = skip if channels != out_channels else ""
         if self._skip:
             self.add_module(skip, nn.Conv2d(channels, out_channels, 1))

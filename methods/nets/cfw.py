@@ -23,7 +23,10 @@ class DenseBlock(nn.Module):
     def __init__(self, channels: int, growth: int):
         super().__init__()
         for i in range(1, 6):
-            self.add_module(f"conv{i}", nn.Conv2d(channels + (i - 1) * growth, growth if i < 5 else channels, 3, padding=1))
+            self.add_module(
+                f"conv{i}",
+                nn.Conv2d(channels + (i - 1) * growth, growth if i < 5 else channels, 3, padding=1),
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         seen = x
@@ -94,7 +97,9 @@ class CFW(nn.Module):
         def keep(level: int, module: nn.Module, inputs: tuple, output: Tensor) -> None:
             maps[level] = output
 
-        handles = [encoder.down[level].block[-1].register_forward_hook(partial(keep, level)) for level in self.widths]
+        handles = [
+            encoder.down[level].block[-1].register_forward_hook(partial(keep, level)) for level in self.widths
+        ]
         try:
             yield maps
         finally:
@@ -108,7 +113,14 @@ class CFW(nn.Module):
         def correct(level: int, module: nn.Module, inputs: tuple) -> tuple:
             return fuse(getattr(self, f"fusion_layer_{level}"), maps[level], inputs[0], w), *inputs[1:]
 
-        handles = [decoder.up[level].upsample.register_forward_pre_hook(partial(correct, level)) for level in self.widths] if w else []
+        handles = (
+            [
+                decoder.up[level].upsample.register_forward_pre_hook(partial(correct, level))
+                for level in self.widths
+            ]
+            if w
+            else []
+        )
         try:
             yield
         finally:

@@ -36,18 +36,26 @@ class CodeFormer(VQGAN):
         side, width = config.vqgan.sides[-1], dict(zip(config.vqgan.sides, config.vqgan.widths, strict=True))
         unknown = [s for s in config.fused if s not in width]
         if unknown:
-            raise ValueError(f"there is no map of side {unknown[0]} to fuse: choose among {', '.join(map(str, width))}")
+            raise ValueError(
+                f"there is no map of side {unknown[0]} to fuse: choose among {', '.join(map(str, width))}"
+            )
         self.position_emb = nn.Parameter(torch.zeros(side * side, config.channels))
         self.feat_emb = nn.Linear(config.vqgan.code_channels, config.channels)
-        self.ft_layers = nn.ModuleList(TransformerLayer(config.channels, config.heads, 2 * config.channels) for _ in range(config.layers))
-        self.idx_pred_layer = nn.Sequential(nn.LayerNorm(config.channels), nn.Linear(config.channels, config.vqgan.codes, bias=False))
+        self.ft_layers = nn.ModuleList(
+            TransformerLayer(config.channels, config.heads, 2 * config.channels) for _ in range(config.layers)
+        )
+        self.idx_pred_layer = nn.Sequential(
+            nn.LayerNorm(config.channels), nn.Linear(config.channels, config.vqgan.codes, bias=False)
+        )
         self.fuse_convs_dict = nn.ModuleDict({str(s): Fuse(width[s]) for s in config.fused})
 
     def encode(self, x: Tensor, fused: bool = True) -> tuple[Tensor, dict[int, Tensor]]:
         """The latent B C s s, and the encoder's maps by side where they will be fused."""
         size = self.config.image_size
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
-            raise ValueError(f"this CodeFormer restores faces of 3 x {size} x {size}, not {tuple(x.shape[1:])}: align or resize them first")
+            raise ValueError(
+                f"this CodeFormer restores faces of 3 x {size} x {size}, not {tuple(x.shape[1:])}: align or resize them first"
+            )
         maps: dict[int, Tensor] = {}
 
         def keep(side: int, h: Tensor) -> Tensor:
@@ -70,7 +78,11 @@ class CodeFormer(VQGAN):
 
     def decode(self, codes: Tensor, maps: dict[int, Tensor], w: float) -> Tensor:
         """Faces B 3 S S from codes B C s s; with w 0 the encoder's maps are not needed."""
-        return self.generator(codes, self.sizes.fused if w else (), lambda side, h: self.fuse_convs_dict[str(side)](maps[side], h, w))
+        return self.generator(
+            codes,
+            self.sizes.fused if w else (),
+            lambda side, h: self.fuse_convs_dict[str(side)](maps[side], h, w),
+        )
 
     def forward(self, x: Tensor, w: float = 0.5, matched: bool = True) -> Tensor:
         """matched: give the codes the mean and deviation of the input's latent (AdaIN), as released."""

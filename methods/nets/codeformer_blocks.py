@@ -16,7 +16,11 @@ class Fuse(nn.Module):
         super().__init__()
         self.encode_enc = ResnetBlock(2 * channels, channels, skip="conv_out")
         self.scale, self.shift = (
-            nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(channels, channels, 3, padding=1))
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(channels, channels, 3, padding=1),
+            )
             for _ in range(2)
         )
 

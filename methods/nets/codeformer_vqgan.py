@@ -54,7 +54,9 @@ class Blocks(nn.Module):
         super().__init__()
         self.blocks, self.taps = nn.ModuleList(blocks), taps
 
-    def forward(self, x: Tensor, sides: Sequence[int] = (), visit: Callable[[int, Tensor], Tensor] | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, sides: Sequence[int] = (), visit: Callable[[int, Tensor], Tensor] | None = None
+    ) -> Tensor:
         """visit(side, map) at the tap of each of `sides`; it answers the map to go on with."""
         places = {self.taps[side]: side for side in sides}
         for index, block in enumerate(self.blocks):
@@ -87,7 +89,9 @@ def encoder(config: VQGANConfig) -> Blocks:
         if level < len(config.sides) - 1:
             blocks.append(HalfSize(channels))
     blocks += middle(channels)
-    return Blocks([*blocks, GroupNorm32(channels, EPS), nn.Conv2d(channels, config.code_channels, 3, padding=1)], taps)
+    return Blocks(
+        [*blocks, GroupNorm32(channels, EPS), nn.Conv2d(channels, config.code_channels, 3, padding=1)], taps
+    )
 
 
 def generator(config: VQGANConfig) -> Blocks:
@@ -131,7 +135,10 @@ class Codebook(nn.Module):
         indices = self.distances(z).argmin(1).reshape(len(z), *z.shape[2:])
         found = self.lookup(indices).to(z.dtype)
         loss = F.mse_loss(found, z.detach()) + self.beta * F.mse_loss(z, found.detach())
-        share = torch.bincount(indices.flatten(), minlength=self.embedding.num_embeddings).float() / indices.numel()
+        share = (
+            torch.bincount(indices.flatten(), minlength=self.embedding.num_embeddings).float()
+            / indices.numel()
+        )
         perplexity = torch.exp(-(share * (share + 1e-10).log()).sum())
         return Quantised(z + (found - z).detach(), indices, loss, perplexity)
 
@@ -142,7 +149,11 @@ class VQGAN(nn.Module):
     def __init__(self, config: VQGANConfig = VQGANConfig()):
         super().__init__()
         self.config = config
-        self.encoder, self.quantize, self.generator = encoder(config), Codebook(config.codes, config.code_channels), generator(config)
+        self.encoder, self.quantize, self.generator = (
+            encoder(config),
+            Codebook(config.codes, config.code_channels),
+            generator(config),
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Quantised]:
         """The reconstruction and the quantised latent."""

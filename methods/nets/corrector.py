@@ -35,13 +35,17 @@ class CorrectorUNet(ADMUNet):
 
     def __init__(self, config: ADMConfig):
         if config.out_channels != config.in_channels or config.num_classes is not None:
-            raise ValueError("a corrector answers as many channels as it sees and takes no label: change out_channels or num_classes")
+            raise ValueError(
+                "a corrector answers as many channels as it sees and takes no label: change out_channels or num_classes"
+            )
         super().__init__(config)
 
     def forward(self, x: Tensor, t: Tensor, y_T: Tensor) -> Tensor:
         self.check_inputs(x, t)
         if y_T.shape != x.shape:
-            raise ValueError(f"the initial condition is {tuple(y_T.shape)}, the noisy one {tuple(x.shape)}: they must agree")
+            raise ValueError(
+                f"the initial condition is {tuple(y_T.shape)}, the noisy one {tuple(x.shape)}: they must agree"
+            )
         # the sum of a block that the network sees as one position; where the block is one cell of the grid, its one pixel
         shown = F.avg_pool2d(y_T.mean(1, keepdim=True), self.config.unshuffle, divisor_override=1)
         h = self.stem(x)

@@ -16,7 +16,10 @@ from .adm_encoder import check_labels
 from .fourier import GaussianFourierProjection
 
 FREQUENCIES, EMBEDDING = 128, 512
-MEAN, STD = (0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784)  # of CIFAR-10, RGB in 0..1
+MEAN, STD = (
+    (0.49139968, 0.48215841, 0.44653091),
+    (0.24703223, 0.24348513, 0.26158784),
+)  # of CIFAR-10, RGB in 0..1
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class DenseNetConfig:
     def __post_init__(self):
         step = 2 ** (len(self.num_layers) - 1)
         if self.image_size < step or self.image_size % step:
-            raise ValueError(f"image_size {self.image_size} is no multiple of {step}, which {len(self.num_layers)} blocks need")
+            raise ValueError(
+                f"image_size {self.image_size} is no multiple of {step}, which {len(self.num_layers)} blocks need"
+            )
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -43,7 +48,9 @@ class BatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked = None
 
     def _load_from_state_dict(self, state, prefix, metadata, *rest):
-        super()._load_from_state_dict(state, prefix, {**metadata, "version": 2}, *rest)  # version 1 would be given a count
+        super()._load_from_state_dict(
+            state, prefix, {**metadata, "version": 2}, *rest
+        )  # version 1 would be given a count
 
 
 class DenseLayer(nn.Module):
@@ -95,7 +102,10 @@ class DenseNet(nn.Module):
                 counted = counted // 2  # as released, the time channels do not count
                 self._append(f"TransitionLayer_{i - 1}", TransitionLayer(width, counted))
                 width = counted
-            inner = ((f"DenseLayer_{k}", DenseLayer(width + k * growth, config.bn_size * growth, growth)) for k in range(layers))
+            inner = (
+                (f"DenseLayer_{k}", DenseLayer(width + k * growth, config.bn_size * growth, growth))
+                for k in range(layers)
+            )
             self._append(f"DenseBlock_{i}", nn.Sequential(OrderedDict(inner)))
             width, counted = width + layers * growth, counted + layers * growth
         self.BatchNorm_0 = BatchNorm(width)
@@ -126,7 +136,9 @@ class DenseNet(nn.Module):
     def check_inputs(self, x: Tensor, sigma: Tensor) -> None:
         side = self.config.image_size
         if x.ndim != 4 or x.shape[1:] != (3, side, side):
-            raise ValueError(f"this classifier takes RGB pictures B 3 {side} {side} only, not {tuple(x.shape)}: resize or crop them first")
+            raise ValueError(
+                f"this classifier takes RGB pictures B 3 {side} {side} only, not {tuple(x.shape)}: resize or crop them first"
+            )
         if sigma.shape != x.shape[:1]:
             raise ValueError(f"{len(x)} pictures need as many noise levels, not {tuple(sigma.shape)}")
 

@@ -49,15 +49,34 @@ class DhariwalUNet(nn.Module):
         self.map_layer1 = nn.Linear(emb_channels, emb_channels)
         self.map_label = nn.Linear(label_dim, emb_channels, bias=False) if label_dim else None
 
-        style = BlockStyle(EPS, 1.0, scale_shift=True, project_resampled=False, head_channels=HEAD_CHANNELS, resample_filter=(1, 1), dropout=dropout)
-        plan = UNetPlan(img_resolution, in_channels, model_channels, tuple(channel_mult), num_blocks, tuple(attn_resolutions), emb_channels, style)
+        style = BlockStyle(
+            EPS,
+            1.0,
+            scale_shift=True,
+            project_resampled=False,
+            head_channels=HEAD_CHANNELS,
+            resample_filter=(1, 1),
+            dropout=dropout,
+        )
+        plan = UNetPlan(
+            img_resolution,
+            in_channels,
+            model_channels,
+            tuple(channel_mult),
+            num_blocks,
+            tuple(attn_resolutions),
+            emb_channels,
+            style,
+        )
         self.enc, widths = build_encoder(plan)
         self.dec = build_decoder(plan, widths)
         width = plan.levels[0][1]
         self.out_norm = group_norm(width, EPS)
         self.out_conv = nn.Conv2d(width, out_channels, 3, padding=1)
 
-    def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
+    def embed(
+        self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None
+    ) -> Tensor:
         """The embedding that every block sees, B 4 model_channels."""
         dtype = self.map_layer0.weight.dtype
         emb = self.map_noise(noise_labels).to(dtype)
@@ -68,7 +87,21 @@ class DhariwalUNet(nn.Module):
             emb = emb + self.map_label(class_labels.to(dtype))
         return F.silu(emb)
 
-    def forward(self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
-        check_inputs(x, noise_labels, class_labels, augment_labels, self.in_channels, self.levels, (self.label_dim, self.augment_dim))
+    def forward(
+        self,
+        x: Tensor,
+        noise_labels: Tensor,
+        class_labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
+        check_inputs(
+            x,
+            noise_labels,
+            class_labels,
+            augment_labels,
+            self.in_channels,
+            self.levels,
+            (self.label_dim, self.augment_dim),
+        )
         emb = self.embed(noise_labels, class_labels, augment_labels)
         return self.out_conv(F.silu(self.out_norm(decode(self.dec, encode(self.enc, x, emb), emb))))

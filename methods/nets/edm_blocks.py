@@ -29,7 +29,9 @@ class PositionalEmbedding(nn.Module):
 
     def forward(self, labels: Tensor) -> Tensor:
         # computed here, not a buffer: no key in any checkpoint would bring it to a network made on the meta device
-        steps = torch.arange(self.half, dtype=torch.float32, device=labels.device) / (self.half - self.endpoint)
+        steps = torch.arange(self.half, dtype=torch.float32, device=labels.device) / (
+            self.half - self.endpoint
+        )
         return _waves(labels, 10000.0**-steps)
 
 
@@ -72,7 +74,15 @@ class ResampleConv(nn.Conv2d):
     The order matters at the border only. Up is never fused in the released networks.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, sampling: Sampling, taps: Sequence[float], fused: bool = False):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        sampling: Sampling,
+        taps: Sequence[float],
+        fused: bool = False,
+    ):
         super().__init__(in_channels, out_channels, kernel, padding=kernel // 2)
         if fused and sampling == "up":
             raise ValueError("only downsampling can be fused with its convolution: leave fused off")
@@ -81,7 +91,9 @@ class ResampleConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fused:
-            wide = F.conv2d(x, self.weight, self.bias, padding=self.padding[0] + fir_reach(self.resample_filter))
+            wide = F.conv2d(
+                x, self.weight, self.bias, padding=self.padding[0] + fir_reach(self.resample_filter)
+            )
             return fir_down(wide, self.resample_filter, padding=0)
         return super().forward(self.operation(x, self.resample_filter))
 
@@ -111,7 +123,13 @@ class UNetBlock(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, emb_channels: int, style: BlockStyle, sampling: Sampling | None = None, attention: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        emb_channels: int,
+        style: BlockStyle,
+        sampling: Sampling | None = None,
+        attention: bool = False,
     ):
         super().__init__()
         self.style = style
@@ -126,7 +144,9 @@ class UNetBlock(nn.Module):
         elif sampling:
             self.skip = Resample(sampling, style.resample_filter)
         # fewer channels than one head has: no attention at all, as released
-        self.heads = (1 if style.head_channels is None else out_channels // style.head_channels) if attention else 0
+        self.heads = (
+            (1 if style.head_channels is None else out_channels // style.head_channels) if attention else 0
+        )
         if self.heads:
             self.norm2 = group_norm(out_channels, style.eps)
             self.qkv = nn.Conv2d(out_channels, 3 * out_channels, 1)
@@ -151,6 +171,8 @@ class UNetBlock(nn.Module):
 
     def _attention(self, x: Tensor) -> Tensor:
         # queries, keys and values alternate channel by channel within a head
-        q, k, v = rearrange(self.qkv(self.norm2(x)), "b (n c three) h w -> three b n (h w) c", n=self.heads, three=3)
+        q, k, v = rearrange(
+            self.qkv(self.norm2(x)), "b (n c three) h w -> three b n (h w) c", n=self.heads, three=3
+        )
         out = F.scaled_dot_product_attention(q, k, v)
         return self.proj(rearrange(out, "b n (h w) c -> b (n c) h w", h=x.shape[2]))

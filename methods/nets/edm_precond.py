@@ -15,7 +15,16 @@ from .songunet import SongUNet
 
 NETWORKS = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}
 # what a checkpoint records of the wrapper itself; everything else it records is its network's
-WRAPPER_SETTINGS = ("img_resolution", "img_channels", "label_dim", "use_fp16", "sigma_min", "sigma_max", "sigma_data", "model_type")
+WRAPPER_SETTINGS = (
+    "img_resolution",
+    "img_channels",
+    "label_dim",
+    "use_fp16",
+    "sigma_min",
+    "sigma_max",
+    "sigma_data",
+    "model_type",
+)
 
 
 class Scalings(NamedTuple):
@@ -52,8 +61,14 @@ class EDMPrecond(nn.Module):
         super().__init__()
         self.model = model
         self.sigma_data, self.sigma_min, self.sigma_max = sigma_data, sigma_min, sigma_max
-        self.use_fp16 = use_fp16  # the checkpoint was trained in half precision; `cast` is the caller's choice
-        self.img_resolution, self.img_channels, self.label_dim = model.img_resolution, model.in_channels, model.label_dim
+        self.use_fp16 = (
+            use_fp16  # the checkpoint was trained in half precision; `cast` is the caller's choice
+        )
+        self.img_resolution, self.img_channels, self.label_dim = (
+            model.img_resolution,
+            model.in_channels,
+            model.label_dim,
+        )
 
     def cast(self, dtype: torch.dtype) -> EDMPrecond:
         """Let the network run in `dtype`; the table of noise frequencies stays float32, which its angles need."""
@@ -62,15 +77,28 @@ class EDMPrecond(nn.Module):
                 child.to(dtype)
         return self
 
-    def forward(self, x: Tensor, sigma: Tensor | float, class_labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        sigma: Tensor | float,
+        class_labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
         x = x.float()
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).reshape(-1)
         if sigma.shape[0] not in (1, x.shape[0]):
-            raise ValueError(f"{sigma.shape[0]} noise levels for {x.shape[0]} images: give one per image, or one for all")
+            raise ValueError(
+                f"{sigma.shape[0]} noise levels for {x.shape[0]} images: give one per image, or one for all"
+            )
         if class_labels is None and self.label_dim:
             class_labels = x.new_zeros(1, self.label_dim)
         c = edm_scalings(sigma[:, None, None, None], self.sigma_data)
-        raw = self.model((c.input * x).to(self.model.map_layer0.weight.dtype), c.noise.flatten(), class_labels, augment_labels)
+        raw = self.model(
+            (c.input * x).to(self.model.map_layer0.weight.dtype),
+            c.noise.flatten(),
+            class_labels,
+            augment_labels,
+        )
         return c.skip * x + c.out * raw.float()
 
 
@@ -81,12 +109,23 @@ def build_edm(settings: Mapping[str, object]) -> EDMPrecond:
     """
     kind = str(settings.get("model_type", "DhariwalUNet"))
     if kind not in NETWORKS:
-        raise ValueError(f"the checkpoint's network is {kind}, which PriorSR does not know: choose one with {' or '.join(NETWORKS)}")
+        raise ValueError(
+            f"the checkpoint's network is {kind}, which PriorSR does not know: choose one with {' or '.join(NETWORKS)}"
+        )
     known = inspect.signature(NETWORKS[kind]).parameters.keys() - {"in_channels", "out_channels"}
     if surplus := sorted(settings.keys() - known - set(WRAPPER_SETTINGS)):
-        raise ValueError(f"{kind} has no argument {', '.join(surplus)}: the checkpoint is of another version, choose a released EDM one")
+        raise ValueError(
+            f"{kind} has no argument {', '.join(surplus)}: the checkpoint is of another version, choose a released EDM one"
+        )
     if missing := sorted({"img_resolution", "img_channels"} - settings.keys()):
-        raise ValueError(f"the checkpoint does not record {', '.join(missing)}: give them beside its other arguments")
+        raise ValueError(
+            f"the checkpoint does not record {', '.join(missing)}: give them beside its other arguments"
+        )
     channels = settings["img_channels"]
-    network = NETWORKS[kind](in_channels=channels, out_channels=channels, **{k: v for k, v in settings.items() if k in known})
-    return EDMPrecond(network, **{k: settings[k] for k in ("sigma_data", "sigma_min", "sigma_max", "use_fp16") if k in settings})
+    network = NETWORKS[kind](
+        in_channels=channels, out_channels=channels, **{k: v for k, v in settings.items() if k in known}
+    )
+    return EDMPrecond(
+        network,
+        **{k: settings[k] for k in ("sigma_data", "sigma_min", "sigma_max", "use_fp16") if k in settings},
+    )

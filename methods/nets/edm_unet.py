@@ -31,9 +31,14 @@ class UNetPlan:
     def levels(self) -> list[tuple[str, int, bool]]:
         """Name, width and attention of each level, finest first."""
         sizes = [self.img_resolution >> i for i in range(len(self.channel_mult))]
-        return [(f"{n}x{n}", self.model_channels * m, n in self.attn_resolutions) for n, m in zip(sizes, self.channel_mult, strict=True)]
+        return [
+            (f"{n}x{n}", self.model_channels * m, n in self.attn_resolutions)
+            for n, m in zip(sizes, self.channel_mult, strict=True)
+        ]
 
-    def block(self, in_channels: int, out_channels: int, sampling: Sampling | None = None, attention: bool = False) -> UNetBlock:
+    def block(
+        self, in_channels: int, out_channels: int, sampling: Sampling | None = None, attention: bool = False
+    ) -> UNetBlock:
         return UNetBlock(in_channels, out_channels, self.emb_channels, self.style, sampling, attention)
 
 
@@ -46,7 +51,9 @@ def build_encoder(plan: UNetPlan) -> tuple[nn.ModuleDict, list[int]]:
         else:
             enc[f"{name}_down"] = plan.block(width, width, "down")
             if plan.residual_input:
-                enc[f"{name}_aux_residual"] = ResampleConv(above, width, 3, "down", plan.style.resample_filter, fused=True)
+                enc[f"{name}_aux_residual"] = ResampleConv(
+                    above, width, 3, "down", plan.style.resample_filter, fused=True
+                )
                 above = width
         widths.append(width)
         for i in range(plan.num_blocks):
@@ -67,7 +74,9 @@ def build_decoder(plan: UNetPlan, widths: Sequence[int]) -> nn.ModuleDict:
             dec[f"{name}_up"] = plan.block(width, width, "up")
         for i in range(plan.num_blocks + 1):
             last = i == plan.num_blocks
-            dec[f"{name}_block{i}"] = plan.block(width + left.pop(), out, attention=attention and (last or plan.attend_every_up))
+            dec[f"{name}_block{i}"] = plan.block(
+                width + left.pop(), out, attention=attention and (last or plan.attend_every_up)
+            )
             width = out
     return dec
 
@@ -95,19 +104,39 @@ def decode(dec: nn.ModuleDict, maps: Sequence[Tensor], emb: Tensor) -> Tensor:
     return x
 
 
-def check_inputs(x: Tensor, noise_labels: Tensor, labels: Tensor | None, augment: Tensor | None, channels: int, levels: int, dims: tuple[int, int]):
+def check_inputs(
+    x: Tensor,
+    noise_labels: Tensor,
+    labels: Tensor | None,
+    augment: Tensor | None,
+    channels: int,
+    levels: int,
+    dims: tuple[int, int],
+):
     """Raise a ValueError with the cure where shapes do not fit; `dims` are the widths of class and augment labels, 0 for none."""
     if x.ndim != 4 or x.shape[1] != channels:
-        raise ValueError(f"this network takes images of shape B {channels} H W, not {tuple(x.shape)}: give it {channels} channels")
+        raise ValueError(
+            f"this network takes images of shape B {channels} H W, not {tuple(x.shape)}: give it {channels} channels"
+        )
     step = 2 ** (levels - 1)
     if x.shape[2] % step or x.shape[3] % step:
-        raise ValueError(f"this network takes sides that are multiples of {step}, not {x.shape[2]} x {x.shape[3]}: pad or crop the image")
+        raise ValueError(
+            f"this network takes sides that are multiples of {step}, not {x.shape[2]} x {x.shape[3]}: pad or crop the image"
+        )
     if noise_labels.ndim != 1 or noise_labels.shape[0] not in (1, x.shape[0]):
-        raise ValueError(f"noise labels have shape {tuple(noise_labels.shape)} for {x.shape[0]} images: give one number per image, or one for all")
+        raise ValueError(
+            f"noise labels have shape {tuple(noise_labels.shape)} for {x.shape[0]} images: give one number per image, or one for all"
+        )
     for name, value, width in (("class", labels, dims[0]), ("augment", augment, dims[1])):
         if value is not None and not width:
             raise ValueError(f"this network was built without {name} labels: leave them out")
-        if value is not None and (value.ndim != 2 or value.shape[0] not in (1, x.shape[0]) or value.shape[1] != width):
-            raise ValueError(f"{name} labels have shape {tuple(value.shape)} for {x.shape[0]} images: this network takes {x.shape[0]} x {width}")
+        if value is not None and (
+            value.ndim != 2 or value.shape[0] not in (1, x.shape[0]) or value.shape[1] != width
+        ):
+            raise ValueError(
+                f"{name} labels have shape {tuple(value.shape)} for {x.shape[0]} images: this network takes {x.shape[0]} x {width}"
+            )
     if dims[0] and labels is None:
-        raise ValueError(f"this network needs class labels: give {x.shape[0]} x {dims[0]} of them (one-hot, or zeros for no class)")
+        raise ValueError(
+            f"this network needs class labels: give {x.shape[0]} x {dims[0]} of them (one-hot, or zeros for no class)"
+        )

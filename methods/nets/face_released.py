@@ -30,10 +30,14 @@ def build_codeformer(state: State, metadata: Mapping[str, str]) -> CodeFormer:
     """Without settings the released 512 pixels and 8 heads, which no shape tells."""
     if "settings" in metadata:
         saved = json.loads(metadata["settings"])
-        return CodeFormer(CodeFormerConfig(**{**saved, "vqgan": _vqgan(saved["vqgan"]), "fused": tuple(saved["fused"])}))
+        return CodeFormer(
+            CodeFormerConfig(**{**saved, "vqgan": _vqgan(saved["vqgan"]), "fused": tuple(saved["fused"])})
+        )
     fused = sorted(int(side) for side in _children(state, "fuse_convs_dict."))
     layers = len(_children(state, "ft_layers."))
-    return CodeFormer(CodeFormerConfig(_infer_vqgan(state), state["position_emb"].shape[1], 8, layers, tuple(fused)))
+    return CodeFormer(
+        CodeFormerConfig(_infer_vqgan(state), state["position_emb"].shape[1], 8, layers, tuple(fused))
+    )
 
 
 def build_retinaface(state: State, metadata: Mapping[str, str]) -> RetinaFace:
@@ -44,7 +48,11 @@ def build_parsenet(state: State, metadata: Mapping[str, str]) -> ParseNet:
     """For pictures of 512 pixels, as released."""
     halvings = len(_children(state, "encoder.")) - 1
     width, classes = (state[f"{name}.conv2d.weight"].shape[0] for name in ("encoder.0", "out_mask_conv"))
-    return ParseNet(ParseNetConfig(smallest=512 >> halvings, width=width, classes=classes, depth=len(_children(state, "body."))))
+    return ParseNet(
+        ParseNetConfig(
+            smallest=512 >> halvings, width=width, classes=classes, depth=len(_children(state, "body."))
+        )
+    )
 
 
 def build_mtcnn(state: State, metadata: Mapping[str, str]) -> MTCNN:

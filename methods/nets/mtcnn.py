@@ -31,7 +31,14 @@ class Proposal(nn.Module):
 class Judge(nn.Module):
     """What both later networks share: convolutions, each followed by a pool (kernel 0: none), then a dense layer and its heads."""
 
-    def __init__(self, widths: Sequence[int], kernels: Sequence[int], pools: Sequence[int], dense: tuple[int, int], heads: Sequence[int]):
+    def __init__(
+        self,
+        widths: Sequence[int],
+        kernels: Sequence[int],
+        pools: Sequence[int],
+        dense: tuple[int, int],
+        heads: Sequence[int],
+    ):
         super().__init__()
         self.pools, self.count = tuple(pools), len(widths)
         for i, (channels, out, kernel) in enumerate(zip((3, *widths), widths, kernels, strict=False), 1):

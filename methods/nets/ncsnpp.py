@@ -40,7 +40,9 @@ class NCSNppConfig:
         if self.nf < 4 or self.nf % 4:
             raise ValueError(f"nf {self.nf} is no positive multiple of 4, which the group norms need")
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
-            raise ValueError(f"noise from {self.sigma_min:g} to {self.sigma_max:g} does not ascend from above 0")
+            raise ValueError(
+                f"noise from {self.sigma_min:g} to {self.sigma_max:g} does not ascend from above 0"
+            )
 
     @property
     def reduction(self) -> int:
@@ -57,7 +59,14 @@ class NCSNppConfig:
 class ResnetBlockBigGANpp(nn.Module):
     """Residual block that resamples by 2 inside, before its first convolution. x B C H W, emb B E (activated) to B C' H' W'."""
 
-    def __init__(self, in_channels: int, out_channels: int, emb_channels: int, dropout: float, sampling: Sampling | None = None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        emb_channels: int,
+        dropout: float,
+        sampling: Sampling | None = None,
+    ):
         super().__init__()
         self.resample = {"up": fir_up, "down": fir_down}.get(sampling)
         self.dropout = dropout
@@ -66,7 +75,9 @@ class ResnetBlockBigGANpp(nn.Module):
         self.Dense_0 = nn.Linear(emb_channels, out_channels)
         self.GroupNorm_1 = group_norm(out_channels, EPS)
         self.Conv_1 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.Conv_2 = nn.Conv2d(in_channels, out_channels, 1) if sampling or in_channels != out_channels else None
+        self.Conv_2 = (
+            nn.Conv2d(in_channels, out_channels, 1) if sampling or in_channels != out_channels else None
+        )
 
     def forward(self, x: Tensor, emb: Tensor, kernel: Tensor) -> Tensor:
         h = F.silu(self.GroupNorm_0(x))
@@ -163,9 +174,13 @@ class NCSNpp(nn.Module):
         if x.ndim != 4 or x.shape[1] != channels:
             raise ValueError(f"this network takes pictures of shape B {channels} H W, not {tuple(x.shape)}")
         if x.shape[2] % step or x.shape[3] % step:
-            raise ValueError(f"this network takes sides that are multiples of {step}, not {x.shape[2]} x {x.shape[3]}: pad or crop the picture")
+            raise ValueError(
+                f"this network takes sides that are multiples of {step}, not {x.shape[2]} x {x.shape[3]}: pad or crop the picture"
+            )
         if low_res.shape != x.shape:
-            raise ValueError(f"the condition is {tuple(low_res.shape)}, the picture {tuple(x.shape)}: enlarge it to the picture's size")
+            raise ValueError(
+                f"the condition is {tuple(low_res.shape)}, the picture {tuple(x.shape)}: enlarge it to the picture's size"
+            )
         if sigma.shape != x.shape[:1]:
             raise ValueError(f"{len(x)} pictures need as many noise levels, not {tuple(sigma.shape)}")
 

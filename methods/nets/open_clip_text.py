@@ -19,7 +19,9 @@ class TextBlock(nn.Module):
         super().__init__()
         self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attn = nn.MultiheadAttention(width, max(1, width // HEAD), batch_first=True)
-        self.mlp = nn.Sequential(OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=nn.GELU(), c_proj=nn.Linear(4 * width, width)))
+        self.mlp = nn.Sequential(
+            OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=nn.GELU(), c_proj=nn.Linear(4 * width, width))
+        )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         seen = self.ln_1(x)
@@ -37,7 +39,9 @@ class OpenCLIPText(nn.Module):
         super().__init__()
         self.token_embedding = nn.Embedding(VOCABULARY, width)
         self.positional_embedding = nn.Parameter(torch.empty(LENGTH, width))
-        self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(TextBlock(width) for _ in range(BLOCKS))})
+        self.transformer = nn.ModuleDict(
+            {"resblocks": nn.ModuleList(TextBlock(width) for _ in range(BLOCKS))}
+        )
         self.ln_final = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -25,7 +25,14 @@ class ParseNetConfig:
 class ConvLayer(nn.Module):
     """A 3x3 convolution over a reflected border, after doubling or while halving the map; batch norm and rectifier where `normed`."""
 
-    def __init__(self, channels: int, out: int, sampling: str | None = None, normed: bool = False, rectified: bool = False):
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        sampling: str | None = None,
+        normed: bool = False,
+        rectified: bool = False,
+    ):
         super().__init__()
         self.conv2d = nn.Conv2d(channels, out, 3, stride=2 if sampling == "down" else 1, bias=not normed)
         self.norm = nn.ModuleDict({"norm": nn.BatchNorm2d(out)}) if normed else None
@@ -66,11 +73,17 @@ class ParseNet(nn.Module):
             return min(max(int(config.width * 2.0**level), config.limits[0]), config.limits[1])
 
         self.encoder = nn.Sequential(
-            ConvLayer(3, config.width), *(ResidualBlock(config.width if i == 0 else width(i), width(i + 1), "down") for i in range(down))
+            ConvLayer(3, config.width),
+            *(ResidualBlock(config.width if i == 0 else width(i), width(i + 1), "down") for i in range(down)),
         )
         self.body = nn.Sequential(*(ResidualBlock(width(down), width(down)) for _ in range(config.depth)))
-        self.decoder = nn.Sequential(*(ResidualBlock(width(down - i), width(down - i - 1), "up") for i in range(up)))
-        self.out_img_conv, self.out_mask_conv = ConvLayer(width(down - up), 3), ConvLayer(width(down - up), config.classes)
+        self.decoder = nn.Sequential(
+            *(ResidualBlock(width(down - i), width(down - i - 1), "up") for i in range(up))
+        )
+        self.out_img_conv, self.out_mask_conv = (
+            ConvLayer(width(down - up), 3),
+            ConvLayer(width(down - up), config.classes),
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.encoder(x)

@@ -51,7 +51,9 @@ class Context(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         wide = self.conv5X5_1(x)
-        return torch.cat([self.conv3X3(x), self.conv5X5_2(wide), self.conv7x7_3(self.conv7X7_2(wide))], 1).relu()
+        return torch.cat(
+            [self.conv3X3(x), self.conv5X5_2(wide), self.conv7x7_3(self.conv7X7_2(wide))], 1
+        ).relu()
 
 
 class Head(nn.Module):
@@ -74,7 +76,10 @@ class RetinaFace(nn.Module):
 
     def __init__(self, body: str = "resnet50"):
         super().__init__()
-        bodies = {"resnet50": (ResNet50, (512, 1024, 2048), 256), "mobile0.25": (MobileNet, (64, 128, 256), 64)}
+        bodies = {
+            "resnet50": (ResNet50, (512, 1024, 2048), 256),
+            "mobile0.25": (MobileNet, (64, 128, 256), 64),
+        }
         if body not in bodies:
             raise ValueError(f"RetinaFace has no body {body!r}: choose one of {', '.join(bodies)}")
         make, widths, channels = bodies[body]
@@ -84,9 +89,13 @@ class RetinaFace(nn.Module):
             self.add_module(name, nn.ModuleList(Head(channels, values) for _ in STRIDES))
 
     def forward(self, x: Tensor) -> RawFaces:
-        maps = [context(m) for context, m in zip((self.ssh1, self.ssh2, self.ssh3), self.fpn(self.body(x)), strict=True)]
+        maps = [
+            context(m)
+            for context, m in zip((self.ssh1, self.ssh2, self.ssh3), self.fpn(self.body(x)), strict=True)
+        ]
         boxes, scores, landmarks = (
-            torch.cat([head(m) for head, m in zip(heads, maps, strict=True)], 1) for heads in (self.BboxHead, self.ClassHead, self.LandmarkHead)
+            torch.cat([head(m) for head, m in zip(heads, maps, strict=True)], 1)
+            for heads in (self.BboxHead, self.ClassHead, self.LandmarkHead)
         )
         return RawFaces(boxes, scores.softmax(2), landmarks)
 

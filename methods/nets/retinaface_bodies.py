@@ -5,9 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
-def conv_bn(channels: int, out: int, kernel: int, stride: int = 1, slope: float | None = None, groups: int = 1) -> nn.Sequential:
+def conv_bn(
+    channels: int, out: int, kernel: int, stride: int = 1, slope: float | None = None, groups: int = 1
+) -> nn.Sequential:
     """Convolution without bias, batch norm, and a leaky rectifier where a slope is given."""
-    layers = [nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(out)]
+    layers = [
+        nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(out),
+    ]
     return nn.Sequential(*layers, *([] if slope is None else [nn.LeakyReLU(slope)]))
 
 
@@ -18,7 +23,9 @@ class MobileNet(nn.Module):
         super().__init__()
 
         def separable(channels: int, out: int, stride: int) -> nn.Sequential:
-            return nn.Sequential(*conv_bn(channels, channels, 3, stride, slope, channels), *conv_bn(channels, out, 1, 1, slope))
+            return nn.Sequential(
+                *conv_bn(channels, channels, 3, stride, slope, channels), *conv_bn(channels, out, 1, 1, slope)
+            )
 
         def stage(*steps: tuple[int, int, int]) -> list[nn.Sequential]:
             return [separable(*step) for step in steps]
@@ -42,7 +49,9 @@ class Bottleneck(nn.Module):
         self.conv1, self.bn1 = conv_bn(channels, width, 1)
         self.conv2, self.bn2 = conv_bn(width, width, 3, stride)
         self.conv3, self.bn3 = conv_bn(width, 4 * width, 1)
-        self.downsample = conv_bn(channels, 4 * width, 1, stride) if stride > 1 or channels != 4 * width else None
+        self.downsample = (
+            conv_bn(channels, 4 * width, 1, stride) if stride > 1 or channels != 4 * width else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.bn1(self.conv1(x)).relu_()

@@ -42,7 +42,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         context = x if context is None else context
-        q, k, v = (rearrange(t, "b l (h c) -> b h l c", h=self.heads) for t in (self.to_q(x), self.to_k(context), self.to_v(context)))
+        q, k, v = (
+            rearrange(t, "b l (h c) -> b h l c", h=self.heads)
+            for t in (self.to_q(x), self.to_k(context), self.to_v(context))
+        )
         return self.to_out(attend(q, k, v).transpose(1, 2))
 
 
@@ -61,7 +64,9 @@ class GEGLU(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
-        self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels))
+        self.net = nn.Sequential(
+            GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -115,7 +120,9 @@ class SDUNet(ADMUNet):
         self.check_inputs(x, t)
         wanted = self.config.context_dim
         if context.ndim != 3 or len(context) != len(x) or context.shape[-1] != wanted:
-            raise ValueError(f"{len(x)} latents need prompts of shape ({len(x)}, tokens, {wanted}), not {tuple(context.shape)}")
+            raise ValueError(
+                f"{len(x)} latents need prompts of shape ({len(x)}, tokens, {wanted}), not {tuple(context.shape)}"
+            )
         emb, maps = self.embed(t), [self.stem(x)]
         context = context.to(maps[0].dtype)
         for block in list(self.input_blocks)[1:]:
@@ -129,6 +136,12 @@ class SDUNet(ADMUNet):
 def _through(stage: Stage, x: Tensor, emb: Tensor, context: Tensor) -> Tensor:
     """The layers of a stage one after the other, each told what it looks at."""
     for layer in stage:
-        told = (emb,) if isinstance(layer, ResBlock) else (context,) if isinstance(layer, SpatialTransformer) else ()
+        told = (
+            (emb,)
+            if isinstance(layer, ResBlock)
+            else (context,)
+            if isinstance(layer, SpatialTransformer)
+            else ()
+        )
         x = layer(x, *told)
     return x

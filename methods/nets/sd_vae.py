@@ -35,7 +35,11 @@ class VAEConfig:
 class Middle(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
-        self.block_1, self.attn_1, self.block_2 = ResnetBlock(channels, channels), AttnBlock(channels), ResnetBlock(channels, channels)
+        self.block_1, self.attn_1, self.block_2 = (
+            ResnetBlock(channels, channels),
+            AttnBlock(channels),
+            ResnetBlock(channels, channels),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x)))
@@ -44,7 +48,9 @@ class Middle(nn.Module):
 class Resolution(nn.Module):
     """The residual blocks of one level, and under `resample` what leads to the next."""
 
-    def __init__(self, channels: int, width: int, blocks: int, resample: str = "", layer: nn.Module | None = None):
+    def __init__(
+        self, channels: int, width: int, blocks: int, resample: str = "", layer: nn.Module | None = None
+    ):
         super().__init__()
         self.block = nn.ModuleList([ResnetBlock(channels if i == 0 else width, width) for i in range(blocks)])
         self._resample = resample
@@ -69,7 +75,10 @@ class Encoder(nn.Module):
             resample = ("downsample", HalfSize(width)) if i < last else ()
             self.down.append(Resolution(widths[max(i - 1, 0)], width, config.num_res_blocks, *resample))
         self.mid = Middle(widths[-1])
-        self.norm_out, self.conv_out = GroupNorm32(widths[-1], EPS), nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
+        self.norm_out, self.conv_out = (
+            GroupNorm32(widths[-1], EPS),
+            nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv_in(x)
@@ -84,7 +93,10 @@ class Decoder(nn.Module):
     def __init__(self, config: VAEConfig):
         super().__init__()
         widths, last = config.widths, len(config.widths) - 1
-        self.conv_in, self.mid = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1), Middle(widths[-1])
+        self.conv_in, self.mid = (
+            nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1),
+            Middle(widths[-1]),
+        )
         self.up = nn.ModuleList()
         for i, width in enumerate(widths):
             resample = ("upsample", Upsample(width, conv=True)) if i > 0 else ()
@@ -112,13 +124,17 @@ class VAE(nn.Module):
         """B 3 H W in -1..1, sides multiples of config.reduction, to moments B 2Z h w: means, then log variances."""
         step, (height, width) = self.config.reduction, image.shape[-2:]
         if image.ndim != 4 or image.shape[1] != 3 or height % step or width % step:
-            raise ValueError(f"the autoencoder takes pictures (B, 3, H, W) whose sides are multiples of {step}, not {tuple(image.shape)}: pad them")
+            raise ValueError(
+                f"the autoencoder takes pictures (B, 3, H, W) whose sides are multiples of {step}, not {tuple(image.shape)}: pad them"
+            )
         return self.quant_conv(self.encoder(image.to(self.quant_conv.weight.dtype))).to(image.dtype)
 
     def decode(self, z: Tensor) -> Tensor:
         """B Z h w to B 3 H W in about -1..1."""
         if z.ndim != 4 or z.shape[1] != self.config.latent_channels:
-            raise ValueError(f"the autoencoder takes latents (B, {self.config.latent_channels}, h, w), not {tuple(z.shape)}")
+            raise ValueError(
+                f"the autoencoder takes latents (B, {self.config.latent_channels}, h, w), not {tuple(z.shape)}"
+            )
         return self.decoder(self.post_quant_conv(z.to(self.post_quant_conv.weight.dtype))).to(z.dtype)
 
 

@@ -52,13 +52,19 @@ class SongUNet(nn.Module):
             ("decoder_type", decoder_type, ("standard",)),
         ):
             if value not in known:
-                raise ValueError(f"{name} {value!r} is not supported: choose a network with {' or '.join(known)}")
+                raise ValueError(
+                    f"{name} {value!r} is not supported: choose a network with {' or '.join(known)}"
+                )
         self.img_resolution, self.in_channels, self.out_channels = img_resolution, in_channels, out_channels
         self.label_dim, self.augment_dim, self.label_dropout = label_dim, augment_dim, label_dropout
         self.levels = len(channel_mult)
         noise_channels, emb_channels = model_channels * channel_mult_noise, model_channels * channel_mult_emb
 
-        self.map_noise = FourierEmbedding(noise_channels) if embedding_type == "fourier" else PositionalEmbedding(noise_channels, endpoint=True)
+        self.map_noise = (
+            FourierEmbedding(noise_channels)
+            if embedding_type == "fourier"
+            else PositionalEmbedding(noise_channels, endpoint=True)
+        )
         self.map_label = nn.Linear(label_dim, noise_channels) if label_dim else None
         self.map_augment = nn.Linear(augment_dim, noise_channels, bias=False) if augment_dim else None
         self.map_layer0 = nn.Linear(noise_channels, emb_channels)
@@ -92,7 +98,9 @@ class SongUNet(nn.Module):
         self.dec[self.last[0]] = group_norm(width, EPS)
         self.dec[self.last[1]] = nn.Conv2d(width, out_channels, 3, padding=1)
 
-    def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
+    def embed(
+        self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None
+    ) -> Tensor:
         """The embedding that every block sees, B 4 model_channels."""
         dtype = self.map_layer0.weight.dtype
         cosines, sines = self.map_noise(noise_labels).chunk(2, 1)
@@ -103,8 +111,22 @@ class SongUNet(nn.Module):
             emb = emb + self.map_augment(augment_labels.to(dtype))
         return F.silu(self.map_layer1(F.silu(self.map_layer0(emb))))
 
-    def forward(self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
-        check_inputs(x, noise_labels, class_labels, augment_labels, self.in_channels, self.levels, (self.label_dim, self.augment_dim))
+    def forward(
+        self,
+        x: Tensor,
+        noise_labels: Tensor,
+        class_labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
+        check_inputs(
+            x,
+            noise_labels,
+            class_labels,
+            augment_labels,
+            self.in_channels,
+            self.levels,
+            (self.label_dim, self.augment_dim),
+        )
         emb = self.embed(noise_labels, class_labels, augment_labels)
         x = decode(self.dec, encode(self.enc, x, emb), emb)
         norm, conv = (self.dec[name] for name in self.last)

@@ -40,7 +40,8 @@ def residual_blocks(unet: nn.Module) -> dict[str, int]:
     return {
         path: block.out_layers[-1].out_channels
         for path, block in unet.named_modules()
-        if isinstance(getattr(block, "in_layers", None), nn.Sequential) and isinstance(getattr(block, "out_layers", None), nn.Sequential)
+        if isinstance(getattr(block, "in_layers", None), nn.Sequential)
+        and isinstance(getattr(block, "out_layers", None), nn.Sequential)
     }
 
 
@@ -65,7 +66,9 @@ class SFT(nn.Module):
     def check(self, unet: nn.Module) -> None:
         """Raises ValueError unless the residual blocks of the UNet are those that these layers were made for."""
         found = residual_blocks(unet)
-        wrong = sorted(path for path in self.widths.keys() | found.keys() if self.widths.get(path) != found.get(path))
+        wrong = sorted(
+            path for path in self.widths.keys() | found.keys() if self.widths.get(path) != found.get(path)
+        )
         if wrong:
             first = wrong[0]
             raise ValueError(
@@ -76,7 +79,10 @@ class SFT(nn.Module):
     def places(self, unet: nn.Module) -> list[Place]:
         """Each layer and the end of the branch that it modulates, which takes milliseconds to find: keep it for a run. Raises ValueError."""
         self.check(unet)
-        return [(self.get_submodule(f"{path}.spade".lstrip(".")), unet.get_submodule(path).out_layers[-1]) for path in self.widths]
+        return [
+            (self.get_submodule(f"{path}.spade".lstrip(".")), unet.get_submodule(path).out_layers[-1])
+            for path in self.widths
+        ]
 
     def attach(self, unet: nn.Module) -> list[RemovableHandle]:
         """Hook every residual block; its branch is modulated by what is `given` until the handles are removed. Raises ValueError."""
@@ -121,5 +127,7 @@ class SFT(nn.Module):
                 "the size of the latent that is sampled"
             )
         if len(x) % len(feature):
-            raise ValueError(f"a batch of {len(x)} cannot share the features of {len(feature)} pictures: give one picture, or one for each sample")
+            raise ValueError(
+                f"a batch of {len(x)} cannot share the features of {len(feature)} pictures: give one picture, or one for each sample"
+            )
         return layer(x, feature)

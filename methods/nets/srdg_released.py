@@ -16,8 +16,17 @@ State = dict[str, Tensor]
 
 UNTRAINED = ("sigmas", "all_modules.0.W")  # entries that the optimizer and so the average do not hold
 SHARPEST = 16  # side of the finest map with attention in the published networks, which no key tells
-LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}  # others keep their names
-FLAX = {nn.Linear: "Dense", nn.Conv2d: "Conv", nn.GroupNorm: "GroupNorm"}  # our own classes bear their Flax names
+LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "mean": "running_mean",
+    "var": "running_var",
+}  # others keep their names
+FLAX = {
+    nn.Linear: "Dense",
+    nn.Conv2d: "Conv",
+    nn.GroupNorm: "GroupNorm",
+}  # our own classes bear their Flax names
 
 
 def is_score_state(state: Mapping) -> bool:
@@ -34,10 +43,16 @@ def averaged(content: Mapping) -> State:
     ema = content.get("ema")
     shadow = ema.get("shadow_params") if isinstance(ema, Mapping) else None
     if not shadow:
-        raise ValueError("it is a training checkpoint without averaged weights (ema), which are what is sampled from: choose a complete one")
+        raise ValueError(
+            "it is a training checkpoint without averaged weights (ema), which are what is sampled from: choose a complete one"
+        )
     names = [k for k in state if k not in UNTRAINED]
-    if len(names) != len(shadow) or any(state[k].shape != v.shape for k, v in zip(names, shadow, strict=True)):
-        raise ValueError(f"its average of {len(shadow)} tensors does not belong to its network of {len(names)}: the file is damaged")
+    if len(names) != len(shadow) or any(
+        state[k].shape != v.shape for k, v in zip(names, shadow, strict=True)
+    ):
+        raise ValueError(
+            f"its average of {len(shadow)} tensors does not belong to its network of {len(names)}: the file is damaged"
+        )
     return {**state, **dict(zip(names, shadow, strict=True))}
 
 
@@ -55,7 +70,10 @@ def from_flax(arrays: Mapping[str, Tensor]) -> State:
     config = _config_of_flax(state)
     with torch.device("meta"):
         numbers = flax_modules(NCSNpp(config))
-    renamed = {f"{numbers.get(head, head)}.{rest}": v for head, _, rest, v in ((*k.partition("."), v) for k, v in state.items())}
+    renamed = {
+        f"{numbers.get(head, head)}.{rest}": v
+        for head, _, rest, v in ((*k.partition("."), v) for k, v in state.items())
+    }
     return {**renamed, "sigmas": config.sigmas}
 
 
@@ -78,7 +96,9 @@ def infer_ncsnpp(state: Mapping[str, Tensor]) -> NCSNppConfig:
     kinds = ""
     for i in layers[4:]:
         inside = {k.split(".")[2] for k in state if k.startswith(f"all_modules.{i}.")}
-        kinds += "R" if "Conv_1" in inside else "A" if "NIN_0" in inside else "C" if "Conv_0" in inside else "."
+        kinds += (
+            "R" if "Conv_1" in inside else "A" if "NIN_0" in inside else "C" if "Conv_0" in inside else "."
+        )
     if "C" not in kinds:
         raise ValueError("it has one level only, or is incomplete: save it with its settings")
     blocks, levels, at = kinds.index("C") - kinds[: kinds.index("C")].count("A") - 1, kinds.count("C") + 1, 0
@@ -94,20 +114,35 @@ def infer_ncsnpp(state: Mapping[str, Tensor]) -> NCSNppConfig:
 def _config_of_flax(state: Mapping[str, Tensor]) -> NCSNppConfig:
     """The same from Flax's names, which tell how many levels have attention but not which: the published one, 16 of 128 pixels."""
     count = Counter(name.rpartition("_")[0] for name in {k.partition(".")[0] for k in state})
-    levels, residual, attention = count[Combine.__name__] + 1, count[ResnetBlockBigGANpp.__name__], count[AttnBlockpp.__name__]
+    levels, residual, attention = (
+        count[Combine.__name__] + 1,
+        count[ResnetBlockBigGANpp.__name__],
+        count[AttnBlockpp.__name__],
+    )
     blocks = (residual - 3 * levels) // (2 * levels)
     try:
-        widths = [state[f"ResnetBlockBigGANpp_{level * (blocks + 1)}.Conv_0.weight"].shape[0] for level in range(levels)]
+        widths = [
+            state[f"ResnetBlockBigGANpp_{level * (blocks + 1)}.Conv_0.weight"].shape[0]
+            for level in range(levels)
+        ]
         level = levels - 4  # the published coarsest map is 2 x 2
-        at_16 = attention == blocks + 2 and level >= 0 and state["AttnBlockpp_0.NIN_0.W"].shape[0] == widths[level]
+        at_16 = (
+            attention == blocks + 2
+            and level >= 0
+            and state["AttnBlockpp_0.NIN_0.W"].shape[0] == widths[level]
+        )
         if residual != 2 * levels * blocks + 3 * levels or not (at_16 or attention == 1):
-            raise ValueError("its levels are not the published ones, and Flax's names do not tell where its attention lies: convert it to torch")
+            raise ValueError(
+                "its levels are not the published ones, and Flax's names do not tell where its attention lies: convert it to torch"
+            )
         return _config(state, "Conv_0", widths, blocks, [level] if at_16 else [])
     except KeyError as error:
         raise ValueError(f"this is no complete NCSN++ file: {error} is missing") from error
 
 
-def _config(state: Mapping[str, Tensor], stem: str, widths: list[int], blocks: int, attentive: list[int]) -> NCSNppConfig:
+def _config(
+    state: Mapping[str, Tensor], stem: str, widths: list[int], blocks: int, attentive: list[int]
+) -> NCSNppConfig:
     nf, seen = state[f"{stem}.weight"].shape[:2]
     size = SHARPEST << attentive[0] if attentive else 2 << (len(widths) - 1)
     noise = {}
@@ -115,13 +150,17 @@ def _config(state: Mapping[str, Tensor], stem: str, widths: list[int], blocks: i
         smallest, largest = (float(f"{float(v):.6g}") for v in state["sigmas"].aminmax())
         noise = {"sigma_min": smallest, "sigma_max": largest, "num_scales": len(state["sigmas"])}
     mult = tuple(w // nf for w in widths)
-    return NCSNppConfig(size, seen // 2, nf, mult, blocks, tuple(size >> level for level in attentive), **noise)
+    return NCSNppConfig(
+        size, seen // 2, nf, mult, blocks, tuple(size >> level for level in attentive), **noise
+    )
 
 
 def infer_densenet(state: Mapping[str, Tensor]) -> DenseNetConfig:
     """The settings of an attribute classifier. Raises ValueError for one that does not know of noise, KeyError for a missing entry."""
     if "GaussianFourierProjection_0.W" not in state:
-        raise ValueError("this classifier was trained without noise: guidance needs one that is told the noise level, choose a time-conditioned one")
+        raise ValueError(
+            "this classifier was trained without noise: guidance needs one that is told the noise level, choose a time-conditioned one"
+        )
     parts = {tuple(k.split(".")[:2]) for k in state if k.startswith("DenseBlock_")}
     blocks = 1 + max(int(block.rpartition("_")[2]) for block, _ in parts)
     layers = tuple(sum(block == f"DenseBlock_{i}" for block, _ in parts) for i in range(blocks))

@@ -35,6 +35,11 @@ class StructEncoder(ADMEncoder):
         self.check_inputs(latent, t)
         emb = self.embed(t)
         *maps, middle = self.encode(self.stem(latent), emb)
-        period = self.config.num_res_blocks + 1  # input blocks from one level's first to the next's, the halving one among them
-        ends = [*maps[period - 1 : -1 : period], middle]  # what goes into each halving; the last level ends in the middle
+        period = (
+            self.config.num_res_blocks + 1
+        )  # input blocks from one level's first to the next's, the halving one among them
+        ends = [
+            *maps[period - 1 : -1 : period],
+            middle,
+        ]  # what goes into each halving; the last level ends in the middle
         return tuple(adapt(end, emb) for adapt, end in zip(self.fea_tran, ends, strict=True))

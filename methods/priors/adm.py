@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...samplers.denoiser import Cond, Prediction, from_eps, from_v, from_x0
 from ...samplers.schedule import DiscreteSchedule, Level
-from .measured import Measured
+from .calibration import Measured
 
 TARGETS: dict[str, Callable[..., Prediction]] = {"eps": from_eps, "x0": from_x0, "v": from_v}
 
@@ -56,7 +56,9 @@ class ADMPrior:
         """What a raw output B C or 2C H W says: the second half of the channels is a variance in -1..1."""
         learned = output.shape[1] == 2 * x.shape[1]
         if not learned and output.shape[1] != x.shape[1]:
-            raise ValueError(f"the network answers {output.shape[1]} channels for an image of {x.shape[1]}: it is made for other images")
+            raise ValueError(
+                f"the network answers {output.shape[1]} channels for an image of {x.shape[1]}: it is made for other images"
+            )
         value, frac = output.chunk(2, 1) if learned else (output, None)
         pred = TARGETS[self.target](x, level, value)
         return Prediction(pred.x0, pred.eps, None if frac is None else (frac + 1) / 2)

@@ -56,7 +56,14 @@ class LabelGuidance(ClassifierGuidance):
     A classifier tied to one size sees larger pictures in overlapping tiles, `batch` at a time, whose gradients are blended.
     """
 
-    def __init__(self, classifier: NoiseClassifier, labels: Tensor, scale: float = 1.0, form: str = "score", batch: int = 1):
+    def __init__(
+        self,
+        classifier: NoiseClassifier,
+        labels: Tensor,
+        scale: float = 1.0,
+        form: str = "score",
+        batch: int = 1,
+    ):
         super().__init__(self._log_prob, scale, form)
         check_labels(labels, classifier.classes, len(labels))
         self.classifier, self.labels = classifier, labels
@@ -71,10 +78,14 @@ class LabelGuidance(ClassifierGuidance):
         """Raises ValueError unless the classifier can judge such samples."""
         channels, side = self.classifier.network.config.in_channels, self.classifier.side
         if x.ndim != 4 or x.shape[1] != channels:
-            raise ValueError(f"the classifier judges pictures of {channels} channels, not {tuple(x.shape)}: guide a prior of such pictures")
+            raise ValueError(
+                f"the classifier judges pictures of {channels} channels, not {tuple(x.shape)}: guide a prior of such pictures"
+            )
         if side and min(x.shape[-2:]) < side:
             size = "{} x {}".format(*x.shape[-2:])
-            raise ValueError(f"the classifier is tied to {side} x {side} pixels, not {size}: sample larger pictures, or choose another one")
+            raise ValueError(
+                f"the classifier is tied to {side} x {side} pixels, not {size}: sample larger pictures, or choose another one"
+            )
         if len(self.labels) not in (1, len(x)):
             raise ValueError(f"{len(x)} samples need one label or as many, not {len(self.labels)}")
 
@@ -86,4 +97,6 @@ class LabelGuidance(ClassifierGuidance):
         return Prediction(gradient, gradient[:, :0])  # tiles blend one tensor only
 
     def _log_prob(self, x: Tensor, level: Level) -> Tensor:
-        return self.classifier.log_prob(x, level, self._of_samples.repeat(len(x) // len(self._of_samples)))  # tile after tile of all samples
+        return self.classifier.log_prob(
+            x, level, self._of_samples.repeat(len(x) // len(self._of_samples))
+        )  # tile after tile of all samples

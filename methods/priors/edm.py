@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...samplers.denoiser import Cond, Prediction, from_x0
 from ...samplers.schedule import Level, edm_clock, karras_sigmas, sigma_levels
-from .measured import Measured
+from .calibration import Measured
 
 
 @dataclass
@@ -47,7 +47,9 @@ class EDMPrior:
         """Class numbers (B,) as the network takes them."""
         return nn.functional.one_hot(labels, self.network.label_dim).float()
 
-    def levels(self, steps: int = 18, smallest: float = 0.002, largest: float = 80.0, rho: float = 7.0) -> list[Level]:
+    def levels(
+        self, steps: int = 18, smallest: float = 0.002, largest: float = 80.0, rho: float = 7.0
+    ) -> list[Level]:
         """Karras levels within what the network was trained for."""
         smallest, largest = max(smallest, self.network.sigma_min), min(largest, self.network.sigma_max)
         return sigma_levels(karras_sigmas(steps, smallest, largest, rho), edm_clock)

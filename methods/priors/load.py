@@ -9,13 +9,13 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ...samplers.schedule import BETAS, DiscreteSchedule
-from .. import weights
 from ..nets.adm_classifier import ADMClassifier
 from ..nets.adm_config import ADMConfig
 from ..settings import Settings, option
+from ..weights import load as weights
 from .adm import TARGETS, ADMPrior
+from .calibration import Measured
 from .edm import EDMPrior
-from .measured import Measured
 from .ncsnpp import NCSNppPrior
 
 Chain = TypeVar("Chain", bound="ChainSettings")  # typing.Self is newer than the oldest supported Python
@@ -30,13 +30,19 @@ class ChainSettings(Settings):
         "Noise schedule it was trained with; auto: what the file says, else cosine at 64 pixels, linear elsewhere",
         choices=("auto", *BETAS),
     )
-    train_steps: int = option(0, "Steps of that schedule; 0: what the file says, else 1000", low=0, high=100_000)
+    train_steps: int = option(
+        0, "Steps of that schedule; 0: what the file says, else 1000", low=0, high=100_000
+    )
 
     def resolved(self: Chain, config: ADMConfig, said: Mapping[str, Any] = MappingProxyType({})) -> Chain:
         """The same with nothing left open, for a network whose file said `said`."""
-        automatic = said.get("schedule") or ("cosine" if config.image_size == 64 and not config.superres else "linear")
+        automatic = said.get("schedule") or (
+            "cosine" if config.image_size == 64 and not config.superres else "linear"
+        )
         steps = self.train_steps or said.get("train_steps", 1000)
-        return replace(self, schedule=automatic if self.schedule == "auto" else self.schedule, train_steps=steps)
+        return replace(
+            self, schedule=automatic if self.schedule == "auto" else self.schedule, train_steps=steps
+        )
 
     def chain(self, config: ADMConfig) -> DiscreteSchedule:
         """The schedule of a network."""
@@ -48,14 +54,18 @@ class ChainSettings(Settings):
 class PriorSettings(ChainSettings):
     """What an ADM prior's file does not say of itself; EDM files need none of it."""
 
-    target: str = option("auto", "What the network predicts; auto: what the file says, else eps", choices=("auto", *TARGETS))
+    target: str = option(
+        "auto", "What the network predicts; auto: what the file says, else eps", choices=("auto", *TARGETS)
+    )
 
     def resolved(self: Chain, config: ADMConfig, said: Mapping[str, Any] = MappingProxyType({})) -> Chain:
         resolved = super().resolved(config, said)
         return replace(resolved, target=said.get("target", "eps") if self.target == "auto" else self.target)
 
 
-def load_prior(name: str, settings: PriorSettings = PriorSettings(), conditional: bool = False) -> ADMPrior | EDMPrior | NCSNppPrior:
+def load_prior(
+    name: str, settings: PriorSettings = PriorSettings(), conditional: bool = False
+) -> ADMPrior | EDMPrior | NCSNppPrior:
     """The prior in a weight file (a path, or a name in a model folder), of pictures in -1..1.
 
     conditional: NCSN++ networks too, which only restore a low-resolution picture. Raises ValueError when the file holds something else.
@@ -67,7 +77,9 @@ def load_prior(name: str, settings: PriorSettings = PriorSettings(), conditional
     if found.kind == "edm":
         return EDMPrior(found.network, measured)
     if found.kind != "adm":
-        raise ValueError(f"{found.path} holds {found.kind} weights, not a diffusion prior: choose an ADM or EDM file")
+        raise ValueError(
+            f"{found.path} holds {found.kind} weights, not a diffusion prior: choose an ADM or EDM file"
+        )
     config = found.network.config
     resolved = settings.resolved(config, json.loads(found.metadata.get("chain", "{}")))
     return ADMPrior(found.network, resolved.chain(config), resolved.target, measured)

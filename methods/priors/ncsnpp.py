@@ -29,7 +29,9 @@ class NCSNppPrior:
         if self.schedule is None:
             self.schedule = ExplodingSchedule(self.network.config.sigma_min, self.network.config.sigma_max)
         if not self.span[0] < self.span[1]:
-            raise ValueError(f"a span of {self.span} has no room between black and white: give (0, 1) or (-1, 1)")
+            raise ValueError(
+                f"a span of {self.span} has no room between black and white: give (0, 1) or (-1, 1)"
+            )
 
     @property
     def channels(self) -> int:
@@ -47,7 +49,10 @@ class NCSNppPrior:
 
     def levels(self, steps: int, continuous: bool = False) -> list[Level]:
         """The published levels in the units of the state, down to clean data; see `ExplodingSchedule.levels`."""
-        return [level._replace(sigma=level.sigma * self._width) for level in self.schedule.levels(steps, continuous)]
+        return [
+            level._replace(sigma=level.sigma * self._width)
+            for level in self.schedule.levels(steps, continuous)
+        ]
 
     def clock(self, sigma: float) -> float:
         """What the network is told at a noise level of the state."""
@@ -63,7 +68,9 @@ class NCSNppPrior:
 
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         if cond is None or "low_res" not in cond.spatial:
-            raise ValueError("this prior restores a low-resolution picture: give it one as the condition low_res")
+            raise ValueError(
+                "this prior restores a low-resolution picture: give it one as the condition low_res"
+            )
         heard = torch.full((len(x),), level.t, device=x.device)
         scaled = self.network(self.decode(x), heard, self.decode(cond.spatial["low_res"]))
         return from_eps(x, level, scaled.to(x) * (-self.clock(level.sigma) / level.t))

@@ -13,11 +13,11 @@ from torch import Tensor
 from ...samplers.noise import Noise
 from ...samplers.run import Draw
 from ...samplers.schedule import ExplodingSchedule
-from .. import weights
-from ..color import BT601, grey
-from ..images import check_pixels
+from ..imaging.color import BT601, grey
+from ..imaging.images import check_pixels
 from ..nets.densenet import DenseNet
-from .view import View
+from ..weights import load as weights
+from .classifier_crop import View
 
 CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -26,7 +26,9 @@ CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "beard": ("beard", "no beard"),  # CelebA's attribute is No_Beard
     }
 )
-LUMA_NOISE = math.hypot(*BT601.forward[0]) * 255 / 219  # standard deviation of the luma of white noise, see `grey`
+LUMA_NOISE = (
+    math.hypot(*BT601.forward[0]) * 255 / 219
+)  # standard deviation of the luma of white noise, see `grey`
 KIND = "attribute"  # what files of ours call themselves
 
 
@@ -45,7 +47,9 @@ class AttributeClassifier:
     def __post_init__(self):
         known = self.network.config.num_classes
         if len(self.classes) != known or len(set(self.classes)) != known:
-            raise ValueError(f"the {self.attribute} classifier knows {known} classes, the names are {', '.join(self.classes)}: name each once")
+            raise ValueError(
+                f"the {self.attribute} classifier knows {known} classes, the names are {', '.join(self.classes)}: name each once"
+            )
 
     @property
     def meaning(self) -> str:
@@ -80,9 +84,13 @@ class Wish:
         for label in self.labels:
             self.classifier.label(label)
         if not self.labels:
-            raise ValueError(f"no label of {self.classifier.attribute} is wished for: give one, or one for each picture")
+            raise ValueError(
+                f"no label of {self.classifier.attribute} is wished for: give one, or one for each picture"
+            )
         if not 0 <= self.weight < math.inf:
-            raise ValueError(f"a weight of {self.weight} for {self.classifier.attribute} is outside 0 .. any: wish for the other label instead")
+            raise ValueError(
+                f"a weight of {self.weight} for {self.classifier.attribute} is outside 0 .. any: wish for the other label instead"
+            )
 
 
 def wishes(
@@ -96,22 +104,34 @@ def wishes(
     """
     known = {c.attribute: c for c in classifiers}
     if len(known) < len(classifiers):
-        raise ValueError(f"several classifiers tell one attribute ({', '.join(c.attribute for c in classifiers)}): give one for each")
+        raise ValueError(
+            f"several classifiers tell one attribute ({', '.join(c.attribute for c in classifiers)}): give one for each"
+        )
     for attribute in [*wanted, *weighing]:
         if attribute not in known:
-            raise ValueError(f"no classifier tells {attribute!r}: choose from {', '.join(known) or 'none'}, or load one for it")
+            raise ValueError(
+                f"no classifier tells {attribute!r}: choose from {', '.join(known) or 'none'}, or load one for it"
+            )
     result = []
     for attribute, labels in wanted.items():
         several = labels if isinstance(labels, Sequence) and not isinstance(labels, str) else [labels]
         classifier = known[attribute]
-        result.append(Wish(classifier, tuple(classifier.label(label) for label in several), weighing.get(attribute, 1.0)))
+        result.append(
+            Wish(
+                classifier, tuple(classifier.label(label) for label in several), weighing.get(attribute, 1.0)
+            )
+        )
     return result
 
 
 def load_wishes(files: Sequence[str], attributes: str, weighing: str = "") -> list[Wish]:
     """What two texts wish for (see parse_wishes and parse_weights), told by classifiers in files, or without any by those that come along."""
     wanted = parse_wishes(attributes)
-    return wishes([load_attribute(file) for file in files or (shipped_attributes() if wanted else ())], wanted, parse_weights(weighing))
+    return wishes(
+        [load_attribute(file) for file in files or (shipped_attributes() if wanted else ())],
+        wanted,
+        parse_weights(weighing),
+    )
 
 
 def parse_wishes(text: str) -> dict[str, str]:
@@ -120,9 +140,13 @@ def parse_wishes(text: str) -> dict[str, str]:
     for part in filter(None, (p.strip() for p in text.split(","))):
         attribute, separator, label = (p.strip() for p in part.partition("="))
         if not separator or not attribute or not label:
-            raise ValueError(f"{part!r} is no attribute with its label: write gender=male, glasses=eyeglasses")
+            raise ValueError(
+                f"{part!r} is no attribute with its label: write gender=male, glasses=eyeglasses"
+            )
         if result.setdefault(attribute, label) != label:
-            raise ValueError(f"{attribute} cannot be {result[attribute]!r} and {label!r} at once: give one label an attribute")
+            raise ValueError(
+                f"{attribute} cannot be {result[attribute]!r} and {label!r} at once: give one label an attribute"
+            )
     return result
 
 
@@ -131,7 +155,9 @@ def parse_weights(text: str) -> dict[str, float]:
     try:
         return {attribute: float(weight) for attribute, weight in parse_wishes(text).items()}
     except ValueError as error:
-        raise ValueError(f"{text!r} does not give attributes their weights: write gender=2, beard=0.5") from error
+        raise ValueError(
+            f"{text!r} does not give attributes their weights: write gender=2, beard=0.5"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -190,11 +216,15 @@ def load_attribute(name: str, attribute: str = "") -> AttributeClassifier:
     named = next((known for known in CLASSES if known in found.path.stem.lower()), "")
     attribute = attribute or found.metadata.get("attribute", "") or named
     if not attribute:
-        raise ValueError(f"{found.path} does not say which attribute it tells: give one, such as {', '.join(CLASSES)}")
+        raise ValueError(
+            f"{found.path} does not say which attribute it tells: give one, such as {', '.join(CLASSES)}"
+        )
     stored = found.metadata.get("classes", "")
     classes = tuple(stored.split(",")) if stored else CLASSES.get(attribute)
     if classes is None:
-        raise ValueError(f"what the classes of attribute {attribute!r} mean is not known: choose one of {', '.join(CLASSES)}")
+        raise ValueError(
+            f"what the classes of attribute {attribute!r} mean is not known: choose one of {', '.join(CLASSES)}"
+        )
     return AttributeClassifier(found.network, attribute, classes, found.metadata.get("channels") == "luma")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...samplers.guidance.classifier import ClassifierGuidance, LogProb, weighted
 from ...samplers.schedule import ExplodingSchedule, Level
 from .attributes import Wish
-from .view import View
+from .classifier_crop import View
 
 STRONGEST = 10_000.0  # twenty times what was published
 
@@ -38,9 +38,13 @@ class AttributeGuidance(ClassifierGuidance):
         schedule: ExplodingSchedule = ExplodingSchedule(),
     ):
         if check_strength(h) == 0:
-            raise ValueError("an h of 0 asks no classifier: leave the guidance out, or give the published 50 or 500")
+            raise ValueError(
+                "an h of 0 asks no classifier: leave the guidance out, or give the published 50 or 500"
+            )
         if not 0 <= window[0] < window[1] <= 1:
-            raise ValueError(f"times from {window[0]} to {window[1]} are no window within 0 .. 1: give two ascending times")
+            raise ValueError(
+                f"times from {window[0]} to {window[1]} are no window within 0 .. 1: give two ascending times"
+            )
         self.wanted, self.span, self.view, self.schedule = agreeing(wanted), span, view, schedule
         width = span[1] - span[0]
         lowest = width * schedule.sigma(window[0]) if window[0] > 0 else 0.0
@@ -56,11 +60,15 @@ class AttributeGuidance(ClassifierGuidance):
         def log_prob(x: Tensor, level: Level) -> Tensor:
             width = self.span[1] - self.span[0]
             scale, shift = 1 / (level.alpha * width), self.span[0] / width
-            scaled = x.float() if (scale, shift) == (1, 0) else x.float() * scale - shift  # in the published units nothing is to do
+            scaled = (
+                x.float() if (scale, shift) == (1, 0) else x.float() * scale - shift
+            )  # in the published units nothing is to do
             seen, sigma = wish.classifier.shown(scaled, level.sigma / level.alpha / width)
             if self.view is not None:
                 seen, sigma = self.view(seen, sigma, side)
-            sigma = min(max(sigma, self.schedule.smallest), self.schedule.largest)  # what they were trained for
+            sigma = min(
+                max(sigma, self.schedule.smallest), self.schedule.largest
+            )  # what they were trained for
             labels = _labels(wish.labels, x.device).expand(len(x))
             return network.log_prob(seen, torch.full((len(x),), sigma, device=x.device), labels)
 
@@ -69,16 +77,22 @@ class AttributeGuidance(ClassifierGuidance):
     def begin(self, x: Tensor, levels: Sequence[Level]) -> None:
         """Raises ValueError unless the classifiers can judge such samples."""
         if x.ndim != 4 or x.shape[1] not in (1, 3):
-            raise ValueError(f"attribute classifiers judge pictures of 1 or 3 channels, not {tuple(x.shape)}: guide a prior of pictures")
+            raise ValueError(
+                f"attribute classifiers judge pictures of 1 or 3 channels, not {tuple(x.shape)}: guide a prior of pictures"
+            )
         for wish in self.wanted:
             side, attribute = wish.classifier.network.config.image_size, wish.classifier.attribute
             if self.view is not None:
                 self.view(x[:1], 1.0, side)
             elif x.shape[-2:] != (side, side):
                 size = "{} x {}".format(*x.shape[-2:])
-                raise ValueError(f"the {attribute} classifier takes {side} x {side} pixels, not {size}: sample that size, or give it a view")
+                raise ValueError(
+                    f"the {attribute} classifier takes {side} x {side} pixels, not {size}: sample that size, or give it a view"
+                )
             if len(wish.labels) not in (1, len(x)):
-                raise ValueError(f"{len(x)} pictures need one label of {attribute} or as many, not {len(wish.labels)}")
+                raise ValueError(
+                    f"{len(x)} pictures need one label of {attribute} or as many, not {len(wish.labels)}"
+                )
 
 
 @lru_cache(maxsize=64)
@@ -104,6 +118,8 @@ def agreeing(wanted: Sequence[Wish]) -> tuple[Wish, ...]:
     for wish in wanted:
         classifier = wish.classifier
         if (other := labels.setdefault(classifier.attribute, wish.labels)) != wish.labels:
-            names = " and ".join("/".join(classifier.classes[i] for i in some) for some in (other, wish.labels))
+            names = " and ".join(
+                "/".join(classifier.classes[i] for i in some) for some in (other, wish.labels)
+            )
             raise ValueError(f"{classifier.attribute} cannot be {names} at once: give one label an attribute")
     return tuple(wanted)

@@ -15,17 +15,17 @@ from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import Level
 from ...samplers.sde import EulerMaruyama, ReverseDiffusion
 from ...samplers.transition import Renoise
-from .. import weights
-from ..images import check_pixels
-from ..posterior import CanvasSettings, planes
+from ..imaging.canvas import CanvasSettings, planes
+from ..imaging.images import check_pixels
+from ..imaging.resize import resize, scaled_size
 from ..priors.adm import ADMPrior
 from ..priors.edm import EDMPrior
 from ..priors.ncsnpp import NCSNppPrior
-from ..resize import resize, scaled_size
 from ..settings import Settings, option
+from ..weights import load as weights
 from .attributes import Wish
+from .classifier_crop import VIEWS
 from .guidance import STRONGEST, AttributeGuidance, check_strength
-from .view import VIEWS
 
 KIND = "sr-sde"  # what files of ours call themselves
 RELEASED = (8.0, 16.0)  # scales that the released networks are trained for
@@ -36,7 +36,12 @@ SAMPLERS = ("predictor-corrector", "euler", "renoise")
 class SRDGSettings(Settings):
     """How a picture is sampled and how its attributes pull; the defaults are those of the published run."""
 
-    steps: int = option(1000, "Noise levels; each costs one network call, and one more for every correction", low=2, high=100_000)
+    steps: int = option(
+        1000,
+        "Noise levels; each costs one network call, and one more for every correction",
+        low=2,
+        high=100_000,
+    )
     sampler: str = option(
         "predictor-corrector",
         "Reverse diffusion with Langevin corrections, Euler-Maruyama without; both need hundreds of steps. renoise: fresh noise, for fewer",
@@ -44,18 +49,43 @@ class SRDGSettings(Settings):
     )
     corrections: int = option(2, "Langevin steps at each level, before the predictor", low=0, high=100)
     snr: float = option(0.16, "Signal-to-noise ratio that sets the size of the Langevin steps", low=0, high=1)
-    h: float = option(500.0, "How hard the attributes pull; 500 as published is strong, the paper says 50, 0 asks none", low=0, high=STRONGEST)
-    limit: float = option(0.0, "Largest ratio of that pull, of all attributes together, to the score it is added to; 0: no limit", low=0, high=1000)
-    first: float = option(1.0, "Time 0..1 at which the attributes begin to pull: 1 is noise, above 0.6 classifiers know little", low=0, high=1)
-    last: float = option(0.0, "Time at which they stop, below the first; 0: they pull to the end", low=0, high=1)
-    view: str = option("exact", "What classifiers see: a picture of just their size, the whole resized, or a tight face", choices=tuple(VIEWS))
-    joint: bool = option(False, "One Langevin step size over the whole batch as published, which couples its images")
+    h: float = option(
+        500.0,
+        "How hard the attributes pull; 500 as published is strong, the paper says 50, 0 asks none",
+        low=0,
+        high=STRONGEST,
+    )
+    limit: float = option(
+        0.0,
+        "Largest ratio of that pull, of all attributes together, to the score it is added to; 0: no limit",
+        low=0,
+        high=1000,
+    )
+    first: float = option(
+        1.0,
+        "Time 0..1 at which the attributes begin to pull: 1 is noise, above 0.6 classifiers know little",
+        low=0,
+        high=1,
+    )
+    last: float = option(
+        0.0, "Time at which they stop, below the first; 0: they pull to the end", low=0, high=1
+    )
+    view: str = option(
+        "exact",
+        "What classifiers see: a picture of just their size, the whole resized, or a tight face",
+        choices=tuple(VIEWS),
+    )
+    joint: bool = option(
+        False, "One Langevin step size over the whole batch as published, which couples its images"
+    )
 
     def __post_init__(self):
         check_strength(self.h)
         super().__post_init__()
         if self.last >= self.first:
-            raise ValueError(f"attributes cannot pull from time {self.first:g} down to {self.last:g}: give a first above the last")
+            raise ValueError(
+                f"attributes cannot pull from time {self.first:g} down to {self.last:g}: give a first above the last"
+            )
 
 
 PRESETS = MappingProxyType(
@@ -96,7 +126,9 @@ def transition_of(prior: NCSNppPrior, settings: SRDGSettings) -> Transition:
     return ReverseDiffusion(settings.corrections, settings.snr, settings.joint)
 
 
-def guidance_of(prior: NCSNppPrior | ADMPrior | EDMPrior, wanted: Sequence[Wish], settings: SRDGSettings) -> list[Hook]:
+def guidance_of(
+    prior: NCSNppPrior | ADMPrior | EDMPrior, wanted: Sequence[Wish], settings: SRDGSettings
+) -> list[Hook]:
     """The hook that pulls a prior towards the wishes; none where there are none or h is 0.
 
     `first` and `last` are times of the classifiers' noise, 0.01 * 34800^t for pictures in 0..1, whatever noise the prior was made for.
@@ -105,21 +137,27 @@ def guidance_of(prior: NCSNppPrior | ADMPrior | EDMPrior, wanted: Sequence[Wish]
         return []
     span = getattr(prior, "span", (-1.0, 1.0))  # that of ADM and EDM priors
     window = (settings.last, settings.first)
-    return [AttributeGuidance(wanted, settings.h, "score", settings.limit, window, span, VIEWS[settings.view])]
+    return [
+        AttributeGuidance(wanted, settings.h, "score", settings.limit, window, span, VIEWS[settings.view])
+    ]
 
 
 def condition(high: Tensor, factor: int) -> Tensor:
     """A picture B C H W in 0..1 made small as the networks were trained: antialiased bilinear reduction by a whole factor."""
     size = tuple(n // factor for n in high.shape[-2:])
     if factor < 1 or any(n % factor for n in high.shape[-2:]):
-        raise ValueError(f"{high.shape[-2]} x {high.shape[-1]} pixels cannot be reduced by {factor}: crop them to multiples of it")
+        raise ValueError(
+            f"{high.shape[-2]} x {high.shape[-1]} pixels cannot be reduced by {factor}: crop them to multiples of it"
+        )
     return resize(high, size, method="bilinear")
 
 
 def enlarged(low: Tensor, size: tuple[int, int]) -> Tensor:
     """What the network is shown of a small picture: bicubic, neither clipped nor rounded. Raises ValueError for a larger one."""
     if low.shape[-2] > size[0] or low.shape[-1] > size[1]:
-        raise ValueError(f"a picture of {low.shape[-2]} x {low.shape[-1]} is larger than the {size[0]} x {size[1]} asked for: reduce it first")
+        raise ValueError(
+            f"a picture of {low.shape[-2]} x {low.shape[-1]} is larger than the {size[0]} x {size[1]} asked for: reduce it first"
+        )
     return low if tuple(low.shape[-2:]) == tuple(size) else resize(low, size)
 
 
@@ -141,14 +179,27 @@ def srdg(
     """
     check_pixels(low, "the low-resolution picture")
     if low.shape[1] != prior.channels:
-        raise ValueError(f"this prior restores pictures of {prior.channels} channels, not {low.shape[1]}: convert the picture")
+        raise ValueError(
+            f"this prior restores pictures of {prior.channels} channels, not {low.shape[1]}: convert the picture"
+        )
     if any(n % prior.multiple for n in size):
-        raise ValueError(f"this prior makes pictures whose sides are multiples of {prior.multiple}, not {size[0]} x {size[1]}")
+        raise ValueError(
+            f"this prior makes pictures whose sides are multiples of {prior.multiple}, not {size[0]} x {size[1]}"
+        )
     noise, levels = noise or Noise([0] * len(low)), levels_of(prior, settings)
     shown = prior.encode(enlarged(low, size))
     start = prior.encode(noise(shown.shape).to(shown) * prior.schedule.largest)
     all_hooks = [*guidance_of(prior, wanted, settings), *hooks]
-    result = run(denoiser or prior, start, levels, transition_of(prior, settings), all_hooks, noise, Cond({"low_res": shown}), on_step)
+    result = run(
+        denoiser or prior,
+        start,
+        levels,
+        transition_of(prior, settings),
+        all_hooks,
+        noise,
+        Cond({"low_res": shown}),
+        on_step,
+    )
     return prior.decode(result)
 
 
@@ -173,7 +224,9 @@ def srdg_upscale(
     size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
     shown, back = planes(prior.channels, low, size)
     sides = tuple(-(-n // prior.multiple) * prior.multiple for n in size)
-    shown = F.pad(enlarged(shown, size), (0, sides[1] - size[1], 0, sides[0] - size[0]), mode="replicate")  # a rim beyond the picture
+    shown = F.pad(
+        enlarged(shown, size), (0, sides[1] - size[1], 0, sides[0] - size[0]), mode="replicate"
+    )  # a rim beyond the picture
     noise = Noise([0] * len(low) if seeds is None else seeds)
     result = srdg(prior, shown, sides, wanted, settings, noise, on_step=on_step, denoiser=canvas.tiles(prior))
     return back(result[..., : size[0], : size[1]].float().clamp(0, 1))

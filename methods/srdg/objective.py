@@ -25,7 +25,14 @@ def noisy(clean: Tensor, t: Tensor, noise: Tensor, schedule: ExplodingSchedule) 
     return clean + sigma.view(-1, 1, 1, 1) * noise, sigma
 
 
-def score_loss(network: NCSNpp, clean: Tensor, low: Tensor, t: Tensor, noise: Tensor, schedule: ExplodingSchedule = ExplodingSchedule()) -> Tensor:
+def score_loss(
+    network: NCSNpp,
+    clean: Tensor,
+    low: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    schedule: ExplodingSchedule = ExplodingSchedule(),
+) -> Tensor:
     """Denoising score matching (SRDG, Eq. 3, with lambda = sigma^2): half of |sigma * score + noise|^2, summed over a picture, (B,).
 
     clean and low B C H W in 0..1, low enlarged; t (B,); noise standard normal.
@@ -35,7 +42,12 @@ def score_loss(network: NCSNpp, clean: Tensor, low: Tensor, t: Tensor, noise: Te
 
 
 def attribute_loss(
-    network: DenseNet, clean: Tensor, labels: Tensor, t: Tensor, noise: Tensor, schedule: ExplodingSchedule = ExplodingSchedule()
+    network: DenseNet,
+    clean: Tensor,
+    labels: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    schedule: ExplodingSchedule = ExplodingSchedule(),
 ) -> Tensor:
     """Cross-entropy on noisy pictures, (B,): what makes a classifier's gradient fit for guidance."""
     return -network.log_prob(*noisy(clean, t, noise, schedule), labels)
@@ -52,15 +64,24 @@ class ScoreOptimisation(Settings):
     warmup: int = option(5000, "Steps in which the learning rate rises from 0", low=0)
     clip: float = option(1.0, "Largest norm of the gradient over all weights", low=0)
     ema: float = option(0.999, "Decay of the averaged weights", low=0, high=1)
-    ema_warmup: bool = option(True, "The average forgets faster at first (SDE-SR); else its decay is constant (SRDG)")
+    ema_warmup: bool = option(
+        True, "The average forgets faster at first (SDE-SR); else its decay is constant (SRDG)"
+    )
 
 
 class ScoreTraining:
     """The published optimiser: Adam with a linear warm-up from 0, clipped gradients, and an average of the weights in `average`."""
 
     def __init__(self, network: nn.Module, settings: ScoreOptimisation = ScoreOptimisation()):
-        self.network, self.settings, self.average, self.steps = network, settings, deepcopy(network).requires_grad_(False), 0
-        self.adam = torch.optim.Adam(network.parameters(), settings.lr, (settings.beta1, settings.beta2), settings.eps)
+        self.network, self.settings, self.average, self.steps = (
+            network,
+            settings,
+            deepcopy(network).requires_grad_(False),
+            0,
+        )
+        self.adam = torch.optim.Adam(
+            network.parameters(), settings.lr, (settings.beta1, settings.beta2), settings.eps
+        )
 
     def step(self, loss: Tensor) -> None:
         """One step down the gradient of a scalar loss."""

@@ -49,7 +49,13 @@ class Autoencoder:
         else:
             unit = self.vae.config.reduction
             sized = image[:, :0, ::unit, ::unit]  # of the latent's size, for what is cut follows it
-            moments = _tiled(lambda x, cond: self.vae.encode(cond["image"]), sized, {"image": image}, self.tile // unit, self.overlap // unit)
+            moments = _tiled(
+                lambda x, cond: self.vae.encode(cond["image"]),
+                sized,
+                {"image": image},
+                self.tile // unit,
+                self.overlap // unit,
+            )
         mean, deviation = split_moments(moments)
         return SCALE * (mean if noise is None else mean + deviation * noise(mean.shape).to(mean))
 
@@ -62,12 +68,16 @@ class Autoencoder:
         size = tuple(n * unit for n in z.shape[-2:])
         self.check_weight(w)
         if w and (image is None or tuple(image.shape) != (len(z), 3, *size)):
-            raise ValueError(f"latents of {tuple(z.shape)} are wrapped around pictures of {(len(z), 3, *size)}: give the enlarged input")
+            raise ValueError(
+                f"latents of {tuple(z.shape)} are wrapped around pictures of {(len(z), 3, *size)}: give the enlarged input"
+            )
         z = z / SCALE
         if not self.tile or max(size) <= self.tile:
             return self._decode(z, image, w)
         canvas = image if w else z.new_empty(()).expand(len(z), 0, *size)
-        return _tiled(lambda x, cond: self._decode(cond["z"], x, w), canvas, {"z": z}, self.tile, self.overlap)
+        return _tiled(
+            lambda x, cond: self._decode(cond["z"], x, w), canvas, {"z": z}, self.tile, self.overlap
+        )
 
     def check_weight(self, w: float) -> None:
         """Raises ValueError where a fidelity weight other than 0 meets no CFW."""
@@ -83,7 +93,13 @@ class Autoencoder:
             return self.vae.decode(z)
 
 
-def _tiled(call: Callable[[Tensor, Mapping[str, Tensor]], Tensor], x: Tensor, cond: dict[str, Tensor], size: int, overlap: int) -> Tensor:
+def _tiled(
+    call: Callable[[Tensor, Mapping[str, Tensor]], Tensor],
+    x: Tensor,
+    cond: dict[str, Tensor],
+    size: int,
+    overlap: int,
+) -> Tensor:
     """`call` on one tile of x and its conditions after the other, blended."""
 
     def answer(x: Tensor, level: Level, cond: Cond) -> Prediction:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..resize import resize
+from ..imaging.resize import resize
 
 EPS = 1e-5  # added to variances of pictures in -1..1
 LEVELS = 5
@@ -41,7 +41,9 @@ def blur(x: Tensor, radius: int) -> Tensor:
         shape[axis] = 3
         dilation = (radius, 1) if axis == 2 else (1, radius)
         padded = F.pad(x, (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0), mode="replicate")
-        x = F.conv2d(padded, taps.view(shape).expand(x.shape[1], 1, *shape[2:]), dilation=dilation, groups=x.shape[1])
+        x = F.conv2d(
+            padded, taps.view(shape).expand(x.shape[1], 1, *shape[2:]), dilation=dilation, groups=x.shape[1]
+        )
     return x
 
 
@@ -59,7 +61,9 @@ def color_fix(image: Tensor, source: Tensor, method: str = "adain") -> Tensor:
         raise ValueError(f"colour correction {method!r} is not one of {', '.join(COLORS)}")
     for name, x in (("picture", image), ("source", source)):
         if x.ndim != 4 or x.shape[1] not in (1, 3, 4) or not x.is_floating_point():
-            raise ValueError(f"the {name} must be float B C H W with 1, 3 or 4 channels, not {x.dtype} of {tuple(x.shape)}")
+            raise ValueError(
+                f"the {name} must be float B C H W with 1, 3 or 4 channels, not {x.dtype} of {tuple(x.shape)}"
+            )
     if len(source) not in (1, len(image)):
         raise ValueError(f"{len(source)} sources for {len(image)} pictures: give one, or one for each")
     if method == "none":

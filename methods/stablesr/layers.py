@@ -11,7 +11,9 @@ from ..nets.spade import SFT
 from ..nets.struct_encoder import StructEncoder
 
 UNET, STRUCT = "model.diffusion_model.", "structcond_stage_model."  # where the published files keep the two
-CONTEXT_DIM = 1024  # channels of a prompt's tokens in Stable Diffusion 2; nothing else tells its UNet from that of 1.x
+CONTEXT_DIM = (
+    1024  # channels of a prompt's tokens in Stable Diffusion 2; nothing else tells its UNet from that of 1.x
+)
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,12 @@ class Layers:
         self.sft.check(unet)
         seen, wanted = unet.input_blocks[0][0].in_channels, self.encoder.config.in_channels
         if seen != wanted:
-            raise ValueError(f"the model takes {seen} channels and StableSR needs one of {wanted}: choose no inpainting or depth model")
-        tokens = next((m.to_k.weight.shape[1] for path, m in unet.named_modules() if path.endswith("attn2")), None)
+            raise ValueError(
+                f"the model takes {seen} channels and StableSR needs one of {wanted}: choose no inpainting or depth model"
+            )
+        tokens = next(
+            (m.to_k.weight.shape[1] for path, m in unet.named_modules() if path.endswith("attn2")), None
+        )
         if self.encoder.config == struct_encoder.RELEASED and tokens != CONTEXT_DIM:
             raise ValueError(
                 f"the model takes prompts of {tokens} channels and StableSR was trained on Stable Diffusion 2.1, which takes {CONTEXT_DIM}: "

@@ -40,7 +40,11 @@ def released_ddim(steps: int) -> list[Level]:
 def in_place_of(levels: Sequence[Level]) -> list[Level]:
     """`released_ddim` where a run was asked for the levels of respaced steps. Raises ValueError for any other levels."""
     steps = len(levels) - 1
-    ratios = [[level.sigma / level.alpha for level in run] for run in (levels, levels_of("ddim", steps))] if 0 < steps <= len(CHAIN.table) else []
+    ratios = (
+        [[level.sigma / level.alpha for level in run] for run in (levels, levels_of("ddim", steps))]
+        if 0 < steps <= len(CHAIN.table)
+        else []
+    )
     if not ratios or any(abs(a - b) > 1e-3 * b for a, b in zip(*ratios, strict=True)):
         raise ValueError(
             "the released DDIM takes the noise levels of Stable Diffusion's evenly kept steps, from the noisiest to none: connect Sigmas by "

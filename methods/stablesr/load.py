@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import torch
 
-from .. import weights
 from ..nets import cfw as cfw_net
 from ..nets import struct_encoder
 from ..nets.adm_config import ADMConfig
@@ -20,14 +19,18 @@ from ..nets.sd_unet import SDConfig, SDUNet
 from ..nets.sd_vae import VAE, VAEConfig
 from ..nets.spade import SFT, residual_blocks
 from ..nets.struct_encoder import StructEncoder
-from ..weights import State
+from ..weights import load as weights
+from ..weights.load import State
 from .layers import STRUCT, UNET, Layers
 from .method import StableSR
 from .prior import diffusion_prior
 
 AUTOENCODER = "first_stage_model."
 FUSION = "decoder.fusion_layer_"
-TEXT = ("cond_stage_model.model.", "conditioner.embedders.0.model.")  # of Stable Diffusion 2.1 and of SD-Turbo
+TEXT = (
+    "cond_stage_model.model.",
+    "conditioner.embedders.0.model.",
+)  # of Stable Diffusion 2.1 and of SD-Turbo
 TEXT_UNUSED = (f"transformer.resblocks.{BLOCKS}.", "text_projection", "logit_scale", "attn_mask", "visual.")
 VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 
@@ -44,9 +47,13 @@ def load_stablesr(name: str, base: str = "", cfw: str = "", target: str = "eps")
     try:
         unet = load_unet(base or name)
     except ValueError as error:
-        raise ValueError(f"the base must be a Stable Diffusion 2.1 file, such as v2-1_512-ema-pruned.safetensors: {error}") from error
+        raise ValueError(
+            f"the base must be a Stable Diffusion 2.1 file, such as v2-1_512-ema-pruned.safetensors: {error}"
+        ) from error
     layers.check(unet)
-    return StableSR(diffusion_prior(unet, target), layers, load_vae(base or name), load_cfw(cfw) if cfw else None)
+    return StableSR(
+        diffusion_prior(unet, target), layers, load_vae(base or name), load_cfw(cfw) if cfw else None
+    )
 
 
 def load_layers(name: str) -> Layers:
@@ -83,10 +90,15 @@ def layers_from(state: State, name: str) -> Layers:
     spade, struct = _below({k: v for k, v in state.items() if _is_layer(k)}, UNET), _below(state, STRUCT)
     for part, what in ((spade, f"modulation layers ({UNET}*.spade.*)"), (struct, f"encoder ({STRUCT}*)")):
         if not part:
-            raise ValueError(f"{name} holds only half of StableSR's layers: it lacks the {what}. Choose a file that has both")
+            raise ValueError(
+                f"{name} holds only half of StableSR's layers: it lacks the {what}. Choose a file that has both"
+            )
     config = _described(_struct_config, struct, name)
     widths = _described(lambda state: _sft_widths(state, len(config.widths)), spade, name)
-    return Layers(_filled(lambda: StructEncoder(config), struct, name), _filled(lambda: SFT(widths, config.out_channels), spade, name))
+    return Layers(
+        _filled(lambda: StructEncoder(config), struct, name),
+        _filled(lambda: SFT(widths, config.out_channels), spade, name),
+    )
 
 
 def unet_from(state: State, name: str) -> SDUNet:
@@ -96,7 +108,10 @@ def unet_from(state: State, name: str) -> SDUNet:
 
 
 def vae_from(state: State, name: str) -> VAE:
-    state = {key.removeprefix(AUTOENCODER): value for key, value in _some(state, _is_vae, "autoencoder", name).items()}
+    state = {
+        key.removeprefix(AUTOENCODER): value
+        for key, value in _some(state, _is_vae, "autoencoder", name).items()
+    }
     config = _described(_vae_config, state, name)
     return _filled(lambda: VAE(config), state, name)
 
@@ -110,9 +125,13 @@ def cfw_from(state: State, name: str) -> CFW:
 def text_from(state: State, name: str) -> OpenCLIPText:
     state = next(filter(None, (_below(state, prefix) for prefix in TEXT)), {})
     if not state:
-        raise ValueError(f"{name} holds no text encoder of Stable Diffusion 2 ({TEXT[0]}*): choose a full file, or give the prompt's embeddings")
+        raise ValueError(
+            f"{name} holds no text encoder of Stable Diffusion 2 ({TEXT[0]}*): choose a full file, or give the prompt's embeddings"
+        )
     width = _described(lambda state: state["ln_final.weight"].shape[0], state, name)
-    return _filled(lambda: OpenCLIPText(width), {k: v for k, v in state.items() if not k.startswith(TEXT_UNUSED)}, name)
+    return _filled(
+        lambda: OpenCLIPText(width), {k: v for k, v in state.items() if not k.startswith(TEXT_UNUSED)}, name
+    )
 
 
 def _load(name: str, wanted: Callable[[str], bool], build: Callable[[State, str], Built]) -> Built:
@@ -178,7 +197,9 @@ def _described(read: Callable[[State], Built], state: State, name: str) -> Built
     try:
         return read(state)
     except (KeyError, IndexError, ZeroDivisionError, ValueError) as error:
-        raise ValueError(f"{name} is incomplete or no file of its kind ({error} is missing or misshapen): fetch it again") from error
+        raise ValueError(
+            f"{name} is incomplete or no file of its kind ({error} is missing or misshapen): fetch it again"
+        ) from error
 
 
 def _count(state: State, pattern: str) -> int:
@@ -189,7 +210,9 @@ def _count(state: State, pattern: str) -> int:
 def _struct_config(state: State) -> ADMConfig:
     levels = _count(state, r"fea_tran\.(\d+)\.")
     widths = [state[f"fea_tran.{i}.in_layers.0.weight"].shape[0] for i in range(levels)]
-    period = next((i for i in range(1, 99) if f"input_blocks.{i}.0.op.weight" in state), 0) or _count(state, r"input_blocks\.(\d+)\.")
+    period = next((i for i in range(1, 99) if f"input_blocks.{i}.0.op.weight" in state), 0) or _count(
+        state, r"input_blocks\.(\d+)\."
+    )
     channels = state["time_embed.0.weight"].shape[1]
     return replace(  # heads leave no trace
         struct_encoder.RELEASED,
@@ -198,16 +221,26 @@ def _struct_config(state: State) -> ADMConfig:
         model_channels=channels,
         num_res_blocks=period - 1,
         channel_mult=tuple(width // channels for width in widths),
-        attention_factors=tuple(2**i for i in range(levels) if f"input_blocks.{i * period + 1}.1.qkv.weight" in state),
+        attention_factors=tuple(
+            2**i for i in range(levels) if f"input_blocks.{i * period + 1}.1.qkv.weight" in state
+        ),
     )
 
 
 def _sft_widths(state: State, levels: int) -> dict[str, int]:
     """Every residual block that a UNet of these levels has, so that a missing layer is noticed."""
     period = _count(state, r"output_blocks\.(\d+)\.") // levels
-    widths = [state[f"input_blocks.{i * period + 1}.0.spade.param_free_norm.weight"].shape[0] for i in range(levels)]
+    widths = [
+        state[f"input_blocks.{i * period + 1}.0.spade.param_free_norm.weight"].shape[0] for i in range(levels)
+    ]
     mult = tuple(width // widths[0] for width in widths)
-    config = SDConfig(model_channels=widths[0], channel_mult=mult, num_res_blocks=period - 1, attention_factors=(), num_head_channels=None)
+    config = SDConfig(
+        model_channels=widths[0],
+        channel_mult=mult,
+        num_res_blocks=period - 1,
+        attention_factors=(),
+        num_head_channels=None,
+    )
     with torch.device("meta"):
         return residual_blocks(SDUNet(config))
 
@@ -215,7 +248,9 @@ def _sft_widths(state: State, levels: int) -> dict[str, int]:
 def _unet_config(state: State) -> SDConfig:
     found = infer_config(state, image_size=64, superres=False)
     period = found.num_res_blocks + 1
-    depths = [i for i in range(len(found.widths)) if f"input_blocks.{i * period + 1}.1.proj_in.weight" in state]
+    depths = [
+        i for i in range(len(found.widths)) if f"input_blocks.{i * period + 1}.1.proj_in.weight" in state
+    ]
     return SDConfig(
         in_channels=found.in_channels,
         out_channels=found.out_channels,
@@ -231,10 +266,17 @@ def _vae_config(state: State) -> VAEConfig:
     channels, levels = state["encoder.conv_in.weight"].shape[0], _count(state, r"encoder\.down\.(\d+)\.")
     widths = [state[f"encoder.down.{i}.block.0.conv1.weight"].shape[0] for i in range(levels)]
     blocks = _count(state, r"encoder\.down\.0\.block\.(\d+)\.")
-    return VAEConfig(channels, tuple(width // channels for width in widths), blocks, state["post_quant_conv.weight"].shape[0])
+    return VAEConfig(
+        channels,
+        tuple(width // channels for width in widths),
+        blocks,
+        state["post_quant_conv.weight"].shape[0],
+    )
 
 
 def _cfw_shape(state: State) -> tuple[dict[int, int], int, int]:
-    widths = {level: state[f"fusion_layer_{level}.encode_enc_3.norm1.weight"].shape[0] for level in cfw_net.RELEASED}
+    widths = {
+        level: state[f"fusion_layer_{level}.encode_enc_3.norm1.weight"].shape[0] for level in cfw_net.RELEASED
+    }
     blocks = _count(state, r"fusion_layer_1\.encode_enc_2\.(\d+)\.")
     return widths, blocks, state["fusion_layer_1.encode_enc_2.0.rdb1.conv1.weight"].shape[0]

@@ -13,12 +13,12 @@ from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, run
 from ...samplers.tiled import Tiled
 from ...samplers.transition import DDIM, DDPM
-from ..images import check_pixels
+from ..imaging.canvas import planes
+from ..imaging.images import check_pixels
+from ..imaging.resize import resize, scaled_size
 from ..nets.cfw import CFW
 from ..nets.sd_vae import VAE
-from ..posterior import planes
 from ..priors.adm import ADMPrior
-from ..resize import resize, scaled_size
 from ..settings import Settings, option
 from .autoencoder import Autoencoder
 from .color_fix import COLORS, color_fix
@@ -44,21 +44,50 @@ class StableSRSettings(Settings):
         choices=("ddpm", "ddim", "ddim-released"),
     )
     eta: float = option(0.0, "Randomness of ddim, 0 none", low=0, high=1)
-    start: str = option("auto", "Begin with noise, or with the noised picture (lr); auto: lr where tiles are needed", choices=("auto", *STARTS))
-    guidance: float = option(1.0, "How strongly the negative prompt pushes; 1 leaves it out, 2.5 to 5 sharpen", low=0, high=30)
-    fidelity: float = option(0.5, "How much the decoder takes from the input's own features; needs CFW weights unless 0", low=0, high=1)
+    start: str = option(
+        "auto",
+        "Begin with noise, or with the noised picture (lr); auto: lr where tiles are needed",
+        choices=("auto", *STARTS),
+    )
+    guidance: float = option(
+        1.0, "How strongly the negative prompt pushes; 1 leaves it out, 2.5 to 5 sharpen", low=0, high=30
+    )
+    fidelity: float = option(
+        0.5,
+        "How much the decoder takes from the input's own features; needs CFW weights unless 0",
+        low=0,
+        high=1,
+    )
     color: str = option("adain", "How colours of the input are given back", choices=COLORS)
-    tile: int = option(512, "Side of the pieces the model sees, a multiple of 64; 768 for the 768-pixel weights", low=LATENT, high=8192)
+    tile: int = option(
+        512,
+        "Side of the pieces the model sees, a multiple of 64; 768 for the 768-pixel weights",
+        low=LATENT,
+        high=8192,
+    )
     overlap: int = option(256, "How far neighbouring pieces overlap, a multiple of 8", low=0, high=8192)
-    tile_batch: int = option(1, "Pieces in one network call; more is faster and needs more memory", low=1, high=4096)
-    weights: str = option("symmetric", "How pieces are blended; published lies half a latent pixel off centre", choices=tuple(WEIGHTS))
-    vae_tile: int = option(1024, "Side of the pieces that are encoded and decoded, a multiple of 8; 0: the whole picture", low=0, high=65_536)
+    tile_batch: int = option(
+        1, "Pieces in one network call; more is faster and needs more memory", low=1, high=4096
+    )
+    weights: str = option(
+        "symmetric",
+        "How pieces are blended; published lies half a latent pixel off centre",
+        choices=tuple(WEIGHTS),
+    )
+    vae_tile: int = option(
+        1024,
+        "Side of the pieces that are encoded and decoded, a multiple of 8; 0: the whole picture",
+        low=0,
+        high=65_536,
+    )
     vae_overlap: int = option(128, "How far those overlap, a multiple of 8", low=0, high=65_536)
 
     def __post_init__(self):
         super().__post_init__()
         if self.tile % LATENT or self.overlap % LATENT or self.overlap >= self.tile:
-            raise ValueError(f"pieces of {self.tile} pixels cannot overlap by {self.overlap}: give multiples of {LATENT}, the overlap smaller")
+            raise ValueError(
+                f"pieces of {self.tile} pixels cannot overlap by {self.overlap}: give multiples of {LATENT}, the overlap smaller"
+            )
         if self.sampler == "ddim-released":
             released_table(self.steps)
 
@@ -125,17 +154,25 @@ def restore(
     """
     wanted = model.multiple
     if canvas.ndim != 4 or canvas.shape[1] != 3 or canvas.shape[-2] % wanted or canvas.shape[-1] % wanted:
-        raise ValueError(f"StableSR works on pictures (B, 3, H, W) whose sides are multiples of {wanted}, not {tuple(canvas.shape)}: pad them")
+        raise ValueError(
+            f"StableSR works on pictures (B, 3, H, W) whose sides are multiples of {wanted}, not {tuple(canvas.shape)}: pad them"
+        )
     if context.ndim != 3 or len(context) not in (1, len(canvas)):
-        raise ValueError(f"a prompt for {len(canvas)} pictures has the shape (1 or {len(canvas)}, tokens, channels), not {tuple(context.shape)}")
+        raise ValueError(
+            f"a prompt for {len(canvas)} pictures has the shape (1 or {len(canvas)}, tokens, channels), not {tuple(context.shape)}"
+        )
     if settings.tile % wanted:
-        raise ValueError(f"pieces of {settings.tile} pixels do not fit this model: give a multiple of {wanted}")
+        raise ValueError(
+            f"pieces of {settings.tile} pixels do not fit this model: give a multiple of {wanted}"
+        )
     autoencoder = Autoencoder(model.vae, model.cfw, settings.vae_tile, settings.vae_overlap)
     autoencoder.check_weight(settings.fidelity)
     denoiser = modulated(model.prior, model.layers, negative, settings.guidance)
     noise = noise or Noise([0] * len(canvas))
     lr = autoencoder.encode(canvas, noise)
-    latent = sample(denoiser, Cond({LR: lr}, {CONTEXT: context}).expand(len(lr)), settings, noise, hooks, on_step)
+    latent = sample(
+        denoiser, Cond({LR: lr}, {CONTEXT: context}).expand(len(lr)), settings, noise, hooks, on_step
+    )
     return Restored(autoencoder.decode(latent, canvas, settings.fidelity), latent, lr)
 
 
@@ -164,7 +201,12 @@ def stablesr_upscale(
 
 
 def on_canvas(
-    low: Tensor, scale: float, restored: Restorer, settings: StableSRSettings, multiple: int = 8 * LATENT, clean: Restorer | None = None
+    low: Tensor,
+    scale: float,
+    restored: Restorer,
+    settings: StableSRSettings,
+    multiple: int = 8 * LATENT,
+    clean: Restorer | None = None,
 ) -> Tensor:
     """B C h w in 0..1 enlarged by `scale`, `restored` at the size that the model works at and given its colours back.
 
@@ -173,7 +215,10 @@ def on_canvas(
     check_pixels(low)
     if scale < 1:
         raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
-    size, work = (tuple(scaled_size(n, s) for n in low.shape[-2:]) for s in (scale, max(scale, settings.tile / min(low.shape[-2:]))))
+    size, work = (
+        tuple(scaled_size(n, s) for n in low.shape[-2:])
+        for s in (scale, max(scale, settings.tile / min(low.shape[-2:])))
+    )
     shown, back = planes(3, low, size)
     base = resize(shown if clean is None else pre_clean(shown, clean), work).clamp(0, 1)
     rim = [-n % multiple for n in work]  # beyond the picture its edge goes on

@@ -59,7 +59,9 @@ class Modulated:
 
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         if cond is None or LR not in cond.spatial:
-            raise ValueError(f"StableSR needs the latent of the low-resolution picture as spatial condition {LR!r}")
+            raise ValueError(
+                f"StableSR needs the latent of the low-resolution picture as spatial condition {LR!r}"
+            )
         lr = cond.spatial[LR]
         features = self.layers.encoder(lr, torch.full((len(lr),), level.t, device=lr.device))
         rest = Cond({name: value for name, value in cond.spatial.items() if name != LR}, cond.flat)
@@ -67,12 +69,16 @@ class Modulated:
             return self.inner(x, level, rest)
 
 
-def modulated(prior: ADMPrior, layers: Layers, negative: Tensor | None = None, scale: float = 1.0) -> Modulated:
+def modulated(
+    prior: ADMPrior, layers: Layers, negative: Tensor | None = None, scale: float = 1.0
+) -> Modulated:
     """StableSR on a Stable Diffusion prior, pushed away from a negative prompt (1 L D) where scale is not 1 (Eq. 8)."""
     if scale == 1:
         return Modulated(prior, prior.network, layers)
     if negative is None or len(negative) != 1:
-        raise ValueError(f"a guidance scale of {scale:g} needs a negative prompt (1, tokens, channels), one for all pictures; 1 needs none")
+        raise ValueError(
+            f"a guidance scale of {scale:g} needs a negative prompt (1, tokens, channels), one for all pictures; 1 needs none"
+        )
     return Modulated(CFG(prior, Cond(flat={CONTEXT: negative}), scale), prior.network, layers)
 
 
@@ -86,7 +92,10 @@ def published_weights(height: int, width: int) -> Tensor:
     return gaussian_weights(height, width, SPREAD, 0.5)
 
 
-WEIGHTS: dict[str, Callable[[int, int], Tensor]] = {"symmetric": symmetric_weights, "published": published_weights}
+WEIGHTS: dict[str, Callable[[int, int], Tensor]] = {
+    "symmetric": symmetric_weights,
+    "published": published_weights,
+}
 
 
 @dataclass
@@ -107,7 +116,9 @@ class Reference(Hook):
 
     def begin(self, x: Tensor, levels: Sequence[Level]) -> None:
         if self.reference.shape[1:] != x.shape[1:] or len(self.reference) not in (1, len(x)):
-            raise ValueError(f"a reference of {tuple(self.reference.shape)} does not fit latents of {tuple(x.shape)}: give it the same size")
+            raise ValueError(
+                f"a reference of {tuple(self.reference.shape)} does not fit latents of {tuple(x.shape)}: give it the same size"
+            )
         self._levels = levels
 
     def predict(self, x: Tensor, level: Level, pred: Prediction) -> Prediction:

@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import weights
 from ..nets.open_clip_text import LENGTH
+from ..weights import load as weights
 
 START, END, PADDING = 49406, 49407, 0
 FILES = ("vocab.json", "merges.txt")
-WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"  # what CLIP's vocabulary was made of, lower case
+WORDS = (
+    r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"  # what CLIP's vocabulary was made of, lower case
+)
 CONTEXT = "context"  # the tensor's name in a file of embeddings
 
 
@@ -23,7 +25,9 @@ def tokenise(prompt: str, folder: str = "") -> Tensor:
     """
     words = _encoder(Path(folder)).encode(prompt).ids if prompt.strip() else []
     if len(words) > LENGTH - 2:
-        raise ValueError(f"the prompt has {len(words)} tokens and Stable Diffusion reads {LENGTH - 2}: shorten it")
+        raise ValueError(
+            f"the prompt has {len(words)} tokens and Stable Diffusion reads {LENGTH - 2}: shorten it"
+        )
     return torch.tensor([[START, *words, END, *[PADDING] * (LENGTH - 2 - len(words))]])
 
 
@@ -32,24 +36,36 @@ def read_context(name: str) -> Tensor:
     path = weights.locate(name)
     state, _ = weights.read_state(path)
     if CONTEXT not in state:
-        raise ValueError(f"{path} holds no tensor called {CONTEXT} but {', '.join(list(state)[:3]) or 'none'}: save the prompt's embeddings under it")
+        raise ValueError(
+            f"{path} holds no tensor called {CONTEXT} but {', '.join(list(state)[:3]) or 'none'}: save the prompt's embeddings under it"
+        )
     context = state[CONTEXT].float()
     context = context[None] if context.ndim == 2 else context
     if context.ndim != 3 or len(context) != 1 or not context.numel() or not context.isfinite().all():
-        raise ValueError(f"{path}: the embeddings of a prompt are finite, (tokens, channels) or (1, tokens, channels), not {tuple(context.shape)}")
+        raise ValueError(
+            f"{path}: the embeddings of a prompt are finite, (tokens, channels) or (1, tokens, channels), not {tuple(context.shape)}"
+        )
     return context
 
 
 def _encoder(folder: Path):
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise FileNotFoundError(f"{folder} lacks {' and '.join(missing)}: give the tokenizer folder of Stable Diffusion 2.1 or of any CLIP model")
+        raise FileNotFoundError(
+            f"{folder} lacks {' and '.join(missing)}: give the tokenizer folder of Stable Diffusion 2.1 or of any CLIP model"
+        )
     try:
         from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
     except ImportError as error:
         raise ImportError('prompts need one more package: pip install "priorsr[sd]"') from error
-    encoder = Tokenizer(models.BPE.from_file(*(str(folder / name) for name in FILES), end_of_word_suffix="</w>"))
-    encoder.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    encoder = Tokenizer(
+        models.BPE.from_file(*(str(folder / name) for name in FILES), end_of_word_suffix="</w>")
+    )
+    encoder.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
     words = pre_tokenizers.Split(Regex(WORDS), "removed", invert=True)
-    encoder.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    encoder.pre_tokenizer = pre_tokenizers.Sequence(
+        [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     return encoder

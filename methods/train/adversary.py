@@ -17,7 +17,11 @@ class Discriminator(nn.Sequential):
         channels = width
         for layer in range(1, layers + 1):
             out = width * min(2**layer, 8)
-            blocks += [nn.Conv2d(channels, out, 4, 2 if layer < layers else 1, 1), nn.GroupNorm(8, out), nn.LeakyReLU(0.2)]
+            blocks += [
+                nn.Conv2d(channels, out, 4, 2 if layer < layers else 1, 1),
+                nn.GroupNorm(8, out),
+                nn.LeakyReLU(0.2),
+            ]
             channels = out
         super().__init__(*blocks, nn.Conv2d(channels, 1, 4, 1, 1))
 
@@ -47,9 +51,13 @@ class Adversary(nn.Module):
             return hinge
         constants = {name: p.detach() for name, p in self.judge.named_parameters()}
         fooled = -torch.func.functional_call(self.judge, constants, made).mean()
-        return hinge + self.weight * (self._balance(made, others, fooled) * fooled if self.balanced else fooled)
+        return hinge + self.weight * (
+            self._balance(made, others, fooled) * fooled if self.balanced else fooled
+        )
 
     @staticmethod
     def _balance(made: Tensor, others: Tensor, fooled: Tensor) -> Tensor:
-        pull, push = (torch.autograd.grad(term, made, retain_graph=True)[0].norm() for term in (others, fooled))
+        pull, push = (
+            torch.autograd.grad(term, made, retain_graph=True)[0].norm() for term in (others, fooled)
+        )
         return (pull / (push + GUARD)).clamp(max=1e4).detach()

@@ -36,8 +36,17 @@ class ClassifierRecipe(Settings):
         "What is told: ATTRIBUTE:COLUMN=CLASS:VALUE,CLASS:VALUE; ... with classes in the order of their numbers, "
         "for example gender:Male=female:-1,male:1; a name that the table calls the same needs no :COLUMN or :VALUE",
     )
-    size: int = option(128, "Side of the pictures; others are cropped to a square and resized. A classifier takes this size only", low=8, high=1024)
-    channels: str = option("rgb", "luma: it is trained on grey pictures, and shown the luma of coloured ones", choices=("rgb", "luma"))
+    size: int = option(
+        128,
+        "Side of the pictures; others are cropped to a square and resized. A classifier takes this size only",
+        low=8,
+        high=1024,
+    )
+    channels: str = option(
+        "rgb",
+        "luma: it is trained on grey pictures, and shown the luma of coloured ones",
+        choices=("rgb", "luma"),
+    )
     layers: str = option("6,6,6,6", "Layers of each block; between blocks the sides are halved")
     growth: int = option(16, "Channels that each layer adds", low=1, high=256)
     bottleneck: int = option(2, "Width inside a layer, in --growth", low=1, high=16)
@@ -50,7 +59,9 @@ class ClassifierRecipe(Settings):
         """A network's settings. Raises ValueError when they do not fit together."""
         layers = numbers(self.layers)
         if not layers or 0 in layers:
-            raise ValueError(f"layers {self.layers!r} leave a block empty: give one or more for each, such as 6,6,6,6")
+            raise ValueError(
+                f"layers {self.layers!r} leave a block empty: give one or more for each, such as 6,6,6,6"
+            )
         return DenseNetConfig(self.size, layers, self.growth, self.bottleneck, classes)
 
 
@@ -71,18 +82,28 @@ class Attribute:
             head, separator, tail = part.partition("=")
             named = [_pair(entry) for entry in tail.split(",") if entry.strip()]
             classes, values = (tuple(column) for column in zip(*named, strict=True)) if named else ((), ())
-            if not separator or not head.strip() or min(len(set(classes)), len(set(values))) < max(2, len(named)):
-                raise ValueError(f"{part!r} names no attribute with two or more different classes: write gender:Male=female:-1,male:1")
+            if (
+                not separator
+                or not head.strip()
+                or min(len(set(classes)), len(set(values))) < max(2, len(named))
+            ):
+                raise ValueError(
+                    f"{part!r} names no attribute with two or more different classes: write gender:Male=female:-1,male:1"
+                )
             found.append(Attribute(*_pair(head), classes, values))
         if not found or len({a.name for a in found}) < len(found):
-            raise ValueError(f"attributes {text!r} name none, or one twice: write gender:Male=female:-1,male:1; expression=neutral,happy")
+            raise ValueError(
+                f"attributes {text!r} name none, or one twice: write gender:Male=female:-1,male:1; expression=neutral,happy"
+            )
         return tuple(found)
 
     def labels(self, names: Sequence[str], table: Mapping[str, Mapping[str, str]]) -> Tensor:
         """The class of each picture, (N,), UNKNOWN where the table has another value or no row. Raises ValueError for a missing column or class."""
         rows = [table.get(name) or table.get(Path(name).name) or {} for name in names]
         if any(rows) and not any(self.column in row for row in rows):
-            raise ValueError(f"the table has no column {self.column!r} for {self.name}: it has {', '.join(next(filter(None, rows)))}")
+            raise ValueError(
+                f"the table has no column {self.column!r} for {self.name}: it has {', '.join(next(filter(None, rows)))}"
+            )
         index = {value: i for i, value in enumerate(self.values)}
         labels = torch.tensor([index.get((row.get(self.column) or "").strip(), UNKNOWN) for row in rows])
         for i, name in enumerate(self.classes):
@@ -107,13 +128,19 @@ class Labelled:
     labels: dict[str, Tensor]
 
     @staticmethod
-    def of(pictures: Sequence[tuple[str, Tensor]], table: Mapping[str, Mapping[str, str]], recipe: ClassifierRecipe) -> Labelled:
+    def of(
+        pictures: Sequence[tuple[str, Tensor]],
+        table: Mapping[str, Mapping[str, str]],
+        recipe: ClassifierRecipe,
+    ) -> Labelled:
         """Named pictures that any attribute is known of. Raises ValueError as `Attribute.labels`."""
         names = [name for name, _ in pictures]
         labels = {a.name: a.labels(names, table) for a in Attribute.parse(recipe.attributes)}
         known = torch.stack([v != UNKNOWN for v in labels.values()]).any(0)
         images = squares(
-            [p for (_, p), kept in zip(pictures, known.tolist(), strict=True) if kept], recipe.size, 1 if recipe.channels == "luma" else 3
+            [p for (_, p), kept in zip(pictures, known.tolist(), strict=True) if kept],
+            recipe.size,
+            1 if recipe.channels == "luma" else 3,
         )
         return Labelled(images, {k: v[known] for k, v in labels.items()})
 
@@ -122,8 +149,12 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
     """Train one network for each attribute at once, judging by the mean of the classes' accuracies at each of TIMES."""
     torch.manual_seed(seed)
     attributes = Attribute.parse(recipe.attributes)
-    networks = nn.ModuleDict({a.name: DenseNet(recipe.config(len(a.classes))) for a in attributes}).to(memory_format=torch.channels_last)
-    weights = {a.name: class_weights(data.labels[a.name], len(a.classes), recipe.balanced) for a in attributes}
+    networks = nn.ModuleDict({a.name: DenseNet(recipe.config(len(a.classes))) for a in attributes}).to(
+        memory_format=torch.channels_last
+    )
+    weights = {
+        a.name: class_weights(data.labels[a.name], len(a.classes), recipe.balanced) for a in attributes
+    }
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         draw = {"generator": batch.generator}
@@ -132,7 +163,9 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
         if recipe.flip:
             x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
         if recipe.shift:
-            x = moved(x, torch.randint(2 * recipe.shift + 1, (recipe.batch, 2), **draw).tolist(), recipe.shift)
+            x = moved(
+                x, torch.randint(2 * recipe.shift + 1, (recipe.batch, 2), **draw).tolist(), recipe.shift
+            )
         t = train_times(torch.empty(recipe.batch).uniform_(**draw))
         noise = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(x.shape)
         clean, noise, t = rgb(x / 255).to(batch.device), rgb(noise).to(batch.device), t.to(batch.device)
@@ -141,7 +174,11 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
             return net(clean, labels, t, noise)
 
     def validate(net: nn.Module) -> dict[str, float]:
-        figures = {f"{name}@{t:g}": value for name, profile in accuracies(net.networks, validation).items() for t, value in profile.items()}
+        figures = {
+            f"{name}@{t:g}": value
+            for name, profile in accuracies(net.networks, validation).items()
+            for t, value in profile.items()
+        }
         return {"accuracy": sum(figures.values()) / len(figures), **figures}
 
     def show(net: nn.Module, run: Path) -> None:
@@ -185,11 +222,18 @@ def moved(images: Tensor, places: Sequence[Sequence[int]], most: int) -> Tensor:
     """N C S S, each moved to (down, right) of 0 .. 2 most, where `most` is the middle."""
     height, width = images.shape[-2:]
     wide = F.pad(images.float(), (most,) * 4, mode="replicate").to(images.dtype)
-    return torch.stack([x[:, down : down + height, right : right + width] for x, (down, right) in zip(wide, places, strict=True)])
+    return torch.stack(
+        [
+            x[:, down : down + height, right : right + width]
+            for x, (down, right) in zip(wide, places, strict=True)
+        ]
+    )
 
 
 @torch.no_grad()
-def accuracies(networks: Mapping[str, DenseNet], data: Labelled, times: Sequence[float] = TIMES) -> dict[str, dict[float, float]]:
+def accuracies(
+    networks: Mapping[str, DenseNet], data: Labelled, times: Sequence[float] = TIMES
+) -> dict[str, dict[float, float]]:
     """By attribute and time: how often classifiers are right, the mean of their accuracies on each class (SRDG, Fig. 3).
 
     Picture i has the noise of seed i.
@@ -208,7 +252,9 @@ def accuracies(networks: Mapping[str, DenseNet], data: Labelled, times: Sequence
                 x, sigma = noisy(rgb(z), torch.full((len(z),), t), rgb(e), ExplodingSchedule())
                 right.append(network(x.to(device), sigma.to(device)).argmax(1).cpu())
             found = torch.cat(right) == labels
-            result[name][t] = float(torch.stack([found[labels == k].float().mean() for k in labels.unique()]).mean())
+            result[name][t] = float(
+                torch.stack([found[labels == k].float().mean() for k in labels.unique()]).mean()
+            )
     return result
 
 
@@ -216,13 +262,21 @@ def files(net: nn.Module, said: Mapping[str, object], out: Path) -> Iterator[tup
     """Each network with its file and what that says of itself; several attributes are written as OUT_ATTRIBUTE."""
     classes = json.loads(said["classes"])
     for path, (name, network) in zip(paths(out, list(classes)), net.networks.items(), strict=True):
-        kept = {k: v for k, v in said.items() if k.startswith(f"{name}@") or not ("@" in k or (k == "accuracy" and len(classes) > 1))}
+        kept = {
+            k: v
+            for k, v in said.items()
+            if k.startswith(f"{name}@") or not ("@" in k or (k == "accuracy" and len(classes) > 1))
+        }
         yield path, network, {**kept, "attribute": name, "classes": ",".join(classes[name])}
 
 
 def paths(out: Path, attributes: Sequence[str]) -> list[Path]:
     """Where the classifiers of some attributes are written."""
-    return [out] if len(attributes) == 1 else [out.with_name(f"{out.stem}_{name}{out.suffix}") for name in attributes]
+    return (
+        [out]
+        if len(attributes) == 1
+        else [out.with_name(f"{out.stem}_{name}{out.suffix}") for name in attributes]
+    )
 
 
 def metadata(recipe: ClassifierRecipe, settings: Optimisation) -> dict[str, str]:

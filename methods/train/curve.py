@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..images import replacing
+from ..imaging.images import replacing
 
 SHOWN = 5  # rows of the log whose profiles are drawn
 
@@ -41,7 +41,11 @@ def plot_profiles(log: Path, out: Path) -> None:
     with _panels(names, out) as axes:
         for panel, name in zip(axes, names, strict=True):
             for i in chosen:
-                points = sorted((float(key.partition("@")[2]), value) for key, value in rows[i].items() if key.startswith(f"{name}@"))
+                points = sorted(
+                    (float(key.partition("@")[2]), value)
+                    for key, value in rows[i].items()
+                    if key.startswith(f"{name}@")
+                )
                 colour = colormaps["viridis"](1 - i / max(1, len(rows) - 1))
                 panel.plot(*zip(*points, strict=True), ".-", color=colour, label=f"step {rows[i]['step']}")
             panel.set(xlabel="noise level t", title=name, ylim=(0, 1.05 * panel.get_ylim()[1]))

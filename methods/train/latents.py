@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ...samplers.denoiser import Cond
 from ...samplers.noise import Noise
-from ..images import replacing
+from ..imaging.images import replacing
 from ..stablesr.autoencoder import Autoencoder
 from ..stablesr.method import StableSR, StableSRSettings, sample
 from ..stablesr.prior import CONTEXT, LR, modulated
@@ -39,13 +39,22 @@ class Sampler:
     @torch.no_grad()
     def __call__(self, low: Tensor, size: int, seeds: Sequence[int]) -> Tensor:
         """Latents B Z h w on the CPU of uint8 B 3 s s that are enlarged to `size`; each depends on its picture and seed alone."""
-        for network in (self.model.prior.network, self.model.layers.encoder, self.model.layers.sft, self.model.vae):
+        for network in (
+            self.model.prior.network,
+            self.model.layers.encoder,
+            self.model.layers.sft,
+            self.model.vae,
+        ):
             network.to(self.device)
         noise = Noise(seeds)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             lr = Autoencoder(self.model.vae).encode(enlarged(low.to(self.device), size), noise)
             cond = Cond({LR: lr}, {CONTEXT: self.context.to(self.device)}).expand(len(lr))
-            return sample(modulated(self.model.prior, self.model.layers), cond, self.settings, noise).float().cpu()
+            return (
+                sample(modulated(self.model.prior, self.model.layers), cond, self.settings, noise)
+                .float()
+                .cpu()
+            )
 
 
 @dataclass(frozen=True)
@@ -63,12 +72,18 @@ class Latents:
         """Numbers of the files that are still to be made. Raises ValueError where those that exist were made with other settings."""
         said = self.folder / SAID
         found = json.loads(said.read_text(encoding="utf-8")) if said.exists() else self.made_with
-        if differing := sorted(k for k in self.made_with.keys() | found.keys() if found.get(k) != self.made_with.get(k)):
+        if differing := sorted(
+            k for k in self.made_with.keys() | found.keys() if found.get(k) != self.made_with.get(k)
+        ):
             made = ", ".join(f"{k}={found.get(k)}" for k in differing)
-            raise ValueError(f"{self.folder} was made with other settings ({made}): repeat them, or choose another folder")
+            raise ValueError(
+                f"{self.folder} was made with other settings ({made}): repeat them, or choose another folder"
+            )
         return [i for i in range(self.count) if not self.path(i).exists()]
 
-    def make(self, numbers: Sequence[int], pairs: Pairs, sampler: Sampler, part: int, progress: bool = True) -> None:
+    def make(
+        self, numbers: Sequence[int], pairs: Pairs, sampler: Sampler, part: int, progress: bool = True
+    ) -> None:
         """Make the files of these numbers, which are their seeds, `part` at a time. What is there when it is interrupted stays."""
         with replacing(self.folder / SAID) as partial:
             partial.write_text(json.dumps(self.made_with, indent=1), encoding="utf-8")
@@ -77,7 +92,9 @@ class Latents:
                 truth, low = pairs(seeds)
                 latents = sampler(low, truth.shape[-1], seeds)
                 if not torch.isfinite(latents).all():
-                    raise FloatingPointError(f"sampling gave latents that are not finite for the seeds {seeds}: try --precision fp32")
+                    raise FloatingPointError(
+                        f"sampling gave latents that are not finite for the seeds {seeds}: try --precision fp32"
+                    )
                 for i, *tensors in zip(seeds, truth, low, latents, strict=True):
                     content = dict(zip(CONTENT, (x.contiguous() for x in tensors), strict=True))
                     with replacing(self.path(i)) as partial:
@@ -94,4 +111,6 @@ class Latents:
         try:
             return load_file(self.path(i))
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"cannot read {self.path(i)}: {error}. Delete it, and it is made again") from error
+            raise ValueError(
+                f"cannot read {self.path(i)}: {error}. Delete it, and it is made again"
+            ) from error

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from ..images import replacing
+from ..imaging.images import replacing
 from ..settings import Settings, option
 from .curve import plot
 
@@ -32,7 +32,9 @@ class Optimisation(Settings):
 
     steps: int = option(10_000, "Optimizer steps", low=1)
     lr: float = option(3e-3, "Adam's learning rate at its highest", low=0, high=1)
-    muon: float = option(0.0, "Learning rate of Muon for matrices with more than one row; 0 leaves them to Adam", low=0, high=1)
+    muon: float = option(
+        0.0, "Learning rate of Muon for matrices with more than one row; 0 leaves them to Adam", low=0, high=1
+    )
     final_lr: float = option(0.01, "Share of the learning rates left at the end of the cosine", low=0, high=1)
     warmup: int = option(100, "Steps of linear warm-up", low=0)
     ema: float = option(0.999, "Decay of the averaged weights, which are the result", low=0, high=1)
@@ -86,7 +88,14 @@ class Task:
     show: Callable[[nn.Module, Path], None] = lambda network, run: None
 
 
-def fit(task: Task, settings: Optimisation, run: Path, resume: bool = False, device: str = "cpu", progress: bool = True) -> nn.Module:
+def fit(
+    task: Task,
+    settings: Optimisation,
+    run: Path,
+    resume: bool = False,
+    device: str = "cpu",
+    progress: bool = True,
+) -> nn.Module:
     """Train and return the finished average of the network; logs to run/log.jsonl, keeps run/checkpoint.pt for `resume`.
 
     Batches depend on (seed, step, process) only, so that a resumed run repeats the uninterrupted one; resumed with another number
@@ -105,13 +114,21 @@ def fit(task: Task, settings: Optimisation, run: Path, resume: bool = False, dev
     average = AveragedModel(network, avg_fn=settings.average)
     optimizer = _Optimizers(network, settings)
     parallel = accelerator.prepare_model(network)
-    identity = {k: v for k, v in {**asdict(settings), **task.identity, "processes": processes}.items() if k not in RESUMABLE}
+    identity = {
+        k: v
+        for k, v in {**asdict(settings), **task.identity, "processes": processes}.items()
+        if k not in RESUMABLE
+    }
     step = _restore(path, network, average, optimizer, identity) if path.exists() else 0
-    bar = tqdm(total=settings.steps, initial=step, disable=not (progress and main), unit="step", smoothing=0.02)
+    bar = tqdm(
+        total=settings.steps, initial=step, disable=not (progress and main), unit="step", smoothing=0.02
+    )
     since, total, count = time.monotonic(), 0.0, 0
     try:
         while step < settings.steps:
-            generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + step) * processes + accelerator.process_index)
+            generator = torch.Generator().manual_seed(
+                (settings.seed * 1_000_003 + step) * processes + accelerator.process_index
+            )
             loss = task.loss(parallel, Batch(generator, settings.half_at(step), accelerator.device))
             network.zero_grad(set_to_none=True)
             accelerator.backward(loss)
@@ -124,10 +141,15 @@ def fit(task: Task, settings: Optimisation, run: Path, resume: bool = False, dev
             if main and (last or step % settings.validate_every == 0):
                 mean = float(total) / count
                 if not math.isfinite(mean):
-                    raise FloatingPointError(f"the loss is {mean} at step {step}: lower --lr or use --precision fp32, then --resume")
+                    raise FloatingPointError(
+                        f"the loss is {mean} at step {step}: lower --lr or use --precision fp32, then --resume"
+                    )
                 finished = task.finish(average.module)
                 figures = task.validate(finished)
-                _log(run / "log.jsonl", {"step": step, "loss": mean, **figures, "seconds": round(time.monotonic() - since, 1)})
+                _log(
+                    run / "log.jsonl",
+                    {"step": step, "loss": mean, **figures, "seconds": round(time.monotonic() - since, 1)},
+                )
                 bar.set_postfix(loss=f"{mean:.3g}", **{k: f"{v:.3f}" for k, v in headlines(figures).items()})
                 total, count = 0.0, 0
                 plot(run / "log.jsonl", run / "curve.png")
@@ -169,11 +191,23 @@ class _Optimizers:
         matrices = [p for p in network.parameters() if settings.muon and p.ndim > 1 and p.shape[0] > 1]
         known = {id(p) for p in matrices}
         self.pairs = [(p, nn.Parameter(_matrix(p.detach(), p))) for p in matrices]
-        rates = [(torch.optim.Adam([p for p in network.parameters() if id(p) not in known], lr=settings.lr), settings.lr)]
+        rates = [
+            (
+                torch.optim.Adam([p for p in network.parameters() if id(p) not in known], lr=settings.lr),
+                settings.lr,
+            )
+        ]
         if self.pairs:
             if not hasattr(torch.optim, "Muon"):
-                raise ValueError(f"Muon needs torch 2.9 or newer, this is {torch.__version__}: upgrade, or train with --muon 0")
-            rates.append((torch.optim.Muon([m for _, m in self.pairs], lr=settings.muon, weight_decay=0.0), settings.muon))
+                raise ValueError(
+                    f"Muon needs torch 2.9 or newer, this is {torch.__version__}: upgrade, or train with --muon 0"
+                )
+            rates.append(
+                (
+                    torch.optim.Muon([m for _, m in self.pairs], lr=settings.muon, weight_decay=0.0),
+                    settings.muon,
+                )
+            )
         self.rates = rates
 
     def step(self, share: float) -> None:
@@ -197,22 +231,30 @@ def _matrix(x: Tensor, weight: Tensor) -> Tensor:
     return x.flatten(1) if weight.is_contiguous() else x.permute(0, 2, 3, 1).flatten(1)
 
 
-def _restore(path: Path, network: nn.Module, average: nn.Module, optimizer: _Optimizers, identity: dict) -> int:
+def _restore(
+    path: Path, network: nn.Module, average: nn.Module, optimizer: _Optimizers, identity: dict
+) -> int:
     state = torch.load(path, map_location="cpu", weights_only=True)
     differing = sorted(k for k in identity if state["identity"].get(k) != identity[k])
     if differing:
         made = ", ".join(f"{k}={state['identity'].get(k)}" for k in differing)
-        raise ValueError(f"{path} was made with other settings ({made}): repeat them, or choose another run folder")
+        raise ValueError(
+            f"{path} was made with other settings ({made}): repeat them, or choose another run folder"
+        )
     network.load_state_dict(state["network"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
     return state["step"]
 
 
-def _save(path: Path, network: nn.Module, average: nn.Module, optimizer: _Optimizers, step: int, identity: dict) -> None:
+def _save(
+    path: Path, network: nn.Module, average: nn.Module, optimizer: _Optimizers, step: int, identity: dict
+) -> None:
     state = {"network": network, "average": average, "optimizer": optimizer}
     with replacing(path) as partial:
-        torch.save({**{k: v.state_dict() for k, v in state.items()}, "step": step, "identity": identity}, partial)
+        torch.save(
+            {**{k: v.state_dict() for k, v in state.items()}, "step": step, "identity": identity}, partial
+        )
 
 
 def _log(path: Path, row: dict) -> None:

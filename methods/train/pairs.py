@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..degrade import Recipe
-from ..images import read, to_uint8
-from ..resize import resize
-from .data import find_files
+from ..imaging.images import read, to_uint8
+from ..imaging.resize import resize
+from .datasets import find_files
 
 log = logging.getLogger("priorsr")
 
@@ -45,7 +45,12 @@ class Crops:
                 f"none of the {len(files)} pictures in {', '.join(map(str, paths))} has {size} pixels along each side: give a smaller --size"
             )
         if len(large) < len(files):
-            log.warning("%d of %d pictures are left out: their shorter sides are below %d pixels", len(files) - len(large), len(files), size)
+            log.warning(
+                "%d of %d pictures are left out: their shorter sides are below %d pixels",
+                len(files) - len(large),
+                len(files),
+                size,
+            )
         return Crops(large, size, flip, folder)
 
     def __call__(self, seed: int, index: int | None = None) -> Tensor:

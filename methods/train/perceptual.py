@@ -6,7 +6,7 @@ import logging
 
 from torch import Tensor, nn
 
-from ..evaluate.perceptual import lpips_network, missing
+from ..metrics.perceptual import lpips_network, missing
 from .frozen import Frozen
 
 log = logging.getLogger("priorsr")

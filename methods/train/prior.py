@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from ...samplers.noise import Noise
 from ...samplers.schedule import BETAS, DiscreteSchedule
-from ..color import grey
 from ..evaluate.prior import samples
-from ..images import Picture, check_pixels, to_uint8, write
+from ..imaging.color import grey
+from ..imaging.images import Picture, check_pixels, to_uint8, write
+from ..imaging.resize import resize
 from ..nets.adm_config import ADMConfig
 from ..nets.adm_released import build_adm
 from ..priors.adm import ADMPrior
-from ..priors.measured import Measured, eps_mse, spread
-from ..resize import resize
+from ..priors.calibration import Measured, eps_mse, spread
 from ..settings import Settings, option
 from .loop import Batch, Optimisation, Task
 
@@ -32,18 +32,37 @@ JUDGED = 128  # validation pictures that figures in the log and in the file come
 class PriorRecipe(Settings):
     """The network, its noise and its batches. Lists are written as 1,2,4."""
 
-    size: int = option(64, "Side of the pictures; others are cropped to a square and resized", low=8, high=1024)
+    size: int = option(
+        64, "Side of the pictures; others are cropped to a square and resized", low=8, high=1024
+    )
     channels: str = option("luma", "What of the pictures is learnt", choices=("luma", "rgb"))
-    unshuffle: int = option(2, "The network sees blocks of so many pixels squared as channels, which is cheap at large sizes", low=1, high=8)
+    unshuffle: int = option(
+        2,
+        "The network sees blocks of so many pixels squared as channels, which is cheap at large sizes",
+        low=1,
+        high=8,
+    )
     width: int = option(32, "Channels of a level, times its entry in --mult", low=32, high=512)
     mult: str = option("1,2,4", "Width of each level, in --width; each level halves the size")
     blocks: int = option(2, "Residual blocks a level", low=1, high=8)
-    attention: str = option("4", "Downsampling factors, inside the network, of the levels with attention; the coarsest always has it")
-    groups: int = option(8, "Groups of each group norm; one channel a group would hide brightness from the network", low=1, high=64)
-    dropout: float = option(0.0, "Share of feature values dropped in training, against overfitting", low=0, high=0.9)
+    attention: str = option(
+        "4",
+        "Downsampling factors, inside the network, of the levels with attention; the coarsest always has it",
+    )
+    groups: int = option(
+        8,
+        "Groups of each group norm; one channel a group would hide brightness from the network",
+        low=1,
+        high=64,
+    )
+    dropout: float = option(
+        0.0, "Share of feature values dropped in training, against overfitting", low=0, high=0.9
+    )
     schedule: str = option("cosine", "Noise schedule", choices=tuple(BETAS))
     train_steps: int = option(1000, "Steps of that schedule", low=2, high=100_000)
-    target: str = option("v", "What the network predicts; v stays stable at the noisiest steps", choices=TARGETS)
+    target: str = option(
+        "v", "What the network predicts; v stays stable at the noisiest steps", choices=TARGETS
+    )
     batch: int = option(32, "Pictures a step and process", low=1, high=65536)
     flip: bool = option(True, "Mirror half of the pictures")
 
@@ -65,7 +84,9 @@ class PriorRecipe(Settings):
             unshuffle=self.unshuffle,
         )
         if self.size % config.reduction:
-            raise ValueError(f"size {self.size} is no multiple of {config.reduction}, which unshuffle and mult ask for: change one of them")
+            raise ValueError(
+                f"size {self.size} is no multiple of {config.reduction}, which unshuffle and mult ask for: change one of them"
+            )
         return config
 
 
@@ -110,7 +131,10 @@ def task(recipe: PriorRecipe, images: Tensor, validation: Tensor, seed: int = 0)
         if recipe.flip:
             x0 = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x0.flip(3), x0)
         x0 = signed(x0)
-        seeds, t = torch.randint(2**62, (recipe.batch,), **draw), torch.randint(recipe.train_steps, (recipe.batch,), **draw)
+        seeds, t = (
+            torch.randint(2**62, (recipe.batch,), **draw),
+            torch.randint(recipe.train_steps, (recipe.batch,), **draw),
+        )
         eps = Noise(seeds.tolist())(x0.shape)
         x0, eps, t = x0.to(batch.device), eps.to(batch.device), t.to(batch.device)
         alpha, sigma = (table.to(batch.device)[t].view(-1, 1, 1, 1) for table in (alphas, sigmas))
@@ -143,7 +167,9 @@ def grid(images: Tensor, columns: int = 0) -> Tensor:
     return torch.cat(rows, 1)[None]
 
 
-def metadata(network: nn.Module, recipe: PriorRecipe, settings: Optimisation, validation: Tensor) -> dict[str, str]:
+def metadata(
+    network: nn.Module, recipe: PriorRecipe, settings: Optimisation, validation: Tensor
+) -> dict[str, str]:
     """What the weight file says of itself: how the network is built and trained, and its error E_t on `validation`."""
     schedule = DiscreteSchedule.named(recipe.schedule, recipe.train_steps)
     points = spread(recipe.train_steps, 25)

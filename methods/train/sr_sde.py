@@ -11,18 +11,27 @@ from torch import Tensor, nn
 
 from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
-from .. import weights
-from ..images import Picture, write
+from ..imaging.images import Picture, write
 from ..nets.ncsnpp import NCSNpp, NCSNppConfig
 from ..priors.ncsnpp import NCSNppPrior
 from ..settings import Settings, option
 from ..srdg.method import KIND, SRDGSettings, condition, enlarged, srdg
 from ..srdg.objective import noisy, score_loss, train_times
+from ..weights import load as weights
 from .curve import plot_profiles
 from .loop import Batch, Optimisation, Task
 from .prior import grid, numbers
 
-TUNED = Optimisation(steps=1_000_000, lr=2e-4, final_lr=1.0, warmup=5000, ema=0.999, clip=1.0, checkpoint_every=5000, validate_every=10_000)
+TUNED = Optimisation(
+    steps=1_000_000,
+    lr=2e-4,
+    final_lr=1.0,
+    warmup=5000,
+    ema=0.999,
+    clip=1.0,
+    checkpoint_every=5000,
+    validate_every=10_000,
+)
 JUDGED = 64  # validation pictures that figures come from
 SHOWN = 4  # of them are restored at every validation
 PARTS = 8  # times of the figures
@@ -33,17 +42,31 @@ DRAFT = SRDGSettings(steps=50, sampler="renoise")  # of the pictures that are sh
 class SRRecipe(Settings):
     """The network, the noise and the batches; the defaults are those of the released networks. Lists are written as 1,2,4."""
 
-    size: int = option(128, "Side of the pictures; others are cropped to a square and resized", low=8, high=1024)
+    size: int = option(
+        128, "Side of the pictures; others are cropped to a square and resized", low=8, high=1024
+    )
     channels: str = option("rgb", "What of the pictures is learnt", choices=("luma", "rgb"))
-    factors: str = option("8", "How much smaller the pictures are made; one of several is drawn for each batch")
-    start: str = option("", "Weights to go on from (a file, or a name in a model folder); they decide the network and its noise")
+    factors: str = option(
+        "8", "How much smaller the pictures are made; one of several is drawn for each batch"
+    )
+    start: str = option(
+        "",
+        "Weights to go on from (a file, or a name in a model folder); they decide the network and its noise",
+    )
     width: int = option(128, "Channels of a level, times its entry in --mult", low=4, high=512)
     mult: str = option("1,1,2,2,2,2,2", "Width of each level, in --width; each level halves the size")
     blocks: int = option(2, "Residual blocks a level", low=1, high=8)
     attention: str = option("16", "Sides of the maps with attention; the coarsest always has it")
-    dropout: float = option(0.0, "Share of feature values dropped in training, against overfitting", low=0, high=0.9)
+    dropout: float = option(
+        0.0, "Share of feature values dropped in training, against overfitting", low=0, high=0.9
+    )
     sigma_min: float = option(0.01, "Least noise", low=1e-4, high=1)
-    sigma_max: float = option(348.0, "Most noise: about the largest distance between two pictures, 8-bit levels being 1/255", low=1, high=10_000)
+    sigma_max: float = option(
+        348.0,
+        "Most noise: about the largest distance between two pictures, 8-bit levels being 1/255",
+        low=1,
+        high=10_000,
+    )
     batch: int = option(2, "Pictures a step and process", low=1, high=65536)
     flip: bool = option(False, "Mirror half of the pictures")
 
@@ -58,13 +81,17 @@ class SRRecipe(Settings):
             raise ValueError(f"mult {self.mult!r} gives no levels: write 1,2,2")
         noise = {"sigma_min": self.sigma_min, "sigma_max": self.sigma_max}
         attention = numbers(self.attention)
-        return NCSNppConfig(self.size, self.colours, self.width, mult, self.blocks, attention, dropout=self.dropout, **noise)
+        return NCSNppConfig(
+            self.size, self.colours, self.width, mult, self.blocks, attention, dropout=self.dropout, **noise
+        )
 
     def reductions(self) -> tuple[int, ...]:
         """The factors. Raises ValueError for those that do not divide the size."""
         factors = numbers(self.factors)
         if not factors or any(f < 2 or self.size % f for f in factors):
-            raise ValueError(f"factors {self.factors!r} do not divide the size {self.size} into something smaller: give 8, or 4,8")
+            raise ValueError(
+                f"factors {self.factors!r} do not divide the size {self.size} into something smaller: give 8, or 4,8"
+            )
         return factors
 
 
@@ -75,11 +102,15 @@ def build(recipe: SRRecipe, seed: int = 0) -> NCSNpp:
     if recipe.start:
         network = weights.load(weights.locate(recipe.start), "ncsnpp").network.requires_grad_(True)
         if network.config.channels != recipe.colours:
-            raise ValueError(f"{recipe.start} is for {network.config.channels} channels, the recipe for {recipe.channels}: change --channels")
+            raise ValueError(
+                f"{recipe.start} is for {network.config.channels} channels, the recipe for {recipe.channels}: change --channels"
+            )
     else:
         network = NCSNpp(recipe.config())
     if recipe.size % network.config.reduction:
-        raise ValueError(f"size {recipe.size} is no multiple of {network.config.reduction}, which its levels ask for: change size or mult")
+        raise ValueError(
+            f"size {recipe.size} is no multiple of {network.config.reduction}, which its levels ask for: change size or mult"
+        )
     return network.to(memory_format=torch.channels_last)
 
 
@@ -109,7 +140,10 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
 
     def validate(net: nn.Module) -> dict[str, float]:
         profile = errors(net, judged, schedule)
-        return {"error": sum(profile.values()) / len(profile), **{f"error@{t:.3g}": e for t, e in profile.items()}}
+        return {
+            "error": sum(profile.values()) / len(profile),
+            **{f"error@{t:.3g}": e for t, e in profile.items()},
+        }
 
     def show(net: nn.Module, run: Path) -> None:
         plot_profiles(run / "log.jsonl", run / "error.png")
@@ -119,7 +153,9 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
 
 
 @torch.no_grad()
-def errors(net: NCSNpp, judged: list[tuple[Tensor, Tensor]], schedule: ExplodingSchedule) -> dict[float, float]:
+def errors(
+    net: NCSNpp, judged: list[tuple[Tensor, Tensor]], schedule: ExplodingSchedule
+) -> dict[float, float]:
     """The mean square error of the noise, by time; 1 is that of a network that has learnt nothing. Picture i has the noise of seed i."""
     net.eval()
     device, result = next(net.parameters()).device, {}

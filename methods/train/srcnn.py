@@ -8,15 +8,17 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from ..color import luma
-from ..evaluate.protocol import Upscale, benchmark
+from ..imaging.color import luma
+from ..imaging.resize import modcrop, resize
+from ..metrics.benchmark import Upscale, benchmark
 from ..nets.srcnn import SRCNN
-from ..resize import modcrop, resize
 from ..settings import Settings, option
 from ..visionrefine.srcnn import SRCNNSettings, restore_luma, srcnn_upscale
 from .loop import Batch, Optimisation, Task
 
-CENTRE = 0.5  # training sees luma minus this, which conditions it far better; `finish` folds it into the biases
+CENTRE = (
+    0.5  # training sees luma minus this, which conditions it far better; `finish` folds it into the biases
+)
 TUNED = Optimisation(steps=10_000, lr=2e-3, muon=0.03, precision="bf16")
 
 
@@ -24,7 +26,9 @@ TUNED = Optimisation(steps=10_000, lr=2e-3, muon=0.03, precision="bf16")
 class Patches(Settings):
     """Random luma patches."""
 
-    size: int = option(96, "Side of the supervised square; the input is wider by the network's reach", low=16, high=1024)
+    size: int = option(
+        96, "Side of the supervised square; the input is wider by the network's reach", low=16, high=1024
+    )
     batch: int = option(8, "Patches a step", low=1, high=4096)
 
 
@@ -36,11 +40,19 @@ def task(
     seed: int = 0,
 ) -> Task:
     """Train at one scale on RGB images (3 H W, 0..1), judging by mean luma PSNR on `validation`."""
-    network = SRCNN(paddings=(0, 0, 0)).to(memory_format=torch.channels_last)  # the valid part only: nothing is learnt from padding
+    network = SRCNN(paddings=(0, 0, 0)).to(
+        memory_format=torch.channels_last
+    )  # the valid part only: nothing is learnt from padding
     _initialise(network, torch.Generator().manual_seed(seed))
-    pairs = [pair for pair in (_pair(x, scale) for x in images) if min(pair.shape[-2:]) >= patches.size + 2 * network.reach]
+    pairs = [
+        pair
+        for pair in (_pair(x, scale) for x in images)
+        if min(pair.shape[-2:]) >= patches.size + 2 * network.reach
+    ]
     if not pairs:
-        raise ValueError(f"no training image is at least {patches.size + 2 * network.reach} pixels wide and high: add larger ones")
+        raise ValueError(
+            f"no training image is at least {patches.size + 2 * network.reach} pixels wide and high: add larger ones"
+        )
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         x, y = _draw(pairs, patches, net.reach, batch.generator)
@@ -70,7 +82,9 @@ def luma_upscaler(network: SRCNN, scale: int) -> Upscale:
 
     @torch.inference_mode()
     def upscale(low: Tensor, size: tuple[int, int]) -> Tensor:
-        return srcnn_upscale(network, low.to(network.conv1.weight.device), scale, scale, SRCNNSettings(channels="rgb")).cpu()
+        return srcnn_upscale(
+            network, low.to(network.conv1.weight.device), scale, scale, SRCNNSettings(channels="rgb")
+        ).cpu()
 
     return upscale
 
@@ -103,7 +117,9 @@ def _pair(rgb: Tensor, scale: int) -> Tensor:
     return torch.cat([resize(low, size, border="mirror"), high])
 
 
-def _draw(pairs: Sequence[Tensor], patches: Patches, reach: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _draw(
+    pairs: Sequence[Tensor], patches: Patches, reach: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     side, crops = patches.size + 2 * reach, []
 
     def below(n: int) -> int:

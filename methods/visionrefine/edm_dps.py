@@ -24,7 +24,11 @@ class EDMDPSSettings(Settings):
 
     steps: int = option(100, "Levels of the Heun sampler; two network calls each", low=1, high=10_000)
     zeta: float = option(40.0, "Step along the gradient of the residual", low=0)
-    weight: str = option("inverse", "inverse scales the residual by the mean of 1/|y| as released; plain does not", choices=("inverse", "plain"))
+    weight: str = option(
+        "inverse",
+        "inverse scales the residual by the mean of 1/|y| as released; plain does not",
+        choices=("inverse", "plain"),
+    )
     joint: bool = option(False, "One norm over the whole batch as released, which couples its images")
     sigma_min: float = option(0.002, "Smallest noise level", low=0)
     sigma_max: float = option(80.0, "Largest noise level", low=0)
@@ -66,4 +70,6 @@ def edm_dps(
 
 def guide(y: Tensor, operator: Callable[[Tensor], Tensor], settings: EDMDPSSettings) -> MeasurementGuidance:
     """The guidance hook on its own: the residual is taken in pixels."""
-    return MeasurementGuidance(lambda x0: operator(pixels(x0)), y, settings.zeta, weight=settings.weight, joint=settings.joint)
+    return MeasurementGuidance(
+        lambda x0: operator(pixels(x0)), y, settings.zeta, weight=settings.weight, joint=settings.joint
+    )

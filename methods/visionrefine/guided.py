@@ -15,13 +15,13 @@ from ...samplers.hooks import ClipX0
 from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, run
 from ...samplers.transition import DDIM, DDPM
-from ..images import check_pixels
+from ..imaging.canvas import CanvasSettings, planes
+from ..imaging.images import check_pixels
+from ..imaging.resize import resize, scaled_size
 from ..nets.adm_classifier import ADMClassifier
 from ..nets.adm_encoder import check_labels
-from ..posterior import CanvasSettings, planes
 from ..priors.adm import ADMPrior
 from ..priors.classifier import LabelGuidance, NoiseClassifier, class_label
-from ..resize import resize, scaled_size
 from ..settings import Settings, option
 
 NATIVE = 4  # how much the released upsamplers enlarge
@@ -34,12 +34,16 @@ class GuidedSettings(Settings):
     sampler: str = option("ddpm", "ddpm is Algorithm 1, ddim Algorithm 2", choices=("ddpm", "ddim"))
     respacing: str = option("250", "Which of the trained steps are taken: 250, 10,10 or ddim25")
     eta: float = option(0.0, "Randomness of ddim, 0 none", low=0, high=1)
-    classifier_scale: float = option(4.0, "How hard the classifier pushes towards the label", low=0, high=1000)
+    classifier_scale: float = option(
+        4.0, "How hard the classifier pushes towards the label", low=0, high=1000
+    )
 
 
 def class_log_prob(classifier: ADMClassifier, labels: Tensor) -> LogProb:
     """log p(y | x_t) of a noise-aware classifier for one label (B,) a sample, at the network's original timestep."""
-    return lambda x, level: classifier.log_prob(x.float(), torch.full((len(x),), level.t, device=x.device), labels.to(x.device))
+    return lambda x, level: classifier.log_prob(
+        x.float(), torch.full((len(x),), level.t, device=x.device), labels.to(x.device)
+    )
 
 
 def guided_upsample(
@@ -69,7 +73,9 @@ def guided_upsample(
     guidance: list[Hook] = [ClipX0()]
     if classifier is not None:
         judge = NoiseClassifier(classifier, prior.schedule)
-        guidance.append(LabelGuidance(judge, labels, settings.classifier_scale, "mean" if random else "score", tile_batch))
+        guidance.append(
+            LabelGuidance(judge, labels, settings.classifier_scale, "mean" if random else "score", tile_batch)
+        )
     flat = {}
     if prior.network.config.num_classes is not None:
         check_labels(labels, prior.network.config.num_classes, len(low))
@@ -77,7 +83,16 @@ def guided_upsample(
     schedule = prior.schedule.respace(settings.respacing)
     start = noise((len(low), low.shape[1], *size)).to(low)
     transition = DDPM() if random else DDIM(settings.eta)
-    return run(denoiser or prior, start, schedule.levels(), transition, [*guidance, *hooks], noise, Cond({"low_res": low}, flat), on_step)
+    return run(
+        denoiser or prior,
+        start,
+        schedule.levels(),
+        transition,
+        [*guidance, *hooks],
+        noise,
+        Cond({"low_res": low}, flat),
+        on_step,
+    )
 
 
 def guided_upscale(
@@ -109,15 +124,23 @@ def guided_upscale(
     seen = F.pad(seen, (0, sides[1] - size[1], 0, sides[0] - size[0]), mode="replicate")
     labels, noise = torch.full((len(low),), label), Noise([0] * len(low) if seeds is None else seeds)
     tiles = canvas.tiles(prior)
-    result = guided_upsample(prior, classifier, seen, labels, sides, settings, noise, (), on_step, tiles, canvas.tile_batch)
+    result = guided_upsample(
+        prior, classifier, seen, labels, sides, settings, noise, (), on_step, tiles, canvas.tile_batch
+    )
     result = back(((result[..., : size[0], : size[1]] + 1) / 2).clamp(0, 1))
-    return result if scale == NATIVE else resize(result, tuple(scaled_size(n, scale) for n in low.shape[-2:])).clamp(0, 1)
+    return (
+        result
+        if scale == NATIVE
+        else resize(result, tuple(scaled_size(n, scale) for n in low.shape[-2:])).clamp(0, 1)
+    )
 
 
 def check_guided(prior: object, classifier: ADMClassifier | None, label: int) -> None:
     """Raises ValueError unless the prior is an ADM upsampler and both networks know the label, where they need one."""
     if not isinstance(prior, ADMPrior) or not prior.network.config.superres:
-        raise ValueError("this prior does not look at a low-resolution image: choose an ADM upsampler such as 64_256_upsampler.pt")
+        raise ValueError(
+            "this prior does not look at a low-resolution image: choose an ADM upsampler such as 64_256_upsampler.pt"
+        )
     for classes in (prior.network.config.num_classes, classifier and classifier.config.out_channels):
         if classes is not None:
             class_label(label, classes)

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import weights
-from ..color import BT601, BT601_SRCNN, YCbCr, rgb_to_ycbcr, ycbcr_to_rgb
-from ..images import check_pixels
+from ..imaging.color import BT601, BT601_SRCNN, YCbCr, rgb_to_ycbcr, ycbcr_to_rgb
+from ..imaging.images import check_pixels
+from ..imaging.resize import MAX_SIDE, Resampler, check_scale, resize, scaled_size
 from ..nets.srcnn import SRCNN
-from ..resize import MAX_SIDE, Resampler, check_scale, resize, scaled_size
 from ..settings import Settings, option
+from ..weights import load as weights
 
 SCALES = (2, 3, 4)
 SPACES: dict[str, YCbCr] = {"bt601": BT601, "srcnn-pytorch": BT601_SRCNN}
@@ -26,14 +26,29 @@ class SRCNNSettings(Settings):
     """How a picture is upscaled."""
 
     channels: str = option(
-        "luma", "luma restores brightness and enlarges colour bicubically; rgb restores each channel (three times slower)", choices=("luma", "rgb")
+        "luma",
+        "luma restores brightness and enlarges colour bicubically; rgb restores each channel (three times slower)",
+        choices=("luma", "rgb"),
     )
     border: str = option(
-        "replicate", "What the network sees beyond the picture: its repeated edge, or zeros as published", choices=("replicate", "zero")
+        "replicate",
+        "What the network sees beyond the picture: its repeated edge, or zeros as published",
+        choices=("replicate", "zero"),
     )
-    space: str = option("bt601", "The luma the weights were trained on; srcnn-pytorch for that repository's released files", choices=tuple(SPACES))
-    tile: int = option(256, "Side of a piece of the result in pixels, 0 for all at once; changes memory, not the result", low=0, high=MAX_SIDE)
-    half: bool = option(False, "float16 in the two large convolutions: faster on GPUs, differences well below one 8-bit level")
+    space: str = option(
+        "bt601",
+        "The luma the weights were trained on; srcnn-pytorch for that repository's released files",
+        choices=tuple(SPACES),
+    )
+    tile: int = option(
+        256,
+        "Side of a piece of the result in pixels, 0 for all at once; changes memory, not the result",
+        low=0,
+        high=MAX_SIDE,
+    )
+    half: bool = option(
+        False, "float16 in the two large convolutions: faster on GPUs, differences well below one 8-bit level"
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -49,7 +64,9 @@ def load_srcnn(scale: float, name: str | None = None) -> tuple[SRCNN, int]:
     native = native_scale(scale)
     found = weights.load(weights.locate(name or f"srcnn_x{native}"), "srcnn")
     if found.scale not in (None, native):
-        raise ValueError(f"{found.path} was trained for scale {found.scale}, a scale of {scale:g} needs x{native} weights: choose those")
+        raise ValueError(
+            f"{found.path} was trained for scale {found.scale}, a scale of {scale:g} needs x{native} weights: choose those"
+        )
     return found.network.to(memory_format=torch.channels_last), native  # a quarter faster on CPUs
 
 
@@ -80,10 +97,14 @@ def srcnn_upscale(
     nearest = native_scale(scale)
     native = nearest if native is None else native
     if network.conv1.in_channels not in (1, x.shape[1]):
-        raise ValueError(f"these weights take {network.conv1.in_channels} channels, the image has {x.shape[1]}: choose luma weights")
+        raise ValueError(
+            f"these weights take {network.conv1.in_channels} channels, the image has {x.shape[1]}: choose luma weights"
+        )
     size = tuple(scaled_size(n, scale) for n in x.shape[-2:])
     if max(size) > MAX_SIDE:
-        raise ValueError(f"the result would be {size[1]}x{size[0]}: at most {MAX_SIDE} pixels a side; choose a smaller scale")
+        raise ValueError(
+            f"the result would be {size[1]}x{size[0]}: at most {MAX_SIDE} pixels a side; choose a smaller scale"
+        )
     full = tuple(n * native for n in x.shape[-2:])
     tiles = list(_tiles(full, settings.tile or max(full)))
     total, done = len(x) * len(tiles), 0
@@ -93,7 +114,9 @@ def srcnn_upscale(
         enlarge = Resampler(tuple(image.shape[-2:]), full, border="mirror")
         canvas = image.new_empty((image.shape[0], *full))
         for top, bottom, left, right in tiles:
-            canvas[:, top:bottom, left:right] = _tile(network, enlarge, source, (top, bottom), (left, right), settings)[0]
+            canvas[:, top:bottom, left:right] = _tile(
+                network, enlarge, source, (top, bottom), (left, right), settings
+            )[0]
             done += 1
             if progress:
                 progress(done, total)
@@ -108,7 +131,14 @@ def restore_luma(network: SRCNN, luma: Tensor, half: torch.dtype | None = None) 
     return network.conv3(features.float())
 
 
-def _tile(network: SRCNN, enlarge: Resampler, image: Tensor, rows: tuple[int, int], cols: tuple[int, int], settings: SRCNNSettings) -> Tensor:
+def _tile(
+    network: SRCNN,
+    enlarge: Resampler,
+    image: Tensor,
+    rows: tuple[int, int],
+    cols: tuple[int, int],
+    settings: SRCNNSettings,
+) -> Tensor:
     """One piece of the result, from as much of the enlarged image as its pixels depend on."""
     reach, (height, width) = network.reach, enlarge.out_size
     seen_rows, seen_cols = _clip(rows, reach, height), _clip(cols, reach, width)

@@ -28,4 +28,6 @@ class CFG:
         pred = self.denoiser(torch.cat([x, x]), level, Cond.cat([cond, self.negative.expand(len(x))]))
         (x0, x0_negative), (eps, eps_negative) = pred.x0.chunk(2), pred.eps.chunk(2)
         frac = None if pred.frac is None else pred.frac.chunk(2)[0]
-        return Prediction(torch.lerp(x0_negative, x0, self.scale), torch.lerp(eps_negative, eps, self.scale), frac)
+        return Prediction(
+            torch.lerp(x0_negative, x0, self.scale), torch.lerp(eps_negative, eps, self.scale), frac
+        )

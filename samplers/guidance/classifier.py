@@ -20,11 +20,15 @@ def weighted(parts: Sequence[tuple[LogProb, float]]) -> LogProb:
     """Any number of classifiers as one: the sum of weight * log p. Those of weight 0 are not asked."""
     asked = [(log_prob, weight) for log_prob, weight in parts if weight]
     if not asked:
-        raise ValueError("no classifier has a weight: give one of them a weight that is not 0, or leave the guidance out")
+        raise ValueError(
+            "no classifier has a weight: give one of them a weight that is not 0, or leave the guidance out"
+        )
     (first, most), others = asked[0], asked[1:]
     if not others and most == 1:
         return first
-    return lambda x, level: sum((weight * log_prob(x, level) for log_prob, weight in others), most * first(x, level))
+    return lambda x, level: sum(
+        (weight * log_prob(x, level) for log_prob, weight in others), most * first(x, level)
+    )
 
 
 @dataclass
@@ -48,16 +52,22 @@ class ClassifierGuidance(Hook):
         if self.form not in ("mean", "score"):
             raise ValueError(f"form {self.form!r} is not one of mean, score")
         if self.limit is not None and not 0 < self.limit < math.inf:
-            raise ValueError(f"a limit of {self.limit} lets no push through, or does not limit: give a positive number, or none")
+            raise ValueError(
+                f"a limit of {self.limit} lets no push through, or does not limit: give a positive number, or none"
+            )
         if not 0 <= self.window[0] < self.window[1]:
-            raise ValueError(f"the window from {self.window[0]:g} to {self.window[1]:g} holds no noise level: give two ascending ones")
+            raise ValueError(
+                f"the window from {self.window[0]:g} to {self.window[1]:g} holds no noise level: give two ascending ones"
+            )
 
     def gradient(self, x: Tensor, level: Level) -> Tensor:
         """scale * grad of the summed log probabilities, so that samples stay independent; detached."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             log_prob = self.log_prob(x, level)
-            (gradient,) = torch.autograd.grad(log_prob, x, torch.full_like(log_prob, self.scale))  # scaled where it is a number a sample
+            (gradient,) = torch.autograd.grad(
+                log_prob, x, torch.full_like(log_prob, self.scale)
+            )  # scaled where it is a number a sample
         return gradient
 
     def predict(self, x: Tensor, level: Level, pred: Prediction) -> Prediction:
@@ -65,11 +75,23 @@ class ClassifierGuidance(Hook):
             return pred
         push = self._push(x, level, pred)
         # eps - sigma * push and the x0 that goes with it, without a pass over x
-        return Prediction(pred.x0.add(push, alpha=level.sigma**2 / level.alpha), pred.eps.sub(push, alpha=level.sigma), pred.frac)
+        return Prediction(
+            pred.x0.add(push, alpha=level.sigma**2 / level.alpha),
+            pred.eps.sub(push, alpha=level.sigma),
+            pred.frac,
+        )
 
     def mean(self, step: Step) -> Tensor:
-        if self.form == "mean" and step.i == 0 and step.nxt.sigma > 0 and isinstance(step.variance, float) and step.variance == 0:
-            raise ValueError("form mean moves the mean of random steps, and this transition draws no noise: choose score, or ddpm")
+        if (
+            self.form == "mean"
+            and step.i == 0
+            and step.nxt.sigma > 0
+            and isinstance(step.variance, float)
+            and step.variance == 0
+        ):
+            raise ValueError(
+                "form mean moves the mean of random steps, and this transition draws no noise: choose score, or ddpm"
+            )
         if self.form == "score" or not self._within(step.cur):
             return step.mean
         return step.mean + step.variance * self._push(step.x, step.cur, step.pred)

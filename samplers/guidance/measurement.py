@@ -43,12 +43,16 @@ class MeasurementGuidance(Hook):
         with torch.no_grad():
             shape = self.operator(x[:1]).shape[1:]
         if shape != self.y.shape[1:] or len(self.y) not in (1, len(x)):
-            raise ValueError(f"the operator makes {len(x)} x {tuple(shape)}, the measurement is {tuple(self.y.shape)}: they must agree")
+            raise ValueError(
+                f"the operator makes {len(x)} x {tuple(shape)}, the measurement is {tuple(self.y.shape)}: they must agree"
+            )
 
     def loss(self, x0: Tensor) -> Tensor:
         """The weighted residual of each sample, (B,), or of the batch, (1,)."""
         y = self.y.to(x0)
-        difference = (y - self.operator(x0)).flatten(0 if self.joint else 1).view(1 if self.joint else len(x0), -1)
+        difference = (
+            (y - self.operator(x0)).flatten(0 if self.joint else 1).view(1 if self.joint else len(x0), -1)
+        )
         norm = difference.square().sum(1) if self.squared else torch.linalg.vector_norm(difference, dim=1)
         if self.weight == "plain":
             return norm
@@ -58,7 +62,9 @@ class MeasurementGuidance(Hook):
     def gradient(self, step: Step) -> tuple[Tensor, Tensor]:
         """The residuals and the gradient of their sum with respect to the step's start."""
         residual = self.loss(step.pred.x0)
-        (gradient,) = torch.autograd.grad(residual.sum(), step.x, retain_graph=True)  # another measurement may need the graph
+        (gradient,) = torch.autograd.grad(
+            residual.sum(), step.x, retain_graph=True
+        )  # another measurement may need the graph
         return residual.detach(), gradient
 
     def state(self, step: Step, x: Tensor) -> Tensor:

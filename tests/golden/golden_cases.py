@@ -76,7 +76,9 @@ class Case:
         if entry.get("stored"):
             return self.stored[name]
         if "value" in entry:
-            return torch.as_tensor(entry["value"], dtype=getattr(torch, entry["dtype"]) if "dtype" in entry else None)
+            return torch.as_tensor(
+                entry["value"], dtype=getattr(torch, entry["dtype"]) if "dtype" in entry else None
+            )
         if "file" in entry:
             return torch.from_numpy(np.array(Image.open(self.folder / entry["file"])))
         raise ValueError(f"{self.folder}: input {name} is of no known form: {sorted(entry)}")
@@ -84,14 +86,20 @@ class Case:
     @cached_property
     def manifest(self) -> dict[str, list[int]]:
         manifest = self.spec["manifest"]
-        return json.loads((self.folder / manifest).read_text(encoding="utf-8")) if isinstance(manifest, str) else manifest
+        return (
+            json.loads((self.folder / manifest).read_text(encoding="utf-8"))
+            if isinstance(manifest, str)
+            else manifest
+        )
 
     def part(self, name: str | None) -> dict[str, list[int]]:
         """The manifest of one of several networks: a nested one, or the keys below `name/`."""
         if name is None:
             return self.manifest
         nested = self.manifest.get(name)
-        return nested or {k.removeprefix(f"{name}/"): v for k, v in self.manifest.items() if k.startswith(f"{name}/")}
+        return nested or {
+            k.removeprefix(f"{name}/"): v for k, v in self.manifest.items() if k.startswith(f"{name}/")
+        }
 
     def fill(self, network: nn.Module, part: str | None = None) -> nn.Module:
         """Give a network its weights by name; its keys and shapes must be those of the manifest, or of one part of it."""
@@ -99,7 +107,11 @@ class Case:
         keys = {k: list(v.shape) for k, v in network.state_dict().items() if k in manifest}
         assert keys == manifest, f"keys or shapes differ: {set(keys) ^ set(manifest) or 'shapes'}"
         patterns = self.spec["skip"]
-        kept = [k for k in network.state_dict() if k not in manifest or any(fnmatch(k, pattern) for pattern in patterns)]
+        kept = [
+            k
+            for k in network.state_dict()
+            if k not in manifest or any(fnmatch(k, pattern) for pattern in patterns)
+        ]
         fill_(network, kept)  # what is kept was computed by the network itself
         return network.eval()
 
@@ -112,7 +124,9 @@ class Case:
         assert not missing, f"outputs not computed: {sorted(missing)}"
         for name, rule in self.spec["outputs"].items():
             got, want, tolerance = outputs[name], self.stored[name], rule["tolerance"]
-            assert list(got.shape) == list(rule["shape"]), f"{name} has shape {list(got.shape)}, not {rule['shape']}"
+            assert list(got.shape) == list(rule["shape"]), (
+                f"{name} has shape {list(got.shape)}, not {rule['shape']}"
+            )
             torch.testing.assert_close(
                 got.detach().cpu().double(),
                 want.double(),
@@ -122,7 +136,9 @@ class Case:
             )
             if "rel_l2" in tolerance:
                 off = (got.detach().cpu().double() - want.double()).norm() / want.double().norm()
-                assert off <= tolerance["rel_l2"], f"{name} is off by {off:.3g} of its norm, more than {tolerance['rel_l2']}"
+                assert off <= tolerance["rel_l2"], (
+                    f"{name} is off by {off:.3g} of its norm, more than {tolerance['rel_l2']}"
+                )
 
 
 def cases() -> list[Case]:

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SIZE = {"width": 1600, "height": 1000}
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def chromium() -> str | None:
@@ -24,7 +30,10 @@ def opened(host) -> Iterator:
         browser = driver.chromium.launch(executable_path=chromium(), args=OPTIONS)
         page = browser.new_page(viewport=SIZE)
         page.goto(host.url)
-        page.wait_for_function("() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.PriorSRUpscaleSRCNN)", timeout=300_000)
+        page.wait_for_function(
+            "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.PriorSRUpscaleSRCNN)",
+            timeout=300_000,
+        )
         yield page
         browser.close()
 

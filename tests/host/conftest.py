@@ -17,8 +17,8 @@ import pytest
 import tiny_checkpoints
 import torch
 
-from priorsr.methods.images import Picture, read, write
-from priorsr.methods.resize import resize
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.imaging.resize import resize
 
 PACK = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,14 @@ class Host:
             port = s.getsockname()[1]
         self.base, self.url, self.log_file = base, f"http://127.0.0.1:{port}", base / "host.log"
         command = [interpreter(Path(comfy)), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
-        command += ["--base-directory", str(base), "--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
+        command += [
+            "--base-directory",
+            str(base),
+            "--disable-auto-launch",
+            "--disable-api-nodes",
+            "--database-url",
+            "sqlite:///:memory:",
+        ]
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(command, cwd=comfy, stdout=log, stderr=subprocess.STDOUT)
         end = time.monotonic() + 600  # it may be a busy machine
@@ -56,20 +63,26 @@ class Host:
             else:
                 return
         self.close()
-        raise RuntimeError(f"{command[0]} cannot run ComfyUI; set HOST_PYTHON to one that can:\n{self.log()[-3000:]}")
+        raise RuntimeError(
+            f"{command[0]} cannot run ComfyUI; set HOST_PYTHON to one that can:\n{self.log()[-3000:]}"
+        )
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
     def raw(self, path: str, **query) -> bytes:
-        with urllib.request.urlopen(self.url + path + ("?" + urllib.parse.urlencode(query) if query else ""), timeout=300) as answer:
+        with urllib.request.urlopen(
+            self.url + path + ("?" + urllib.parse.urlencode(query) if query else ""), timeout=300
+        ) as answer:
             return answer.read()
 
     def get(self, path: str, **query):
         return json.loads(self.raw(path, **query))
 
     def post(self, path: str, body: dict):
-        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=300) as answer:
             return json.loads(answer.read() or b"null")
 
@@ -100,7 +113,10 @@ class Host:
 
     @staticmethod
     def error(entry: dict) -> str:
-        return next((m[1]["exception_message"] for m in entry["status"]["messages"] if m[0] == "execution_error"), str(entry["status"]))
+        return next(
+            (m[1]["exception_message"] for m in entry["status"]["messages"] if m[0] == "execution_error"),
+            str(entry["status"]),
+        )
 
     def image(self, saved: dict) -> Path:
         return self.base / saved["type"] / saved["subfolder"] / saved["filename"]
@@ -119,7 +135,10 @@ def serve(comfy: str, base: Path) -> Host:
     write(Picture(photo, (x > 0.3).float()[None, None]), server.base / "input" / "alpha.png")
     write(Picture(photo[..., :1, :1]), server.base / "input" / "pixel.png")
     portrait = resize(read(PACK / "docs" / "sample" / "astronaut.png").pixels, (128, 128)).clamp(0, 1)
-    write(Picture(torch.nn.functional.pad(portrait, (32,) * 4, value=0.4)), server.base / "input" / "portrait.png")
+    write(
+        Picture(torch.nn.functional.pad(portrait, (32,) * 4, value=0.4)),
+        server.base / "input" / "portrait.png",
+    )
     tiny_checkpoints.make(server.base / "models" / "priorsr")
     tiny_checkpoints.make_latent(server.base / "models")
     (server.base / "models" / "priorsr" / "broken.safetensors").write_bytes(b"not weights")

@@ -5,16 +5,23 @@ from __future__ import annotations
 from safetensors.torch import load_file
 from torch import Tensor
 
-from priorsr.methods.images import Picture, read
-from priorsr.methods.weights import SHIPPED
+from priorsr.methods.imaging.images import Picture, read
+from priorsr.methods.weights.load import SHIPPED
 
-STAND_INS = {"srdg_face64": "tiny_sr.safetensors", "happy64": "tiny_happy.safetensors"}  # for weights that do not come along yet
+STAND_INS = {
+    "srdg_face64": "tiny_sr.safetensors",
+    "happy64": "tiny_happy.safetensors",
+}  # for weights that do not come along yet
 
 
 def stand_ins(inputs: dict) -> dict:
     """Files of random weights in place of those that the inputs of a node name and the package lacks."""
     named = {key: value for key, value in inputs.items() if isinstance(value, str) and value in STAND_INS}
-    return {key: STAND_INS[value] for key, value in named.items() if not (SHIPPED / f"{value}.safetensors").is_file()}
+    return {
+        key: STAND_INS[value]
+        for key, value in named.items()
+        if not (SHIPPED / f"{value}.safetensors").is_file()
+    }
 
 
 def node(kind, /, **inputs):
@@ -58,9 +65,13 @@ def defaults(definitions, name, **given):
 
 
 def sampler(transition="ddim", guidance=None, **settings):
-    chosen = {"ddim": {"eta": 0.0}, "ddpm": {"variance": "small"}, "heun": {"churn": 0.0}}.get(transition, {}) | settings
+    chosen = {"ddim": {"eta": 0.0}, "ddpm": {"variance": "small"}, "heun": {"churn": 0.0}}.get(
+        transition, {}
+    ) | settings
     nested = {f"transition.{key}": value for key, value in chosen.items()}
-    return node("PriorSRSampler", transition=transition, **nested, **({"guidance": guidance} if guidance else {}))
+    return node(
+        "PriorSRSampler", transition=transition, **nested, **({"guidance": guidance} if guidance else {})
+    )
 
 
 def prior(name="tiny_adm.safetensors", clip=True, target="auto"):
@@ -77,14 +88,23 @@ def pixels(sampler, size=(16, 16), model="3", prefix="pixels", conditioning=("3"
         "8": node("BasicGuider", model=[model, 0], conditioning=list(conditioning)),
         "10": node("RandomNoise", noise_seed=seed),
         "11": sampler,
-        "12": node("SamplerCustomAdvanced", noise=["10", 0], guider=["8", 0], sampler=["11", 0], sigmas=["7", 0], latent_image=["6", 0]),
+        "12": node(
+            "SamplerCustomAdvanced",
+            noise=["10", 0],
+            guider=["8", 0],
+            sampler=["11", 0],
+            sigmas=["7", 0],
+            latent_image=["6", 0],
+        ),
         "13": node("VAEDecode", samples=["12", 0], vae=["4", 0]),
         "9": save(["13", 0], prefix),
         **more,
     }
 
 
-def latents(sampler, kind="unet", conditions="", side=16, tiled=None, batch=1, model="20", prefix="latents", **more):
+def latents(
+    sampler, kind="unet", conditions="", side=16, tiled=None, batch=1, model="20", prefix="latents", **more
+):
     """The same on a latent MODEL with CFG, the latents saved as they are; `tiled` settings put a Tiled Denoiser between."""
     tiles = {} if tiled is None else {"21": node("PriorSRTiledDenoiser", model=[model, 0], **tiled)}
     return {
@@ -92,10 +112,19 @@ def latents(sampler, kind="unet", conditions="", side=16, tiled=None, batch=1, m
         **tiles,
         "6": node("EmptyLatentImage", width=side * 8, height=side * 8, batch_size=batch),
         "7": node("BasicScheduler", model=["20", 0], scheduler="normal", steps=5, denoise=1.0),
-        "8": node("CFGGuider", model=["21" if tiles else model, 0], positive=["20", 1], negative=["20", 2], cfg=3.0),
+        "8": node(
+            "CFGGuider", model=["21" if tiles else model, 0], positive=["20", 1], negative=["20", 2], cfg=3.0
+        ),
         "10": node("RandomNoise", noise_seed=5),
         "11": sampler,
-        "12": node("SamplerCustomAdvanced", noise=["10", 0], guider=["8", 0], sampler=["11", 0], sigmas=["7", 0], latent_image=["6", 0]),
+        "12": node(
+            "SamplerCustomAdvanced",
+            noise=["10", 0],
+            guider=["8", 0],
+            sampler=["11", 0],
+            sigmas=["7", 0],
+            latent_image=["6", 0],
+        ),
         "9": node("SaveLatent", samples=["12", 0], filename_prefix=prefix),
         **more,
     }

@@ -21,7 +21,10 @@ def _node(definition: dict) -> dict:
         "display_name": definition["display_name"],
         "description": definition["description"],
         "inputs": dict(_inputs(definition["input"])),
-        "outputs": {str(i): {"name": name, **({"tooltip": tip} if tip else {})} for i, (name, tip) in enumerate(outputs)},
+        "outputs": {
+            str(i): {"name": name, **({"tooltip": tip} if tip else {})}
+            for i, (name, tip) in enumerate(outputs)
+        },
     }
 
 
@@ -32,7 +35,9 @@ def _inputs(specs: dict, prefix: str = ""):
             yield key, {"name": name.replace("_", " "), "tooltip": spec[1]["tooltip"]}
             for option in spec[1].get("options", []):
                 if isinstance(option, dict):
-                    yield from _inputs(option["inputs"], f"{key}_")  # the front end writes the dots of nested names as underscores
+                    yield from _inputs(
+                        option["inputs"], f"{key}_"
+                    )  # the front end writes the dots of nested names as underscores
 
 
 if __name__ == "__main__":

@@ -40,11 +40,25 @@ class Pixelwise(torch.nn.Module):
 
     dtype = torch.float32
 
-    def forward(self, x, timesteps, context=None, control=None, transformer_options=None, half=None, odd=None, several=None):
+    def forward(
+        self,
+        x,
+        timesteps,
+        context=None,
+        control=None,
+        transformer_options=None,
+        half=None,
+        odd=None,
+        several=None,
+    ):
         chunks = len(transformer_options["cond_or_uncond"])
         assert len(transformer_options["uuids"]) == chunks
         assert len(x) % chunks == 0
-        answer = 0.5 * torch.tanh(x[:, :4]) + 0.01 * timesteps.view(-1, 1, 1, 1) / 1000 + context.mean((1, 2)).view(-1, 1, 1, 1)
+        answer = (
+            0.5 * torch.tanh(x[:, :4])
+            + 0.01 * timesteps.view(-1, 1, 1, 1) / 1000
+            + context.mean((1, 2)).view(-1, 1, 1, 1)
+        )
         answer = answer + 0.3 * x[:, 4:] if x.shape[1] > 4 else answer
         answer = answer if half is None else answer + F.interpolate(half, scale_factor=2)
         return answer if control is None else answer + control["output"][1]
@@ -63,12 +77,20 @@ class ProbeModel:
     """A MODEL with the shape of Stable Diffusion, and two CONDITIONINGs for it; `conditions` name what follows the picture."""
 
     INPUT_TYPES = classmethod(
-        lambda cls: {"required": {"kind": (["unet", "pixelwise"],), "conditions": ("STRING", {"default": ""}), "side": ("INT", {"default": 16})}}
+        lambda cls: {
+            "required": {
+                "kind": (["unet", "pixelwise"],),
+                "conditions": ("STRING", {"default": ""}),
+                "side": ("INT", {"default": 16}),
+            }
+        }
     )
     RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "CONDITIONING", "CONDITIONING"), "make", "probe"
 
     def make(self, kind, conditions, side):
-        config = comfy.supported_models.SD15(UNET | ({"disable_unet_model_creation": True} if kind == "pixelwise" else {}))
+        config = comfy.supported_models.SD15(
+            UNET | ({"disable_unet_model_creation": True} if kind == "pixelwise" else {})
+        )
         config.manual_cast_dtype = None
         model = MappedModel(config, device=torch.device("cpu"))
         draw = torch.Generator().manual_seed(1)
@@ -80,7 +102,9 @@ class ProbeModel:
                     value.copy_(torch.randn(value.shape, generator=draw) / math.sqrt(value[0].numel()))
                 else:
                     value.fill_(1.0 if name.endswith("weight") else 0.0)
-        patcher = comfy.model_patcher.ModelPatcher(model, comfy.model_management.get_torch_device(), torch.device("cpu"))
+        patcher = comfy.model_patcher.ModelPatcher(
+            model, comfy.model_management.get_torch_device(), torch.device("cpu")
+        )
         maps = {
             "concat": ("noise_concat", torch.randn(1, 4, side, side, generator=draw)),
             "half": ("half", torch.randn(1, 4, side // 2, side // 2, generator=draw)),
@@ -97,43 +121,94 @@ class ProbeModel:
 class ProbeStableDiffusion:
     """A tiny checkpoint in the form of Stable Diffusion 2.1, which the host's loader would not know by its width."""
 
-    INPUT_TYPES = classmethod(lambda cls: {"required": {"ckpt_name": (folder_paths.get_filename_list("checkpoints"),)}})
+    INPUT_TYPES = classmethod(
+        lambda cls: {"required": {"ckpt_name": (folder_paths.get_filename_list("checkpoints"),)}}
+    )
     RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "CLIP", "VAE"), "load", "probe"
 
     def load(self, ckpt_name):
-        state = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("checkpoints", ckpt_name), safe_load=True)
-        shape = {"model_channels": 64, "context_dim": 24, "transformer_depth": [1, 0], "transformer_depth_output": [1, 1, 0, 0]}
-        more = {"use_linear_in_transformer": True, "num_head_channels": 64, "num_heads": -1, "adm_in_channels": None}
+        state = comfy.utils.load_torch_file(
+            folder_paths.get_full_path_or_raise("checkpoints", ckpt_name), safe_load=True
+        )
+        shape = {
+            "model_channels": 64,
+            "context_dim": 24,
+            "transformer_depth": [1, 0],
+            "transformer_depth_output": [1, 1, 0, 0],
+        }
+        more = {
+            "use_linear_in_transformer": True,
+            "num_head_channels": 64,
+            "num_heads": -1,
+            "adm_in_channels": None,
+        }
         config = comfy.supported_models.SD20(UNET | shape | more)
         config.manual_cast_dtype = None
         model = comfy.model_base.BaseModel(config, device=torch.device("cpu"))
-        unet = {key.removeprefix("model.diffusion_model."): value for key, value in state.items() if key.startswith("model.")}
+        unet = {
+            key.removeprefix("model.diffusion_model."): value
+            for key, value in state.items()
+            if key.startswith("model.")
+        }
         model.diffusion_model.load_state_dict(unet)
-        autoencoder = {key.removeprefix("first_stage_model."): value for key, value in state.items() if key.startswith("first_stage_model.")}
-        levels = {"ch": 32, "ch_mult": [1, 1, 2, 2], "num_res_blocks": 1, "z_channels": 4, "double_z": True, "attn_resolutions": []}
+        autoencoder = {
+            key.removeprefix("first_stage_model."): value
+            for key, value in state.items()
+            if key.startswith("first_stage_model.")
+        }
+        levels = {
+            "ch": 32,
+            "ch_mult": [1, 1, 2, 2],
+            "num_res_blocks": 1,
+            "z_channels": 4,
+            "double_z": True,
+            "attn_resolutions": [],
+        }
         ddconfig = levels | {"resolution": 256, "in_channels": 3, "out_ch": 3, "dropout": 0.0}
         vae = comfy.sd.VAE(sd=autoencoder, config={"params": {"ddconfig": ddconfig, "embed_dim": 4}})
-        return comfy.model_patcher.ModelPatcher(model, comfy.model_management.get_torch_device(), torch.device("cpu")), self, vae
+        return (
+            comfy.model_patcher.ModelPatcher(
+                model, comfy.model_management.get_torch_device(), torch.device("cpu")
+            ),
+            self,
+            vae,
+        )
 
 
 class ProbePrompt:
     """Tokens for it that depend on the text."""
 
-    INPUT_TYPES = classmethod(lambda cls: {"required": {"text": ("STRING", {"default": ""}), "clip": ("CLIP",)}})
+    INPUT_TYPES = classmethod(
+        lambda cls: {"required": {"text": ("STRING", {"default": ""}), "clip": ("CLIP",)}}
+    )
     RETURN_TYPES, FUNCTION, CATEGORY = ("CONDITIONING",), "encode", "probe"
 
     def encode(self, text, clip):
-        return ([[torch.randn(1, 7, 24, generator=torch.Generator().manual_seed(zlib.crc32(text.encode()))) * 0.3, {}]],)
+        return (
+            [
+                [
+                    torch.randn(1, 7, 24, generator=torch.Generator().manual_seed(zlib.crc32(text.encode())))
+                    * 0.3,
+                    {},
+                ]
+            ],
+        )
 
 
 class ProbeControl:
     """A prompt with a ControlNet's map for the finest level of the tiny UNet."""
 
-    INPUT_TYPES = classmethod(lambda cls: {"required": {"conditioning": ("CONDITIONING",), "width": ("INT",), "height": ("INT",)}})
+    INPUT_TYPES = classmethod(
+        lambda cls: {"required": {"conditioning": ("CONDITIONING",), "width": ("INT",), "height": ("INT",)}}
+    )
     RETURN_TYPES, FUNCTION, CATEGORY = ("CONDITIONING",), "apply", "probe"
 
     def apply(self, conditioning, width, height):
-        maps = [torch.randn(1, 64, height, width, generator=torch.Generator().manual_seed(1)), None, None]  # the coarsest comes last
+        maps = [
+            torch.randn(1, 64, height, width, generator=torch.Generator().manual_seed(1)),
+            None,
+            None,
+        ]  # the coarsest comes last
         return ([[tokens, {**extra, "control": Control(maps)}] for tokens, extra in conditioning],)
 
 
@@ -211,7 +286,9 @@ class Control:
 class ProbeNaN:
     """A MODEL whose answer is NaN below a noise level, as half precision may make it."""
 
-    INPUT_TYPES = classmethod(lambda cls: {"required": {"model": ("MODEL",), "below": ("FLOAT", {"default": 1.0})}})
+    INPUT_TYPES = classmethod(
+        lambda cls: {"required": {"model": ("MODEL",), "below": ("FLOAT", {"default": 1.0})}}
+    )
     RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "probe"
 
     def make(self, model, below):
@@ -236,7 +313,9 @@ class ProbeLoudVAE:
         with torch.no_grad():
             network.decoder.conv_in.weight.mul_(2e4)
         loud.first_stage_model = network.half() if half else network
-        loud.patcher = comfy.model_patcher.ModelPatcher(loud.first_stage_model, vae.patcher.load_device, vae.patcher.offload_device)
+        loud.patcher = comfy.model_patcher.ModelPatcher(
+            loud.first_stage_model, vae.patcher.load_device, vae.patcher.offload_device
+        )
         return (loud,)
 
 
@@ -252,8 +331,25 @@ class ProbeLoaded:
 
     def look(self):
         held = comfy.model_management.loaded_models()
-        return {"ui": {"text": sorted("nothing" if patcher is None else type(patcher.model).__name__ for patcher in held)}}
+        return {
+            "ui": {
+                "text": sorted(
+                    "nothing" if patcher is None else type(patcher.model).__name__ for patcher in held
+                )
+            }
+        }
 
 
-PROBES = (ProbeModel, ProbeStableDiffusion, ProbePrompt, ProbeControl, ProbeImages, ProbeUpscaleModel, ProbeVAE, ProbeNaN, ProbeLoudVAE, ProbeLoaded)
+PROBES = (
+    ProbeModel,
+    ProbeStableDiffusion,
+    ProbePrompt,
+    ProbeControl,
+    ProbeImages,
+    ProbeUpscaleModel,
+    ProbeVAE,
+    ProbeNaN,
+    ProbeLoudVAE,
+    ProbeLoaded,
+)
 NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in PROBES}

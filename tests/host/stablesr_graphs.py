@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from graphs import defaults, load, node, save
 
-BASE, LAYERS, OTHER, WRAP = "v2-1_512-ema-pruned.safetensors", "stablesr_000117.ckpt", "stablesr_turbo.ckpt", "vqgan_cfw_00011.ckpt"
+BASE, LAYERS, OTHER, WRAP = (
+    "v2-1_512-ema-pruned.safetensors",
+    "stablesr_000117.ckpt",
+    "stablesr_turbo.ckpt",
+    "vqgan_cfw_00011.ckpt",
+)
 STEPS, SEED = 4, 5
 SIDES = (128, 96)  # of the encoded picture, width and height
 
@@ -21,7 +26,14 @@ def sd(**more):
         "21": prompt("sharp"),
         "22": prompt("blurry"),
         "1": load(),
-        "2": node("ImageScale", image=["1", 0], upscale_method="bicubic", width=width, height=height, crop="disabled"),
+        "2": node(
+            "ImageScale",
+            image=["1", 0],
+            upscale_method="bicubic",
+            width=width,
+            height=height,
+            crop="disabled",
+        ),
         "3": node("VAEEncode", pixels=["2", 0], vae=["20", 2]),
         "23": node("PriorSRLoadStableSR", stablesr=LAYERS),
         "24": applied(),
@@ -29,7 +41,9 @@ def sd(**more):
     }
 
 
-def parts(chosen, model="24", cfg=1.0, start="noise", steps=STEPS, prefix="stablesr", latent_image=("3", 0), **more):
+def parts(
+    chosen, model="24", cfg=1.0, start="noise", steps=STEPS, prefix="stablesr", latent_image=("3", 0), **more
+):
     """StableSR as published, from parts; the latents are saved as they are."""
     return sd(
         **{
@@ -38,7 +52,12 @@ def parts(chosen, model="24", cfg=1.0, start="noise", steps=STEPS, prefix="stabl
             "10": node("PriorSRStableSRStart", model=[model, 0], sigmas=["7", 0], start=start, seed=SEED),
             "11": chosen,
             "12": node(
-                "SamplerCustomAdvanced", noise=["10", 0], guider=["8", 0], sampler=["11", 0], sigmas=["7", 0], latent_image=list(latent_image)
+                "SamplerCustomAdvanced",
+                noise=["10", 0],
+                guider=["8", 0],
+                sampler=["11", 0],
+                sigmas=["7", 0],
+                latent_image=list(latent_image),
             ),
             "9": node("SaveLatent", samples=["12", 0], filename_prefix=prefix),
         }
@@ -46,11 +65,32 @@ def parts(chosen, model="24", cfg=1.0, start="noise", steps=STEPS, prefix="stabl
     )
 
 
-def ksampler(name="euler", scheduler="normal", model="24", steps=3, cfg=2.0, latent_image=("3", 0), prefix="native", seed=SEED, **more):
-    run = {"seed": seed, "steps": steps, "cfg": cfg, "sampler_name": name, "scheduler": scheduler, "denoise": 1.0}
+def ksampler(
+    name="euler",
+    scheduler="normal",
+    model="24",
+    steps=3,
+    cfg=2.0,
+    latent_image=("3", 0),
+    prefix="native",
+    seed=SEED,
+    **more,
+):
+    run = {
+        "seed": seed,
+        "steps": steps,
+        "cfg": cfg,
+        "sampler_name": name,
+        "scheduler": scheduler,
+        "denoise": 1.0,
+    }
     conditions = {"positive": ["21", 0], "negative": ["22", 0], "latent_image": list(latent_image)}
     return sd(
-        **{"12": node("KSampler", model=[model, 0], **run, **conditions), "9": node("SaveLatent", samples=["12", 0], filename_prefix=prefix)} | more
+        **{
+            "12": node("KSampler", model=[model, 0], **run, **conditions),
+            "9": node("SaveLatent", samples=["12", 0], filename_prefix=prefix),
+        }
+        | more
     )
 
 
@@ -61,7 +101,9 @@ def tiles(model="24", tile=8, overlap=4, batch=1, weights="symmetric"):
 
 def decoded(image=("2", 0), tile=64, w=0.5, samples=("3", 0), **more):
     coder = {"fidelity": w, "vae_tile": tile, "vae_overlap": 32}
-    made = node("PriorSRDecodeCFW", latent=list(samples), vae=["20", 2], cfw=["26", 0], image=list(image), **coder)
+    made = node(
+        "PriorSRDecodeCFW", latent=list(samples), vae=["20", 2], cfw=["26", 0], image=list(image), **coder
+    )
     graph = sd(**{"26": node("PriorSRLoadCFW", cfw=WRAP), "13": made, "9": save(["13", 0], "cfw")} | more)
     return {key: value for key, value in graph.items() if key not in ("21", "22", "23", "24")}
 
@@ -95,4 +137,7 @@ def applied(model="20", **more):
 
 
 def empty(width, height, count=1):
-    return {"6": node("EmptyLatentImage", width=width, height=height, batch_size=count), "24": applied(latent=["6", 0])}
+    return {
+        "6": node("EmptyLatentImage", width=width, height=height, batch_size=count),
+        "24": applied(latent=["6", 0]),
+    }

@@ -11,7 +11,10 @@ from workflow import to_graph
 
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "example_workflows").glob("*.json"))
-SHOWN = ("preview", "previewMode")  # what Preview Any sends of its own display, which the server does not ask for
+SHOWN = (
+    "preview",
+    "previewMode",
+)  # what Preview Any sends of its own display, which the server does not ask for
 
 
 @pytest.fixture(scope="session")
@@ -27,13 +30,17 @@ def page(host):
 def test_a_workflow_opens_whole(host, page, path, tmp_path):
     workflow = json.loads(path.read_text(encoding="utf-8"))
     show(page, workflow)
-    nodes = page.evaluate("window.app.graph._nodes.map(n => [n.type, n.type in LiteGraph.registered_node_types, !!n.has_errors])")
+    nodes = page.evaluate(
+        "window.app.graph._nodes.map(n => [n.type, n.type in LiteGraph.registered_node_types, !!n.has_errors])"
+    )
     assert len(nodes) == len(workflow["nodes"])
     assert all(known and not wrong for _, known, wrong in nodes), nodes
     assert page.locator("[role=dialog]").count() == 0
     sent = page.evaluate("async () => (await window.app.graphToPrompt()).output")
     expected = to_graph(workflow, host.get("/object_info"))
-    told = {k: {name: value for name, value in v["inputs"].items() if name not in SHOWN} for k, v in sent.items()}
+    told = {
+        k: {name: value for name, value in v["inputs"].items() if name not in SHOWN} for k, v in sent.items()
+    }
     assert told == {k: v["inputs"] for k, v in expected.items()}
     page.screenshot(path=tmp_path / f"{path.stem}.png")
     print(tmp_path / f"{path.stem}.png")

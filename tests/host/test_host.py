@@ -12,7 +12,7 @@ from graphs import defaults, load, node, result, save, stand_ins
 from locale_file import english
 from workflow import to_graph
 
-from priorsr.methods.images import read
+from priorsr.methods.imaging.images import read
 
 pytestmark = pytest.mark.host
 PACK = Path(__file__).resolve().parents[2]
@@ -65,13 +65,24 @@ IDS = (
     "PriorSRColourCorrection",
     "PriorSRPreClean",
 )
-FEW_STEPS = {"respacing": "4", "start": 1, "steps": 8}  # in place of those of the example workflows, which are meant for a GPU
+FEW_STEPS = {
+    "respacing": "4",
+    "start": 1,
+    "steps": 8,
+}  # in place of those of the example workflows, which are meant for a GPU
 ON_OTHERS = "stablesr"  # whose workflows need Stable Diffusion and run in test_parts_stablesr
 WORKFLOWS = sorted(p for p in (PACK / "example_workflows").glob("*.json") if not p.stem.startswith(ON_OTHERS))
 
 
 def upscale(image, scale=2.0, **changes):
-    defaults = {"weights": "shipped", "channels": "luma", "border": "replicate", "space": "bt601", "tile": 256, "half": False}
+    defaults = {
+        "weights": "shipped",
+        "channels": "luma",
+        "border": "replicate",
+        "space": "bt601",
+        "tile": 256,
+        "half": False,
+    }
     return node("PriorSRUpscaleSRCNN", image=image, scale=scale, **{**defaults, **changes})
 
 
@@ -108,7 +119,9 @@ def test_every_node_explains_itself(host, definitions, name):
 def test_locales_cover_every_node_and_input(host, definitions):
     expected = english({name: definitions[name] for name in IDS})
     served = host.get("/i18n")
-    assert json.loads((PACK / "locales/en/nodeDefs.json").read_text(encoding="utf-8")) == expected, "run tests/host/locale_file.py"
+    assert json.loads((PACK / "locales/en/nodeDefs.json").read_text(encoding="utf-8")) == expected, (
+        "run tests/host/locale_file.py"
+    )
     assert {n: served["en"]["nodeDefs"][n] for n in IDS} == expected
     chinese = served["zh"]["nodeDefs"]
     for name, texts in expected.items():
@@ -140,7 +153,9 @@ def test_example_workflows_run(host, definitions, path):
 @pytest.mark.parametrize("scale", [2.0, 2.5, 1.0])
 def test_upscale_any_size(host, name, channels, scale):
     source = read(host.base / "input" / name).pixels
-    picture = result(host, {"1": load(name), "2": upscale(["1", 0], scale, tile=64), "9": save(["2", 0], "sized")})
+    picture = result(
+        host, {"1": load(name), "2": upscale(["1", 0], scale, tile=64), "9": save(["2", 0], "sized")}
+    )
     expected = tuple(-(-round(n * scale * 1e6) // 1_000_000) for n in source.shape[-2:])
     assert tuple(picture.pixels.shape[-2:]) == expected
     assert picture.pixels.shape[1] == channels
@@ -163,8 +178,21 @@ def test_batches_and_quality(host):
     graph = {
         "1": load(),
         "2": node("RepeatImageBatch", image=["1", 0], amount=3),
-        "3": node("PriorSRDegrade", image=["2", 0], seed=4, vary=True, **{"degradation": "noise"} | noise("gaussian")),
-        "4": node("PriorSRImageQuality", image=["3", 0], reference=["1", 0], channels="rgb", border=0, when_sizes_differ="error"),
+        "3": node(
+            "PriorSRDegrade",
+            image=["2", 0],
+            seed=4,
+            vary=True,
+            **{"degradation": "noise"} | noise("gaussian"),
+        ),
+        "4": node(
+            "PriorSRImageQuality",
+            image=["3", 0],
+            reference=["1", 0],
+            channels="rgb",
+            border=0,
+            when_sizes_differ="error",
+        ),
         "9": save(["4", 3], "compared"),
     }
     outputs = host.run(graph)
@@ -182,7 +210,15 @@ DEGRADATIONS = [
     ("face", {"degradation.level": "severe"}),
     ("real-world", {"degradation.scale": 2.0}),
     ("srdg", {"degradation.scale": 8.0}),
-    ("blur", {"degradation.sigma": 2.0, "degradation.sigma_across": 0.5, "degradation.angle": 30.0, "degradation.kernel": 13}),
+    (
+        "blur",
+        {
+            "degradation.sigma": 2.0,
+            "degradation.sigma_across": 0.5,
+            "degradation.angle": 30.0,
+            "degradation.kernel": 13,
+        },
+    ),
     ("ringing", {"degradation.cutoff": 1.0, "degradation.kernel": 13}),
     ("noise", noise("gaussian")),
     ("noise", noise("poisson")),
@@ -215,7 +251,13 @@ def test_every_degradation_repeats_and_replays(host, kind, choice):
 
 
 def replayed(recipe):
-    return node("PriorSRDegrade", image=["1", 0], seed=99, vary=False, **{"degradation": "recipe", "degradation.json": recipe})
+    return node(
+        "PriorSRDegrade",
+        image=["1", 0],
+        seed=99,
+        vary=False,
+        **{"degradation": "recipe", "degradation.json": recipe},
+    )
 
 
 @pytest.mark.parametrize(
@@ -227,13 +269,27 @@ def replayed(recipe):
     ],
 )
 def test_resize(host, choice, size):
-    resized = node("PriorSRResize", image=["1", 0], method="bicubic", antialias=True, matlab_border=False, **choice)
-    assert tuple(result(host, {"1": load(), "2": resized, "9": save(["2", 0], "resized")}).pixels.shape[-2:]) == size
+    resized = node(
+        "PriorSRResize", image=["1", 0], method="bicubic", antialias=True, matlab_border=False, **choice
+    )
+    assert (
+        tuple(result(host, {"1": load(), "2": resized, "9": save(["2", 0], "resized")}).pixels.shape[-2:])
+        == size
+    )
 
 
-@pytest.mark.parametrize("change", [{"scale": 0.0}, {"scale": 99.0}, {"channels": "hsv"}, {"weights": "../../secret.pt"}, {"tile": -1}])
+@pytest.mark.parametrize(
+    "change",
+    [{"scale": 0.0}, {"scale": 99.0}, {"channels": "hsv"}, {"weights": "../../secret.pt"}, {"tile": -1}],
+)
 def test_values_out_of_range_are_refused_before_running(host, change):
-    answer = host.refusal({"1": load(), "2": {**upscale(["1", 0]), "inputs": {**upscale(["1", 0])["inputs"], **change}}, "9": save(["2", 0], "x")})
+    answer = host.refusal(
+        {
+            "1": load(),
+            "2": {**upscale(["1", 0]), "inputs": {**upscale(["1", 0])["inputs"], **change}},
+            "9": save(["2", 0], "x"),
+        }
+    )
     (error,) = answer["node_errors"]["2"]["errors"]
     assert next(iter(change)) in json.dumps(error)
 
@@ -243,9 +299,31 @@ def test_values_out_of_range_are_refused_before_running(host, change):
     [
         (upscale(["1", 0], weights="broken.safetensors"), "broken.safetensors"),
         (upscale(["1", 0], tile=5), "tile 5 is too small"),
-        (node("PriorSRResize", image=["1", 0], method="area", antialias=True, matlab_border=False, to="nonsense"), "unknown way to resize"),
-        (node("PriorSRDegrade", image=["1", 0], seed=0, vary=False, degradation="nonsense"), "unknown degradation"),
-        (node("PriorSRDegrade", image=["1", 0], seed=0, vary=False, **{"degradation": "recipe", "degradation.json": "{"}), "no JSON"),
+        (
+            node(
+                "PriorSRResize",
+                image=["1", 0],
+                method="area",
+                antialias=True,
+                matlab_border=False,
+                to="nonsense",
+            ),
+            "unknown way to resize",
+        ),
+        (
+            node("PriorSRDegrade", image=["1", 0], seed=0, vary=False, degradation="nonsense"),
+            "unknown degradation",
+        ),
+        (
+            node(
+                "PriorSRDegrade",
+                image=["1", 0],
+                seed=0,
+                vary=False,
+                **{"degradation": "recipe", "degradation.json": "{"},
+            ),
+            "no JSON",
+        ),
     ],
 )
 def test_bad_input_is_one_readable_sentence(host, bad, words):
@@ -256,11 +334,25 @@ def test_bad_input_is_one_readable_sentence(host, bad, words):
 
 def test_sizes_that_differ_are_refused_or_resized(host):
     def graph(mode):
-        small = node("PriorSRResize", image=["1", 0], method="bicubic", antialias=True, matlab_border=False, **{"to": "scale", "to.scale": 0.5})
+        small = node(
+            "PriorSRResize",
+            image=["1", 0],
+            method="bicubic",
+            antialias=True,
+            matlab_border=False,
+            **{"to": "scale", "to.scale": 0.5},
+        )
         return {
             "1": load(),
             "2": small,
-            "3": node("PriorSRImageQuality", image=["2", 0], reference=["1", 0], channels="luma", border=2, when_sizes_differ=mode),
+            "3": node(
+                "PriorSRImageQuality",
+                image=["2", 0],
+                reference=["1", 0],
+                channels="luma",
+                border=2,
+                when_sizes_differ=mode,
+            ),
         }
 
     assert "differ in size" in host.error(host.wait(host.start(graph("error"))))
@@ -278,8 +370,17 @@ def test_posterior_sampling_repeats_and_depends_on_the_seed(host, definitions, n
     """Gradients flow inside the host's inference mode; a picture with odd sides goes through tiles."""
 
     def picture(seed, prefix):
-        small = node("PriorSRResize", image=["1", 0], method="bicubic", antialias=True, matlab_border=False, **{"to": "scale", "to.scale": 0.2})
-        restore = defaults(definitions, name, image=["2", 0], scale=2.0, seed=seed, tile=32, overlap=8, **settings)
+        small = node(
+            "PriorSRResize",
+            image=["1", 0],
+            method="bicubic",
+            antialias=True,
+            matlab_border=False,
+            **{"to": "scale", "to.scale": 0.2},
+        )
+        restore = defaults(
+            definitions, name, image=["2", 0], scale=2.0, seed=seed, tile=32, overlap=8, **settings
+        )
         return result(host, {"1": load(), "2": small, "3": restore, "9": save(["3", 0], prefix)}).pixels
 
     first = picture(1, "a")
@@ -298,27 +399,54 @@ def test_posterior_sampling_repeats_and_depends_on_the_seed(host, definitions, n
     ],
 )
 def test_wrong_priors_are_explained(host, definitions, name, change, words):
-    entry = host.wait(host.start({"1": load(), "2": defaults(definitions, name, image=["1", 0], **change), "9": save(["2", 0], "x")}))
+    entry = host.wait(
+        host.start(
+            {
+                "1": load(),
+                "2": defaults(definitions, name, image=["1", 0], **change),
+                "9": save(["2", 0], "x"),
+            }
+        )
+    )
     assert words in host.error(entry)
 
 
-def sampled(sampler_node, guidance=None, prior="tiny_adm.safetensors", prefix="sampled", clip=True, target="auto"):
+def sampled(
+    sampler_node, guidance=None, prior="tiny_adm.safetensors", prefix="sampled", clip=True, target="auto"
+):
     """A graph of native parts: our prior, a sampler, the core's noise, sigmas, guider and pixel VAE."""
     return {
         "1": load(),
         "2": node("ImageScale", image=["1", 0], upscale_method="area", width=16, height=16, crop="disabled"),
-        "3": node("PriorSRLoadPixelPrior", prior=prior, clip=clip, schedule="auto", train_steps=0, target=target),
+        "3": node(
+            "PriorSRLoadPixelPrior", prior=prior, clip=clip, schedule="auto", train_steps=0, target=target
+        ),
         "4": node("VAELoader", vae_name="pixel_space"),
-        "5": node("ImageScale", image=["2", 0], upscale_method="bicubic", width=32, height=32, crop="disabled"),
+        "5": node(
+            "ImageScale", image=["2", 0], upscale_method="bicubic", width=32, height=32, crop="disabled"
+        ),
         "6": node("VAEEncode", pixels=["5", 0], vae=["4", 0]),
         "7": node("BasicScheduler", model=["3", 0], scheduler="normal", steps=6, denoise=1.0),
         "8": node("BasicGuider", model=["3", 0], conditioning=["3", 1]),
         "10": node("RandomNoise", noise_seed=5),
         "11": sampler_node,
-        "12": node("SamplerCustomAdvanced", noise=["10", 0], guider=["8", 0], sampler=["11", 0], sigmas=["7", 0], latent_image=["6", 0]),
+        "12": node(
+            "SamplerCustomAdvanced",
+            noise=["10", 0],
+            guider=["8", 0],
+            sampler=["11", 0],
+            sigmas=["7", 0],
+            latent_image=["6", 0],
+        ),
         "13": node("VAEDecode", samples=["12", 0], vae=["4", 0]),
         "14": node(
-            "PriorSRImageQuality", image=["13", 0], reference=["13", 0], channels="rgb", border=0, when_sizes_differ="error", low_resolution=["2", 0]
+            "PriorSRImageQuality",
+            image=["13", 0],
+            reference=["13", 0],
+            channels="rgb",
+            border=0,
+            when_sizes_differ="error",
+            low_resolution=["2", 0],
         ),
         "9": save(["13", 0], prefix),
         **(guidance or {}),
@@ -335,7 +463,9 @@ def test_pixel_priors_run_in_native_samplers_and_ours_agree(host, prior, name):
     native = node("KSamplerSelect", sampler_name=name if name != "ddim" else "ddim")
     extra = {"heun": {"transition.churn": 0.0}, "ddim": {"transition.eta": 0.0}}.get(name, {})
     ours = node("PriorSRSampler", transition=name, **extra)
-    pictures = [read(host.image(host.run(sampled(s, prior=prior))["9"]["images"][0])).pixels for s in (native, ours)]
+    pictures = [
+        read(host.image(host.run(sampled(s, prior=prior))["9"]["images"][0])).pixels for s in (native, ours)
+    ]
     assert tuple(pictures[0].shape[-2:]) == (32, 32)
     if name in ("euler", "ddim", "dpmpp_2m"):
         assert (pictures[0] - pictures[1]).abs().max() <= 2.01 / 255
@@ -357,12 +487,16 @@ def test_random_transitions_run_in_the_host_and_repeat(host, name, extra):
     assert first.equal(second)
 
 
-@pytest.mark.parametrize(("prior", "strength"), [("tiny_adm.safetensors", 15.0), ("tiny_edm.safetensors", 3.0)])
+@pytest.mark.parametrize(
+    ("prior", "strength"), [("tiny_adm.safetensors", 15.0), ("tiny_edm.safetensors", 3.0)]
+)
 def test_guidance_by_measurement_works_in_a_native_graph(host, prior, strength):
     def run(scale):
         guide = {"15": node("PriorSRGuideMeasurement", image=["2", 0], scale=scale, squared=False)}
         sampler = node("PriorSRSampler", transition="ddim", guidance=["15", 0], **{"transition.eta": 0.0})
-        return agreement(host.run(sampled(sampler, guide, prior, clip=False, target="v")))  # a network that answers 0 is a Gaussian prior then
+        return agreement(
+            host.run(sampled(sampler, guide, prior, clip=False, target="v"))
+        )  # a network that answers 0 is a Gaussian prior then
 
     assert run(strength) > run(0.0) + 1
 
@@ -385,5 +519,12 @@ def test_cancel_stops_between_tiles_and_the_host_goes_on(host):
     host.post("/interrupt", {})
     entry = host.wait(prompt)
     assert time.monotonic() - began < 20
-    assert any(message[0] == "execution_interrupted" for message in entry["status"]["messages"]), host.error(entry)
-    assert result(host, {"1": load(), "2": upscale(["1", 0], 3.0), "9": save(["2", 0], "after")}).pixels.shape[-1] == 363
+    assert any(message[0] == "execution_interrupted" for message in entry["status"]["messages"]), host.error(
+        entry
+    )
+    assert (
+        result(host, {"1": load(), "2": upscale(["1", 0], 3.0), "9": save(["2", 0], "after")}).pixels.shape[
+            -1
+        ]
+        == 363
+    )

@@ -11,8 +11,8 @@ from graphs import defaults, failure, latent, latents, load, node, result, sampl
 from tiny_checkpoints import corrector
 from workflow import to_graph
 
-from priorsr.methods.dpi.choice import shipped_correctors
-from priorsr.methods.images import read
+from priorsr.methods.dpi.presets import shipped_correctors
+from priorsr.methods.imaging.images import read
 
 pytestmark = pytest.mark.host
 PACK = Path(__file__).resolve().parents[2]
@@ -25,13 +25,27 @@ ANCESTRAL, IMPLICIT = ({"preset.sampler": name, "preset.eta": 0.0} for name in (
 @pytest.fixture(scope="module")
 def correctors(host):
     """Correctors that do not fit the face prior at x4, beside the one that does."""
-    for name, said in {"x8": {"scale": 8}, "k4": {"k": 4}, "rgb": {"channels": 3}, "raw": {"ema": 0.0}, "latent": {"channels": 4}}.items():
+    for name, said in {
+        "x8": {"scale": 8},
+        "k4": {"k": 4},
+        "rgb": {"channels": 3},
+        "raw": {"ema": 0.0},
+        "latent": {"channels": 4},
+    }.items():
         corrector(host.base / "models" / "priorsr" / f"{name}_corrector.safetensors", **said)
 
 
 def small(image=("1", 0), side=16, width=None):
     to = {"to.width": width or side, "to.height": side}
-    return node("PriorSRResize", image=list(image), to="size", **to, method="bicubic", antialias=True, matlab_border=False)
+    return node(
+        "PriorSRResize",
+        image=list(image),
+        to="size",
+        **to,
+        method="bicubic",
+        antialias=True,
+        matlab_border=False,
+    )
 
 
 def conditions(chosen=TINY, image=("2", 0), model=("3", 0), strength=STRONG, **given):
@@ -39,7 +53,10 @@ def conditions(chosen=TINY, image=("2", 0), model=("3", 0), strength=STRONG, **g
     settings = {"scale": SCALE, "seed": 5, "k": 2, "refine": True, "weighted": True, **strength, **given}
     linked = {"corrector": ["14", 0]} if chosen else {}
     loader = {"14": node("PriorSRLoadCorrector", corrector=chosen)} if chosen else {}
-    return {**loader, "7": node("PriorSRGuideDPI", model=list(model), image=list(image), **settings, **linked)}
+    return {
+        **loader,
+        "7": node("PriorSRGuideDPI", model=list(model), image=list(image), **settings, **linked),
+    }
 
 
 def parts(side=16, width=None, transition="ddim", **conditioned):
@@ -55,18 +72,47 @@ def parts(side=16, width=None, transition="ddim", **conditioned):
         "8": sampler(transition, ["7", 0]),
         "10": node("BasicGuider", model=["15", 0], conditioning=["3", 1]),
         "11": node("RandomNoise", noise_seed=5),
-        "12": node("SamplerCustomAdvanced", noise=["11", 0], guider=["10", 0], sampler=["8", 0], sigmas=["4", 0], latent_image=["6", 0]),
+        "12": node(
+            "SamplerCustomAdvanced",
+            noise=["11", 0],
+            guider=["10", 0],
+            sampler=["8", 0],
+            sigmas=["4", 0],
+            latent_image=["6", 0],
+        ),
         "13": node("PriorSRPixelLatentToImage", latent=["12", 0], like=["5", 0]),
-        "15": node("PriorSRTiledDenoiser", model=["3", 0], tiles="manual", tile_batch=1, **{"tiles.tile": 64, "tiles.overlap": 32}),
+        "15": node(
+            "PriorSRTiledDenoiser",
+            model=["3", 0],
+            tiles="manual",
+            tile_batch=1,
+            **{"tiles.tile": 64, "tiles.overlap": 32},
+        ),
         "9": save(["13", 0], "dpi_parts"),
         **conditions(**conditioned),
     }
 
 
 def whole(definitions, side=16, width=None, **given):
-    settings = {"image": ["2", 0], "scale": SCALE, "prior": "face64", "corrector": TINY, "steps": STEPS, "seed": 5, **STRONG, **ANCESTRAL, **given}
+    settings = {
+        "image": ["2", 0],
+        "scale": SCALE,
+        "prior": "face64",
+        "corrector": TINY,
+        "steps": STEPS,
+        "seed": 5,
+        **STRONG,
+        **ANCESTRAL,
+        **given,
+    }
     node_ = defaults(definitions, "PriorSRUpscaleDPI", **settings)
-    return {"1": load(), "2": small(side=side, width=width), "3": node_, "9": save(["3", 0], "dpi"), "16": node("PreviewAny", source=["3", 1])}
+    return {
+        "1": load(),
+        "2": small(side=side, width=width),
+        "3": node_,
+        "9": save(["3", 0], "dpi"),
+        "16": node("PreviewAny", source=["3", 1]),
+    }
 
 
 @pytest.mark.parametrize(("chosen", "size"), [(TINY, (16, 16)), (None, (15, 13))], ids=["corrector", "odd"])
@@ -86,7 +132,15 @@ def test_tiles_of_prior_and_corrector_agree_with_those_of_the_node(host, definit
 
 def test_every_choice_counts(host, definitions):
     """Each of them changes the picture, and the same again does not."""
-    changes = [{}, {"corrector": "none"}, {"seed": 6}, {"preset.tau": 0.0}, {"refine": False}, {"weighted": False}, {"convention": "released"}]
+    changes = [
+        {},
+        {"corrector": "none"},
+        {"seed": 6},
+        {"preset.tau": 0.0},
+        {"refine": False},
+        {"weighted": False},
+        {"convention": "released"},
+    ]
     pictures = [result(host, whole(definitions, **change)).pixels for change in (*changes, {})]
     assert torch.equal(pictures[0], pictures.pop())
     assert len({p.numpy().tobytes() for p in pictures}) == len(changes)
@@ -98,7 +152,9 @@ def test_a_beginner_gives_the_picture_alone_and_is_told(host, definitions):
     report = outputs["16"]["text"][0]
     assert "tau 100, s 1.4, omega 500, ddpm, 4 steps" in report
     assert "96 x 32 is not one picture of 64 x 64" in report
-    assert ("corrector dpi_x4" if "dpi_x4" in shipped_correctors() else "no corrector comes along for x4") in report
+    assert (
+        "corrector dpi_x4" if "dpi_x4" in shipped_correctors() else "no corrector comes along for x4"
+    ) in report
     assert host.log().count("96 x 32 is not one picture") == 1
     twenty = host.run(whole(definitions, preset="dpi20", steps=0))
     assert "tau 350, s 1.4, omega 1500, ddim, 20 steps" in twenty["16"]["text"][0]
@@ -107,7 +163,9 @@ def test_a_beginner_gives_the_picture_alone_and_is_told(host, definitions):
 
 def test_a_picture_of_a_batch_is_the_picture_alone(host, definitions):
     alone = result(host, whole(definitions)).pixels
-    images = host.run(whole(definitions, image=["4", 0]) | {"4": node("RepeatImageBatch", image=["2", 0], amount=2)})["9"]["images"]
+    images = host.run(
+        whole(definitions, image=["4", 0]) | {"4": node("RepeatImageBatch", image=["2", 0], amount=2)}
+    )["9"]["images"]
     assert len(images) == 2
     for image in images:
         torch.testing.assert_close(read(host.image(image)).pixels, alone, rtol=0, atol=1.5 / 255)
@@ -115,7 +173,10 @@ def test_a_picture_of_a_batch_is_the_picture_alone(host, definitions):
 
 def test_conditions_chain_with_other_guidance_and_any_transition(host):
     chained = {"17": node("PriorSRGuideConsistency", model=["3", 0], image=["2", 0], strength=1.0)}
-    alone, pulled = (result(host, parts(transition="ddpm", **more) | chained).pixels for more in ({}, {"guidance": ["17", 0]}))
+    alone, pulled = (
+        result(host, parts(transition="ddpm", **more) | chained).pixels
+        for more in ({}, {"guidance": ["17", 0]})
+    )
     assert (alone - pulled).abs().max() > 4 / 255
 
 
@@ -126,16 +187,34 @@ def test_a_latent_model_takes_latents_of_the_picture(host):
     def held(side=64, chosen=None, **given):
         strength = {"preset": "custom", "preset.tau": 0.0, "preset.s": 1.0, "preset.omega": 1000.0}
         own = conditions(chosen, model=("20", 0), strength=strength, vae=["18", 0], **given)
-        graph = latents(sampler("ddim", ["7", 0]), side=side // 8, prefix="held", **{"1": load(), "2": small(), "18": node("ProbeVAE")})
-        return graph | {"17": graph["7"], "12": node("SamplerCustomAdvanced", **{**graph["12"]["inputs"], "sigmas": ["17", 0]})} | own
+        graph = latents(
+            sampler("ddim", ["7", 0]),
+            side=side // 8,
+            prefix="held",
+            **{"1": load(), "2": small(), "18": node("ProbeVAE")},
+        )
+        return (
+            graph
+            | {
+                "17": graph["7"],
+                "12": node("SamplerCustomAdvanced", **{**graph["12"]["inputs"], "sigmas": ["17", 0]}),
+            }
+            | own
+        )
 
     picture = {"1": load(), "2": small(), "5": small(("2", 0), 32), "18": node("ProbeVAE")}
-    encoded = picture | {"6": node("VAEEncode", pixels=["5", 0], vae=["18", 0]), "9": node("SaveLatent", samples=["6", 0], filename_prefix="encoded")}
+    encoded = picture | {
+        "6": node("VAEEncode", pixels=["5", 0], vae=["18", 0]),
+        "9": node("SaveLatent", samples=["6", 0], filename_prefix="encoded"),
+    }
     sampled = latent(host, held())
     assert tuple(sampled.shape) == (1, 4, 8, 8)
     torch.testing.assert_close(sampled[..., ::2, ::2], latent(host, encoded), rtol=0, atol=1e-4)
     assert torch.isfinite(latent(host, held(chosen="latent_corrector.safetensors", seed=1))).all()
-    for wrong, words in (({"side": 128}, "latent of 8 x 8, the latent is 16 x 16"), ({"chosen": TINY}, "for 1 channels, the prior for 4")):
+    for wrong, words in (
+        ({"side": 128}, "latent of 8 x 8, the latent is 16 x 16"),
+        ({"chosen": TINY}, "for 1 channels, the prior for 4"),
+    ):
         assert words in failure(host, held(**wrong))
     bare = held()
     del bare["7"]["inputs"]["vae"]
@@ -147,7 +226,14 @@ def test_a_pixel_prior_with_a_vae_is_held_as_without(host):
     graph = {
         "1": load(),
         "2": small(side=8),
-        "3": node("PriorSRLoadPixelPrior", prior="tiny_adm.safetensors", clip=True, schedule="auto", train_steps=0, target="auto"),
+        "3": node(
+            "PriorSRLoadPixelPrior",
+            prior="tiny_adm.safetensors",
+            clip=True,
+            schedule="auto",
+            train_steps=0,
+            target="auto",
+        ),
         "18": node("VAELoader", vae_name="pixel_space"),
         "4": node("PriorSRSigmasByRespacing", model=["3", 0], respacing="4", start=-1),
         "5": small(("2", 0), 32),
@@ -155,11 +241,21 @@ def test_a_pixel_prior_with_a_vae_is_held_as_without(host):
         "8": sampler("ddim", ["7", 0]),
         "10": node("BasicGuider", model=["3", 0], conditioning=["3", 1]),
         "11": node("RandomNoise", noise_seed=5),
-        "12": node("SamplerCustomAdvanced", noise=["11", 0], guider=["10", 0], sampler=["8", 0], sigmas=["4", 0], latent_image=["6", 0]),
+        "12": node(
+            "SamplerCustomAdvanced",
+            noise=["11", 0],
+            guider=["10", 0],
+            sampler=["8", 0],
+            sigmas=["4", 0],
+            latent_image=["6", 0],
+        ),
         "13": node("VAEDecode", samples=["12", 0], vae=["18", 0]),
         "9": save(["13", 0], "dpi_latent"),
     }
-    pixel, latent = (result(host, graph | conditions("rgb_corrector.safetensors", **vae)).pixels for vae in ({}, {"vae": ["18", 0]}))
+    pixel, latent = (
+        result(host, graph | conditions("rgb_corrector.safetensors", **vae)).pixels
+        for vae in ({}, {"vae": ["18", 0]})
+    )
     assert (pixel - latent).abs().max() <= 2 / 255  # pixels of the condition outside 0..1 are cut by the VAE
 
 
@@ -167,8 +263,12 @@ def test_masks_of_a_picture(host):
     def masks(prefix="masks", **given):
         shown = {str(20 + i): node("MaskToImage", mask=["3", i]) for i in range(3)}
         saved = {str(30 + i): save([str(20 + i), 0], f"{prefix}{i}") for i in range(3)}
-        made = node("PriorSRDPIMasks", image=["2", 0], **{"scale": SCALE, "s": 1.2, "k": 2, "seed": 1, **given})
-        outputs = host.run({"1": load(), "2": small(side=12), "3": made, **shown, **saved, "9": save(["3", 3], prefix)})
+        made = node(
+            "PriorSRDPIMasks", image=["2", 0], **{"scale": SCALE, "s": 1.2, "k": 2, "seed": 1, **given}
+        )
+        outputs = host.run(
+            {"1": load(), "2": small(side=12), "3": made, **shown, **saved, "9": save(["3", 3], prefix)}
+        )
         assert outputs["9"]["images"]
         return [read(host.image(outputs[str(30 + i)]["images"][0])).pixels[0, 0] for i in range(3)]
 
@@ -181,7 +281,9 @@ def test_masks_of_a_picture(host):
     assert 0 < adaptive.sum() < fixed.sum()
     assert not adaptive[probability == 0].any()
     assert not torch.equal(masks(seed=2)[2], adaptive)
-    assert torch.equal(masks("again")[2], adaptive)  # the server keeps the last result alone, so that this one is made anew
+    assert torch.equal(
+        masks("again")[2], adaptive
+    )  # the server keeps the last result alone, so that this one is made anew
     assert masks(s=8.0)[2].sum() < adaptive.sum()
     assert masks(k=4)[0].mean() == pytest.approx(1 / 16)
 
@@ -218,7 +320,10 @@ def test_mistakes_are_explained_before_sampling(host, definitions, change, words
         ({"scale": 2.0, "chosen": None}, "latent of 32 x 32, the latent is 64 x 64"),
         ({"k": 3, "chosen": None}, "k 3 does not divide"),
         ({"scale": 2.0, "k": 4, "chosen": None}, "give 4 or more"),
-        ({"strength": {"preset": "custom", "preset.tau": 10.0, "preset.s": -1.0, "preset.omega": 20.0}}, "s -1"),
+        (
+            {"strength": {"preset": "custom", "preset.tau": 10.0, "preset.s": -1.0, "preset.omega": 20.0}},
+            "s -1",
+        ),
     ],
 )
 def test_mistakes_of_the_parts_are_explained_before_sampling(host, change, words):
@@ -235,7 +340,11 @@ def test_example_workflows_run_in_few_steps(host, definitions, name):
     graph = to_graph(workflow, definitions)
     for inputs in (made["inputs"] for made in graph.values()):
         inputs |= {key: few for key, few in {"steps": 3, "respacing": "3"}.items() if key in inputs}
-        if "corrector" in inputs and isinstance(inputs["corrector"], str) and inputs["corrector"] not in ("auto", *shipped_correctors()):
+        if (
+            "corrector" in inputs
+            and isinstance(inputs["corrector"], str)
+            and inputs["corrector"] not in ("auto", *shipped_correctors())
+        ):
             inputs["corrector"] = TINY  # which the shipped one is told from by its weights alone
     images = [image for output in host.run(graph).values() for image in output.get("images", [])]
     assert images

@@ -16,13 +16,20 @@ from stablesr_graphs import one_node
 from workflow import to_graph
 
 from priorsr.methods.faces.masks import CLASSES
-from priorsr.methods.images import Picture, read, write
-from priorsr.methods.resize import resize
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.imaging.resize import resize
 
 pytestmark = pytest.mark.host
 PACK = Path(__file__).resolve().parents[2]
 LEFT, TOP, SIDE = 50, 30, 56
-FEW = {"method": "diffsr", "method.prior": "face64", "method.level": 30.0, "method.steps": 2, "method.aim": "fidelity", "method.consistency": 1.0}
+FEW = {
+    "method": "diffsr",
+    "method.prior": "face64",
+    "method.level": 30.0,
+    "method.steps": 2,
+    "method.aim": "fidelity",
+    "method.consistency": 1.0,
+}
 SRDG = {
     "method.prior": "tiny_sr.safetensors",
     "method.classifier": "none",
@@ -47,18 +54,35 @@ def scenes(host):
 
 
 def found(definitions, name="scene.png", **settings):
-    return {"1": load(name), "2": defaults(definitions, "PriorSRDetectFaces", image=["1", 0], detector="mtcnn", **settings)}
+    return {
+        "1": load(name),
+        "2": defaults(definitions, "PriorSRDetectFaces", image=["1", 0], detector="mtcnn", **settings),
+    }
 
 
 def mask(definitions, kind, **settings):
     inputs = {"image": ["1", 0], "faces": ["2", 0], **kind, **settings}
-    return {"3": defaults(definitions, "PriorSRFaceMask", **inputs), "4": node("MaskToImage", mask=["3", 0]), "9": save(["4", 0], "mask")}
+    return {
+        "3": defaults(definitions, "PriorSRFaceMask", **inputs),
+        "4": node("MaskToImage", mask=["3", 0]),
+        "9": save(["4", 0], "mask"),
+    }
 
 
 def restored(definitions, kind, name="scene.png", **settings):
     chosen = {"detector": "mtcnn", "parser": "parsing_parsenet", "frame": "auto", "codeformer": "codeformer"}
-    made = defaults(definitions, kind, image=["1", 0], **{k: v for k, v in chosen.items() if k in inputs_of(definitions, kind)} | settings)
-    return {"1": load(name), "5": made, "6": node("PreviewAny", source=["5", 1]), "9": save(["5", 0], "faces")}
+    made = defaults(
+        definitions,
+        kind,
+        image=["1", 0],
+        **{k: v for k, v in chosen.items() if k in inputs_of(definitions, kind)} | settings,
+    )
+    return {
+        "1": load(name),
+        "5": made,
+        "6": node("PreviewAny", source=["5", 1]),
+        "9": save(["5", 0], "faces"),
+    }
 
 
 def inputs_of(definitions, kind):
@@ -81,7 +105,10 @@ def outside(pixels):
 
 
 def test_faces_are_found_drawn_and_told(host, definitions):
-    graph = found(definitions, "two.png") | {"6": node("PreviewAny", source=["2", 3]), "7": node("PreviewAny", source=["2", 2])}
+    graph = found(definitions, "two.png") | {
+        "6": node("PreviewAny", source=["2", 3]),
+        "7": node("PreviewAny", source=["2", 2]),
+    }
     outputs = host.run(graph | {"9": save(["2", 1], "overlay")})
     assert outputs["7"]["text"][0] == "2"
     assert "2 faces" in outputs["6"]["text"][0]
@@ -93,7 +120,9 @@ def test_faces_are_found_drawn_and_told(host, definitions):
     assert "1 face\n" in report(host, one)
 
 
-@pytest.mark.parametrize("kind", [{"kind": "box"}, {"kind": "hull", "kind.spread": 2.0}, PARTS], ids=lambda k: k["kind"])
+@pytest.mark.parametrize(
+    "kind", [{"kind": "box"}, {"kind": "hull", "kind.spread": 2.0}, PARTS], ids=lambda k: k["kind"]
+)
 def test_masks_lie_on_the_face(host, definitions, kind):
     pixels = result(host, found(definitions) | mask(definitions, kind)).pixels[:, :1]
     inside = pixels[..., TOP : TOP + SIDE, LEFT : LEFT + SIDE]
@@ -115,10 +144,21 @@ def test_what_is_outside_is_filtered_and_the_face_kept(host, definitions):
     source = read(host.base / "input" / "scene.png").pixels
     covered = result(host, base).pixels[:, :1].expand(-1, 3, -1, -1) == 1
     for filters in ({"filters": "released"}, {"filters": "paper"}):
-        done = result(host, base | {"5": node("PriorSREnhanceOutside", image=["1", 0], mask=["3", 0], **filters), "9": save(["5", 0], "outside")})
+        done = result(
+            host,
+            base
+            | {
+                "5": node("PriorSREnhanceOutside", image=["1", 0], mask=["3", 0], **filters),
+                "9": save(["5", 0], "outside"),
+            },
+        )
         assert torch.equal(done.pixels[covered], source[covered])
         assert (done.pixels - source)[~covered].abs().max() > 2 / 255
-    lonely = {"1": load(), "7": load("alpha.png"), "5": node("PriorSREnhanceOutside", image=["1", 0], mask=["7", 1], filters="released")}
+    lonely = {
+        "1": load(),
+        "7": load("alpha.png"),
+        "5": node("PriorSREnhanceOutside", image=["1", 0], mask=["7", 1], filters="released"),
+    }
     assert result(host, lonely | {"9": save(["5", 0], "other")}).pixels.shape[-2:] == (95, 121)
 
 
@@ -126,7 +166,14 @@ def test_what_is_outside_is_filtered_and_the_face_kept(host, definitions):
     "method",
     [
         FEW,
-        {"method": "dpi", "method.prior": "face64", "method.corrector": "none", "method.preset": "auto", "method.dpi_steps": 2, "coarse": 4.0},
+        {
+            "method": "dpi",
+            "method.prior": "face64",
+            "method.corrector": "none",
+            "method.preset": "auto",
+            "method.dpi_steps": 2,
+            "coarse": 4.0,
+        },
         {"method": "srdg", **SRDG, "coarse": 8.0},
         {"method": "srcnn", "method.size": 192},
     ],
@@ -147,13 +194,21 @@ def test_srdg_pulls_every_face_towards_attributes(host, definitions):
     both = {**wish, "method.attributes": "happy=1, gender=male", "classifiers": ["7", 0]}
     done = {}
     for name, settings in {"none": {}, "happy": wish, "both": both}.items():
-        graph = restored(definitions, "PriorSRRestoreFaces", **{"method": "srdg", **SRDG, "coarse": 8.0, **settings})
+        graph = restored(
+            definitions, "PriorSRRestoreFaces", **{"method": "srdg", **SRDG, "coarse": 8.0, **settings}
+        )
         done[name], said = run(host, graph | ({"7": judge} if name == "both" else {}))
-        expected = {"none": ["no attribute"], "happy": ["happy: happy (of"], "both": ["happy: happy (of", "gender: male (of"]}[name]
+        expected = {
+            "none": ["no attribute"],
+            "happy": ["happy: happy (of"],
+            "both": ["happy: happy (of", "gender: male (of"],
+        }[name]
         assert all(words in said for words in expected)
     assert len({x.numpy().tobytes() for x in done.values()}) == 3
     unknown = {"method": "srdg", **SRDG, "method.attributes": "happy=1"}
-    assert "no classifier tells 'happy'" in failure(host, restored(definitions, "PriorSRRestoreFaces", **unknown))
+    assert "no classifier tells 'happy'" in failure(
+        host, restored(definitions, "PriorSRRestoreFaces", **unknown)
+    )
 
 
 def test_an_upscale_model_enlarges_what_lies_behind(host, definitions):
@@ -166,7 +221,12 @@ def test_an_upscale_model_enlarges_what_lies_behind(host, definitions):
     assert "1 of 1 faces restored" in said
     smaller = restored(definitions, "PriorSRCodeFormer", scale=2.0, upscale_model=["8", 0]) | probe
     assert result(host, smaller).pixels.shape[-2:] == (240, 300)
-    both = restored(definitions, "PriorSRRestoreFaces", background=["1", 0], upscale_model=["8", 0], scale=1.0, **FEW) | probe
+    both = (
+        restored(
+            definitions, "PriorSRRestoreFaces", background=["1", 0], upscale_model=["8", 0], scale=1.0, **FEW
+        )
+        | probe
+    )
     assert "connect one of the two" in failure(host, both)
 
 
@@ -174,7 +234,15 @@ def cropped(definitions, name="two.png", **more):
     """Faces cut out, and put back where "7" has restored them."""
     return found(definitions, name) | {
         "3": defaults(definitions, "PriorSRCropFaces", image=["1", 0], faces=["2", 0], size=128),
-        "5": defaults(definitions, "PriorSRPasteFaces", image=["1", 0], crops=["3", 1], restored=["7", 0], parser="parsing_parsenet", scale=1.0),
+        "5": defaults(
+            definitions,
+            "PriorSRPasteFaces",
+            image=["1", 0],
+            crops=["3", 1],
+            restored=["7", 0],
+            parser="parsing_parsenet",
+            scale=1.0,
+        ),
         "6": node("PreviewAny", source=["5", 1]),
         "9": save(["5", 0], "pasted"),
         **more,
@@ -187,7 +255,12 @@ def test_any_node_restores_cropped_faces(host, definitions):
     assert "2 of 2 faces restored" in said
     assert (done - source).abs().max() > 0.2
     assert torch.equal(done[..., :6, :], source[..., :6, :])
-    same = result(host, cropped(definitions, **{"7": node("ImageScaleBy", image=["3", 0], upscale_method="bicubic", scale_by=2.0)})).pixels
+    same = result(
+        host,
+        cropped(
+            definitions, **{"7": node("ImageScaleBy", image=["3", 0], upscale_method="bicubic", scale_by=2.0)}
+        ),
+    ).pixels
     assert (same - source).abs().mean() < 2 / 255
     one = node("ImageFromBatch", image=["3", 0], batch_index=0, length=1)
     assert "2 faces were cut out and 1 come back" in failure(host, cropped(definitions, **{"7": one}))
@@ -197,11 +270,17 @@ def test_any_node_restores_cropped_faces(host, definitions):
 
 
 def test_cropping_a_picture_without_faces_goes_on(host, definitions):
-    graph = cropped(definitions, "example.png", **{"7": node("ImageInvert", image=["3", 0]), "10": node("PreviewAny", source=["3", 2])})
+    graph = cropped(
+        definitions,
+        "example.png",
+        **{"7": node("ImageInvert", image=["3", 0]), "10": node("PreviewAny", source=["3", 2])},
+    )
     outputs = host.run(graph)
     assert outputs["10"]["text"][0] == "0"
     assert "no face found, unchanged" in outputs["6"]["text"][0]
-    assert torch.equal(read(host.image(outputs["9"]["images"][0])).pixels, read(host.base / "input" / "example.png").pixels)
+    assert torch.equal(
+        read(host.image(outputs["9"]["images"][0])).pixels, read(host.base / "input" / "example.png").pixels
+    )
 
 
 def test_stablesr_restores_cropped_faces(host, definitions):
@@ -214,14 +293,29 @@ def test_stablesr_restores_cropped_faces(host, definitions):
 
 
 def test_found_faces_and_a_background_are_used(host, definitions):
-    larger = node("PriorSRResize", image=["1", 0], to="scale", **{"to.scale": 2.0}, method="nearest", antialias=False, matlab_border=False)
+    larger = node(
+        "PriorSRResize",
+        image=["1", 0],
+        to="scale",
+        **{"to.scale": 2.0},
+        method="nearest",
+        antialias=False,
+        matlab_border=False,
+    )
     given = {"faces": ["2", 0], "background": ["8", 0], "scale": 1.0, **FEW}
-    graph = found(definitions, "two.png", which="0") | restored(definitions, "PriorSRRestoreFaces", "two.png", **given) | {"8": larger}
+    graph = (
+        found(definitions, "two.png", which="0")
+        | restored(definitions, "PriorSRRestoreFaces", "two.png", **given)
+        | {"8": larger}
+    )
     done = result(host, graph).pixels
     plain = read(host.base / "input" / "two.png").pixels.repeat_interleave(2, 2).repeat_interleave(2, 3)
     assert torch.equal(done[..., 300:], plain[..., 300:])
     assert not torch.equal(done[..., :300], plain[..., :300])
-    other = {"7": load("scene.png"), "5": node("PriorSRRestoreFaces", **graph["5"]["inputs"] | {"image": ["7", 0]})}
+    other = {
+        "7": load("scene.png"),
+        "5": node("PriorSRRestoreFaces", **graph["5"]["inputs"] | {"image": ["7", 0]}),
+    }
     assert "give the images in which they were found" in failure(host, graph | other)
 
 
@@ -234,7 +328,9 @@ def test_pictures_without_faces_and_large_faces_are_left(host, definitions):
     assert "take it as coarser to restore it anyway" in report(host, huge)
 
 
-@pytest.mark.parametrize("change", [{}, {"w": 0.0}, {"half": True}, {"mask": "parse"}, {"scale": 1.5}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{}, {"w": 0.0}, {"half": True}, {"mask": "parse"}, {"scale": 1.5}], ids=str
+)
 def test_codeformer_restores_whole_pictures(host, definitions, change):
     graph = restored(definitions, "PriorSRCodeFormer", **change)
     done, said = run(host, graph)
@@ -249,7 +345,10 @@ def test_codeformer_restores_whole_pictures(host, definitions, change):
 
 def test_identities_are_told_where_the_host_has_the_recogniser(host, definitions):
     ask = "from importlib.util import find_spec; raise SystemExit(not all(map(find_spec, ('dlib', 'face_recognition_models'))))"
-    can = subprocess.run([interpreter(Path(os.environ["COMFYUI_PATH"])), "-c", ask], check=False).returncode == 0
+    can = (
+        subprocess.run([interpreter(Path(os.environ["COMFYUI_PATH"])), "-c", ask], check=False).returncode
+        == 0
+    )
     said = report(host, restored(definitions, "PriorSRCodeFormer", w=1.0))
     assert bool(re.search(r"face 0: restored.*, identity distance \d\.\d{3}", said)) == can
 
@@ -271,7 +370,11 @@ def test_aligned_faces_of_a_batch_are_restored_one_by_one(host, definitions):
 @pytest.mark.parametrize(
     ("kind", "change", "words"),
     [
-        ("PriorSRRestoreFaces", {**FEW, "detector": "retinaface"}, "detection_Resnet50_Final.pth is missing: put it into models/priorsr"),
+        (
+            "PriorSRRestoreFaces",
+            {**FEW, "detector": "retinaface"},
+            "detection_Resnet50_Final.pth is missing: put it into models/priorsr",
+        ),
         ("PriorSRRestoreFaces", {**FEW, "detector": "tiny_adm.safetensors"}, "no face detector"),
         ("PriorSRRestoreFaces", {**FEW, "which": "3"}, "there is no face 3"),
         ("PriorSRRestoreFaces", {**FEW, "which": "all"}, "does not number faces"),
@@ -291,11 +394,19 @@ def test_a_mask_of_unknown_parts_is_explained(host, definitions):
 
 @pytest.mark.parametrize("name", ["restore_faces_in_photo", "codeformer_photo", "face_masks"])
 def test_example_workflows_run_on_a_photograph(host, definitions, name):
-    graph = to_graph(json.loads((PACK / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")), definitions)
+    graph = to_graph(
+        json.loads((PACK / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")), definitions
+    )
     for inputs in (made["inputs"] for made in graph.values()):
-        inputs |= {key: few for key, few in {"method.steps": 2, "image": "scene.png"}.items() if isinstance(inputs.get(key), (int, str))}
+        inputs |= {
+            key: few
+            for key, few in {"method.steps": 2, "image": "scene.png"}.items()
+            if isinstance(inputs.get(key), (int, str))
+        }
     outputs = host.run(graph)
     images = [image for output in outputs.values() for image in output.get("images", [])]
     assert images
     assert all(read(host.image(image)).pixels.std() > 0.01 for image in images)
-    assert all("1 of 1 faces restored" in output["text"][0] for output in outputs.values() if "text" in output)
+    assert all(
+        "1 of 1 faces restored" in output["text"][0] for output in outputs.values() if "text" in output
+    )

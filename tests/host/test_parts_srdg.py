@@ -11,11 +11,11 @@ from graphs import defaults, failure, load, node, result, sampler, save
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import attribute, score_network
 
-from priorsr.methods.images import read
+from priorsr.methods.imaging.images import read
+from priorsr.methods.imaging.resize import resize
 from priorsr.methods.priors.load import load_prior
-from priorsr.methods.resize import resize
 from priorsr.methods.srdg.attributes import load_attribute, read_attributes
-from priorsr.methods.srdg.view import WHOLE
+from priorsr.methods.srdg.classifier_crop import WHOLE
 from priorsr.samplers.denoiser import Cond
 from priorsr.samplers.karras import Euler
 from priorsr.samplers.run import run
@@ -41,7 +41,15 @@ def files(host):
 
 def small(side=8):
     to = {"to.width": side, "to.height": side}
-    return node("PriorSRResize", image=["1", 0], to="size", **to, method="bicubic", antialias=True, matlab_border=False)
+    return node(
+        "PriorSRResize",
+        image=["1", 0],
+        to="size",
+        **to,
+        method="bicubic",
+        antialias=True,
+        matlab_border=False,
+    )
 
 
 def classifiers(*names, key=40):
@@ -55,29 +63,68 @@ def classifiers(*names, key=40):
 
 def whole(definitions, *names, side=8, **given):
     nodes, link = classifiers(*names) if names else ({}, None)
-    settings = {"image": ["2", 0], "prior": SR, "scale": SCALE, "preset": "custom", "steps": STEPS, "corrections": 1, "seed": 5, "classifier": "none"}
+    settings = {
+        "image": ["2", 0],
+        "prior": SR,
+        "scale": SCALE,
+        "preset": "custom",
+        "steps": STEPS,
+        "corrections": 1,
+        "seed": 5,
+        "classifier": "none",
+    }
     linked = {"classifiers": link} if names else {}
     made = defaults(definitions, "PriorSRUpscaleSRDG", **settings | linked | given)
-    return {"1": load(), "2": small(side), "3": made, "9": save(["3", 0], "srdg"), "16": node("PreviewAny", source=["3", 1]), **nodes}
+    return {
+        "1": load(),
+        "2": small(side),
+        "3": made,
+        "9": save(["3", 0], "srdg"),
+        "16": node("PreviewAny", source=["3", 1]),
+        **nodes,
+    }
 
 
 def parts(*names, prior="face64", transition="ddim", attributes="happy=1", size=(64, 64), **given):
     """Unconditional samples with a pull towards attributes."""
     nodes, link = classifiers(*names)
-    settings = {"weights": "", "h": 500.0, "limit": 0.0, "first": 1.0, "last": 0.0, "view": "exact", "form": "score", **given}
+    settings = {
+        "weights": "",
+        "h": 500.0,
+        "limit": 0.0,
+        "first": 1.0,
+        "last": 0.0,
+        "view": "exact",
+        "form": "score",
+        **given,
+    }
     shipped = node("PriorSRLoadShippedPrior", prior=prior, clip=True)
     return {
         "1": load(),
         "2": small(64),
         "3": shipped,
         "4": node("PriorSRSigmasByRespacing", model=["3", 0], respacing=str(STEPS), start=-1),
-        "5": node("ImageScale", image=["1", 0], upscale_method="area", width=size[1], height=size[0], crop="disabled"),
+        "5": node(
+            "ImageScale",
+            image=["1", 0],
+            upscale_method="area",
+            width=size[1],
+            height=size[0],
+            crop="disabled",
+        ),
         "6": node("PriorSRImageToPixelLatent", model=["3", 0], image=["5", 0]),
         "7": node("PriorSRGuideAttributes", classifiers=link, attributes=attributes, **settings),
         "8": sampler(transition, ["7", 0]),
         "10": node("BasicGuider", model=["3", 0], conditioning=["3", 1]),
         "11": node("RandomNoise", noise_seed=5),
-        "12": node("SamplerCustomAdvanced", noise=["11", 0], guider=["10", 0], sampler=["8", 0], sigmas=["4", 0], latent_image=["6", 0]),
+        "12": node(
+            "SamplerCustomAdvanced",
+            noise=["11", 0],
+            guider=["10", 0],
+            sampler=["8", 0],
+            sigmas=["4", 0],
+            latent_image=["6", 0],
+        ),
         "13": node("PriorSRPixelLatentToImage", latent=["12", 0], like=["5", 0]),
         "9": save(["13", 0], "attributes"),
         **nodes,
@@ -86,16 +133,26 @@ def parts(*names, prior="face64", transition="ddim", attributes="happy=1", size=
 
 def probability(host, picture, label=1):
     """Of `happy`, by the classifier that guides."""
-    (reading,) = read_attributes([load_attribute(str(host.base / "models" / "priorsr" / HAPPY))], picture.pixels, view=WHOLE)
+    (reading,) = read_attributes(
+        [load_attribute(str(host.base / "models" / "priorsr" / HAPPY))], picture.pixels, view=WHOLE
+    )
     return float(reading.probabilities[0, label])
 
 
 def test_one_node_enlarges_with_and_without_attributes(host, definitions):
     outputs = {}
-    for name, given in {"plain": {}, "happy": {"attributes": "happy=1"}, "neutral": {"attributes": "happy=neutral"}}.items():
+    for name, given in {
+        "plain": {},
+        "happy": {"attributes": "happy=1"},
+        "neutral": {"attributes": "happy=neutral"},
+    }.items():
         made = host.run(whole(definitions, classifier=HAPPY, h=200.0, **given))
         outputs[name], report = read(host.image(made["9"]["images"][0])), made["16"]["text"][0]
-        asked = {"plain": "no attribute is asked for", "happy": "happy: happy (of 0 neutral, 1 happy)", "neutral": "happy: neutral (of"}[name]
+        asked = {
+            "plain": "no attribute is asked for",
+            "happy": "happy: happy (of 0 neutral, 1 happy)",
+            "neutral": "happy: neutral (of",
+        }[name]
         assert asked in report
         assert "image 1: happy: neutral 0." in report or "image 1: happy: neutral 1." in report
     assert tuple(outputs["plain"].pixels.shape) == (1, 3, 64, 64)
@@ -106,10 +163,16 @@ def test_one_node_enlarges_with_and_without_attributes(host, definitions):
 def test_the_same_seed_gives_the_same_picture_and_chained_classifiers_count(host, definitions):
     graphs = [
         whole(definitions, HAPPY, GENDER, attributes=text, weights=weights)
-        for text, weights in (("happy=1", ""), ("happy=1, gender=male", ""), ("happy=1, gender=male", "gender=3"))
+        for text, weights in (
+            ("happy=1", ""),
+            ("happy=1, gender=male", ""),
+            ("happy=1, gender=male", "gender=3"),
+        )
     ]
     pictures = [result(host, graph).pixels for graph in graphs]
-    assert torch.equal(result(host, whole(definitions, classifier=HAPPY, attributes="happy=1")).pixels, pictures[0])
+    assert torch.equal(
+        result(host, whole(definitions, classifier=HAPPY, attributes="happy=1")).pixels, pictures[0]
+    )
     assert len({p.numpy().tobytes() for p in pictures}) == 3
 
 
@@ -123,9 +186,13 @@ def test_a_picture_of_a_batch_is_the_picture_alone(host, definitions):
 
 
 def test_larger_results_are_tiled_and_seen_whole(host, definitions):
-    graph = whole(definitions, classifier=HAPPY, attributes="happy=1", side=12, view="whole", overlap=32, steps=2)
+    graph = whole(
+        definitions, classifier=HAPPY, attributes="happy=1", side=12, view="whole", overlap=32, steps=2
+    )
     assert tuple(result(host, graph).pixels.shape) == (1, 3, 96, 96)
-    assert "64 x 64 pixels, not 96 x 96" in failure(host, whole(definitions, classifier=HAPPY, attributes="happy=1", side=12, steps=2))
+    assert "64 x 64 pixels, not 96 x 96" in failure(
+        host, whole(definitions, classifier=HAPPY, attributes="happy=1", side=12, steps=2)
+    )
 
 
 def test_guidance_pulls_the_shipped_prior_and_chains(host):
@@ -143,17 +210,25 @@ def test_guidance_pulls_the_shipped_prior_and_chains(host):
 
 
 def test_nothing_is_pulled_outside_the_window_or_by_h_0(host):
-    still, narrow, wide = (result(host, parts(HAPPY, **given)).pixels for given in ({"h": 0.0}, {"first": 0.02, "last": 0.01}, {}))
+    still, narrow, wide = (
+        result(host, parts(HAPPY, **given)).pixels
+        for given in ({"h": 0.0}, {"first": 0.02, "last": 0.01}, {})
+    )
     assert torch.equal(still, narrow)
     assert not torch.equal(still, wide)
 
 
 def test_a_score_network_is_a_model_like_others(host):
     """Native parts walk the same way as the core from the same noise."""
-    saved = {str(key): node("SaveLatent", samples=[made, 0], filename_prefix=f"score{key}") for key, made in ((20, "17"), (21, "6"), (22, "12"))}
+    saved = {
+        str(key): node("SaveLatent", samples=[made, 0], filename_prefix=f"score{key}")
+        for key, made in ((20, "17"), (21, "6"), (22, "12"))
+    }
     free = parts(HAPPY) | {
         "2": small(8),
-        "3": node("PriorSRLoadPixelPrior", prior=SR, clip=False, schedule="auto", train_steps=0, target="auto"),
+        "3": node(
+            "PriorSRLoadPixelPrior", prior=SR, clip=False, schedule="auto", train_steps=0, target="auto"
+        ),
         "4": node("KarrasScheduler", steps=STEPS, sigma_max=15.0, sigma_min=0.03, rho=7.0),
         "8": sampler("euler"),
         "10": node("BasicGuider", model=["3", 0], conditioning=["14", 0]),
@@ -161,13 +236,18 @@ def test_a_score_network_is_a_model_like_others(host):
         "17": node("PriorSRImageToPixelLatent", model=["3", 0], image=["2", 0]),
     }
     outputs = host.run(free | saved)
-    low, latent, walked = (load_file(host.base / "output" / outputs[key]["latents"][0]["filename"])["latent_tensor"] for key in saved)
+    low, latent, walked = (
+        load_file(host.base / "output" / outputs[key]["latents"][0]["filename"])["latent_tensor"]
+        for key in saved
+    )
     prior = load_prior(str(host.base / "models" / "priorsr" / SR), conditional=True)
     start = latent + 15 * torch.randn(latent.shape, generator=torch.Generator().manual_seed(5))
     levels = sigma_levels(karras_sigmas(STEPS, 0.03, 15.0), prior.clock)
     expected = run(prior, start, levels, Euler(), cond=Cond({"low_res": resize(low, (64, 64))}))
     torch.testing.assert_close(walked, expected, rtol=1e-3, atol=1e-3)
-    assert not torch.equal(result(host, free | {"8": sampler("euler", ["7", 0])}).pixels, result(host, free).pixels)
+    assert not torch.equal(
+        result(host, free | {"8": sampler("euler", ["7", 0])}).pixels, result(host, free).pixels
+    )
     bare = free | {"10": node("BasicGuider", model=["3", 0], conditioning=["3", 1])}
     assert "needs a low-resolution picture" in failure(host, bare)
     assert "never measured" in failure(host, free | {"4": node("PriorSRRecoverableField", **FIELD)})
@@ -191,7 +271,9 @@ def test_attributes_are_read_as_text_and_numbers(host):
     assert len(numbers) == 4
     assert numbers[0] + numbers[1] == pytest.approx(1) == numbers[2] + numbers[3]
     assert f"neutral {numbers[0]:.3f}, happy {numbers[1]:.3f}" in text
-    assert numbers[1] == pytest.approx(probability(host, read(host.image(outputs["9"]["images"][0]))), abs=0.02)
+    assert numbers[1] == pytest.approx(
+        probability(host, read(host.image(outputs["9"]["images"][0]))), abs=0.02
+    )
     assert outputs["6"]["text"][0] == "happy: 0 neutral, 1 happy\ngender: 0 female, 1 male"
 
 
@@ -201,12 +283,21 @@ def test_attributes_are_read_as_text_and_numbers(host):
     [
         ({"attributes": "happy=1"}, "no classifier tells 'happy'"),
         ({"classifier": HAPPY, "attributes": "hat=1"}, "no classifier tells 'hat': choose from happy"),
-        ({"classifier": HAPPY, "attributes": "happy=sad"}, "happy has no label 'sad': give one of 0 neutral, 1 happy"),
+        (
+            {"classifier": HAPPY, "attributes": "happy=sad"},
+            "happy has no label 'sad': give one of 0 neutral, 1 happy",
+        ),
         ({"classifier": HAPPY, "attributes": "happy=1, happy=0"}, "happy cannot be '1' and '0' at once"),
         ({"classifier": HAPPY, "attributes": "happy"}, "no attribute with its label"),
-        ({"classifier": HAPPY, "attributes": "happy=1", "weights": "happy=much"}, "does not give attributes their weights"),
+        (
+            {"classifier": HAPPY, "attributes": "happy=1", "weights": "happy=much"},
+            "does not give attributes their weights",
+        ),
         ({"classifier": "deaf_happy.safetensors", "attributes": "happy=1"}, "trained without noise"),
-        ({"classifier": "small_happy.safetensors", "attributes": "happy=1"}, "takes 32 x 32 pixels, not 64 x 64"),
+        (
+            {"classifier": "small_happy.safetensors", "attributes": "happy=1"},
+            "takes 32 x 32 pixels, not 64 x 64",
+        ),
         ({"classifier": SR}, "where attribute weights are needed"),
         ({"prior": "tiny_adm.safetensors"}, "choose an NCSN++ network"),
         ({"first": 0.2, "last": 0.4}, "give a first above the last"),
@@ -218,7 +309,9 @@ def test_mistakes_are_explained_before_sampling(host, definitions, change, words
 
 @pytest.mark.usefixtures("files")
 def test_mistakes_of_the_parts_are_explained_before_sampling(host, definitions):
-    assert "no attribute is wished for: name one with its label (happy: 0 neutral, 1 happy)" in failure(host, parts(HAPPY, attributes=""))
+    assert "no attribute is wished for: name one with its label (happy: 0 neutral, 1 happy)" in failure(
+        host, parts(HAPPY, attributes="")
+    )
     assert "takes 32 x 32 pixels, not 64 x 64" in failure(host, parts("small_happy.safetensors"))
     assert "several classifiers tell one attribute" in failure(host, parts(HAPPY, "small_happy.safetensors"))
     graph = parts(HAPPY, h=-1.0)

@@ -11,10 +11,27 @@ import pytest
 import torch
 import torch.nn.functional as F
 from graphs import failure, latent, load, node, result, sampler, save, saved
-from stablesr_graphs import BASE, LAYERS, OTHER, SEED, SIDES, STEPS, WRAP, applied, decoded, empty, ksampler, one_node, parts, prompt, sd, tiles
+from stablesr_graphs import (
+    BASE,
+    LAYERS,
+    OTHER,
+    SEED,
+    SIDES,
+    STEPS,
+    WRAP,
+    applied,
+    decoded,
+    empty,
+    ksampler,
+    one_node,
+    parts,
+    prompt,
+    sd,
+    tiles,
+)
 from workflow import to_graph
 
-from priorsr.methods.images import read
+from priorsr.methods.imaging.images import read
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.stablesr.autoencoder import SCALE, Autoencoder
 from priorsr.methods.stablesr.levels import CHAIN
@@ -62,7 +79,15 @@ def standalone(models, lr):
         negative = tokens("blurry") if cfg != 1 else None
         cond = Cond({LR: lr * SCALE}, {CONTEXT: tokens("sharp")})
         with torch.no_grad():
-            return sample(modulated(prior, layers, negative, cfg), cond, StableSRSettings(steps=STEPS, **settings), Draws(SEED)) / SCALE
+            return (
+                sample(
+                    modulated(prior, layers, negative, cfg),
+                    cond,
+                    StableSRSettings(steps=STEPS, **settings),
+                    Draws(SEED),
+                )
+                / SCALE
+            )
 
     return run
 
@@ -99,11 +124,15 @@ def test_the_patched_model_is_the_standalone_one(host, standalone, case):
     chosen = {"ddim": "ddim", "ddpm": "ddpm", "ddim-released": "ddim_released"}[settings["sampler"]]
     choice = {} if chosen == "ddpm" else {"eta": settings.get("eta", 0.0)}
     more = {"25": tiles(**cut, weights=settings.get("weights", "symmetric"))} if cut else {}
-    graph = parts(sampler(chosen, **choice), "25" if cut else "24", settings.get("cfg", 1.0), settings["start"], **more)
+    graph = parts(
+        sampler(chosen, **choice), "25" if cut else "24", settings.get("cfg", 1.0), settings["start"], **more
+    )
     print(case, close(latent(host, graph), standalone(**settings)))
 
 
-@pytest.mark.parametrize(("name", "scheduler"), [("euler", "normal"), ("dpmpp_2m", "karras"), ("lcm", "sgm_uniform")])
+@pytest.mark.parametrize(
+    ("name", "scheduler"), [("euler", "normal"), ("dpmpp_2m", "karras"), ("lcm", "sgm_uniform")]
+)
 def test_native_samplers_run_and_leave_the_model_as_it_was(host, name, scheduler):
     before = latent(host, ksampler(name, scheduler, "20", prefix="before"))
     restored = latent(host, ksampler(name, scheduler))
@@ -120,7 +149,10 @@ def test_a_second_run_makes_the_same_picture(host):
 
 
 def test_two_patched_models_in_one_graph_do_not_disturb_each_other(host):
-    alone = [latent(host, ksampler(prefix="alone", **{"23": node("PriorSRLoadStableSR", stablesr=name)})) for name in (LAYERS, OTHER)]
+    alone = [
+        latent(host, ksampler(prefix="alone", **{"23": node("PriorSRLoadStableSR", stablesr=name)}))
+        for name in (LAYERS, OTHER)
+    ]
     far(*alone)
     both = ksampler(
         **{
@@ -146,7 +178,11 @@ def test_the_latent_may_be_given_where_sampling_starts_from_nothing(host):
 
 def test_a_picture_of_a_batch_is_the_picture_alone(host):
     other = {"4": node("ImageInvert", image=["2", 0])}
-    batch = {**other, "5": node("ImageBatch", image1=["2", 0], image2=["4", 0]), "3": node("VAEEncode", pixels=["5", 0], vae=["20", 2])}
+    batch = {
+        **other,
+        "5": node("ImageBatch", image1=["2", 0], image2=["4", 0]),
+        "3": node("VAEEncode", pixels=["5", 0], vae=["20", 2]),
+    }
     together = latent(host, parts(sampler("ddpm"), cfg=3.0, **batch))
     tiled = latent(host, parts(sampler("ddpm"), "25", cfg=3.0, **batch, **{"25": tiles(batch=2)}))
     close(together[:1], latent(host, parts(sampler("ddpm"), cfg=3.0)), 2e-5)
@@ -159,7 +195,9 @@ def test_a_picture_of_a_batch_is_the_picture_alone(host):
 
 
 def test_tiles_at_once_change_nothing(host):
-    one, four = (latent(host, parts(sampler("ddpm"), "25", cfg=3.0, **{"25": tiles(batch=n)})) for n in (1, 4))
+    one, four = (
+        latent(host, parts(sampler("ddpm"), "25", cfg=3.0, **{"25": tiles(batch=n)})) for n in (1, 4)
+    )
     close(four, one)
     far(one, latent(host, parts(sampler("ddpm"), cfg=3.0)))
 
@@ -172,16 +210,37 @@ def test_it_does_not_matter_whether_tiles_come_before_or_after(host):
 
 def test_prompts_for_areas_see_the_picture_below_them(host):
     width, height = SIDES
-    whole = {"31": node("ConditioningSetArea", conditioning=["26", 0], width=width, height=height, x=0, y=0, strength=1.0), "26": prompt("sharp")}
+    whole = {
+        "31": node(
+            "ConditioningSetArea", conditioning=["26", 0], width=width, height=height, x=0, y=0, strength=1.0
+        ),
+        "26": prompt("sharp"),
+    }
     plain = latent(host, parts(sampler("ddim"), cfg=3.0))
     close(
         latent(
-            host, parts(sampler("ddim"), cfg=3.0, **{**whole, "21": node("ConditioningCombine", conditioning_1=["31", 0], conditioning_2=["31", 0])})
+            host,
+            parts(
+                sampler("ddim"),
+                cfg=3.0,
+                **{
+                    **whole,
+                    "21": node("ConditioningCombine", conditioning_1=["31", 0], conditioning_2=["31", 0]),
+                },
+            ),
         ),
         plain,
     )
-    half = {"31": node("ConditioningSetArea", conditioning=["26", 0], width=64, height=height, x=64, y=0, strength=1.0), "26": prompt("other")}
-    both = {"21": node("ConditioningCombine", conditioning_1=["27", 0], conditioning_2=["31", 0]), "27": prompt("sharp")}
+    half = {
+        "31": node(
+            "ConditioningSetArea", conditioning=["26", 0], width=64, height=height, x=64, y=0, strength=1.0
+        ),
+        "26": prompt("other"),
+    }
+    both = {
+        "21": node("ConditioningCombine", conditioning_1=["27", 0], conditioning_2=["31", 0]),
+        "27": prompt("sharp"),
+    }
     made = latent(host, parts(sampler("ddim"), cfg=3.0, **half, **both))
     assert made.isfinite().all()
     far(made, plain)
@@ -190,11 +249,16 @@ def test_prompts_for_areas_see_the_picture_below_them(host):
 def test_loras_and_controlnets_work_alongside(host):
     lora = node("LoraLoaderModelOnly", model=["20", 0], lora_name="tiny.safetensors", strength_model=1.0)
     before = latent(host, parts(sampler("ddim"), **{"30": lora, "24": applied("30")}))
-    after = latent(host, parts(sampler("ddim"), "30", **{"30": lora | {"inputs": lora["inputs"] | {"model": ["24", 0]}}}))
+    after = latent(
+        host, parts(sampler("ddim"), "30", **{"30": lora | {"inputs": lora["inputs"] | {"model": ["24", 0]}}})
+    )
     plain = latent(host, parts(sampler("ddim")))
     assert torch.equal(before, after)
     far(before, plain)
-    control = {"26": prompt("sharp"), "21": node("ProbeControl", conditioning=["26", 0], width=SIDES[0] // 8, height=SIDES[1] // 8)}
+    control = {
+        "26": prompt("sharp"),
+        "21": node("ProbeControl", conditioning=["26", 0], width=SIDES[0] // 8, height=SIDES[1] // 8),
+    }
     far(latent(host, parts(sampler("ddim"), **control)), plain)
     assert torch.equal(latent(host, parts(sampler("ddim"), prefix="again")), plain)
 
@@ -208,13 +272,19 @@ def test_cancelling_leaves_the_model_clean(host):
     time.sleep(1)
     host.post("/interrupt", {})
     entry = host.wait(prompt_id)
-    assert any(message[0] == "execution_interrupted" for message in entry["status"]["messages"]), host.error(entry)
-    assert torch.equal(latent(host, ksampler(model="20", prefix="after cancel", **{"31": node("ProbeLoaded")})), before)
+    assert any(message[0] == "execution_interrupted" for message in entry["status"]["messages"]), host.error(
+        entry
+    )
+    assert torch.equal(
+        latent(host, ksampler(model="20", prefix="after cancel", **{"31": node("ProbeLoaded")})), before
+    )
 
 
 @pytest.mark.parametrize(("tile", "w"), [(0, 0.5), (64, 1.0), (0, 0.0), (64, 0.0)])
 def test_cfw_decodes_as_the_library_does(host, models, lr, tile, w):
-    canvas = F.interpolate(read(host.base / "input" / "example.png").pixels, SIDES[::-1], mode="bicubic")  # as the host enlarges
+    canvas = F.interpolate(
+        read(host.base / "input" / "example.png").pixels, SIDES[::-1], mode="bicubic"
+    )  # as the host enlarges
     coder = Autoencoder(load_vae(models(BASE)), load_cfw(models(WRAP)), tile, 32)
     with torch.no_grad():
         expected = ((coder.decode(lr * SCALE, canvas * 2 - 1, w) + 1) / 2).clamp(0, 1)
@@ -226,7 +296,9 @@ def test_cfw_decodes_as_the_library_does(host, models, lr, tile, w):
 
 
 def test_cfw_takes_a_small_image_of_the_same_shape_and_refuses_others(host):
-    small = {"5": node("ImageScale", image=["1", 0], upscale_method="area", width=64, height=48, crop="disabled")}
+    small = {
+        "5": node("ImageScale", image=["1", 0], upscale_method="area", width=64, height=48, crop="disabled")
+    }
     assert result(host, decoded(("5", 0), **small)).pixels.shape[-2:] == (96, 128)
     assert "give the image that was encoded" in failure(
         host, decoded(("5", 0), **{"5": {**small["5"], "inputs": {**small["5"]["inputs"], "width": 96}}})
@@ -243,7 +315,9 @@ def corrected(host, method="adain", image=("2", 0), source=("4", 0), **more):
 @pytest.mark.parametrize("method", ["adain", "wavelet"])
 def test_colours_come_from_the_source_and_alpha_stays(host, method):
     made = corrected(host, method).pixels
-    inverted = F.interpolate(1 - result(host, {"1": load(), "9": save(["1", 0], "plain")}).pixels, (96, 128), mode="bilinear")
+    inverted = F.interpolate(
+        1 - result(host, {"1": load(), "9": save(["1", 0], "plain")}).pixels, (96, 128), mode="bilinear"
+    )
     assert ((made.mean((2, 3)) - inverted.mean((2, 3))).abs() < 0.05).all()
     alpha = {"5": load("alpha.png"), "6": node("JoinImageWithAlpha", image=["5", 0], alpha=["5", 1])}
     assert corrected(host, method, ("6", 0), **alpha).alpha is not None
@@ -258,14 +332,25 @@ def test_pre_clean_reduces_what_another_model_restored(host):
     assert result(host, cleaned(cleaned=["2", 0])).pixels.shape[-2:] == (48, 64)
     made = result(host, cleaned(upscale_model=["5", 0]) | {"5": node("ProbeUpscaleModel")}).pixels
     assert made.shape[-2:] == (190, 242)
-    assert (made.mean((2, 3)) - result(host, cleaned() | {"9": save(["1", 0], "plain")}).pixels.mean((2, 3))).abs().max() < 0.01
+    assert (
+        made.mean((2, 3)) - result(host, cleaned() | {"9": save(["1", 0], "plain")}).pixels.mean((2, 3))
+    ).abs().max() < 0.01
     assert "either" in failure(host, cleaned())
 
 
-@pytest.mark.parametrize("change", [{}, {"guidance": 3.0, "sampler": "ddim", "color": "wavelet"}, {"sampler": "ddim-released", "fidelity": 0.0}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"guidance": 3.0, "sampler": "ddim", "color": "wavelet"},
+        {"sampler": "ddim-released", "fidelity": 0.0},
+    ],
+)
 def test_one_node_is_the_library(host, definitions, models, change):
     small = read(host.base / "input" / "example.png").pixels
-    settings = StableSRSettings(steps=STEPS, tile=64, overlap=32, tile_batch=2, vae_tile=64, vae_overlap=32, **change)
+    settings = StableSRSettings(
+        steps=STEPS, tile=64, overlap=32, tile_batch=2, vae_tile=64, vae_overlap=32, **change
+    )
     model = load_stablesr(models(LAYERS), models(BASE), models(WRAP))
     with torch.no_grad():
         negative = tokens("blurry") if settings.guidance != 1 else None
@@ -286,10 +371,15 @@ def test_one_node_takes_alpha_batches_grey_and_a_longest_side(host, definitions)
     assert max(picture.pixels.shape[-2:]) == 150
     assert picture.alpha is not None
     assert "ddpm, 4 steps" in outputs["15"]["text"][0]
-    batch = host.run(one_node(definitions, image=("5", 0)) | {"5": node("ProbeImages", count=2, channels=1)})["9"]["images"]
+    batch = host.run(one_node(definitions, image=("5", 0)) | {"5": node("ProbeImages", count=2, channels=1)})[
+        "9"
+    ]["images"]
     alone = host.run(
         one_node(definitions, image=("6", 0))
-        | {"5": node("ProbeImages", count=2, channels=1), "6": node("ImageFromBatch", image=["5", 0], batch_index=1, length=1)}
+        | {
+            "5": node("ProbeImages", count=2, channels=1),
+            "6": node("ImageFromBatch", image=["5", 0], batch_index=1, length=1),
+        }
     )
     assert len(batch) == 2
     assert torch.equal(read(host.image(batch[1])).pixels, read(host.image(alone["9"]["images"][0])).pixels)
@@ -304,7 +394,9 @@ def warned(host, definitions, name):
 
 
 def test_what_no_file_tells_is_warned_of(host, definitions):
-    assert "webui_768v_139.ckpt is by its name for one that predicts v" in warned(host, definitions, "webui_768v_139.ckpt")
+    assert "webui_768v_139.ckpt is by its name for one that predicts v" in warned(
+        host, definitions, "webui_768v_139.ckpt"
+    )
     plain = warned(host, definitions, LAYERS)
     assert "predicts" not in plain
     assert "no CFW is connected" in plain
@@ -312,15 +404,24 @@ def test_what_no_file_tells_is_warned_of(host, definitions):
 
 KARRAS = node("BasicScheduler", model=["20", 0], scheduler="karras", steps=4, denoise=1.0)
 WRONG = {
-    "another model": ({"24": applied("30"), "30": node("ProbeModel", kind="unet", conditions="", side=8)}, "do not fit this model"),
+    "another model": (
+        {"24": applied("30"), "30": node("ProbeModel", kind="unet", conditions="", side=8)},
+        "do not fit this model",
+    ),
     "twice": ({"24": applied("30"), "30": applied()}, "already"),
-    "a prior's file": ({"23": node("PriorSRLoadStableSR", stablesr="tiny_adm.safetensors")}, "holds no StableSR layers"),
+    "a prior's file": (
+        {"23": node("PriorSRLoadStableSR", stablesr="tiny_adm.safetensors")},
+        "holds no StableSR layers",
+    ),
     "a CFW file": ({"23": node("PriorSRLoadStableSR", stablesr=WRAP)}, "it is a CFW file"),
     "no weights": ({"23": node("PriorSRLoadStableSR", stablesr="broken.safetensors")}, "cannot read"),
     "another shape": (empty(96, 96), "enlarge the picture to the size"),
     "another count": (empty(128, 96, 3), "3 low-resolution latents for 1 samples"),
     "overlap": ({"24": tiles("20", 8, 8)}, "overlap of 8"),
-    "released ddim elsewhere": ({"11": sampler("ddim_released", eta=0.0), "7": KARRAS}, "Sigmas by Respacing"),
+    "released ddim elsewhere": (
+        {"11": sampler("ddim_released", eta=0.0), "7": KARRAS},
+        "Sigmas by Respacing",
+    ),
 }
 
 
@@ -353,18 +454,26 @@ def test_mistakes_of_the_one_node_are_told(host, definitions, change, words):
 
 
 def test_no_pictures_at_all(host, definitions):
-    assert "no pixels" in failure(host, one_node(definitions, image=("5", 0)) | {"5": node("ProbeImages", count=0, channels=3)})
+    assert "no pixels" in failure(
+        host, one_node(definitions, image=("5", 0)) | {"5": node("ProbeImages", count=0, channels=3)}
+    )
 
 
 REPLACED = {"CheckpointLoaderSimple": "ProbeStableDiffusion", "CLIPTextEncode": "ProbePrompt"}
 
 
-@pytest.mark.parametrize("path", sorted((PACK / "example_workflows").glob("stablesr*.json")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((PACK / "example_workflows").glob("stablesr*.json")), ids=lambda p: p.stem
+)
 def test_example_workflows_run_on_the_tiny_checkpoint(host, definitions, path):
     graph = to_graph(json.loads(path.read_text(encoding="utf-8")), definitions)
     for made in graph.values():
         made["class_type"] = REPLACED.get(made["class_type"], made["class_type"])
-        made["inputs"] |= {key: few for key, few in {"steps": 2, "respacing": "2", "width": 128, "height": 96}.items() if key in made["inputs"]}
+        made["inputs"] |= {
+            key: few
+            for key, few in {"steps": 2, "respacing": "2", "width": 128, "height": 96}.items()
+            if key in made["inputs"]
+        }
     images = [image for output in host.run(graph, timeout=600).values() for image in output.get("images", [])]
     assert images
     assert all(read(host.image(image)).pixels.std() > 0.01 for image in images)

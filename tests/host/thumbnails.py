@@ -15,8 +15,8 @@ import torch
 from browser import SIZE, opened, show
 from conftest import serve
 
-from priorsr.methods.images import Picture, read, write
-from priorsr.methods.resize import resize
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.imaging.resize import resize
 
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 GRAPHS = (
@@ -73,7 +73,12 @@ def main(folder: str) -> None:
                 show(page, json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
                 picture = drawn(page, Path(folder))
                 height = round(picture.shape[-2] * WIDTH / picture.shape[-1])
-                write(Picture(resize(picture, (height, WIDTH)).clamp(0, 1)), FOLDER / f"{name}.jpg", overwrite=True, quality=85)
+                write(
+                    Picture(resize(picture, (height, WIDTH)).clamp(0, 1)),
+                    FOLDER / f"{name}.jpg",
+                    overwrite=True,
+                    quality=85,
+                )
     finally:
         host.close()
 

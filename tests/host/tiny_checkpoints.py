@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from priorsr.methods import weights
 from priorsr.methods.nets import struct_encoder
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
@@ -35,14 +34,29 @@ from priorsr.methods.nets.spade import SFT, residual_blocks
 from priorsr.methods.nets.struct_encoder import StructEncoder
 from priorsr.methods.stablesr.layers import UNET, Layers
 from priorsr.methods.stablesr.load import AUTOENCODER
+from priorsr.methods.weights import load as weights
 
-ADM = ADMConfig(image_size=16, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), num_head_channels=16)
+ADM = ADMConfig(
+    image_size=16,
+    model_channels=32,
+    num_res_blocks=1,
+    channel_mult=(1, 2),
+    attention_factors=(2,),
+    num_head_channels=16,
+)
 CLASSES = 5
 CODEFORMER = CodeFormerConfig(VQGANConfig(64, 32, (1, 2), 1, (32,), 40, 16), 32, 4, 1, (32, 64))
 PARSENET = ParseNetConfig(smallest=64, width=8, depth=1)
 UPSAMPLER = replace(ADM, superres=True, num_classes=CLASSES)
 CLASSIFIER = replace(ADM, out_channels=CLASSES, num_head_channels=32, pool="attention")
-EDM = {"img_resolution": 16, "img_channels": 3, "model_type": "SongUNet", "model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1}
+EDM = {
+    "img_resolution": 16,
+    "img_channels": 3,
+    "model_type": "SongUNet",
+    "model_channels": 16,
+    "channel_mult": [1, 2],
+    "num_blocks": 1,
+}
 
 TINY: dict[str, ADMConfig | dict] = {
     "tiny_adm": ADM,
@@ -52,22 +66,45 @@ TINY: dict[str, ADMConfig | dict] = {
     "tiny_classifier": CLASSIFIER,
 }
 
-_LEVELS = {"model_channels": 32, "num_res_blocks": 1, "channel_mult": (1, 1, 1, 1, 1, 2), "attention_factors": (32,), "resblock_updown": False}
+_LEVELS = {
+    "model_channels": 32,
+    "num_res_blocks": 1,
+    "channel_mult": (1, 1, 1, 1, 1, 2),
+    "attention_factors": (32,),
+    "resblock_updown": False,
+}
 _JUDGE = {"out_channels": 1000, "pool": "attention"}
 RELEASED: dict[str, ADMConfig] = {
     "ffhq_10m": ADMConfig(**_LEVELS),
     "64_256_upsampler": ADMConfig(**_LEVELS, superres=True, num_classes=1000),
     "256x256_classifier": ADMConfig(**_LEVELS, **_JUDGE),
-    "64x64_classifier": ADMConfig(**{**_LEVELS, "channel_mult": (1, 1, 1, 2), "attention_factors": (8,)}, **_JUDGE, image_size=64),
+    "64x64_classifier": ADMConfig(
+        **{**_LEVELS, "channel_mult": (1, 1, 1, 2), "attention_factors": (8,)}, **_JUDGE, image_size=64
+    ),
 }
 
-SD = SDConfig(model_channels=64, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(1,), context_dim=24)
+SD = SDConfig(
+    model_channels=64, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(1,), context_dim=24
+)
 STRUCT = replace(
-    struct_encoder.RELEASED, out_channels=32, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(1,), num_head_channels=None
+    struct_encoder.RELEASED,
+    out_channels=32,
+    model_channels=32,
+    num_res_blocks=1,
+    channel_mult=(1, 2),
+    attention_factors=(1,),
+    num_head_channels=None,
 )
 COARSE = VAEConfig(channels=32, channel_mult=(1, 1, 2, 2), num_res_blocks=1)
-CHECKPOINTS = ("v2-1_512-ema-pruned.safetensors", "sd_turbo.safetensors")  # Stable Diffusion's, which only the tests' own node can load
-STABLESR = ("stablesr_000117.ckpt", "stablesr_turbo.ckpt", "webui_768v_139.ckpt")  # each with weights of its own
+CHECKPOINTS = (
+    "v2-1_512-ema-pruned.safetensors",
+    "sd_turbo.safetensors",
+)  # Stable Diffusion's, which only the tests' own node can load
+STABLESR = (
+    "stablesr_000117.ckpt",
+    "stablesr_turbo.ckpt",
+    "webui_768v_139.ckpt",
+)  # each with weights of its own
 LORA = "lora_unet_input_blocks_1_0_in_layers_2"  # a convolution of the tiny UNet
 
 
@@ -84,7 +121,11 @@ def tiny(name: str) -> nn.Module:
     """One of TINY. Plain priors keep their zero output, which makes them known Gaussians; the classifier is sure of its classes."""
     torch.manual_seed(0)
     config = TINY[name]
-    network = (build_adm(config) if isinstance(config, ADMConfig) else build_edm(config)).eval().requires_grad_(False)
+    network = (
+        (build_adm(config) if isinstance(config, ADMConfig) else build_edm(config))
+        .eval()
+        .requires_grad_(False)
+    )
     if name == "tiny_classifier":
         network.out[2].c_proj.weight.mul_(10)
     return randomised(network) if name in ("tiny_class", "tiny_upsampler") else network
@@ -93,7 +134,13 @@ def tiny(name: str) -> nn.Module:
 def corrector(path: Path, channels: int = 1, **said) -> Path:
     """A corrector of DPI for the priors of `channels`, in a file that says x4, k 2 and averaged, unless `said` otherwise."""
     network = tiny_corrector(channels)
-    told = {"kind": "corrector", "settings": json.dumps(asdict(network.config)), "k": 2, "scale": 4, "ema": 0.999} | said
+    told = {
+        "kind": "corrector",
+        "settings": json.dumps(asdict(network.config)),
+        "k": 2,
+        "scale": 4,
+        "ema": 0.999,
+    } | said
     return weights.save(network, path, told)
 
 
@@ -103,24 +150,43 @@ def tiny_corrector(channels: int) -> CorrectorUNet:
 
 def faces(folder: Path) -> None:
     """CodeFormer and ParseNet under the names of the released files."""
-    weights.save(randomised(CodeFormer(CODEFORMER)), folder / "codeformer.safetensors", {"settings": settings_text(CODEFORMER)})
+    weights.save(
+        randomised(CodeFormer(CODEFORMER)),
+        folder / "codeformer.safetensors",
+        {"settings": settings_text(CODEFORMER)},
+    )
     torch.save(randomised(ParseNet(PARSENET), 0.2).state_dict(), folder / "parsing_parsenet.pth")
 
 
 def score_network(path: Path, channels: int = 1, size: int = 64) -> Path:
     """A super-resolution network of SRDG with small random answers, so that pictures come out."""
     torch.manual_seed(0)
-    network = NCSNpp(NCSNppConfig(size, channels, 8, (1, 2), 1, (size // 2,), sigma_max=10.0)).eval().requires_grad_(False)
+    network = (
+        NCSNpp(NCSNppConfig(size, channels, 8, (1, 2), 1, (size // 2,), sigma_max=10.0))
+        .eval()
+        .requires_grad_(False)
+    )
     network.all_modules[-1].weight.normal_(0, 0.05)
     return weights.save(network, path, {"kind": "sr-sde", "settings": json.dumps(asdict(network.config))})
 
 
-def attribute(path: Path, name: str = "happy", classes: tuple[str, ...] = ("neutral", "happy"), size: int = 64, seed: int = 0, **said) -> Path:
+def attribute(
+    path: Path,
+    name: str = "happy",
+    classes: tuple[str, ...] = ("neutral", "happy"),
+    size: int = 64,
+    seed: int = 0,
+    **said,
+) -> Path:
     """An attribute classifier that is sure of one class or the other."""
     torch.manual_seed(seed)
     network = DenseNet(DenseNetConfig(size, (1, 1), 4)).eval().requires_grad_(False)
     network.Dense_3.weight.mul_(20)
-    return weights.save(network, path, {"kind": "attribute", "attribute": name, "classes": ",".join(classes), "channels": "luma", **said})
+    return weights.save(
+        network,
+        path,
+        {"kind": "attribute", "attribute": name, "classes": ",".join(classes), "channels": "luma", **said},
+    )
 
 
 def make(folder: Path) -> None:
@@ -143,7 +209,9 @@ def lively(network: nn.Module, seed: int) -> nn.Module:
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if parameter.ndim > 1:
-                parameter.copy_(torch.randn(parameter.shape, generator=draw) / math.sqrt(parameter[0].numel()))
+                parameter.copy_(
+                    torch.randn(parameter.shape, generator=draw) / math.sqrt(parameter[0].numel())
+                )
             else:
                 parameter.fill_(1.0 if name.endswith("weight") else 0.0)
     return network.eval().requires_grad_(False)
@@ -152,19 +220,26 @@ def lively(network: nn.Module, seed: int) -> nn.Module:
 def stable_diffusion() -> dict[str, Tensor]:
     """A UNet and an autoencoder in the form of Stable Diffusion 2.1, under their published names."""
     parts = ((UNET, lively(SDUNet(SD), 1)), (AUTOENCODER, lively(VAE(COARSE), 2)))
-    return {f"{prefix}{key}": value for prefix, network in parts for key, value in network.state_dict().items()}
+    return {
+        f"{prefix}{key}": value for prefix, network in parts for key, value in network.state_dict().items()
+    }
 
 
 def stablesr(seed: int) -> dict[str, Tensor]:
     """Layers for that UNet."""
     with torch.device("meta"):
         widths = residual_blocks(SDUNet(SD))
-    return Layers(lively(StructEncoder(STRUCT), seed), lively(SFT(widths, STRUCT.out_channels), seed)).released_state()
+    return Layers(
+        lively(StructEncoder(STRUCT), seed), lively(SFT(widths, STRUCT.out_channels), seed)
+    ).released_state()
 
 
 def cfw() -> dict[str, Tensor]:
     """Feature wrapping for that autoencoder."""
-    return {f"decoder.{key}": value for key, value in lively(CFW({1: 32, 2: 64}, blocks=1, growth=8), 7).state_dict().items()}
+    return {
+        f"decoder.{key}": value
+        for key, value in lively(CFW({1: 32, 2: 64}, blocks=1, growth=8), 7).state_dict().items()
+    }
 
 
 def make_latent(models: Path) -> None:
@@ -177,8 +252,14 @@ def make_latent(models: Path) -> None:
         torch.save(stablesr(seed), models / "priorsr" / name)
     torch.save(cfw(), models / "priorsr" / "vqgan_cfw_00011.ckpt")
     draw = torch.Generator().manual_seed(8)
-    lora = {"lora_up": torch.randn(64, 4, 1, 1, generator=draw), "lora_down": torch.randn(4, 64, 3, 3, generator=draw) / 6}
-    save_file({f"{LORA}.{name}.weight": value for name, value in lora.items()}, models / "loras" / "tiny.safetensors")
+    lora = {
+        "lora_up": torch.randn(64, 4, 1, 1, generator=draw),
+        "lora_down": torch.randn(4, 64, 3, 3, generator=draw) / 6,
+    }
+    save_file(
+        {f"{LORA}.{name}.weight": value for name, value in lora.items()},
+        models / "loras" / "tiny.safetensors",
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,14 @@ from priorsr.samplers.transition import DDPM
 
 from ..samplers.gaussian_prior import GaussianPrior
 
-CONFIG = ADMConfig(image_size=16, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), num_head_channels=16)
+CONFIG = ADMConfig(
+    image_size=16,
+    model_channels=32,
+    num_res_blocks=1,
+    channel_mult=(1, 2),
+    attention_factors=(2,),
+    num_head_channels=16,
+)
 CRT = dataclasses.replace(CONFIG, out_channels=3)
 VP = DiscreteSchedule.named("linear")
 FEW = DPISettings(respacing="6", tau=600.0, omega=900.0)
@@ -78,5 +85,12 @@ def watched(conditions, prior=None, size=(8, 8), levels=None, transition=DDPM(),
     prior = prior or GaussianPrior(torch.zeros(channels, 1, 1), torch.ones(channels, 1, 1))
     levels, watch = levels or VP.respace("8").levels(), Watch(conditions)
     noise = Noise(range(batch))
-    run(prior, noise((batch, channels, *size)) * math.hypot(levels[0].alpha, levels[0].sigma), levels, transition, [watch, ClipX0()], noise)
+    run(
+        prior,
+        noise((batch, channels, *size)) * math.hypot(levels[0].alpha, levels[0].sigma),
+        levels,
+        transition,
+        [watch, ClipX0()],
+        noise,
+    )
     return watch

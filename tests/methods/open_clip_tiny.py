@@ -36,4 +36,7 @@ def text_state(width: int) -> dict[str, Tensor]:
         shapes |= {f"transformer.resblocks.{i}.{key}": shape for key, shape in block.items()}
     draw = torch.Generator().manual_seed(0)
     norms = {key: 1.0 for key in shapes if key.endswith(".weight") and ".ln_" in f".{key}"}
-    return {key: norms.get(key, 0.0) + 0.3 * torch.randn(shape, generator=draw) / max(1, len(shape)) ** 2 for key, shape in shapes.items()}
+    return {
+        key: norms.get(key, 0.0) + 0.3 * torch.randn(shape, generator=draw) / max(1, len(shape)) ** 2
+        for key, shape in shapes.items()
+    }

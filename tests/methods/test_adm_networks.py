@@ -11,12 +11,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from priorsr.methods.nets.adm_blocks import timestep_embedding
-from priorsr.methods.nets.adm_config import ADMConfig, attention_factors, classifier_from_flags, from_flags, level_mult
+from priorsr.methods.nets.adm_config import (
+    ADMConfig,
+    attention_factors,
+    classifier_from_flags,
+    from_flags,
+    level_mult,
+)
 from priorsr.methods.nets.adm_released import RELEASED, build_adm, infer_config
 
 CASES = Path(__file__).resolve().parents[1] / "golden" / "cases"
-MANIFESTS = {p.stem: p for folder in ("adm", "dpi") for p in sorted((CASES / folder / "manifests").glob("*.json")) if p.stem != "configs"}
-UNET = ADMConfig(image_size=16, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), num_head_channels=16)
+MANIFESTS = {
+    p.stem: p
+    for folder in ("adm", "dpi")
+    for p in sorted((CASES / folder / "manifests").glob("*.json"))
+    if p.stem != "configs"
+}
+UNET = ADMConfig(
+    image_size=16,
+    model_channels=32,
+    num_res_blocks=1,
+    channel_mult=(1, 2),
+    attention_factors=(2,),
+    num_head_channels=16,
+)
 LABELLED = replace(UNET, num_classes=7)
 SUPERRES = replace(UNET, superres=True, num_classes=7)
 CLASSIFIER = replace(UNET, out_channels=5, pool="attention")
@@ -51,7 +69,9 @@ def meta_shapes(config):
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_released_files_fit_key_for_key(name):
     listed = json.loads(MANIFESTS[name].read_text(encoding="utf-8"))
-    manifest = {key.removeprefix("module."): shape for key, shape in listed.items()}  # DataParallel's, which reading removes
+    manifest = {
+        key.removeprefix("module."): shape for key, shape in listed.items()
+    }  # DataParallel's, which reading removes
     assert meta_shapes(RELEASED[name]) == manifest
 
 
@@ -80,11 +100,23 @@ def test_released_flags_give_the_released_settings(system):
     attention=st.sets(st.sampled_from([1, 2, 4, 8])),
     scale_shift=st.booleans(),
     layer=st.sampled_from(["block", "conv", "none"]),
-    image=st.sampled_from([(3, 3, False), (3, 6, False), (3, 6, True), (3, 3, True), (4, 8, False), (4, 4, False), (1, 1, False)]),
+    image=st.sampled_from(
+        [
+            (3, 3, False),
+            (3, 6, False),
+            (3, 6, True),
+            (3, 3, True),
+            (4, 8, False),
+            (4, 4, False),
+            (1, 1, False),
+        ]
+    ),
     classes=st.sampled_from([None, 10]),
 )
 @settings(max_examples=40, deadline=None)
-def test_settings_of_any_unet_are_read_from_its_shapes(depth, mult, attention, scale_shift, layer, image, classes):
+def test_settings_of_any_unet_are_read_from_its_shapes(
+    depth, mult, attention, scale_shift, layer, image, classes
+):
     single = len(mult) == 1  # without a second level nothing shows how levels are joined
     config = ADMConfig(
         image_size=8 * 2 ** (len(mult) - 1),
@@ -107,7 +139,9 @@ def test_settings_of_any_unet_are_read_from_its_shapes(depth, mult, attention, s
 
 @pytest.mark.parametrize("pool", ["attention", "adaptive", "spatial", "spatial_v2"])
 def test_settings_of_classifiers_are_read_from_their_shapes(pool):
-    config = classifier_from_flags(image_size=128, classifier_width=32, classifier_depth=3, classifier_pool=pool)
+    config = classifier_from_flags(
+        image_size=128, classifier_width=32, classifier_depth=3, classifier_pool=pool
+    )
     config = replace(config, num_head_channels=32, out_channels=10)
     assert infer_config(meta_state(config), num_head_channels=32) == config
 
@@ -119,7 +153,9 @@ def test_what_shapes_leave_open_is_asked_for():
     assert infer_config(meta_state(open_ended), num_res_blocks=1, num_head_channels=16).num_res_blocks == 1
     assert infer_config(meta_state(UNET)).num_head_channels == 64
     assert infer_config(meta_state(RELEASED["64x64_diffusion"]), num_head_channels=32).new_attention_order
-    assert infer_config(meta_state(replace(UNET, new_attention_order=True)), new_attention_order=True).new_attention_order
+    assert infer_config(
+        meta_state(replace(UNET, new_attention_order=True)), new_attention_order=True
+    ).new_attention_order
 
 
 def test_an_incomplete_file_is_named_as_such():
@@ -144,7 +180,9 @@ def test_gradients_reach_the_image_and_every_weight(kind):
     network, (x, t, conditions) = filled(KINDS[kind]), inputs(KINDS[kind])
     network(x.requires_grad_(), t, **conditions).square().sum().backward()
     gradients = {"x": x.grad, **{name: p.grad for name, p in network.named_parameters()}}
-    assert [name for name, g in gradients.items() if g is None or not g.isfinite().all() or not g.abs().sum()] == []
+    assert [
+        name for name, g in gradients.items() if g is None or not g.isfinite().all() or not g.abs().sum()
+    ] == []
 
 
 def test_gradients_do_not_need_trainable_weights():
@@ -177,7 +215,10 @@ def test_the_order_of_attention_and_the_number_of_heads_matter(kind):
     config = KINDS[kind]
     x, t, conditions = inputs(config)
     with torch.no_grad():
-        answers = [filled(c)(x, t, **conditions) for c in (config, replace(config, new_attention_order=True), replace(config, num_head_channels=8))]
+        answers = [
+            filled(c)(x, t, **conditions)
+            for c in (config, replace(config, new_attention_order=True), replace(config, num_head_channels=8))
+        ]
     assert all(not torch.allclose(answers[0], other, atol=1e-4) for other in answers[1:])
 
 
@@ -214,7 +255,14 @@ def test_flags_are_read_as_released():
     assert level_mult(48, "1,0.5") == (1, 0.5)
     with pytest.raises(ValueError, match="give one"):
         level_mult(48)
-    flags = from_flags(image_size=512, num_channels=192, num_res_blocks=2, attention_resolutions="32,16", superres=True, num_heads_upsample=2)
+    flags = from_flags(
+        image_size=512,
+        num_channels=192,
+        num_res_blocks=2,
+        attention_resolutions="32,16",
+        superres=True,
+        num_heads_upsample=2,
+    )
     assert (flags.channel_mult, flags.attention_factors) == ((1, 1, 2, 2, 4, 4), (16, 32))
     assert (flags.heads(192), flags.heads(192, decoder=True)) == (4, 2)
 

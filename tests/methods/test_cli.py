@@ -10,8 +10,10 @@ import pytest
 import torch
 from tiny_checkpoints import TINY, corrector, tiny
 
-from priorsr.methods import cli, commands, folder, weights
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.cli import commands, folder
+from priorsr.methods.cli import main as cli
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.weights import load as weights
 
 
 @pytest.fixture
@@ -42,8 +44,14 @@ def test_one_picture(files, tmp_path):
 
 
 def test_the_longer_side_of_every_result_can_be_given(files, tmp_path, caplog):
-    assert run("upscale", files, tmp_path / "out", "--method", "bicubic", "--longest", "200") == 1  # one file is broken
-    assert [max(read(tmp_path / "out" / name).pixels.shape[-2:]) for name in listing(tmp_path / "out")] == [200, 200, 200]
+    assert (
+        run("upscale", files, tmp_path / "out", "--method", "bicubic", "--longest", "200") == 1
+    )  # one file is broken
+    assert [max(read(tmp_path / "out" / name).pixels.shape[-2:]) for name in listing(tmp_path / "out")] == [
+        200,
+        200,
+        200,
+    ]
     assert run("upscale", files / "a.png", tmp_path / "b.png", "--longest", "0") == 2
     assert "longer side" in caplog.text
 
@@ -93,10 +101,36 @@ def test_formats_and_clashes(files, tmp_path):
 
 def test_degrade_repeats_saves_and_replays(files, tmp_path, capsys):
     arguments = ("--preset", "dpi-heavy", "--seed", "5")
-    assert run("degrade", files / "a.png", tmp_path / "one.png", *arguments, "--save-recipe", tmp_path / "r.json") == 0
+    assert (
+        run(
+            "degrade", files / "a.png", tmp_path / "one.png", *arguments, "--save-recipe", tmp_path / "r.json"
+        )
+        == 0
+    )
     assert run("degrade", files / "a.png", tmp_path / "two.png", *arguments) == 0
-    assert run("degrade", files / "a.png", tmp_path / "three.png", "--recipe", tmp_path / "r.json", "--seed", "99") == 0
-    assert run("degrade", files / "a.png", tmp_path / "four.png", *arguments, "--save-recipe", tmp_path / "r.json") == 2  # kept as it is
+    assert (
+        run(
+            "degrade",
+            files / "a.png",
+            tmp_path / "three.png",
+            "--recipe",
+            tmp_path / "r.json",
+            "--seed",
+            "99",
+        )
+        == 0
+    )
+    assert (
+        run(
+            "degrade",
+            files / "a.png",
+            tmp_path / "four.png",
+            *arguments,
+            "--save-recipe",
+            tmp_path / "r.json",
+        )
+        == 2
+    )  # kept as it is
     one, two, three = (read(tmp_path / f"{n}.png").pixels for n in ("one", "two", "three"))
     assert torch.equal(one, two)
     recipe = json.loads((tmp_path / "r.json").read_text())
@@ -118,7 +152,9 @@ def test_compare(files, tmp_path, capsys):
     assert run("compare", files / "a.png", files / "c.png", "--channels", "luma", "--border", "2") == 0
     assert "psnr" in capsys.readouterr().out
     assert run("compare", files / "a.png", files / "a.png", "--json") == 0
-    assert json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))[0]["psnr"] is None  # equal
+    assert (
+        json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))[0]["psnr"] is None
+    )  # equal
     tiny = read(files / "a.png").pixels[..., :4, :4]
     for folder_name in ("x", "y"):
         for name in ("1.png", "2.png"):
@@ -141,7 +177,20 @@ def test_train_and_evaluate(tmp_path, photo, capsys):
     high = torch.nn.functional.interpolate(photo, scale_factor=3, mode="bicubic").clamp(0, 1)
     write(Picture(high), tmp_path / "set" / "a.png")
     out = tmp_path / "own.safetensors"
-    arguments = ("--data", tmp_path / "set", "--validation", tmp_path / "set", "--out", out, "--steps", "2", "--size", "32", "--batch", "1")
+    arguments = (
+        "--data",
+        tmp_path / "set",
+        "--validation",
+        tmp_path / "set",
+        "--out",
+        out,
+        "--steps",
+        "2",
+        "--size",
+        "32",
+        "--batch",
+        "1",
+    )
     assert run("train", "srcnn", *arguments, "--precision", "fp32", "--json") == 0
     assert json.loads(capsys.readouterr().out)["psnr"] > 15
     assert (tmp_path / "own-run" / "log.jsonl").exists()
@@ -150,7 +199,10 @@ def test_train_and_evaluate(tmp_path, photo, capsys):
     rows = json.loads(capsys.readouterr().out)
     assert [(r["set"], r["scale"], r["method"]) for r in rows] == [("set", 2, "bicubic"), ("set", 2, "srcnn")]
     assert run("upscale", tmp_path / "set" / "a.png", tmp_path / "up.png", "--weights", out) == 0
-    assert run("upscale", tmp_path / "set" / "a.png", tmp_path / "up3.png", "--weights", out, "--scale", "3") == 2
+    assert (
+        run("upscale", tmp_path / "set" / "a.png", tmp_path / "up3.png", "--weights", out, "--scale", "3")
+        == 2
+    )
 
 
 @pytest.fixture(scope="module")
@@ -158,16 +210,39 @@ def guided(tmp_path_factory):
     """A tiny upsampler and a classifier for it."""
     folder = tmp_path_factory.mktemp("guided")
     for name in ("adm", "upsampler", "classifier"):
-        weights.save(tiny(f"tiny_{name}"), folder / f"{name}.safetensors", {"settings": json.dumps(asdict(TINY[f"tiny_{name}"]))})
+        weights.save(
+            tiny(f"tiny_{name}"),
+            folder / f"{name}.safetensors",
+            {"settings": json.dumps(asdict(TINY[f"tiny_{name}"]))},
+        )
     return folder
 
 
 def test_the_guided_upsampler(files, guided, tmp_path):
-    write(Picture(read(files / "a.png").pixels[..., :5, :4], read(files / "a.png").pixels[:, :1, :5, :4]), tmp_path / "low.png")
-    arguments = ("--method", "guided", "--prior", guided / "upsampler.safetensors", "--scale", "4", "--guided-respacing", "2", "--label", "3")
+    write(
+        Picture(read(files / "a.png").pixels[..., :5, :4], read(files / "a.png").pixels[:, :1, :5, :4]),
+        tmp_path / "low.png",
+    )
+    arguments = (
+        "--method",
+        "guided",
+        "--prior",
+        guided / "upsampler.safetensors",
+        "--scale",
+        "4",
+        "--guided-respacing",
+        "2",
+        "--label",
+        "3",
+    )
     classifier = ("--classifier", guided / "classifier.safetensors", "--guided-classifier-scale", "30")
     results = []
-    for name, extra in {"alone": (), "pushed": classifier, "again": classifier, "implicit": (*classifier, "--guided-sampler", "ddim")}.items():
+    for name, extra in {
+        "alone": (),
+        "pushed": classifier,
+        "again": classifier,
+        "implicit": (*classifier, "--guided-sampler", "ddim"),
+    }.items():
         assert run("upscale", tmp_path / "low.png", tmp_path / f"{name}.png", *arguments, *extra) == 0
         results.append(read(tmp_path / f"{name}.png"))
     assert results[0].pixels.shape == (1, 3, 20, 16)
@@ -184,9 +259,15 @@ def test_the_guided_upsampler(files, guided, tmp_path):
         (("--prior", "upsampler", "--label", "5"), "outside 0..4"),
         (("--prior", "adm", "--label", "1"), "choose an ADM upsampler"),
         (("--prior", "classifier", "--label", "1"), "not a diffusion prior"),
-        (("--prior", "upsampler", "--classifier", "upsampler", "--label", "1"), "adm-classifier weights are needed"),
+        (
+            ("--prior", "upsampler", "--classifier", "upsampler", "--label", "1"),
+            "adm-classifier weights are needed",
+        ),
         (("--prior", "upsampler", "--label", "1", "--guided-respacing", "ddim999"), "no whole stride"),
-        (("--prior", "upsampler", "--label", "1", "--prior-tile", "8", "--guided-eta", "2"), "eta 2.0 is outside"),
+        (
+            ("--prior", "upsampler", "--label", "1", "--prior-tile", "8", "--guided-eta", "2"),
+            "eta 2.0 is outside",
+        ),
     ],
 )
 def test_mistakes_with_the_guided_upsampler(files, guided, arguments, words, caplog, monkeypatch):
@@ -200,14 +281,23 @@ def test_mistakes_with_the_guided_upsampler(files, guided, arguments, words, cap
 def correctors(tmp_path_factory):
     """Correctors of the shipped face prior that fit it, and that do not."""
     folder = tmp_path_factory.mktemp("correctors")
-    for name, said in {"fits": {}, "x8": {"scale": 8}, "k4": {"k": 4}, "rgb": {"channels": 3}, "raw": {"ema": 0.0}}.items():
+    for name, said in {
+        "fits": {},
+        "x8": {"scale": 8},
+        "k4": {"k": 4},
+        "rgb": {"channels": 3},
+        "raw": {"ema": 0.0},
+    }.items():
         corrector(folder / f"{name}.safetensors", **said)
     return folder
 
 
 def test_faces_by_dpi(files, correctors, tmp_path, caplog):
     caplog.set_level("INFO")
-    write(Picture(read(files / "a.png").pixels[..., :16, :16], read(files / "a.png").pixels[:, :1, :16, :16]), tmp_path / "low.png")
+    write(
+        Picture(read(files / "a.png").pixels[..., :16, :16], read(files / "a.png").pixels[:, :1, :16, :16]),
+        tmp_path / "low.png",
+    )
     arguments = ("--method", "dpi", "--scale", "4", "--dpi-steps", "2", "--dpi-tau", "0")
     results = {}
     for name, extra in {
@@ -215,7 +305,17 @@ def test_faces_by_dpi(files, correctors, tmp_path, caplog):
         "none": ("--corrector", "none"),
         "own": ("--corrector", correctors / "fits.safetensors"),
         "twice": ("--corrector", correctors / "fits.safetensors"),
-        "implicit": ("--corrector", "none", "--preset", "x16", "--dpi-sampler", "ddim", "--dpi-tau", "300", "--no-dpi-weighted"),
+        "implicit": (
+            "--corrector",
+            "none",
+            "--preset",
+            "x16",
+            "--dpi-sampler",
+            "ddim",
+            "--dpi-tau",
+            "300",
+            "--no-dpi-weighted",
+        ),
         "seed": ("--corrector", "none", "--seed", "4"),
     }.items():
         assert run("upscale", tmp_path / "low.png", tmp_path / f"{name}.png", *arguments, *extra) == 0
@@ -231,7 +331,20 @@ def test_faces_by_dpi(files, correctors, tmp_path, caplog):
 def test_pictures_that_are_no_faces_are_warned_of_once(files, tmp_path, caplog):
     for name in ("a.png", "b.png"):
         write(Picture(read(files / "a.png").pixels[..., :20, :36]), tmp_path / "wide" / name)
-    assert run("upscale", tmp_path / "wide", tmp_path / "out", "--method", "dpi", "--dpi-steps", "1", "--corrector", "none") == 0
+    assert (
+        run(
+            "upscale",
+            tmp_path / "wide",
+            tmp_path / "out",
+            "--method",
+            "dpi",
+            "--dpi-steps",
+            "1",
+            "--corrector",
+            "none",
+        )
+        == 0
+    )
     assert caplog.text.count("72 x 40 is not one picture of 64 x 64") == 1
     assert read(tmp_path / "out" / "b.png").pixels.shape == (1, 3, 40, 72)
 
@@ -258,7 +371,21 @@ def test_pictures_that_are_no_faces_are_warned_of_once(files, tmp_path, caplog):
 )
 def test_mistakes_with_dpi(files, correctors, arguments, words, caplog, monkeypatch):
     monkeypatch.setenv("PRIORSR_MODELS", str(correctors))
-    assert run("upscale", files / "a.png", files / "out.png", "--method", "dpi", "--scale", "4", "--corrector", "none", *arguments) == 2
+    assert (
+        run(
+            "upscale",
+            files / "a.png",
+            files / "out.png",
+            "--method",
+            "dpi",
+            "--scale",
+            "4",
+            "--corrector",
+            "none",
+            *arguments,
+        )
+        == 2
+    )
     assert words in caplog.text
     assert not (files / "out.png").exists()
 
@@ -312,6 +439,16 @@ def test_the_command_is_installed():
 
 
 def test_results_of_several_kinds_are_printed_as_a_table_each(capsys):
-    rows = [{"tau": 0.0, "psnr": 22.0, "of_faces": [1.0, 2.0]}, {"tau": 100.0, "psnr": 21.0, "of_faces": [1.0, 2.0]}, {"s": 1.2, "psnr": 20.0}]
+    rows = [
+        {"tau": 0.0, "psnr": 22.0, "of_faces": [1.0, 2.0]},
+        {"tau": 100.0, "psnr": 21.0, "of_faces": [1.0, 2.0]},
+        {"s": 1.2, "psnr": 20.0},
+    ]
     commands._print(rows, False)
-    assert capsys.readouterr().out.splitlines() == ["tau       psnr", "0.0000    22.0000", "100.0000  21.0000", "s       psnr", "1.2000  20.0000"]
+    assert capsys.readouterr().out.splitlines() == [
+        "tau       psnr",
+        "0.0000    22.0000",
+        "100.0000  21.0000",
+        "s       psnr",
+        "1.2000  20.0000",
+    ]

@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 
-from priorsr.methods import weights
 from priorsr.methods.faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from priorsr.methods.faces.load import load_codeformer
 from priorsr.methods.nets.codeformer import CodeFormer, CodeFormerConfig
@@ -14,6 +13,7 @@ from priorsr.methods.nets.face_released import settings_text
 from priorsr.methods.nets.mtcnn import MTCNN
 from priorsr.methods.nets.parsenet import ParseNet
 from priorsr.methods.nets.retinaface import RetinaFace
+from priorsr.methods.weights import load as weights
 
 SMALL = VQGANConfig(32, 32, (1, 2), 1, (16,), 40, 16)
 TINY = CodeFormerConfig(SMALL, 32, 4, 1, (16, 32))
@@ -95,13 +95,17 @@ def test_other_sizes_are_refused(network):
 
 
 def test_small_networks_come_back_from_files(network, tmp_path):
-    path = weights.save(network, tmp_path / "cf.safetensors", {"kind": "codeformer", "settings": settings_text(TINY)})
+    path = weights.save(
+        network, tmp_path / "cf.safetensors", {"kind": "codeformer", "settings": settings_text(TINY)}
+    )
     found = weights.load(path, "codeformer")
     assert found.network.sizes == TINY
     assert load_codeformer(str(path), half=True).network.feat_emb.weight.dtype == torch.float16
     assert load_codeformer(str(path), CodeFormerSettings(0.2)).size == 32
     assert all(torch.equal(v, network.state_dict()[k]) for k, v in found.network.state_dict().items())
-    path = weights.save(VQGAN(SMALL), tmp_path / "vq.safetensors", {"kind": "vqgan", "settings": settings_text(SMALL)})
+    path = weights.save(
+        VQGAN(SMALL), tmp_path / "vq.safetensors", {"kind": "vqgan", "settings": settings_text(SMALL)}
+    )
     assert weights.load(path, "vqgan").network.config == SMALL
     with pytest.raises(ValueError, match="CodeFormer stage I weights where codeformer weights are needed"):
         weights.load(path, "codeformer")
@@ -109,8 +113,13 @@ def test_small_networks_come_back_from_files(network, tmp_path):
 
 def test_released_containers_load(tmp_path):
     network = RetinaFace("mobile0.25")
-    torch.save({f"module.{k}": v for k, v in network.state_dict().items()}, tmp_path / "detection_mobilenet0.25_Final.pth")
-    assert isinstance(weights.load(tmp_path / "detection_mobilenet0.25_Final.pth", "retinaface").network, RetinaFace)
+    torch.save(
+        {f"module.{k}": v for k, v in network.state_dict().items()},
+        tmp_path / "detection_mobilenet0.25_Final.pth",
+    )
+    assert isinstance(
+        weights.load(tmp_path / "detection_mobilenet0.25_Final.pth", "retinaface").network, RetinaFace
+    )
     state = MTCNN().state_dict()
     del state["onet.conv1.bias"]
     torch.save({"params_ema": state}, tmp_path / "m.pth")
@@ -123,7 +132,11 @@ def test_the_first_stage_learns(faces):
     network = VQGAN(SMALL)
     reconstruction, quantised = network(faces * 2 - 1)
     (reconstruction.square().mean() + quantised.loss).backward()
-    for part in (network.encoder.blocks[0].weight, network.quantize.embedding.weight, network.generator.blocks[0].weight):
+    for part in (
+        network.encoder.blocks[0].weight,
+        network.quantize.embedding.weight,
+        network.generator.blocks[0].weight,
+    ):
         assert part.grad.abs().sum() > 0
     assert quantised.indices.shape == (2, 16, 16)
     assert 1 <= quantised.perplexity <= 40
@@ -131,7 +144,9 @@ def test_the_first_stage_learns(faces):
 
 @pytest.mark.gpu
 def test_half_precision_on_a_gpu_stays_near(network, faces, tmp_path):
-    path = weights.save(network, tmp_path / "cf.safetensors", {"kind": "codeformer", "settings": settings_text(TINY)})
+    path = weights.save(
+        network, tmp_path / "cf.safetensors", {"kind": "codeformer", "settings": settings_text(TINY)}
+    )
     fast = load_codeformer(str(path), device="cuda", half=True)(faces.cuda())
     assert fast.is_cuda
     assert (fast.cpu() - CodeFormerRestorer(network)(faces)).abs().median() < 0.02

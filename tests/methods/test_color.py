@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from priorsr.methods.color import BT601, BT601_SRCNN, luma, rgb_to_ycbcr, ycbcr_to_rgb
-from priorsr.methods.resize import Resampler
+from priorsr.methods.imaging.color import BT601, BT601_SRCNN, luma, rgb_to_ycbcr, ycbcr_to_rgb
+from priorsr.methods.imaging.resize import Resampler
 
 
 def colours(*rgb):
@@ -33,7 +33,9 @@ def test_luma_is_the_first_channel_and_grey_is_equal_channels():
     torch.testing.assert_close(luma(grey, BT601), 16 + grey * 219 / 255)
 
 
-@pytest.mark.parametrize("x", [torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.zeros(3)])
+@pytest.mark.parametrize(
+    "x", [torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.zeros(3)]
+)
 def test_anything_but_float_rgb_is_refused(x):
     with pytest.raises(ValueError, match="float tensor"):
         rgb_to_ycbcr(x)

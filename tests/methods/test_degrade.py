@@ -10,10 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from priorsr.methods.degrade import PRESETS, Recipe, degrade, preset
-from priorsr.methods.degrade.kernels import blur, gaussian, sinc
 from priorsr.methods.degrade.presets import FaceRanges, dpi, srdg
-from priorsr.methods.degrade.steps import Blur, GaussianNoise, Jpeg, OneOf, PoissonNoise, Resample, Sequence, Sinc, SpeckleNoise, Webp
-from priorsr.methods.resize import resize
+from priorsr.methods.degrade.steps import (
+    Blur,
+    GaussianNoise,
+    Jpeg,
+    OneOf,
+    PoissonNoise,
+    Resample,
+    Sequence,
+    Sinc,
+    SpeckleNoise,
+    Webp,
+)
+from priorsr.methods.imaging.filters import blur, gaussian, sinc
+from priorsr.methods.imaging.resize import resize
 
 NAMES = sorted(PRESETS)
 
@@ -36,7 +47,9 @@ def test_what_was_drawn_replays_from_json(name, seed, photo):
     replayed = Recipe.from_json(drawn[0].to_json())
     assert replayed == drawn[0]
     assert torch.equal(replayed(photo[0]), result[0])
-    assert torch.equal(degrade(photo, replayed, [99])[0], result)  # another seed changes nothing that is fixed
+    assert torch.equal(
+        degrade(photo, replayed, [99])[0], result
+    )  # another seed changes nothing that is fixed
     assert Recipe.from_json(preset(name).to_json()) == preset(name)
 
 
@@ -49,7 +62,9 @@ def test_any_size_works_and_the_input_is_not_changed(height, width, name, seed):
     assert torch.equal(x, before)
     assert torch.isfinite(result).all()
     same = name.startswith("dpi") or name == "srdg"
-    assert result.shape[-2:] == ((height, width) if same else (max(1, round(height / 4)), max(1, round(width / 4))))
+    assert result.shape[-2:] == (
+        (height, width) if same else (max(1, round(height / 4)), max(1, round(width / 4)))
+    )
 
 
 def test_the_face_ranges_are_those_of_the_levels(photo):
@@ -89,7 +104,15 @@ def test_one_of_draws_by_weight_and_leaves_the_rest_undone():
     assert kinds.count("Sequence") == 1000 - kinds.count("Jpeg") - kinds.count("Webp")
 
 
-@pytest.mark.parametrize("kernel", [gaussian(9, 2), gaussian(9, 3, 1, 0.5, 2.0, "generalised"), gaussian(9, 3, 1, 0.5, 1.5, "plateau"), sinc(9, 2)])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        gaussian(9, 2),
+        gaussian(9, 3, 1, 0.5, 2.0, "generalised"),
+        gaussian(9, 3, 1, 0.5, 1.5, "plateau"),
+        sinc(9, 2),
+    ],
+)
 def test_kernels_sum_to_one_and_are_symmetric(kernel):
     assert kernel.sum().item() == pytest.approx(1, abs=1e-6)
     torch.testing.assert_close(kernel, kernel.flip(0, 1))
@@ -123,7 +146,16 @@ def test_noises_have_their_deviation():
 
 
 def test_ranges_and_choices_must_be_drawn_first(photo):
-    for step in (Blur(), Sinc(), Resample((0.5, 1)), GaussianNoise(), PoissonNoise(), SpeckleNoise(), Jpeg(), Webp()):
+    for step in (
+        Blur(),
+        Sinc(),
+        Resample((0.5, 1)),
+        GaussianNoise(),
+        PoissonNoise(),
+        SpeckleNoise(),
+        Jpeg(),
+        Webp(),
+    ):
         with pytest.raises(ValueError, match="draw the recipe"):
             step(photo[0], (53, 71))
     with pytest.raises(ValueError, match="draw it before"):

@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from priorsr.methods.diffsr.field import fidelity_loss, recoverable_field, signature_loss
-from priorsr.methods.diffsr.method import DiffSRSettings, choose_level, descent, diffsr, diffsr_upscale, start_of
+from priorsr.methods.diffsr.lost_energy import lost_energy
+from priorsr.methods.diffsr.method import (
+    DiffSRSettings,
+    choose_level,
+    descent,
+    diffsr,
+    diffsr_upscale,
+    start_of,
+)
 from priorsr.methods.diffsr.plot import field_plot
-from priorsr.methods.diffsr.spectrum import lost_energy
+from priorsr.methods.diffsr.prf import fidelity_loss, recoverable_field, signature_loss
+from priorsr.methods.imaging.canvas import CanvasSettings
+from priorsr.methods.imaging.operators import ReduceTo
+from priorsr.methods.imaging.resize import Resampler, resize
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
-from priorsr.methods.operators import ReduceTo
-from priorsr.methods.posterior import CanvasSettings
 from priorsr.methods.priors.adm import ADMPrior
-from priorsr.methods.priors.measured import Measured, eps_mse
-from priorsr.methods.priors.typical import ladder, surprise, untypical
-from priorsr.methods.resize import Resampler, resize
+from priorsr.methods.priors.calibration import Measured, eps_mse
+from priorsr.methods.priors.typicality import ladder, surprise, untypical
 from priorsr.samplers.guidance.consistency import Consistency
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.schedule import CLEAN, DiscreteSchedule
@@ -28,7 +35,14 @@ from priorsr.samplers.transition import DDIM
 from ..samplers.gaussian_prior import GaussianPrior
 
 CONFIG = ADMConfig(
-    image_size=16, in_channels=1, out_channels=1, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), num_head_channels=32, unshuffle=2
+    image_size=16,
+    in_channels=1,
+    out_channels=1,
+    model_channels=32,
+    num_res_blocks=1,
+    channel_mult=(1, 2),
+    num_head_channels=32,
+    unshuffle=2,
 )
 COSINE = DiscreteSchedule.named("cosine")
 STD = 0.4
@@ -36,7 +50,9 @@ STD = 0.4
 
 def gaussian_errors(schedule, std=STD):
     """eps-MSE of the exact prior N(0, std^2): x0 is known up to alpha^2 std^2 / (alpha^2 std^2 + sigma^2) of its noise."""
-    return {i: lv.alpha**2 * std**2 / (lv.alpha**2 * std**2 + lv.sigma**2) for i, lv in enumerate(schedule.table)}
+    return {
+        i: lv.alpha**2 * std**2 / (lv.alpha**2 * std**2 + lv.sigma**2) for i, lv in enumerate(schedule.table)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +62,20 @@ def prior():
     with torch.no_grad():
         for p in network.parameters():
             p.copy_(torch.empty_like(p).normal_(0, 0.05, generator=generator))
-    return ADMPrior(network.eval().requires_grad_(False), COSINE, "v", Measured(gaussian_errors(COSINE), max_signature=3.0, max_fidelity=0.05))
+    return ADMPrior(
+        network.eval().requires_grad_(False),
+        COSINE,
+        "v",
+        Measured(gaussian_errors(COSINE), max_signature=3.0, max_fidelity=0.05),
+    )
 
 
 def test_measured_errors_of_an_exact_prior_are_the_known_ones():
     x = STD * Noise(range(64)).child("pictures")((64, 1, 16, 16))
     levels = [COSINE.table[i] for i in (50, 400, 800)]
-    measured = eps_mse(GaussianPrior(torch.zeros(1, 16, 16), torch.full((1, 16, 16), STD)), x, levels, batch=24)
+    measured = eps_mse(
+        GaussianPrior(torch.zeros(1, 16, 16), torch.full((1, 16, 16), STD)), x, levels, batch=24
+    )
     expected = [gaussian_errors(COSINE)[i] for i in (50, 400, 800)]
     assert measured == pytest.approx(expected, rel=0.05)
 
@@ -61,7 +84,9 @@ def test_measured_errors_of_an_exact_prior_are_the_known_ones():
 def test_signature_loss_is_lemma_1_with_the_posterior_variance(name):
     schedule = DiscreteSchedule.named(name)
     errors = {0: 0.9, 500: 0.2, 999: 0.01}
-    beta, abar, tilde = (t.numpy() for t in (schedule.betas, schedule.alphas_cumprod, schedule.posterior_variance))
+    beta, abar, tilde = (
+        t.numpy() for t in (schedule.betas, schedule.alphas_cumprod, schedule.posterior_variance)
+    )
     error = np.interp(np.arange(1000), [0, 500, 999], [0.9, 0.2, 0.01])
     terms = beta[1:] ** 2 / (2 * (1 - beta[1:]) * (1 - abar[1:]) * tilde[1:]) * error[1:]
     np.testing.assert_allclose(signature_loss(schedule.table, errors)[1:], np.cumsum(terms), rtol=1e-6)
@@ -73,7 +98,9 @@ def test_fidelity_loss_is_the_divergence_of_the_two_noisy_pictures():
     level = COSINE.table[300]
     one, other = (torch.distributions.Normal(level.alpha * x, level.sigma) for x in (truth, enlarged))
     expected = torch.distributions.kl_divergence(one, other).mean()
-    assert fidelity_loss([level], float((truth - enlarged).square().mean()))[0] == pytest.approx(float(expected), rel=1e-10)
+    assert fidelity_loss([level], float((truth - enlarged).square().mean()))[0] == pytest.approx(
+        float(expected), rel=1e-10
+    )
 
 
 @pytest.mark.parametrize("omega", [0.25, 1.0, 3.0])
@@ -121,13 +148,17 @@ def test_untypical_pictures_are_told_and_unmeasured_priors_say_nothing(prior):
     low = Noise([0, 1]).child("low")((2, 1, 8, 8)).mul(0.1).add(0.5).clamp(0, 1)
     ratios = surprise(prior, resize(low, (16, 16)).clamp(0, 1) * 2 - 1)
     between = sum(ratios) / 2
-    measured = dataclasses.replace(prior, measured=dataclasses.replace(prior.measured, typical={1.0: between, 8.0: between}))
+    measured = dataclasses.replace(
+        prior, measured=dataclasses.replace(prior.measured, typical={1.0: between, 8.0: between})
+    )
     told = untypical(measured, low, 2)
     assert [bool(text) for text in told] == [ratio > between for ratio in ratios] != [False, False]
     assert "does not look like" in next(filter(None, told))
     assert untypical(prior, low, 2) == [None, None]
     said = []
-    diffsr_upscale(measured, low, 2, DiffSRSettings(level=10, steps=1), report=lambda i, text: said.append((i, text)))
+    diffsr_upscale(
+        measured, low, 2, DiffSRSettings(level=10, steps=1), report=lambda i, text: said.append((i, text))
+    )
     assert [i for i, _ in said] == [i for i, text in enumerate(told) if text]
 
 
@@ -135,7 +166,17 @@ def test_an_edm_prior_borrows_the_ladder_of_the_linear_schedule():
     from priorsr.methods.nets.edm_precond import build_edm
     from priorsr.methods.priors.edm import EDMPrior
 
-    edm = EDMPrior(build_edm({"img_resolution": 16, "img_channels": 1, "model_type": "SongUNet", "model_channels": 16, "channel_mult": [1, 2]}))
+    edm = EDMPrior(
+        build_edm(
+            {
+                "img_resolution": 16,
+                "img_channels": 1,
+                "model_type": "SongUNet",
+                "model_channels": 16,
+                "channel_mult": [1, 2],
+            }
+        )
+    )
     levels = ladder(edm)
     assert all(a.sigma < b.sigma for a, b in pairwise(levels))
     assert {level.alpha for level in levels} == {1.0}
@@ -151,7 +192,11 @@ def test_a_descent_starts_where_it_is_told_and_takes_as_many_steps():
     assert len(levels) == 21
     assert levels[-1] == CLEAN
     assert len(descent(COSINE.table, 4, 20)) == 6
-    assert (start_of(COSINE.table, 40), start_of(COSINE.table, 0.001), start_of(COSINE.table, 100)) == (399, 0, 999)
+    assert (start_of(COSINE.table, 40), start_of(COSINE.table, 0.001), start_of(COSINE.table, 100)) == (
+        399,
+        0,
+        999,
+    )
     with pytest.raises(ValueError, match="between 1 and 1000"):
         descent(COSINE.table, 1000, 5)
 
@@ -161,7 +206,10 @@ def test_the_level_decides_how_much_of_the_input_stays():
     exact = GaussianPrior(torch.zeros(1, 8, 8), torch.full((1, 8, 8), 0.5))
     x = torch.full((2, 1, 8, 8), 0.1)
     x[1] += 0.5
-    left = [float((r[1] - r[0]).mean()) for r in (diffsr(exact, x, descent(COSINE.table, s, 50), noise=Noise([1, 1])) for s in (20, 400, 990))]
+    left = [
+        float((r[1] - r[0]).mean())
+        for r in (diffsr(exact, x, descent(COSINE.table, s, 50), noise=Noise([1, 1])) for s in (20, 400, 990))
+    ]
     assert left[0] == pytest.approx(0.5, abs=0.02)
     assert left[0] > left[1] > left[2]
     assert abs(left[2]) < 0.01
@@ -186,7 +234,15 @@ def test_consistency_makes_every_prediction_agree():
     seen = []
     hook = Consistency(reduction, y)
     start = torch.zeros(1, 1, 16, 16)
-    diffsr(exact, start, descent(COSINE.table, 500, 5), DDIM(), [hook], Noise([0]), lambda step, x: seen.append(reduction(step.pred.x0)))
+    diffsr(
+        exact,
+        start,
+        descent(COSINE.table, 500, 5),
+        DDIM(),
+        [hook],
+        Noise([0]),
+        lambda step, x: seen.append(reduction(step.pred.x0)),
+    )
     for reduced in seen:
         torch.testing.assert_close(reduced, y, rtol=0, atol=1e-5)
 
@@ -233,7 +289,9 @@ def test_full_consistency_gives_back_the_input(prior):
     low = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(3)) * 0.2 + 0.4
     result = diffsr_upscale(prior, low, 2.0, DiffSRSettings(level=20, steps=3, consistency=1.0))
     loose = diffsr_upscale(prior, low, 2.0, DiffSRSettings(level=20, steps=3, consistency=0.0))
-    error, before = ((Resampler((16, 16), (8, 8), border="mirror")(x) - low).abs().max() for x in (result, loose))
+    error, before = (
+        (Resampler((16, 16), (8, 8), border="mirror")(x) - low).abs().max() for x in (result, loose)
+    )
     assert error < 1e-3 < before
 
 
@@ -245,7 +303,9 @@ def test_the_report_tells_the_level_and_warns_where_none_fits(prior):
     assert said[0][0] == 0
     assert "noise level" in said[0][1]
     strict = dataclasses.replace(prior, measured=dataclasses.replace(prior.measured, max_signature=1e-6))
-    diffsr_upscale(strict, low[1:], 2.0, DiffSRSettings(steps=1), report=lambda i, text: said.append((i, text)))
+    diffsr_upscale(
+        strict, low[1:], 2.0, DiffSRSettings(steps=1), report=lambda i, text: said.append((i, text))
+    )
     assert "least bad" in said[-1][1]
 
 
@@ -259,7 +319,12 @@ def test_wrong_use_is_explained(prior):
         DiffSRSettings(level=101)
     with pytest.raises(ValueError, match="too small to guess"):
         choose_level(prior, torch.rand(1, 1, 1, 1), 2.0)
-    assert diffsr_upscale(dataclasses.replace(prior, measured=None), low, 2.0, DiffSRSettings(level=30, steps=1)).shape[-1] == 16
+    assert (
+        diffsr_upscale(
+            dataclasses.replace(prior, measured=None), low, 2.0, DiffSRSettings(level=30, steps=1)
+        ).shape[-1]
+        == 16
+    )
 
 
 def test_the_plot_shows_the_chosen_level():

@@ -9,11 +9,11 @@ import pytest
 import torch
 from tiny_checkpoints import corrector
 
-from priorsr.methods import weights
-from priorsr.methods.dpi.choice import AUTO_STEPS, choose_corrector, choose_settings, shipped_correctors
 from priorsr.methods.dpi.method import PRESETS, DPISettings, grid_condition
+from priorsr.methods.dpi.presets import AUTO_STEPS, choose_corrector, choose_settings, shipped_correctors
 from priorsr.methods.priors.load import load_prior
-from priorsr.methods.priors.typical import misfit
+from priorsr.methods.priors.typicality import misfit
+from priorsr.methods.weights import load as weights
 
 
 @pytest.fixture
@@ -68,7 +68,9 @@ def test_a_named_preset_is_as_published(name):
     assert choose_settings(name, 3.0) == PRESETS[name]
 
 
-@pytest.mark.parametrize(("scale", "name"), [(2, "x4"), (4, "x4"), (8, "x8"), (13, "x16"), (16, "x16"), (64, "x16")])
+@pytest.mark.parametrize(
+    ("scale", "name"), [(2, "x4"), (4, "x4"), (8, "x8"), (13, "x16"), (16, "x16"), (64, "x16")]
+)
 def test_auto_has_the_strength_of_the_scale_in_fewer_steps(scale, name):
     assert choose_settings("auto", scale) == dataclasses.replace(PRESETS[name], respacing=str(AUTO_STEPS))
 
@@ -77,7 +79,12 @@ def test_a_preset_can_be_overridden():
     assert choose_settings("dpi20", 8, 50).respacing == "50"
     own = choose_settings("auto", 8, 7, tau=0.0, sampler="ddim", eta=0.5)
     assert own == DPISettings(0.0, 1.2, 750.0, sampler="ddim", eta=0.5, respacing="7")
-    for wrong, words in (({"name": "x3"}, "unknown preset 'x3'"), ({"steps": -3}, "-3 steps"), ({"s": 0.0}, "s 0"), ({"tau": 900.0}, "omega 500")):
+    for wrong, words in (
+        ({"name": "x3"}, "unknown preset 'x3'"),
+        ({"steps": -3}, "-3 steps"),
+        ({"s": 0.0}, "s 0"),
+        ({"tau": 900.0}, "omega 500"),
+    ):
         with pytest.raises(ValueError, match=words):
             choose_settings(**({"name": "auto", "scale": 4.0} | wrong))
 
@@ -117,6 +124,8 @@ def test_a_corrector_cuts_large_pictures_into_what_it_was_trained_on(tmp_path):
     assert (tiles.size, tiles.overlap) == (64, 16)
     x = torch.rand(1, 1, 66, 100, generator=torch.Generator().manual_seed(0))
     assert tiles(x, 5.0, x).shape == x.shape
-    torch.testing.assert_close(tiles(x[..., :16, :8], 5.0, x[..., :16, :8]), one(x[..., :16, :8], 5.0, x[..., :16, :8]))
+    torch.testing.assert_close(
+        tiles(x[..., :16, :8], 5.0, x[..., :16, :8]), one(x[..., :16, :8], 5.0, x[..., :16, :8])
+    )
     threes = dataclasses.replace(one, k=3).tiles()
     assert threes.size % 3 == threes.overlap % 3 == 0

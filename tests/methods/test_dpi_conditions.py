@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from priorsr.methods.dpi.clock import corrector_time, original_step
 from priorsr.methods.dpi.conditions import PAPER, RELEASED, Conditions
 from priorsr.methods.dpi.masks import base_condition, fixed_mask, on_grid
+from priorsr.methods.dpi.timestep import corrector_time, original_step
 from priorsr.samplers.karras import DPMpp2M, Euler, Heun
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import run
@@ -72,7 +72,9 @@ def test_the_first_stage_sets_the_grid_and_nothing_else(k):
 
 
 def test_the_second_stage_moves_chosen_pixels_only_and_less_and_less():
-    watch = watched(Conditions(picture(1, 3, 8, 8), constant(0.4), tau=1000, omega=1000, s=0.3), size=(16, 16))
+    watch = watched(
+        Conditions(picture(1, 3, 8, 8), constant(0.4), tau=1000, omega=1000, s=0.3), size=(16, 16)
+    )
     assert torch.equal(watch.after[0][..., 1::2, :], watch.before[0][1][..., 1::2, :])
     for (_, before), after, mask in list(zip(watch.before, watch.after, watch.masks, strict=True))[1:]:
         moved = (on_grid(after, 2) != on_grid(before, 2)).any(1, keepdim=True)
@@ -103,12 +105,17 @@ def test_the_corrector_sees_the_fused_state_at_unit_variance_and_is_told_its_ste
 
     sigmas = [level.sigma / level.alpha for level in reversed(VP.respace("8").table)]
     low, mask = picture(1, 3, 4, 4), fixed_mask((8, 8), 2).expand(1, 3, 8, 8)
-    for levels, transition in ((VP.respace("8").levels(), DDPM()), (sigma_levels(sigmas, edm_clock), DDIM(0.5))):
+    for levels, transition in (
+        (VP.respace("8").levels(), DDPM()),
+        (sigma_levels(sigmas, edm_clock), DDIM(0.5)),
+    ):
         calls.clear()
         watch = watched(Conditions(low, record, tau=500), levels=levels, transition=transition)
         assert len(calls) == len(levels) - 2  # what would be refined after the last step is never used
         for (x, t, y_T), after, (step, _) in zip(calls, watch.after, watch.before, strict=False):
-            torch.testing.assert_close(on_grid(x, 2), on_grid(after, 2) / math.hypot(step.nxt.alpha, step.nxt.sigma))
+            torch.testing.assert_close(
+                on_grid(x, 2), on_grid(after, 2) / math.hypot(step.nxt.alpha, step.nxt.sigma)
+            )
             assert not x[~mask].any()
             assert torch.equal(on_grid(y_T, 2), low)
             assert t == corrector_time(step.nxt)
@@ -130,7 +137,10 @@ def test_without_refinement_the_corrector_sees_the_condition_alone(refine):
 
 
 def test_weights_may_be_switched_off():
-    watch = watched(Conditions(picture(1, 3, 8, 8), constant(0.4), tau=1000, omega=1000, s=0.2, weighted=False), size=(16, 16))
+    watch = watched(
+        Conditions(picture(1, 3, 8, 8), constant(0.4), tau=1000, omega=1000, s=0.2, weighted=False),
+        size=(16, 16),
+    )
     (step, _), after, mask, y = watch.before[-1], watch.after[-1], watch.masks[-1], watch.y[-1]
     assert step.nxt == CLEAN
     chosen = mask.expand(-1, 3, -1, -1)
@@ -140,9 +150,13 @@ def test_weights_may_be_switched_off():
 def test_the_released_convention_leaves_the_last_step_alone_and_counts_from_zero():
     low = picture(1, 3, 4, 4)
     released = watched(Conditions(low, None, tau=3, omega=10, convention=RELEASED["ddim"]), transition=DDIM())
-    assert [m is not None for m in released.masks] == [False] * 4 + [True] * 3 + [False]  # indices 3, 2, 1; nothing at 0
+    assert [m is not None for m in released.masks] == [False] * 4 + [True] * 3 + [
+        False
+    ]  # indices 3, 2, 1; nothing at 0
     assert released.after[-1] is released.before[-1][1]
-    paper = watched(Conditions(low, None, tau=300, omega=1000), transition=DDIM(), levels=VP.respace("10").levels())
+    paper = watched(
+        Conditions(low, None, tau=300, omega=1000), transition=DDIM(), levels=VP.respace("10").levels()
+    )
     assert [m is not None for m in paper.masks] == [False] * 7 + [True] * 3
 
 
@@ -159,7 +173,10 @@ def test_second_stages_of_few_and_many_steps_hold_alike():
             DDIM(),
         )
         ends[steps, compound] = watch
-    density = {key: torch.stack([m.float() for m in watch.masks if m is not None]).mean() for key, watch in ends.items()}
+    density = {
+        key: torch.stack([m.float() for m in watch.masks if m is not None]).mean()
+        for key, watch in ends.items()
+    }
     assert density[100, True] > 1.5 * density[100, False]
     assert density[100, False] == pytest.approx(float(density[1000, True]), rel=0.1)
 
@@ -171,23 +188,34 @@ def exploding(steps=8):
     return sigma_levels(geometric_sigmas(steps, 0.02, 50.0), edm_clock)
 
 
-@pytest.mark.parametrize("transition", [DDPM(), DDIM(), DDIM(0.7), Euler(), Heun(), DPMpp2M()], ids=lambda t: str(t))
+@pytest.mark.parametrize(
+    "transition", [DDPM(), DDIM(), DDIM(0.7), Euler(), Heun(), DPMpp2M()], ids=lambda t: str(t)
+)
 @pytest.mark.parametrize("family", ["VP", "VE"])
 def test_every_transition_of_the_core_carries_conditions(transition, family):
     prior = GaussianPrior(torch.zeros(3, 1, 1), torch.full((3, 1, 1), 0.5))
     levels = VP.respace("8").levels() if family == "VP" else exploding()
     low = picture(2, 3, 4, 5)
     for tau in (0, 400):
-        end = watched(Conditions(low, constant(0.25), tau=tau), prior, (8, 10), levels, transition, batch=2).after[-1]
+        end = watched(
+            Conditions(low, constant(0.25), tau=tau), prior, (8, 10), levels, transition, batch=2
+        ).after[-1]
         assert torch.isfinite(end).all()
         if tau == 0:
             torch.testing.assert_close(on_grid(end, 2), torch.full((2, 3, 4, 5), 0.25), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("transition", [EulerMaruyama(), ReverseDiffusion(1)], ids=["Euler-Maruyama", "Langevin"])
+@pytest.mark.parametrize(
+    "transition", [EulerMaruyama(), ReverseDiffusion(1)], ids=["Euler-Maruyama", "Langevin"]
+)
 def test_the_transitions_of_exploding_priors_carry_conditions(transition):
     prior = GaussianPrior(torch.zeros(3, 1, 1), torch.full((3, 1, 1), 0.5))
-    end = watched(Conditions(picture(1, 3, 4, 4), constant(0.25), tau=0), prior, levels=exploding(), transition=transition).after[-1]
+    end = watched(
+        Conditions(picture(1, 3, 4, 4), constant(0.25), tau=0),
+        prior,
+        levels=exploding(),
+        transition=transition,
+    ).after[-1]
     torch.testing.assert_close(on_grid(end, 2), torch.full((1, 3, 4, 4), 0.25), atol=1e-4, rtol=0)
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from priorsr.methods import weights
 from priorsr.methods.dpi.corrector import TiledCorrector, load_corrector
 from priorsr.methods.dpi.masks import sparse
 from priorsr.methods.dpi.method import dpi_upscale
+from priorsr.methods.imaging.canvas import CanvasSettings
 from priorsr.methods.nets.adm_released import RELEASED as NETWORKS
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.corrector import SMALL, CorrectorUNet
-from priorsr.methods.posterior import CanvasSettings
+from priorsr.methods.weights import load as weights
 
 from .dpi_runs import CONFIG, CRT, FEW, filled, picture, tiny_corrector, tiny_prior
 
@@ -49,7 +49,9 @@ def test_the_published_corrector_has_the_published_keys():
     listed = json.loads(MANIFEST.read_text(encoding="utf-8"))
     with torch.device("meta"):
         state = CorrectorUNet(NETWORKS["corrector"]).state_dict()
-    assert {k: list(v.shape) for k, v in state.items()} == {k.removeprefix("module."): v for k, v in listed.items()}
+    assert {k: list(v.shape) for k, v in state.items()} == {
+        k.removeprefix("module."): v for k, v in listed.items()
+    }
     assert sum(v.numel() for v in state.values()) == 5_867_427
 
 
@@ -79,7 +81,13 @@ def test_the_small_corrector_fits_a_luma_prior():
 
 def test_corrector_files_come_back(tmp_path, corrector, prior):
     state = {f"module.{k}": v for k, v in corrector.network.state_dict().items()}
-    own = {"kind": "corrector", "settings": json.dumps(dataclasses.asdict(CRT)), "k": 4, "scale": 16, "ema": 0.999}
+    own = {
+        "kind": "corrector",
+        "settings": json.dumps(dataclasses.asdict(CRT)),
+        "k": 4,
+        "scale": 16,
+        "ema": 0.999,
+    }
     weights.save(corrector.network, tmp_path / "own.safetensors", own)
     torch.save(state, tmp_path / "Corrector8.pt")
     torch.save(state, tmp_path / "ema_0.9999_100000.pt")
@@ -89,11 +97,21 @@ def test_corrector_files_come_back(tmp_path, corrector, prior):
         loaded = load_corrector(str(tmp_path / name))
         assert (loaded.k, loaded.scale, loaded.channels) == (k, scale, 3)
         torch.testing.assert_close(loaded(x, 5.0, x), corrector(x, 5.0, x))
-    assert weights.load(tmp_path / "own.safetensors").kind == weights.load(tmp_path / "Corrector8.pt").kind == "corrector"
-    weights.save(prior.network, tmp_path / "prior.safetensors", {"settings": json.dumps(dataclasses.asdict(CONFIG))})
+    assert (
+        weights.load(tmp_path / "own.safetensors").kind
+        == weights.load(tmp_path / "Corrector8.pt").kind
+        == "corrector"
+    )
+    weights.save(
+        prior.network, tmp_path / "prior.safetensors", {"settings": json.dumps(dataclasses.asdict(CONFIG))}
+    )
     assert weights.load(tmp_path / "prior.safetensors").kind == "adm"
     weights.save(corrector.network, tmp_path / "raw.safetensors", {**own, "ema": 0.0})
     torch.save(state, tmp_path / "model100000.pt")
-    for name, words in {"raw.safetensors": "without EMA", "model100000.pt": "without EMA", "prior.safetensors": "where corrector weights"}.items():
+    for name, words in {
+        "raw.safetensors": "without EMA",
+        "model100000.pt": "without EMA",
+        "prior.safetensors": "where corrector weights",
+    }.items():
         with pytest.raises(ValueError, match=words):
             load_corrector(str(tmp_path / name))

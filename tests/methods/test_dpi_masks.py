@@ -7,7 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from priorsr.methods.dpi.masks import UniformDraws, adaptive_mask, base_condition, chances, compounded, fixed_mask, on_grid, sparse
+from priorsr.methods.dpi.masks import (
+    UniformDraws,
+    adaptive_mask,
+    base_condition,
+    chances,
+    compounded,
+    fixed_mask,
+    on_grid,
+    sparse,
+)
 from priorsr.samplers.noise import Noise
 
 from .dpi_runs import picture
@@ -22,7 +31,9 @@ def test_the_grid_carries_one_pixel_of_each_cell(k, h, w, channels):
     assert mask.float().mean() == pytest.approx(1 / k**2)
     assert torch.equal(y_T != 0, mask.expand_as(y_T))
     assert torch.equal(on_grid(y_T, k), base)
-    assert all(y_T[..., i, j].any() == (i % k == 0 and j % k == 0) for i in range(h * k) for j in range(w * k))
+    assert all(
+        y_T[..., i, j].any() == (i % k == 0 and j % k == 0) for i in range(h * k) for j in range(w * k)
+    )
 
 
 def test_a_base_condition_is_the_picture_enlarged_to_the_grid():
@@ -30,7 +41,11 @@ def test_a_base_condition_is_the_picture_enlarged_to_the_grid():
     assert torch.equal(base_condition(low, (8, 12), 2), low)
     flat = base_condition(torch.full((1, 3, 4, 6), 0.25), (32, 48), 4)
     torch.testing.assert_close(flat, torch.full((1, 3, 8, 12), 0.25))
-    for size, k, words in (((8, 12), 3, "does not divide"), ((8, 12), 1, "k of 2 or more"), ((8, 12), 4, "larger than the grid")):
+    for size, k, words in (
+        ((8, 12), 3, "does not divide"),
+        ((8, 12), 1, "k of 2 or more"),
+        ((8, 12), 4, "larger than the grid"),
+    ):
         with pytest.raises(ValueError, match=words):
             base_condition(low, size, k)
 
@@ -40,7 +55,9 @@ def test_uniform_draws_belong_to_their_picture_and_fill_the_range():
     drawn = torch.stack([together((2, 1, 64, 64)) for _ in range(6)])
     assert torch.equal(drawn[:, 1:], torch.stack([alone((1, 1, 64, 64)) for _ in range(6)]))
     assert len({x.sum().item() for x in drawn.flatten(0, 1)}) == 12
-    torch.testing.assert_close(torch.histc(drawn, 10, 0, 1) / drawn.numel(), torch.full((10,), 0.1), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        torch.histc(drawn, 10, 0, 1) / drawn.numel(), torch.full((10,), 0.1), atol=0.01, rtol=0
+    )
 
 
 @pytest.mark.parametrize("s", [0.5, 1.0, 1.4])

@@ -10,10 +10,10 @@ from priorsr.methods.dpi.conditions import RELEASED, Conditions
 from priorsr.methods.dpi.corrector import Corrector
 from priorsr.methods.dpi.masks import UniformDraws, on_grid
 from priorsr.methods.dpi.method import PRESETS, DPISettings, dpi, dpi_upscale, levels_of, preset
+from priorsr.methods.imaging.canvas import CanvasSettings
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.corrector import CorrectorUNet
 from priorsr.methods.nets.edm_precond import build_edm
-from priorsr.methods.posterior import CanvasSettings
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.edm import EDMPrior
 from priorsr.samplers.guidance.measurement import MeasurementGuidance
@@ -49,7 +49,15 @@ def corrector():
 def test_the_method_translates_settings_for_the_released_convention(prior, corrector):
     settings = dataclasses.replace(PRESETS["dpi20"], respacing="ddim5", convention="released")
     low = picture(1, 3, 8, 8)
-    hook = Conditions(low, corrector, 350 / 200, 1.4, 1500 / 200, convention=RELEASED["ddim"], uniform=UniformDraws(Noise(3).child("dpi")))
+    hook = Conditions(
+        low,
+        corrector,
+        350 / 200,
+        1.4,
+        1500 / 200,
+        convention=RELEASED["ddim"],
+        uniform=UniformDraws(Noise(3).child("dpi")),
+    )
     noise = Noise(3)
     by_hand = run(prior, noise((1, 3, 16, 16)), VP.respace("ddim5").levels(), DDIM(), [hook, ClipX0()], noise)
     assert torch.equal(dpi(prior, corrector, low, (16, 16), settings, Noise(3)), by_hand)
@@ -94,7 +102,15 @@ def test_the_mask_draws_from_a_stream_of_its_own(prior):
     """Adding conditions does not change the noise of the run, and a run repeats."""
     noise = Noise(5)
     drawn = []
-    dpi(prior, None, picture(1, 3, 4, 4), (16, 16), FEW, noise, on_step=lambda step, x: drawn.append(step.noise))
+    dpi(
+        prior,
+        None,
+        picture(1, 3, 4, 4),
+        (16, 16),
+        FEW,
+        noise,
+        on_step=lambda step, x: drawn.append(step.noise),
+    )
     again = Noise(5)
     start = again((1, 3, 16, 16))
     for got in drawn[:-1]:
@@ -120,7 +136,9 @@ def test_nothing_is_differentiated(prior, corrector):
 # pictures
 
 
-@pytest.mark.parametrize(("shape", "scale"), [((1, 3, 8, 8), 2), ((2, 3, 5, 7), 4), ((1, 1, 6, 3), 2.7), ((1, 3, 1, 2), 8)])
+@pytest.mark.parametrize(
+    ("shape", "scale"), [((1, 3, 8, 8), 2), ((2, 3, 5, 7), 4), ((1, 1, 6, 3), 2.7), ((1, 3, 1, 2), 8)]
+)
 def test_any_picture_and_scale(prior, corrector, shape, scale):
     low = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     result = dpi_upscale(prior, corrector, low, scale, FEW, CanvasSettings(16, 6))
@@ -130,18 +148,33 @@ def test_any_picture_and_scale(prior, corrector, shape, scale):
 
 def test_a_luma_prior_restores_luma_and_keeps_the_colours(photo):
     grey = ADMPrior(filled(build_adm(dataclasses.replace(CONFIG, in_channels=1, out_channels=2))))
-    small = Corrector(filled(CorrectorUNet(dataclasses.replace(CRT, in_channels=1, out_channels=1, unshuffle=2))))
+    small = Corrector(
+        filled(CorrectorUNet(dataclasses.replace(CRT, in_channels=1, out_channels=1, unshuffle=2)))
+    )
     low = photo[..., :8, :8]
     result = dpi_upscale(grey, small, low, 2, FEW, seeds=[1])
     difference = result - torch.nn.functional.interpolate(low, scale_factor=2, mode="bicubic", antialias=True)
     inside = ((result > 0) & (result < 1)).all(1)[0]
-    torch.testing.assert_close((difference[:, 0] - difference[:, 1])[0][inside], torch.zeros(int(inside.sum())), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        (difference[:, 0] - difference[:, 1])[0][inside], torch.zeros(int(inside.sum())), atol=0.02, rtol=0
+    )
 
 
 def test_presets_are_the_papers():
     found = {name: (p.tau, p.s, p.omega) for name, p in PRESETS.items()}
-    assert found == {"x4": (100, 1.4, 500), "x8": (300, 1.2, 750), "x16": (500, 1.0, 1000), "real": (500, 1.0, 1000), "dpi20": (350, 1.4, 1500)}
-    assert {scale: preset(scale) for scale in (2, 4, 8, 16)} == {2: PRESETS["x4"], 4: PRESETS["x4"], 8: PRESETS["x8"], 16: PRESETS["x16"]}
+    assert found == {
+        "x4": (100, 1.4, 500),
+        "x8": (300, 1.2, 750),
+        "x16": (500, 1.0, 1000),
+        "real": (500, 1.0, 1000),
+        "dpi20": (350, 1.4, 1500),
+    }
+    assert {scale: preset(scale) for scale in (2, 4, 8, 16)} == {
+        2: PRESETS["x4"],
+        4: PRESETS["x4"],
+        8: PRESETS["x8"],
+        16: PRESETS["x16"],
+    }
     assert DPISettings() == PRESETS["x8"]
     assert all(p.k == 2 and p.convention == "paper" for p in PRESETS.values())
 
@@ -173,16 +206,38 @@ def test_mistakes_are_explained_before_the_first_step(prior, corrector):
     counted = lambda *a: calls.append(1) or prior(*a)  # noqa: E731
     grey = Corrector(filled(CorrectorUNet(dataclasses.replace(CRT, in_channels=1, out_channels=1))))
     other, scaled = dataclasses.replace(corrector, k=4), dataclasses.replace(corrector, scale=8)
-    for one, size, words in ((grey, (16, 16), "for 1 channels"), (other, (16, 16), "trained with k 4"), (None, (17, 16), "does not divide")):
+    for one, size, words in (
+        (grey, (16, 16), "for 1 channels"),
+        (other, (16, 16), "trained with k 4"),
+        (None, (17, 16), "does not divide"),
+    ):
         with pytest.raises(ValueError, match=words):
             dpi(prior, one, low, size, FEW, denoiser=counted)
     with pytest.raises(ValueError, match="larger than the grid"):
         dpi(prior, None, low, (8, 8), FEW, denoiser=counted)
     with pytest.raises(ValueError, match="they must agree"):
-        run(counted, picture(3, 3, 16, 16), VP.respace("2").levels(), DDPM(), [Conditions(picture(2, 3, 8, 8))], Noise(range(3)))
-    for one, scale, words in ((scaled, 4, "trained for x8, not x4"), (corrector, 1.5, "give 2 or more"), (grey, 2, "for 1 channels")):
+        run(
+            counted,
+            picture(3, 3, 16, 16),
+            VP.respace("2").levels(),
+            DDPM(),
+            [Conditions(picture(2, 3, 8, 8))],
+            Noise(range(3)),
+        )
+    for one, scale, words in (
+        (scaled, 4, "trained for x8, not x4"),
+        (corrector, 1.5, "give 2 or more"),
+        (grey, 2, "for 1 channels"),
+    ):
         with pytest.raises(ValueError, match=words):
             dpi_upscale(prior, one, low.abs(), scale, FEW)
     with pytest.raises(ValueError, match="tile of 8 is smaller"):
-        dpi_upscale(prior, Corrector(filled(CorrectorUNet(dataclasses.replace(CRT, unshuffle=8)))), low.abs(), 2, FEW, CanvasSettings(8, 0))
+        dpi_upscale(
+            prior,
+            Corrector(filled(CorrectorUNet(dataclasses.replace(CRT, unshuffle=8)))),
+            low.abs(),
+            2,
+            FEW,
+            CanvasSettings(8, 0),
+        )
     assert not calls

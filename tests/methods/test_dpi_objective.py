@@ -5,9 +5,16 @@ from itertools import pairwise
 import pytest
 import torch
 
-from priorsr.methods.dpi.clock import ORIGINAL
 from priorsr.methods.dpi.masks import on_grid, sparse
-from priorsr.methods.dpi.objective import crt_loss, grid_error, omega, posterior_sample, prior_sample, released_loss
+from priorsr.methods.dpi.objective import (
+    crt_loss,
+    grid_error,
+    omega,
+    posterior_sample,
+    prior_sample,
+    released_loss,
+)
+from priorsr.methods.dpi.timestep import ORIGINAL
 from priorsr.methods.nets.corrector import CorrectorUNet
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.schedule import edm_clock, sigma_levels
@@ -21,10 +28,16 @@ def test_a_posterior_draw_has_the_moments_of_the_forward_process():
     t, noise = torch.tensor([1, 250, 700, 999]), Noise(range(4))
     drawn = posterior_sample(clean, t, noise(clean.shape), noise(clean.shape))
     before = [ORIGINAL.table[i - 1] for i in t.tolist()]
-    torch.testing.assert_close(drawn.mean((1, 2, 3)), torch.tensor([0.6 * level.alpha for level in before]), atol=0.03, rtol=0)
-    torch.testing.assert_close(drawn.std((1, 2, 3)), torch.tensor([level.sigma for level in before]), atol=0.02, rtol=0.02)
+    torch.testing.assert_close(
+        drawn.mean((1, 2, 3)), torch.tensor([0.6 * level.alpha for level in before]), atol=0.03, rtol=0
+    )
+    torch.testing.assert_close(
+        drawn.std((1, 2, 3)), torch.tensor([level.sigma for level in before]), atol=0.02, rtol=0.02
+    )
     zero = torch.zeros(1, dtype=torch.long)
-    torch.testing.assert_close(posterior_sample(clean[:1], zero, noise(clean.shape)[:1], noise(clean.shape)[:1]), clean[:1])
+    torch.testing.assert_close(
+        posterior_sample(clean[:1], zero, noise(clean.shape)[:1], noise(clean.shape)[:1]), clean[:1]
+    )
 
 
 @pytest.mark.parametrize("family", ["VP", "VE"])
@@ -32,7 +45,11 @@ def test_a_frozen_prior_draws_the_same_as_the_closed_form(family):
     """For a prior that knows every picture is the same, both are the true posterior."""
     clean = torch.full((1, 1, 200, 200), 0.6)
     prior = GaussianPrior(torch.full((1, 1, 1), 0.6), torch.zeros(1, 1, 1))
-    chain = VP.table if family == "VP" else tuple(sigma_levels([level.sigma / level.alpha], edm_clock)[0] for level in VP.table)
+    chain = (
+        VP.table
+        if family == "VP"
+        else tuple(sigma_levels([level.sigma / level.alpha], edm_clock)[0] for level in VP.table)
+    )
     drawn = prior_sample(prior, clean, chain[400], chain[399], Noise(0))
     assert drawn.mean().item() == pytest.approx(0.6 * VP.table[399].alpha, abs=0.02)
     assert drawn.std().item() == pytest.approx(VP.table[399].sigma, rel=0.02)

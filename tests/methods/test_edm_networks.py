@@ -13,7 +13,14 @@ from priorsr.methods.nets.fir import fir_down, fir_kernel, fir_up
 MANIFESTS = Path(__file__).parents[1] / "golden" / "cases" / "manifests"
 RELEASED = sorted(p.name.removesuffix(".config.json") for p in MANIFESTS.glob("edm_*.config.json"))
 
-SMALL = {"img_resolution": 16, "img_channels": 3, "model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [8]}
+SMALL = {
+    "img_resolution": 16,
+    "img_channels": 3,
+    "model_channels": 16,
+    "channel_mult": [1, 2],
+    "num_blocks": 1,
+    "attn_resolutions": [8],
+}
 DDPMPP = {**SMALL, "model_type": "SongUNet", "augment_dim": 9}
 NCSNPP = {
     **SMALL,
@@ -24,7 +31,14 @@ NCSNPP = {
     "resample_filter": [1, 3, 3, 1],
     "label_dim": 5,
 }
-ADM = {**SMALL, "model_type": "DhariwalUNet", "model_channels": 32, "channel_mult": [1, 2], "label_dim": 7, "augment_dim": 9}
+ADM = {
+    **SMALL,
+    "model_type": "DhariwalUNet",
+    "model_channels": 32,
+    "channel_mult": [1, 2],
+    "label_dim": 7,
+    "augment_dim": 9,
+}
 KINDS = {"ddpmpp": DDPMPP, "ncsnpp": NCSNPP, "adm": ADM}
 
 
@@ -70,7 +84,9 @@ def test_a_sample_alone_equals_the_sample_in_a_batch(denoiser):
 @torch.no_grad()
 def test_one_noise_level_serves_the_whole_batch(denoiser):
     x = waves(2, 3, 16, 16)
-    torch.testing.assert_close(denoiser(x, 3.0), denoiser(x.double(), torch.tensor([3.0, 3.0], dtype=torch.float64)))
+    torch.testing.assert_close(
+        denoiser(x, 3.0), denoiser(x.double(), torch.tensor([3.0, 3.0], dtype=torch.float64))
+    )
     assert denoiser(x.double(), 3.0).dtype == torch.float32
 
 
@@ -108,7 +124,9 @@ def test_only_the_network_runs_in_another_precision(denoiser):
     full = denoiser(x, 2.0)
     low = denoiser.cast(torch.bfloat16)(x, 2.0)
     assert low.dtype == torch.float32
-    assert {k for k, v in denoiser.state_dict().items() if v.dtype == torch.float32} <= {"model.map_noise.freqs"}
+    assert {k for k, v in denoiser.state_dict().items() if v.dtype == torch.float32} <= {
+        "model.map_noise.freqs"
+    }
     assert 0 < (low - full).abs().max() < 0.05
 
 
@@ -127,7 +145,12 @@ def test_only_the_network_runs_in_another_precision(denoiser):
 def test_mistakes_are_explained(change, message):
     shapes = {"x": (2, 3, 16, 16), "sigma": 2, "labels": (2, 7), "augment": (2, 9)} | change
     with pytest.raises(ValueError, match=message):
-        made(ADM)(waves(*shapes["x"]), torch.ones(shapes["sigma"]), waves(*shapes["labels"]), waves(*shapes["augment"]))
+        made(ADM)(
+            waves(*shapes["x"]),
+            torch.ones(shapes["sigma"]),
+            waves(*shapes["labels"]),
+            waves(*shapes["augment"]),
+        )
 
 
 def test_labels_must_fit_the_network():
@@ -146,7 +169,10 @@ def test_labels_must_fit_the_network():
         ({"model_type": "ncsnpp"}, "network is ncsnpp"),
         ({"colour": 3}, "no argument colour"),
         ({"embedding_type": "learned"}, "embedding_type 'learned' is not supported"),
-        ({"encoder_type": "skip"}, "encoder_type 'skip' is not supported: choose a network with standard or residual"),
+        (
+            {"encoder_type": "skip"},
+            "encoder_type 'skip' is not supported: choose a network with standard or residual",
+        ),
         ({"decoder_type": "skip"}, "decoder_type 'skip'"),
         ({"resample_filter": [1, 2, 1]}, "even number of taps"),
     ],
@@ -166,7 +192,9 @@ def test_scalings_keep_unit_variance():
     c = edm_scalings(sigma, 0.5)
     torch.testing.assert_close(c.input**2 * (sigma**2 + 0.25), torch.ones(3, dtype=torch.float64))
     # the target of the network, (x0 - skip x) / out, has unit variance for data of deviation 0.5
-    torch.testing.assert_close(((1 - c.skip) ** 2 * 0.25 + c.skip**2 * sigma**2) / c.out**2, torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(
+        ((1 - c.skip) ** 2 * 0.25 + c.skip**2 * sigma**2) / c.out**2, torch.ones(3, dtype=torch.float64)
+    )
     torch.testing.assert_close(c.noise, sigma.log() / 4)
 
 

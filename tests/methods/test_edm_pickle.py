@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from priorsr.methods.edm_pickle import read_edm_pickle
 from priorsr.methods.nets.edm_precond import build_edm
+from priorsr.methods.weights.edm_pickle import read_edm_pickle
 
 SETTINGS = {
     "img_resolution": 8,
@@ -53,11 +53,21 @@ class Checkpoint(pickle.Pickler):
     def reducer_override(self, value):
         if not isinstance(value, nn.Module) or type(value) is nn.ModuleDict:
             return NotImplemented
-        state = {k: v for k, v in vars(value).items() if k.startswith("_") or isinstance(v, (int, float, str))}
+        state = {
+            k: v for k, v in vars(value).items() if k.startswith("_") or isinstance(v, (int, float, str))
+        }
         top = hasattr(value, "model")
-        state.update({"_init_args": (), "_init_kwargs": SETTINGS if top else {}, "skip_scale": np.float64(0.5**0.5)})
+        state.update(
+            {"_init_args": (), "_init_kwargs": SETTINGS if top else {}, "skip_scale": np.float64(0.5**0.5)}
+        )
         state.update(self.module_extra if top else {})
-        meta = {"type": "class", "version": 6, "module_src": self.source, "class_name": self.class_name if top else "Part", "state": state}
+        meta = {
+            "type": "class",
+            "version": 6,
+            "module_src": self.source,
+            "class_name": self.class_name if top else "Part",
+            "state": state,
+        }
         return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (meta,)
 
 
@@ -75,7 +85,10 @@ def write(tmp_path, monkeypatch, trap):
     def reconstruct(meta):
         raise AssertionError("the checkpoint was rebuilt by its own function")
 
-    reconstruct.__module__, reconstruct.__qualname__ = "torch_utils.persistence", "_reconstruct_persistent_obj"
+    reconstruct.__module__, reconstruct.__qualname__ = (
+        "torch_utils.persistence",
+        "_reconstruct_persistent_obj",
+    )
     persistence = types.ModuleType("torch_utils.persistence")
     persistence._reconstruct_persistent_obj = reconstruct
     monkeypatch.setitem(sys.modules, "torch_utils", types.ModuleType("torch_utils"))
@@ -96,7 +109,14 @@ def network():
     return build_edm(SETTINGS).eval()
 
 
-@pytest.mark.parametrize("wrap", [lambda n: n, lambda n: {"ema": n}, lambda n: {"ema": n, "loss_fn": nn.Identity(), "dataset_kwargs": {"path": "x"}}])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda n: n,
+        lambda n: {"ema": n},
+        lambda n: {"ema": n, "loss_fn": nn.Identity(), "dataset_kwargs": {"path": "x"}},
+    ],
+)
 @pytest.mark.parametrize("protocol", [4, 5])
 def test_tensors_and_settings_come_back(write, network, wrap, protocol):
     state, settings = read_edm_pickle(write(wrap(network), protocol=protocol))
@@ -150,13 +170,25 @@ def test_plain_hostile_pickles_are_refused_by_name(tmp_path, trap, protocol):
 
 
 def test_code_inside_the_network_is_refused(write, network, trap):
-    refused(write({"ema": network}, module_extra={"_init_kwargs": {"model_type": Hostile(trap)}}), NEVER, "mkdir")
+    refused(
+        write({"ema": network}, module_extra={"_init_kwargs": {"model_type": Hostile(trap)}}), NEVER, "mkdir"
+    )
     refused(write({"ema": network, "other": [Hostile(trap)]}), NEVER, "mkdir")
     network._buffers["x"] = Hostile(trap)
     refused(write({"ema": network}), NEVER, "mkdir")
 
 
-@pytest.mark.parametrize("name", ["builtins.eval", "builtins.getattr", "torch.load", "torch.hub.load", "torch.nn.modules.linear.Linear", "os.system"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "builtins.eval",
+        "builtins.getattr",
+        "torch.load",
+        "torch.hub.load",
+        "torch.nn.modules.linear.Linear",
+        "os.system",
+    ],
+)
 def test_no_other_name_is_looked_up(tmp_path, name):
     path = tmp_path / "name.pkl"
     module, _, attribute = name.rpartition(".")
@@ -230,7 +262,11 @@ def test_tensors_that_leave_their_numbers_are_refused(write, network, tensor):
 
 def test_state_set_on_known_names_stays_in_the_file(write, network, tmp_path):
     path = tmp_path / "build.pkl"
-    for name in ("collections OrderedDict", "torch_utils.persistence _reconstruct_persistent_obj", "numpy dtype"):
+    for name in (
+        "collections OrderedDict",
+        "torch_utils.persistence _reconstruct_persistent_obj",
+        "numpy dtype",
+    ):
         module, attribute = name.split()
         # (None, {"name": "changed"}) given as state to the class itself
         path.write_bytes(stack_global(module, attribute) + b"N}\x8c\x04name\x8c\x07changeds\x86b.")

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from tiny_checkpoints import attribute, score_network
 from tiny_checkpoints import faces as face_networks
 
-from priorsr.methods import cli
-from priorsr.methods.images import Picture, read, write
-from priorsr.methods.resize import resize
+from priorsr.methods.cli import main as cli
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.imaging.resize import resize
 
 from .stablesr_tiny import base_file, context, tiny
 
@@ -26,7 +26,9 @@ def run(*arguments):
 def files(tmp_path_factory):
     """in/: a portrait with much around it, in colour, and grey with alpha, and a picture without a face."""
     folder = tmp_path_factory.mktemp("faces") / "in"
-    portrait = resize(read(Path(__file__).parents[2] / "docs/sample/astronaut.png").pixels, (56, 56)).clamp(0, 1)
+    portrait = resize(read(Path(__file__).parents[2] / "docs/sample/astronaut.png").pixels, (56, 56)).clamp(
+        0, 1
+    )
     scene = torch.full((1, 3, 120, 150), 0.4)
     scene[..., 30:86, 50:106] = portrait
     write(Picture(scene), folder / "colour.png")
@@ -48,8 +50,14 @@ def networks(tmp_path, monkeypatch):
 def test_a_folder_of_pictures_with_and_without_faces(files, tmp_path, capsys, caplog):
     caplog.set_level("INFO")
     assert run("restore-faces", files, tmp_path / "out", "--scale", "2", *FEW, "--json", "--seed", "3") == 0
-    said = {f["source"].split("/")[-1]: f["report"]["faces"] for f in json.loads(capsys.readouterr().out)["files"]}
-    assert {name: len(faces) for name, faces in said.items()} == {"colour.png": 1, "grey.png": 1, "plain.png": 0}
+    said = {
+        f["source"].split("/")[-1]: f["report"]["faces"] for f in json.loads(capsys.readouterr().out)["files"]
+    }
+    assert {name: len(faces) for name, faces in said.items()} == {
+        "colour.png": 1,
+        "grey.png": 1,
+        "plain.png": 0,
+    }
     assert said["colour.png"][0]["outcome"] == "restored"
     assert "no face found, unchanged" in caplog.text
     assert "noise level" in caplog.text
@@ -64,7 +72,18 @@ def test_a_folder_of_pictures_with_and_without_faces(files, tmp_path, capsys, ca
 
 WISH = ("--classifier", "happy", "--attributes", "happy=1", "--srdg-steps", "2", "--srdg-corrections", "0")
 
-PIECES = ("--context", "CONTEXT", "--size", "64", "--stablesr-steps", "1", "--stablesr-tile", "64", "--stablesr-overlap", "32")
+PIECES = (
+    "--context",
+    "CONTEXT",
+    "--size",
+    "64",
+    "--stablesr-steps",
+    "1",
+    "--stablesr-tile",
+    "64",
+    "--stablesr-overlap",
+    "32",
+)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from priorsr.methods.diffsr.study import Sweep
-from priorsr.methods.evaluate.faces import Judge, exact_scale, markdown, reduced
-from priorsr.methods.resize import resize
+from priorsr.methods.evaluate.diffsr_study import Sweep
+from priorsr.methods.imaging.resize import resize
+from priorsr.methods.metrics.faces import Judge, exact_scale, markdown, reduced
 
 
 def faces(count=3, size=64):
@@ -39,7 +39,10 @@ def test_a_judge_restores_in_batches_with_a_seed_for_each_face():
 
 
 def test_tables_hold_every_figure_that_any_row_has():
-    table = markdown([{"scale": 2, "method": "a", "psnr": 30.123}, {"scale": 2, "method": "b", "psnr": 31.0, "ssim": 0.9}], ("scale", "method"))
+    table = markdown(
+        [{"scale": 2, "method": "a", "psnr": 30.123}, {"scale": 2, "method": "b", "psnr": 31.0, "ssim": 0.9}],
+        ("scale", "method"),
+    )
     assert table.splitlines()[0] == "| scale | method | psnr | ssim |"
     assert table.splitlines()[2] == "| 2 | a | 30.12 |  |"
 

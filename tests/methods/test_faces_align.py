@@ -26,19 +26,31 @@ def turned(angle, scale, x, y):
     return torch.tensor([[c, -s, x], [s, c, y]], dtype=torch.float64)
 
 
-MOVES = [turned(0.0, 1.0, 0, 0), turned(0.4, 0.3, 20, -7), turned(-2.5, 2.0, 300, 40), turned(math.pi, 0.05, 5, 5)]
+MOVES = [
+    turned(0.0, 1.0, 0, 0),
+    turned(0.4, 0.3, 20, -7),
+    turned(-2.5, 2.0, 300, 40),
+    turned(math.pi, 0.05, 5, 5),
+]
 
 
 @pytest.mark.parametrize("move", MOVES)
 def test_a_similarity_is_found_exactly(move):
     points = transform(move, template())[None]
-    for matrix in (fit_similarity(points, template().expand_as(points)), robust_similarity(points, template())[0]):
+    for matrix in (
+        fit_similarity(points, template().expand_as(points)),
+        robust_similarity(points, template())[0],
+    ):
         torch.testing.assert_close(matrix[0], invert(move), rtol=1e-8, atol=1e-6)
-    torch.testing.assert_close(then(move, invert(move)), torch.eye(3, dtype=torch.float64)[:2], rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        then(move, invert(move)), torch.eye(3, dtype=torch.float64)[:2], rtol=0, atol=1e-9
+    )
 
 
 def test_one_wrong_landmark_moves_plain_least_squares_only():
-    points = transform(MOVES[1], template()) + 0.02 * torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    points = transform(MOVES[1], template()) + 0.02 * torch.randn(
+        5, 2, generator=torch.Generator().manual_seed(0)
+    )
     points[4] += 40
     matrix, trusted = robust_similarity(points[None], template())
     assert trusted[0].tolist() == [True, True, True, True, False]
@@ -67,7 +79,9 @@ def test_warping_by_whole_pixels_copies(photo):
 
 
 def test_half_a_pixel_beyond_the_edge_is_half_border():
-    ones = warp(torch.ones(1, 1, 4, 4), torch.tensor([[[1.0, 0, 0.5], [0, 1, 0]]], dtype=torch.float64), (4, 4), 0.2)
+    ones = warp(
+        torch.ones(1, 1, 4, 4), torch.tensor([[[1.0, 0, 0.5], [0, 1, 0]]], dtype=torch.float64), (4, 4), 0.2
+    )
     torch.testing.assert_close(ones[0, 0, 0], torch.tensor([0.6, 1.0, 1.0, 1.0]))
 
 
@@ -80,7 +94,12 @@ def test_one_picture_serves_many_matrices(photo):
 
 def test_faces_are_cut_as_from_the_whole_picture(photo):
     matrices = torch.stack([turned(0.3, 2.0, -40, -30), turned(-0.1, 0.8, -20, -20), turned(0, 1, 500, 0)])
-    torch.testing.assert_close(cut(photo, matrices, 32, published=True), warp(photo, matrices, (32, 32), BORDER, steps=32), rtol=0, atol=0.02)
+    torch.testing.assert_close(
+        cut(photo, matrices, 32, published=True),
+        warp(photo, matrices, (32, 32), BORDER, steps=32),
+        rtol=0,
+        atol=0.02,
+    )
 
 
 def test_large_faces_are_reduced_without_aliasing():
@@ -88,7 +107,12 @@ def test_large_faces_are_reduced_without_aliasing():
     matrix = torch.tensor([[[0.25, 0, -0.375], [0, 0.25, -0.375]]], dtype=torch.float64)
     assert cut(stripes, matrix, 64).var() < 1e-3
     smooth = torch.linspace(0, 1, 256).expand(1, 3, 256, 256)
-    torch.testing.assert_close(cut(smooth, matrix, 64)[..., 2:-2], cut(smooth, matrix, 64, published=True)[..., 2:-2], rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        cut(smooth, matrix, 64)[..., 2:-2],
+        cut(smooth, matrix, 64, published=True)[..., 2:-2],
+        rtol=0,
+        atol=1e-3,
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0, 3.5])
@@ -102,5 +126,7 @@ def test_the_way_back_keeps_pixel_centres(scale, ratio):
 
 def test_the_published_way_back_is_half_a_pixel_off():
     exact, published = (to_picture(MOVES[0][None], 1.0, 2.0, published=p)[0] for p in (False, True))
-    torch.testing.assert_close(published - exact, torch.tensor([[0, 0, 0.5], [0, 0, 0.5]], dtype=torch.float64))
+    torch.testing.assert_close(
+        published - exact, torch.tensor([[0, 0, 0.5], [0, 0, 0.5]], dtype=torch.float64)
+    )
     torch.testing.assert_close(to_picture(MOVES[0][None], 1.0, 1.0, published=True)[0], enlargement(1.0))

@@ -6,7 +6,7 @@ import torch
 from priorsr.methods.faces.crops import cut_faces, returned
 from priorsr.methods.faces.detect import no_faces
 from priorsr.methods.faces.restore import RestoreSettings, restore_faces
-from priorsr.methods.resize import resize
+from priorsr.methods.imaging.resize import resize
 
 from .test_faces_restore import face, inverted, together
 
@@ -16,7 +16,9 @@ SOME = [together(face(60, 70, 90), face(30, 30, 12), face(150, 120, 80, 0.4)), n
 
 @pytest.fixture
 def pictures():
-    return resize(torch.rand(3, 4, 20, 26, generator=torch.Generator().manual_seed(0)), (200, 260)).clamp(0, 1)
+    return resize(torch.rand(3, 4, 20, 26, generator=torch.Generator().manual_seed(0)), (200, 260)).clamp(
+        0, 1
+    )
 
 
 def test_what_is_cut_out_is_what_a_restorer_sees_and_what_comes_back_is_what_it_answers(pictures):
@@ -37,11 +39,18 @@ def test_what_is_cut_out_is_what_a_restorer_sees_and_what_comes_back_is_what_it_
 
 def test_larger_answers_serve_and_others_in_number_do_not(pictures):
     cut = cut_faces(pictures, SOME, SETTINGS)
-    larger = restore_faces(pictures, returned(resize(cut, scale=2.0), SOME), None, SETTINGS, faces=SOME).pictures
+    larger = restore_faces(
+        pictures, returned(resize(cut, scale=2.0), SOME), None, SETTINGS, faces=SOME
+    ).pictures
     same = restore_faces(pictures, returned(cut, SOME), None, SETTINGS, faces=SOME).pictures
     assert (larger - same).abs().mean() < 1 / 255
     with pytest.raises(ValueError, match="3 faces were cut out and 2 come back"):
         returned(cut[:2], SOME)
     none = cut_faces(pictures[:1], [no_faces()], SETTINGS)
     assert none.shape == (0, 3, 64, 64)
-    assert torch.equal(restore_faces(pictures[:1], returned(none, [no_faces()]), None, SETTINGS, faces=[no_faces()]).pictures, pictures[:1])
+    assert torch.equal(
+        restore_faces(
+            pictures[:1], returned(none, [no_faces()]), None, SETTINGS, faces=[no_faces()]
+        ).pictures,
+        pictures[:1],
+    )

@@ -3,25 +3,44 @@ from __future__ import annotations
 import pytest
 import torch
 
-from priorsr.methods.faces.detect import Detection, DetectSettings, Faces, choose, colours, detect, face_numbers, largest, most_central, nms, no_faces
+from priorsr.methods.faces.detect import (
+    Detection,
+    DetectSettings,
+    Faces,
+    choose,
+    colours,
+    detect,
+    face_numbers,
+    largest,
+    most_central,
+    nms,
+    no_faces,
+)
 from priorsr.methods.faces.load import load_codeformer, load_detector, load_parser
 from priorsr.methods.faces.mtcnn import crops, shifted, square
 from priorsr.methods.faces.overlay import overlay
-from priorsr.methods.images import read
+from priorsr.methods.imaging.images import read
 from priorsr.methods.nets.retinaface import RetinaFace
 
 
 def faces(*boxes, scores=None):
     boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     middle = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
-    spread = torch.tensor([[-1.0, -1], [1, -1], [0, 0], [-1, 1], [1, 1]]) * (boxes[:, None, 2:] - boxes[:, None, :2]) / 4
+    spread = (
+        torch.tensor([[-1.0, -1], [1, -1], [0, 0], [-1, 1], [1, 1]])
+        * (boxes[:, None, 2:] - boxes[:, None, :2])
+        / 4
+    )
     return Faces(boxes, torch.tensor(scores or [0.99] * len(boxes)), middle + spread)
 
 
 THREE = faces((100, 10, 150, 60), (10, 10, 110, 110), (50, 20, 60, 30), scores=[0.95, 0.99, 0.97])
 
 
-@pytest.mark.parametrize(("order", "lefts"), [("left to right", [50, 10, 100]), ("largest", [10, 100, 50]), ("best", [10, 50, 100])])
+@pytest.mark.parametrize(
+    ("order", "lefts"),
+    [("left to right", [50, 10, 100]), ("largest", [10, 100, 50]), ("best", [10, 50, 100])],
+)
 def test_faces_are_numbered_as_asked(order, lefts):
     assert choose(THREE, 1, DetectSettings(order=order)).faces.boxes[:, 0].tolist() == lefts
 
@@ -58,7 +77,11 @@ def test_turned_pictures_give_the_same_faces(turns):
     upright[..., 0, 0] = 1
 
     def finds_upright(picture, smallest):
-        return faces((10, 5, 30, 25)) if picture[0, 0, 0, 0] == 1 and picture.shape[2:] == (40, 60) else no_faces()
+        return (
+            faces((10, 5, 30, 25))
+            if picture[0, 0, 0, 0] == 1 and picture.shape[2:] == (40, 60)
+            else no_faces()
+        )
 
     picture = torch.rot90(upright, turns, (2, 3))
     found = detect(picture, finds_upright, DetectSettings(turned=True, smallest=5))[0].faces
@@ -131,7 +154,9 @@ def test_missing_optional_weights_name_the_file(monkeypatch, tmp_path):
         (load_codeformer, "codeformer", "CodeFormer"),
     )
     for load, file, source in cases:
-        with pytest.raises(FileNotFoundError, match=rf"{file}.*looked in {tmp_path}.*{file}\.pth is released with {source}"):
+        with pytest.raises(
+            FileNotFoundError, match=rf"{file}.*looked in {tmp_path}.*{file}\.pth is released with {source}"
+        ):
             load()
 
 

@@ -9,7 +9,17 @@ from priorsr.methods.faces.align import template
 from priorsr.methods.faces.detect import Faces
 from priorsr.methods.faces.enhance import PAPER, RELEASED, EnhanceSettings, enhance_outside, filtered
 from priorsr.methods.faces.filters import dilate, erode, gaussian_taps, smooth
-from priorsr.methods.faces.masks import CLASSES, MaskSettings, box_mask, classes, face_mask, feather, grow, hull_mask, part_mask
+from priorsr.methods.faces.masks import (
+    CLASSES,
+    MaskSettings,
+    box_mask,
+    classes,
+    face_mask,
+    feather,
+    grow,
+    hull_mask,
+    part_mask,
+)
 
 
 def test_filters_follow_opencv():
@@ -21,8 +31,12 @@ def test_filters_follow_opencv():
     x = torch.rand(1, 2, 6, 7, generator=torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
     kernel = torch.outer(gaussian_taps(3), gaussian_taps(3)).float()[None, None].expand(2, 1, 3, 3)
-    torch.testing.assert_close(smooth(x, gaussian_taps(3)), torch.nn.functional.conv2d(padded, kernel, groups=2))
-    assert smooth(torch.ones(1, 1, 1, 2), gaussian_taps(9)).tolist() == [[[[pytest.approx(1), pytest.approx(1)]]]]
+    torch.testing.assert_close(
+        smooth(x, gaussian_taps(3)), torch.nn.functional.conv2d(padded, kernel, groups=2)
+    )
+    assert smooth(torch.ones(1, 1, 1, 2), gaussian_taps(9)).tolist() == [
+        [[[pytest.approx(1), pytest.approx(1)]]]
+    ]
 
 
 def test_erosion_of_even_size_reaches_up_and_left():
@@ -54,7 +68,9 @@ def test_hulls_hold_their_landmarks_and_grow_with_spread():
 def test_parts_land_where_the_face_is():
     parts = torch.zeros(1, 32, 32, dtype=torch.long)
     parts[:, 8:16, 4:12] = 4
-    mask = part_mask(parts, torch.tensor([[[2.0, 0, 10], [0, 2, 5]]], dtype=torch.float64), (90, 80), classes(["left eye"]))
+    mask = part_mask(
+        parts, torch.tensor([[[2.0, 0, 10], [0, 2, 5]]], dtype=torch.float64), (90, 80), classes(["left eye"])
+    )
     assert mask[0, 0, 24:30, 22:30].min() == 1
     assert mask.sum() == pytest.approx(4 * 64, rel=0.05)
     with pytest.raises(ValueError, match="no part 'beard'"):
@@ -88,7 +104,10 @@ def test_strength_and_order_count(photo):
         weak, strong = (filtered(photo, replace(plain, sharpen=kind, amount=a)) for a in (0.1, 1.0))
         assert (weak - photo).abs().mean() < (strong - photo).abs().mean()
         torch.testing.assert_close(filtered(photo, replace(plain, sharpen=kind, amount=0.0)), photo)
-    first, second = (filtered(photo, replace(RELEASED, order=order, eight_bit=False)) for order in ("blur first", "sharpen first"))
+    first, second = (
+        filtered(photo, replace(RELEASED, order=order, eight_bit=False))
+        for order in ("blur first", "sharpen first")
+    )
     assert not torch.equal(first, second)
 
 
@@ -118,7 +137,9 @@ def test_a_mask_of_faces_covers_what_is_asked():
         parts[..., :256] = CLASSES.index("hair")
         return parts
 
-    hair, skin = (face_mask(picture, face, MaskSettings("parts", parts=name), left_half) for name in ("hair", "skin"))
+    hair, skin = (
+        face_mask(picture, face, MaskSettings("parts", parts=name), left_half) for name in ("hair", "skin")
+    )
     assert seen == [(1, 3, 512, 512)] * 2
     assert hair.sum() == pytest.approx(64 * 32, rel=0.02)
     assert hair[0, 0, 62, 25:50].min() > 0.99

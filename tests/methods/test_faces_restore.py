@@ -9,14 +9,21 @@ from priorsr.methods.faces.align import template, transform
 from priorsr.methods.faces.detect import DetectSettings, Faces, no_faces
 from priorsr.methods.faces.paste import PasteSettings, parse_mask, place
 from priorsr.methods.faces.restore import RestoreSettings, restore_faces
-from priorsr.methods.resize import resize
+from priorsr.methods.imaging.resize import resize
 
 
 def face(x, y, side, angle=0.0):
     """A face whose aligned square is `side` pixels, its middle at x, y."""
     c, s = (side / 512 * f(angle) for f in (math.cos, math.sin))
     turn = torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
-    move = torch.cat([turn, torch.tensor([[x], [y]], dtype=torch.float64) - turn @ torch.full((2, 1), 255.5, dtype=torch.float64)], 1)
+    move = torch.cat(
+        [
+            turn,
+            torch.tensor([[x], [y]], dtype=torch.float64)
+            - turn @ torch.full((2, 1), 255.5, dtype=torch.float64),
+        ],
+        1,
+    )
     box = torch.tensor([[x - side / 3, y - side / 3, x + side / 3, y + side / 3]])
     return Faces(box.float(), torch.tensor([0.99]), transform(move, template())[None].float())
 
@@ -40,7 +47,13 @@ def smooth():
 
 
 LARGER = face(130, 100, 600)
-PLACES = [face(130, 100, 128), face(120, 90, 100, 0.5), face(20, 30, 120, -0.3), LARGER, face(250, 190, 90, 2.0)]
+PLACES = [
+    face(130, 100, 128),
+    face(120, 90, 100, 0.5),
+    face(20, 30, 120, -0.3),
+    LARGER,
+    face(250, 190, 90, 2.0),
+]
 
 
 @pytest.mark.parametrize("where", PLACES)
@@ -48,9 +61,13 @@ PLACES = [face(130, 100, 128), face(120, 90, 100, 0.5), face(20, 30, 120, -0.3),
 def test_the_identity_gives_back_the_picture(smooth, where, size):
     done = restore_faces(smooth, identity, None, RestoreSettings(size=size), faces=[where])
     difference = (done.pictures - smooth).abs() * 255
-    painted = restore_faces(smooth, inverted, None, RestoreSettings(size=size), faces=[where]).pictures != smooth
+    painted = (
+        restore_faces(smooth, inverted, None, RestoreSettings(size=size), faces=[where]).pictures != smooth
+    )
     assert difference[~painted].sum() < 1e-3
-    if where is LARGER:  # than the picture: reduced to the aligned face, which costs detail, most where the picture ends
+    if (
+        where is LARGER
+    ):  # than the picture: reduced to the aligned face, which costs detail, most where the picture ends
         difference = difference[..., 10:-10, 10:-10]
     assert difference.max() < 1
     assert done.reports[0][0].outcome == "restored"
@@ -60,8 +77,13 @@ def test_the_identity_gives_back_the_picture(smooth, where, size):
 def test_differences_keep_every_detail(where):
     noise = torch.rand(1, 3, 200, 260, generator=torch.Generator().manual_seed(0))
     settings = RestoreSettings(size=64, blend="difference")
-    torch.testing.assert_close(restore_faces(noise, identity, None, settings, faces=[where]).pictures, noise, rtol=0, atol=1e-6)
-    brighter = restore_faces(noise / 2, lambda x, seeds: x + 0.25, None, settings, faces=[where]).pictures - noise / 2
+    torch.testing.assert_close(
+        restore_faces(noise, identity, None, settings, faces=[where]).pictures, noise, rtol=0, atol=1e-6
+    )
+    brighter = (
+        restore_faces(noise / 2, lambda x, seeds: x + 0.25, None, settings, faces=[where]).pictures
+        - noise / 2
+    )
     assert brighter.max() == pytest.approx(0.25, abs=1e-3)
     assert -1e-6 < brighter.min() < 0.01 or where is LARGER
 
@@ -77,15 +99,25 @@ def test_the_identity_agrees_with_an_enlarged_picture(smooth, scale):
 def test_no_seam_shows_on_a_smooth_picture(smooth):
     """Along the feathered edge the gradient is that of the picture, within 5 percent of its mean."""
     done = restore_faces(smooth, identity, None, RestoreSettings(size=256), faces=[PLACES[0]]).pictures
-    shown, true = (torch.stack([x.diff(dim=2)[..., :-1], x.diff(dim=3)[..., :-1, :]]).norm(dim=0) for x in (done, smooth))
-    band = (restore_faces(smooth, inverted, None, RestoreSettings(size=256), faces=[PLACES[0]]).pictures - smooth).abs()[..., :-1, :-1]
+    shown, true = (
+        torch.stack([x.diff(dim=2)[..., :-1], x.diff(dim=3)[..., :-1, :]]).norm(dim=0) for x in (done, smooth)
+    )
+    band = (
+        restore_faces(smooth, inverted, None, RestoreSettings(size=256), faces=[PLACES[0]]).pictures - smooth
+    ).abs()[..., :-1, :-1]
     edge = (band > 0.01) & (band < 0.25)
     assert edge.sum() > 500
     assert ((shown - true)[edge].abs().mean() / true[edge].mean()) < 0.05
 
 
 def test_a_constant_shift_fades_out_over_the_edge(smooth):
-    placed = place(torch.ones(1, 3, 128, 128), torch.tensor([[1.0, 0, 60], [0, 1, 40]], dtype=torch.float64), (200, 260), 1.0, PasteSettings())
+    placed = place(
+        torch.ones(1, 3, 128, 128),
+        torch.tensor([[1.0, 0, 60], [0, 1, 40]], dtype=torch.float64),
+        (200, 260),
+        1.0,
+        PasteSettings(),
+    )
     row = placed.mask[0, 0, placed.mask.shape[2] // 2]
     assert row.max() == pytest.approx(1, abs=1e-6)
     assert row.diff().abs().max() < 1.2 / placed.edge
@@ -109,7 +141,11 @@ def test_faces_are_restored_alike_in_any_batch_with_a_seed_each(smooth):
 
     some, results = together(PLACES[1], PLACES[4], PLACES[2]), []
     for batch in (1, 2, 8):
-        results.append(restore_faces(smooth, noted, None, RestoreSettings(size=64, batch=batch), faces=[some], seed=10).pictures)
+        results.append(
+            restore_faces(
+                smooth, noted, None, RestoreSettings(size=64, batch=batch), faces=[some], seed=10
+            ).pictures
+        )
     assert seen == [[10], [11], [12], [10, 11], [12], [10, 11, 12]]
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=0, atol=1e-6)
@@ -129,29 +165,47 @@ def test_grey_stays_grey_and_alpha_stays(smooth):
     def reddened(faces, seeds):
         return faces * torch.tensor([1.0, 0.5, 0.5])[:, None, None]
 
-    three = restore_faces(grey.expand(-1, 3, -1, -1), reddened, None, RestoreSettings(size=128), faces=[PLACES[0]]).pictures
+    three = restore_faces(
+        grey.expand(-1, 3, -1, -1), reddened, None, RestoreSettings(size=128), faces=[PLACES[0]]
+    ).pictures
     assert three.std(1).max() < 0.02
     one = restore_faces(grey, identity, None, RestoreSettings(size=128), faces=[PLACES[0]]).pictures
     assert one.shape == grey.shape
     assert ((one - grey).abs() * 255).max() < 1
     alpha = torch.rand(1, 1, 200, 260, generator=torch.Generator().manual_seed(0))
     for colour in (smooth, grey):
-        done = restore_faces(torch.cat([colour, alpha], 1), inverted, None, RestoreSettings(size=64), faces=[PLACES[0]]).pictures
+        done = restore_faces(
+            torch.cat([colour, alpha], 1), inverted, None, RestoreSettings(size=64), faces=[PLACES[0]]
+        ).pictures
         assert torch.equal(done[:, -1:], alpha)
         assert not torch.equal(done[:, :1], colour[:, :1])
 
 
 def test_strength_and_larger_answers(smooth):
-    assert torch.equal(restore_faces(smooth, inverted, None, RestoreSettings(size=64, strength=0), faces=[PLACES[0]]).pictures, smooth)
-    whole, half = (restore_faces(smooth, inverted, None, RestoreSettings(size=64, strength=s), faces=[PLACES[0]]).pictures for s in (1, 0.5))
+    assert torch.equal(
+        restore_faces(
+            smooth, inverted, None, RestoreSettings(size=64, strength=0), faces=[PLACES[0]]
+        ).pictures,
+        smooth,
+    )
+    whole, half = (
+        restore_faces(
+            smooth, inverted, None, RestoreSettings(size=64, strength=s), faces=[PLACES[0]]
+        ).pictures
+        for s in (1, 0.5)
+    )
     torch.testing.assert_close(half, (whole + smooth) / 2, rtol=0, atol=1e-5)
-    done = restore_faces(smooth, lambda x, seeds: resize(x, scale=4.0), None, RestoreSettings(size=64), faces=[PLACES[0]]).pictures
+    done = restore_faces(
+        smooth, lambda x, seeds: resize(x, scale=4.0), None, RestoreSettings(size=64), faces=[PLACES[0]]
+    ).pictures
     assert ((done - smooth).abs() * 255).max() < 2
 
 
 def test_backgrounds_take_the_place_of_the_picture(smooth):
     background = torch.zeros(1, 3, 400, 520)
-    done = restore_faces(smooth, identity, None, RestoreSettings(size=64, scale=2), faces=[PLACES[0]], background=background).pictures
+    done = restore_faces(
+        smooth, identity, None, RestoreSettings(size=64, scale=2), faces=[PLACES[0]], background=background
+    ).pictures
     assert done[..., 0, 0].max() == 0
     assert done[..., 200, 260].min() > 0.1
     with pytest.raises(ValueError, match=r"background must be 1 pictures of 400 x 520"):
@@ -159,7 +213,9 @@ def test_backgrounds_take_the_place_of_the_picture(smooth):
 
 
 def test_tiny_faces_are_left_and_reported(smooth):
-    done = restore_faces(smooth, inverted, None, RestoreSettings(size=64), faces=[together(face(60, 60, 12), PLACES[0])])
+    done = restore_faces(
+        smooth, inverted, None, RestoreSettings(size=64), faces=[together(face(60, 60, 12), PLACES[0])]
+    )
     assert [r.outcome for r in done.reports[0]] == ["left as it is: eyes closer than 5 pixels", "restored"]
     assert torch.equal(done.pictures[..., 50:56, 50:60], smooth[..., 50:56, 50:60])
     assert "1 of 2 faces restored" in done.describe()
@@ -167,7 +223,9 @@ def test_tiny_faces_are_left_and_reported(smooth):
 
 def test_hundreds_of_faces_are_limited_and_said(smooth):
     crowd = together(*(face(20 + 2 * i, 60, 40 + i) for i in range(30)))
-    done = restore_faces(smooth, identity, lambda *_: crowd, RestoreSettings(size=16), DetectSettings(limit=3, smallest=1))
+    done = restore_faces(
+        smooth, identity, lambda *_: crowd, RestoreSettings(size=16), DetectSettings(limit=3, smallest=1)
+    )
     assert len(done.reports[0]) == 3
     assert "27 beyond the limit of 3" in done.describe()
 
@@ -200,12 +258,18 @@ def test_bad_arguments_are_refused(smooth):
 
 
 def test_a_face_outside_the_picture_changes_nothing(smooth):
-    assert torch.equal(restore_faces(smooth, inverted, None, RestoreSettings(size=64), faces=[face(900, 900, 80)]).pictures, smooth)
+    assert torch.equal(
+        restore_faces(smooth, inverted, None, RestoreSettings(size=64), faces=[face(900, 900, 80)]).pictures,
+        smooth,
+    )
 
 
 @pytest.mark.gpu
 def test_pictures_on_a_gpu_come_out_as_on_the_cpu(smooth):
     settings = RestoreSettings(size=128, scale=2)
-    here, there = (restore_faces(x, inverted, None, settings, faces=[PLACES[1]]).pictures for x in (smooth, smooth.cuda()))
+    here, there = (
+        restore_faces(x, inverted, None, settings, faces=[PLACES[1]]).pictures
+        for x in (smooth, smooth.cuda())
+    )
     assert there.is_cuda
     torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-3)

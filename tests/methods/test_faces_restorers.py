@@ -5,18 +5,27 @@ import torch
 from tiny_checkpoints import attribute, score_network
 
 from priorsr.methods.diffsr.method import DiffSRSettings, diffsr_upscale
-from priorsr.methods.dpi.choice import choose_corrector, choose_settings
 from priorsr.methods.dpi.method import dpi_upscale
+from priorsr.methods.dpi.presets import choose_corrector, choose_settings
 from priorsr.methods.faces.align import template
 from priorsr.methods.faces.detect import Faces
 from priorsr.methods.faces.restore import RestoreSettings, restore_faces
-from priorsr.methods.faces.restorers import EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, by_srdg, by_stablesr, frame_of, nearest
+from priorsr.methods.faces.restorers import (
+    EnlargingRestorer,
+    by_diffsr,
+    by_dpi,
+    by_srcnn,
+    by_srdg,
+    by_stablesr,
+    frame_of,
+    nearest,
+)
+from priorsr.methods.imaging.resize import resize
 from priorsr.methods.priors.load import load_prior
-from priorsr.methods.resize import resize
 from priorsr.methods.srdg.attributes import load_wishes
 from priorsr.methods.srdg.method import SRDGSettings, load_sr_prior, network_name, scales_of, srdg_upscale
 from priorsr.methods.stablesr.method import StableSRSettings, stablesr_upscale
-from priorsr.methods.weights import load, save
+from priorsr.methods.weights.load import load, save
 
 from .stablesr_tiny import context, tiny
 
@@ -59,7 +68,9 @@ def test_faces_are_reduced_to_the_pixels_they_have_and_computed_together_where_t
 
 
 def test_the_zoom_of_a_face_is_that_of_its_cut_and_large_ones_are_left():
-    picture = resize(torch.rand(1, 3, 20, 26, generator=torch.Generator().manual_seed(0)), (200, 260)).clamp(0, 1)
+    picture = resize(torch.rand(1, 3, 20, 26, generator=torch.Generator().manual_seed(0)), (200, 260)).clamp(
+        0, 1
+    )
     seen: list = []
     some = upright((44, 44, 32), (106, 36, 128))
     done = restore_faces(picture, bicubic(seen), None, RestoreSettings(size=64), faces=[some])
@@ -81,7 +92,9 @@ def test_small_faces_keep_the_detail_that_they_have():
         done = restore_faces(low, restorer, None, settings, faces=[some]).pictures[..., 60:110, 60:110]
         return (done - plain).square().mean().sqrt()
 
-    blurred = error(lambda faces, seeds: resize(resize(faces, (24, 24)), (96, 96)))  # cut bilinearly, as a plain restorer's
+    blurred = error(
+        lambda faces, seeds: resize(resize(faces, (24, 24)), (96, 96))
+    )  # cut bilinearly, as a plain restorer's
     assert 0 < error(bicubic([], size=96)) < 0.5 * blurred
 
 
@@ -89,7 +102,9 @@ def test_diffsr_restores_as_on_its_own_with_the_seed_of_each_face(prior, faces):
     said: list[str] = []
     restored = by_diffsr(prior, "tight", FEW, report=said.append)(faces, [3, 4, 5], [4.0, 4.0, 2.0])
     low = resize(faces, (16, 16)).clamp(0, 1)
-    torch.testing.assert_close(restored[:2], diffsr_upscale(prior, low[:2], 4.0, FEW, seeds=[3, 4]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        restored[:2], diffsr_upscale(prior, low[:2], 4.0, FEW, seeds=[3, 4]), rtol=0, atol=1e-5
+    )
     assert not torch.equal(restored, faces)
 
 
@@ -118,7 +133,9 @@ def test_srdg_restores_at_the_scale_of_its_network_towards_what_is_wished_for(tm
     low = resize(faces[[0, 2]], (8, 8)).clamp(0, 1)
     for restorer, some in ((plain, ()), (pulled, wanted)):
         alone = srdg_upscale(prior, low, 8, some, settings, seeds=[3, 5])
-        torch.testing.assert_close(restorer(faces, [3, 4, 5], [7.0, 15.0, 9.0])[[0, 2]], alone, rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            restorer(faces, [3, 4, 5], [7.0, 15.0, 9.0])[[0, 2]], alone, rtol=0, atol=1e-5
+        )
     assert not torch.equal(plain(faces, [3, 4, 5], [8.0] * 3), pulled(faces, [3, 4, 5], [8.0] * 3))
 
 
@@ -138,7 +155,9 @@ def test_stablesr_restores_faces_as_they_are_each_with_its_seed(faces):
     settings = StableSRSettings(steps=2, tile=64, overlap=32, vae_tile=64, vae_overlap=32)
     restorer = by_stablesr(tiny(), context(), settings, size=64)
     assert (restorer.size, restorer.frame, len(restorer.networks)) == (64, "ffhq", 5)
-    torch.testing.assert_close(restorer(faces, [3, 4, 5]), stablesr_upscale(tiny(), faces, 1.0, context(), settings, seeds=[3, 4, 5]))
+    torch.testing.assert_close(
+        restorer(faces, [3, 4, 5]), stablesr_upscale(tiny(), faces, 1.0, context(), settings, seeds=[3, 4, 5])
+    )
     some = upright((44, 44, 64))
     picture = resize(faces[:1], (160, 160)).clamp(0, 1)
     done = restore_faces(picture, restorer, None, RestoreSettings(size=64), faces=[some])

@@ -9,11 +9,17 @@ import pytest
 import torch
 from tiny_checkpoints import ADM, randomised, tiny
 
+from priorsr.methods.imaging.canvas import CanvasSettings
 from priorsr.methods.nets.adm_released import build_adm
-from priorsr.methods.posterior import CanvasSettings
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.classifier import LabelGuidance, NoiseClassifier
-from priorsr.methods.visionrefine.guided import NATIVE, GuidedSettings, class_log_prob, guided_upsample, guided_upscale
+from priorsr.methods.visionrefine.guided import (
+    NATIVE,
+    GuidedSettings,
+    class_log_prob,
+    guided_upsample,
+    guided_upscale,
+)
 from priorsr.samplers.guidance.classifier import ClassifierGuidance
 from priorsr.samplers.karras import Euler
 from priorsr.samplers.noise import Noise
@@ -69,12 +75,18 @@ def test_larger_pictures_are_judged_in_tiles_whatever_their_batch(classifier):
     assert (gradients[0].abs().sum(1) > 0).all()  # every pixel is in a tile
     corner = LabelGuidance(classifier, torch.tensor([1]), 5.0)
     corner.begin(x[:1, :, :16, :16], [])
-    assert torch.allclose(corner.gradient(x[:1, :, :16, :16], level)[..., :5, :11], gradients[0][:1, :, :5, :11], atol=1e-6)  # seen by one tile only
+    assert torch.allclose(
+        corner.gradient(x[:1, :, :16, :16], level)[..., :5, :11], gradients[0][:1, :, :5, :11], atol=1e-6
+    )  # seen by one tile only
 
 
 @pytest.mark.parametrize(
     ("shape", "labels", "words"),
-    [((1, 4, 16, 16), [0], "pictures of 3 channels"), ((1, 3, 8, 16), [0], "tied to 16 x 16"), ((3, 3, 16, 16), [0, 1], "one label or as many")],
+    [
+        ((1, 4, 16, 16), [0], "pictures of 3 channels"),
+        ((1, 3, 8, 16), [0], "tied to 16 x 16"),
+        ((3, 3, 16, 16), [0, 1], "one label or as many"),
+    ],
 )
 def test_what_a_classifier_cannot_judge_is_refused_before_the_first_step(classifier, shape, labels, words):
     with pytest.raises(ValueError, match=words):
@@ -91,7 +103,9 @@ def test_any_picture_is_enlarged(upsampler, classifier, shape, scale):
 
 def test_a_picture_of_the_trained_size_is_what_the_published_method_makes(upsampler, classifier):
     low = torch.rand(2, 3, 4, 4)
-    straight = guided_upsample(upsampler, classifier.network, low * 2 - 1, torch.tensor([3, 3]), (16, 16), QUICK, Noise([5, 6]))
+    straight = guided_upsample(
+        upsampler, classifier.network, low * 2 - 1, torch.tensor([3, 3]), (16, 16), QUICK, Noise([5, 6])
+    )
     whole = guided_upscale(upsampler, classifier.network, low, 3, NATIVE, QUICK, seeds=[5, 6])
     torch.testing.assert_close(whole, ((straight + 1) / 2).clamp(0, 1), atol=1e-6, rtol=0)
 
@@ -99,14 +113,21 @@ def test_a_picture_of_the_trained_size_is_what_the_published_method_makes(upsamp
 @pytest.mark.parametrize("batch", [1, 3])
 def test_larger_pictures_are_enlarged_in_tiles(upsampler, classifier, batch):
     low, sizes = torch.rand(1, 3, 6, 9), set()
-    seen = [n.register_forward_pre_hook(lambda _, given: sizes.add(tuple(given[0].shape))) for n in (upsampler.network, classifier.network)]
-    result = guided_upscale(upsampler, classifier.network, low, 2, settings=QUICK, canvas=CanvasSettings(16, 4, batch))
+    seen = [
+        n.register_forward_pre_hook(lambda _, given: sizes.add(tuple(given[0].shape)))
+        for n in (upsampler.network, classifier.network)
+    ]
+    result = guided_upscale(
+        upsampler, classifier.network, low, 2, settings=QUICK, canvas=CanvasSettings(16, 4, batch)
+    )
     for hook in seen:
         hook.remove()
     assert {s[2:] for s in sizes} == {(16, 16)}
     assert max(s[0] for s in sizes) == batch
     assert result.shape == (1, 3, 24, 36)
-    single = guided_upscale(upsampler, classifier.network, low, 2, settings=QUICK, canvas=CanvasSettings(16, 4, 1))
+    single = guided_upscale(
+        upsampler, classifier.network, low, 2, settings=QUICK, canvas=CanvasSettings(16, 4, 1)
+    )
     torch.testing.assert_close(result, single, atol=1e-4, rtol=0)
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from priorsr.methods.evaluate import identity
-from priorsr.methods.evaluate.frechet import frechet_distance
-from priorsr.methods.evaluate.identity import (
+from priorsr.methods.imaging.images import read
+from priorsr.methods.imaging.resize import resize
+from priorsr.methods.metrics import identity
+from priorsr.methods.metrics.frechet import frechet_distance
+from priorsr.methods.metrics.identity import (
     FFHQ,
     THRESHOLDS,
     Identity,
@@ -23,8 +25,6 @@ from priorsr.methods.evaluate.identity import (
     recognition,
     verification,
 )
-from priorsr.methods.images import read
-from priorsr.methods.resize import resize
 
 needs_recogniser = pytest.mark.skipif(available() is not None, reason=str(available()))
 FACES = Path(__file__).resolve().parents[3] / "shared" / "data" / "faces"
@@ -42,7 +42,9 @@ def face() -> torch.Tensor:
 
 @pytest.fixture
 def gaussian():
-    return lambda *shape: torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
+    return lambda *shape: torch.randn(
+        *shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64
+    )
 
 
 @needs_recogniser
@@ -61,7 +63,9 @@ def test_a_person_stays_herself_through_blur_light_and_tilt_but_not_through_nois
     small = resize(resize(face, (32, 32)), (64, 64)).clamp(0, 1)
     turned = torch.nn.functional.grid_sample(
         face,
-        torch.nn.functional.affine_grid(torch.tensor([[[0.97, -0.26, 0], [0.26, 0.97, 0]]]), face.shape, False),
+        torch.nn.functional.affine_grid(
+            torch.tensor([[[0.97, -0.26, 0], [0.26, 0.97, 0]]]), face.shape, False
+        ),
         padding_mode="border",
         align_corners=False,
     )
@@ -118,7 +122,9 @@ def test_crops_that_cannot_be_recognised_are_refused_before_anything_is_loaded()
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr(identity, "find_spec", lambda module: None)
-    with pytest.raises(ImportError, match=r"dlib-bin and face-recognition-models: pip install \"priorsr\[eval\]\""):
+    with pytest.raises(
+        ImportError, match=r"dlib-bin and face-recognition-models: pip install \"priorsr\[eval\]\""
+    ):
         Identity()(torch.zeros(1, 1, 64, 64))
 
 
@@ -178,11 +184,18 @@ def test_pairs_are_sorted_into_genuine_and_impostor():
 
 def test_frechet_distance_of_known_moments(gaussian):
     x = gaussian(200, 5)
-    x = (x - x.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T))).T  # covariance exactly the identity
-    scale, shift = torch.tensor([1.0, 2.0, 0.5, 3.0, 1.0]).double(), torch.tensor([1.0, 0.0, 0.0, -2.0, 0.0]).double()
+    x = (x - x.mean(0)) @ torch.linalg.inv(
+        torch.linalg.cholesky(torch.cov(x.T))
+    ).T  # covariance exactly the identity
+    scale, shift = (
+        torch.tensor([1.0, 2.0, 0.5, 3.0, 1.0]).double(),
+        torch.tensor([1.0, 0.0, 0.0, -2.0, 0.0]).double(),
+    )
     commuting = (shift.square().sum() + (scale - 1).square().sum()).item()
     assert frechet_distance(x, x * scale + shift) == pytest.approx(commuting)
-    turn = torch.linalg.qr(gaussian(5, 5)).Q  # covariances that do not commute: the definition through an eigendecomposition
+    turn = torch.linalg.qr(
+        gaussian(5, 5)
+    ).Q  # covariances that do not commute: the definition through an eigendecomposition
     a, b = x * scale, x * scale.flip(0).sqrt() @ turn
     ca, cb = torch.cov(a.T), torch.cov(b.T)
     roots = torch.linalg.eigvals(ca @ cb).real.clamp(min=0).sqrt().sum()
@@ -198,7 +211,9 @@ def test_frechet_distance_without_full_rank(gaussian):
     assert frechet_distance(few, few + 0.5) == pytest.approx(0.25 * 128)
     constant = torch.ones(3, 128)
     assert frechet_distance(constant, constant) == 0
-    assert frechet_distance(constant, few) == pytest.approx(((few.mean(0) - 1).square().sum() + few.var(0).sum()).item())
+    assert frechet_distance(constant, few) == pytest.approx(
+        ((few.mean(0) - 1).square().sum() + few.var(0).sum()).item()
+    )
     assert frechet_distance(few, many) > 0
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms, ImageOps
 
-from priorsr.methods import images
-from priorsr.methods.images import Picture, encode, read, to_uint8, write
+from priorsr.methods.imaging import images
+from priorsr.methods.imaging.images import Picture, encode, read, to_uint8, write
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -68,7 +68,9 @@ def test_exif_orientation_is_applied_once(tmp_path, orientation, bits):
     upright = read(path)
     with Image.open(path) as image:
         expected = np.array(ImageOps.exif_transpose(image)) / 255
-    torch.testing.assert_close(upright.pixels[0].permute(1, 2, 0).double(), torch.from_numpy(expected), atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        upright.pixels[0].permute(1, 2, 0).double(), torch.from_numpy(expected), atol=1e-2, rtol=0
+    )
     assert upright.bits == bits
     again = read(write(upright, tmp_path / "b.png"))
     assert torch.equal(again.pixels, upright.pixels)
@@ -78,7 +80,11 @@ def test_exif_orientation_is_applied_once(tmp_path, orientation, bits):
 def test_every_common_mode_is_read(tmp_path, mode):
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     source = Image.fromarray((np.arange(48).reshape(4, 4, 3) * 5).astype(np.uint8))
-    image = Image.fromarray((np.arange(16).reshape(4, 4) * 4000).astype(np.uint16)) if mode == "I;16" else source.convert(mode)
+    image = (
+        Image.fromarray((np.arange(16).reshape(4, 4) * 4000).astype(np.uint16))
+        if mode == "I;16"
+        else source.convert(mode)
+    )
     image.save(path)
     picture = read(path)
     assert picture.pixels.shape[1] in (1, 3)
@@ -88,7 +94,12 @@ def test_every_common_mode_is_read(tmp_path, mode):
 
 def test_damaged_files_are_named(tmp_path, photo):
     good = write(Picture(photo), tmp_path / "good.png").read_bytes()
-    for name, content in {"cut.png": good[: len(good) // 2], "text.png": b"hello", "empty.png": b"", "cut.jpg": b"\xff\xd8\xff\xe0"}.items():
+    for name, content in {
+        "cut.png": good[: len(good) // 2],
+        "text.png": b"hello",
+        "empty.png": b"",
+        "cut.jpg": b"\xff\xd8\xff\xe0",
+    }.items():
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(ValueError, match=name):

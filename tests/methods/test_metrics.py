@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from priorsr.methods.evaluate.metrics import mae, prepare, psnr, psnr_uint8_wraparound, ssim
-from priorsr.methods.evaluate.protocol import benchmark, bicubic
-from priorsr.methods.evaluate.report import compare, consistency, describe, side_by_side
-from priorsr.methods.resize import resize
+from priorsr.methods.imaging.resize import resize
+from priorsr.methods.metrics.benchmark import benchmark, bicubic
+from priorsr.methods.metrics.compare import compare, consistency, describe, side_by_side
+from priorsr.methods.metrics.fidelity import mae, prepare, psnr, psnr_uint8_wraparound, ssim
 
 
 def test_known_values():
@@ -16,7 +16,9 @@ def test_known_values():
     b[1] = 0.2
     assert psnr(a, b).tolist() == pytest.approx([20, 20 - 20 * math.log10(2)], abs=1e-5)
     assert mae(a, b).tolist() == pytest.approx([0.1, 0.2])
-    constants = (2 * 0 * 0.1 + 0.01**2) / (0.1**2 + 0.01**2)  # structure and contrast are equal, only the means differ
+    constants = (2 * 0 * 0.1 + 0.01**2) / (
+        0.1**2 + 0.01**2
+    )  # structure and contrast are equal, only the means differ
     assert ssim(a, b)[0].item() == pytest.approx(constants)
 
 

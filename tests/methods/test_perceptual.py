@@ -7,9 +7,17 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from priorsr.methods.evaluate import perceptual
-from priorsr.methods.evaluate.detail import gradient_energy, seed_diversity, sharpness
-from priorsr.methods.evaluate.perceptual import BACKBONES, REQUIREMENTS, Unavailable, clip_iqa, fid, lpips, missing
+from priorsr.methods.metrics import perceptual
+from priorsr.methods.metrics.perceptual import (
+    BACKBONES,
+    REQUIREMENTS,
+    Unavailable,
+    clip_iqa,
+    fid,
+    lpips,
+    missing,
+)
+from priorsr.methods.metrics.sharpness import gradient_energy, seed_diversity, sharpness
 
 PAIR = torch.rand(2, 2, 3, 40, 48, generator=torch.Generator().manual_seed(0))
 CALLS = {
@@ -47,7 +55,9 @@ def test_every_metric_has_a_call():
 
 @pytest.mark.parametrize("metric", CALLS)
 @pytest.mark.parametrize("packages", ["as installed", "none", "all"])
-def test_without_weights_a_metric_says_what_it_needs_and_stays_offline(bare_machine, monkeypatch, metric, packages):
+def test_without_weights_a_metric_says_what_it_needs_and_stays_offline(
+    bare_machine, monkeypatch, metric, packages
+):
     folder, tried = bare_machine
     if packages != "as installed":
         monkeypatch.setattr(perceptual, "find_spec", lambda module: None if packages == "none" else True)
@@ -59,7 +69,9 @@ def test_without_weights_a_metric_says_what_it_needs_and_stays_offline(bare_mach
     assert str(raised.value) == missing(metric)
     for words in (metric, str(folder), REQUIREMENTS[metric].file.name, REQUIREMENTS[metric].url):
         assert words in str(raised.value)
-    assert ("pip install" in str(raised.value)) == any(perceptual.find_spec(m) is None for m in REQUIREMENTS[metric].modules)
+    assert ("pip install" in str(raised.value)) == any(
+        perceptual.find_spec(m) is None for m in REQUIREMENTS[metric].modules
+    )
     assert not list(folder.rglob("*.pt*"))
 
 
@@ -95,7 +107,10 @@ def test_images_that_cannot_be_judged_are_refused(bare_machine, monkeypatch):
         fid(PAIR[0][:1], PAIR[1])
 
 
-@pytest.mark.skipif(find_spec("torchvision") is None or find_spec("torchmetrics") is None, reason="LPIPS needs torchvision and torchmetrics")
+@pytest.mark.skipif(
+    find_spec("torchvision") is None or find_spec("torchmetrics") is None,
+    reason="LPIPS needs torchvision and torchmetrics",
+)
 def test_lpips_reads_the_file_it_asks_for(bare_machine):
     models = pytest.importorskip("torchvision.models", exc_type=(ImportError, RuntimeError))
     file = REQUIREMENTS["lpips-alex"].file

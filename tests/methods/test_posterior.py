@@ -6,22 +6,31 @@ import json
 import pytest
 import torch
 
-from priorsr.methods import cli, weights
-from priorsr.methods.dps import DPSSettings
-from priorsr.methods.evaluate.report import consistency
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.cli import main as cli
+from priorsr.methods.dps.posterior import posterior_upscale
+from priorsr.methods.dps.sampling import DPSSettings
+from priorsr.methods.imaging.canvas import CanvasSettings
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.imaging.operators import Blurring, Masking, Reduction
+from priorsr.methods.metrics.compare import consistency
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.edm_precond import build_edm
-from priorsr.methods.operators import Blurring, Masking, Reduction
-from priorsr.methods.posterior import CanvasSettings, posterior_upscale
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.edm import EDMPrior
 from priorsr.methods.priors.load import PriorSettings, load_classifier, load_prior
 from priorsr.methods.visionrefine.edm_dps import EDMDPSSettings
 from priorsr.methods.visionrefine.guided import GuidedSettings, guided_upsample
+from priorsr.methods.weights import load as weights
 
-ADM = ADMConfig(image_size=16, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), num_head_channels=16)
+ADM = ADMConfig(
+    image_size=16,
+    model_channels=32,
+    num_res_blocks=1,
+    channel_mult=(1, 2),
+    attention_factors=(2,),
+    num_head_channels=16,
+)
 CLASSIFIER = dataclasses.replace(ADM, out_channels=5, num_head_channels=32, pool="attention")
 EDM = {
     "img_resolution": 16,
@@ -67,8 +76,13 @@ def test_any_picture_and_scale(adm, shape, scale):
 
 def test_the_measurement_is_met_the_better_the_harder_it_guides(adm, edm, photo):
     low = photo[..., :12, :12]
-    for prior, weak, strong in ((adm, dataclasses.replace(DPS, guidance=0.0), DPS), (edm, dataclasses.replace(EDMDPS, zeta=0.0), EDMDPS)):
-        agreement = [consistency(posterior_upscale(prior, low, 2, settings), low).item() for settings in (weak, strong)]
+    for prior, weak, strong in (
+        (adm, dataclasses.replace(DPS, guidance=0.0), DPS),
+        (edm, dataclasses.replace(EDMDPS, zeta=0.0), EDMDPS),
+    ):
+        agreement = [
+            consistency(posterior_upscale(prior, low, 2, settings), low).item() for settings in (weak, strong)
+        ]
         assert agreement[1] > agreement[0] + 1, agreement
 
 
@@ -76,7 +90,9 @@ def test_an_image_alone_equals_the_image_in_a_batch(adm, edm):
     low = torch.rand(2, 3, 6, 6)
     for prior, settings in ((adm, DPS), (edm, EDMDPS)):
         together = posterior_upscale(prior, low, 2, settings, seeds=[3, 4])
-        torch.testing.assert_close(together[1:], posterior_upscale(prior, low[1:], 2, settings, seeds=[4]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            together[1:], posterior_upscale(prior, low[1:], 2, settings, seeds=[4]), atol=1e-5, rtol=0
+        )
         assert not torch.allclose(together, posterior_upscale(prior, low, 2, settings, seeds=[5, 6]))
 
 
@@ -86,7 +102,9 @@ def test_larger_pictures_go_through_tiles_whatever_their_batch(adm, batch):
     inner = adm.network.forward
     adm.network.forward = lambda x, *a, **k: (sizes.append(tuple(x.shape)), inner(x, *a, **k))[1]
     try:
-        result = posterior_upscale(adm, low, 2, dataclasses.replace(DPS, respacing="3"), CanvasSettings(16, 4, batch))
+        result = posterior_upscale(
+            adm, low, 2, dataclasses.replace(DPS, respacing="3"), CanvasSettings(16, 4, batch)
+        )
     finally:
         adm.network.forward = inner
     assert result.shape == (1, 3, 24, 34)
@@ -103,12 +121,18 @@ def test_a_luma_prior_keeps_the_colours(photo):
     assert result.shape == (1, 3, 16, 16)
     difference = result - torch.nn.functional.interpolate(low, scale_factor=2, mode="bicubic", antialias=True)
     inside = ((result > 0) & (result < 1)).all(1)[0]
-    torch.testing.assert_close((difference[:, 0] - difference[:, 1])[0][inside], torch.zeros(int(inside.sum())), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        (difference[:, 0] - difference[:, 1])[0][inside], torch.zeros(int(inside.sum())), atol=0.02, rtol=0
+    )
 
 
 def test_operators_are_adjoint_to_themselves_transposed():
     size, kernel = (9, 11), torch.rand(3, 3)
-    for operator in (Reduction(size, 2), Blurring(size, kernel), Masking(size, (torch.rand(size) > 0.5).float())):
+    for operator in (
+        Reduction(size, 2),
+        Blurring(size, kernel),
+        Masking(size, (torch.rand(size) > 0.5).float()),
+    ):
         x = torch.rand(2, 3, *size)
         y = operator(x)
         g = torch.rand_like(y)
@@ -123,7 +147,10 @@ def test_the_guided_upsampler_follows_its_classifier(sampler):
     classifier = randomised(build_adm(CLASSIFIER))
     low, labels = torch.rand(2, 3, 4, 4) * 2 - 1, torch.tensor([1, 3])
     free = GuidedSettings(sampler, "4", classifier_scale=0.0)
-    results = [guided_upsample(upsampler, classifier, low, labels, (16, 16), s) for s in (free, dataclasses.replace(free, classifier_scale=900.0))]
+    results = [
+        guided_upsample(upsampler, classifier, low, labels, (16, 16), s)
+        for s in (free, dataclasses.replace(free, classifier_scale=900.0))
+    ]
     t = torch.zeros(2)
     before, after = (classifier.log_prob(r, t, labels).sum() for r in results)
     assert after > before
@@ -138,7 +165,11 @@ def test_the_guided_upsampler_follows_its_classifier(sampler):
 def files(tmp_path, adm, edm, photo):
     weights.save(adm.network, tmp_path / "adm.safetensors", {"settings": json.dumps(dataclasses.asdict(ADM))})
     weights.save(edm.network, tmp_path / "edm.safetensors", {"settings": json.dumps(EDM)})
-    weights.save(randomised(build_adm(CLASSIFIER)), tmp_path / "classifier.safetensors", {"settings": json.dumps(dataclasses.asdict(CLASSIFIER))})
+    weights.save(
+        randomised(build_adm(CLASSIFIER)),
+        tmp_path / "classifier.safetensors",
+        {"settings": json.dumps(dataclasses.asdict(CLASSIFIER))},
+    )
     write(Picture(photo[..., :7, :6], photo[:, :1, :7, :6]), tmp_path / "low.png")
     return tmp_path
 
@@ -150,7 +181,10 @@ def test_priors_come_back_from_their_files(files, adm, edm):
         level = prior.schedule.table[500] if name == "adm" else prior.levels(5)[2]
         assert torch.equal(loaded(x, level).x0, prior(x, level).x0)
     assert load_classifier(str(files / "classifier.safetensors")).config == CLASSIFIER
-    assert load_prior(str(files / "adm.safetensors"), PriorSettings("cosine", 500)).schedule.table[499].sigma > 0.99
+    assert (
+        load_prior(str(files / "adm.safetensors"), PriorSettings("cosine", 500)).schedule.table[499].sigma
+        > 0.99
+    )
     with pytest.raises(ValueError, match="not a diffusion prior"):
         load_prior("srcnn_x2")
     with pytest.raises(ValueError, match="holds ADM prior weights where adm-classifier weights are needed"):
@@ -160,10 +194,24 @@ def test_priors_come_back_from_their_files(files, adm, edm):
         load_prior(str(files / "silent.safetensors"))
 
 
-@pytest.mark.parametrize(("method", "extra"), [("dps", ("--dps-respacing", "4")), ("edm-dps", ("--edm-steps", "3", "--edm-weight", "plain"))])
+@pytest.mark.parametrize(
+    ("method", "extra"),
+    [("dps", ("--dps-respacing", "4")), ("edm-dps", ("--edm-steps", "3", "--edm-weight", "plain"))],
+)
 def test_the_command(files, method, extra):
     prior = files / ("adm.safetensors" if method == "dps" else "edm.safetensors")
-    arguments = ["upscale", str(files / "low.png"), str(files / "out.png"), "--method", method, "--prior", str(prior), "--scale", "2", *extra]
+    arguments = [
+        "upscale",
+        str(files / "low.png"),
+        str(files / "out.png"),
+        "--method",
+        method,
+        "--prior",
+        str(prior),
+        "--scale",
+        "2",
+        *extra,
+    ]
     assert cli.main(arguments) == 0
     assert read(files / "out.png").pixels.shape == (1, 3, 14, 12)
     assert read(files / "out.png").alpha is not None

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from priorsr.methods.resize import BORDERS, METHODS, PILLOW, Resampler, modcrop, resize, resize_uint8
+from priorsr.methods.imaging.resize import BORDERS, METHODS, PILLOW, Resampler, modcrop, resize, resize_uint8
 
 SIDES = st.integers(1, 40)
 
@@ -18,7 +18,9 @@ def picture(height, width, channels=1):
 
 
 def pillow(x, size, method):
-    return torch.from_numpy(np.array(Image.fromarray(x[0, 0].numpy()).resize((size[1], size[0]), PILLOW[method])))[None, None]
+    return torch.from_numpy(
+        np.array(Image.fromarray(x[0, 0].numpy()).resize((size[1], size[0]), PILLOW[method]))
+    )[None, None]
 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos"])
@@ -26,7 +28,12 @@ def pillow(x, size, method):
 @settings(max_examples=30, deadline=None)
 def test_equals_pillow_in_floating_point(method, height, width, out_height, out_width):
     x = picture(height, width)
-    torch.testing.assert_close(resize(x, (out_height, out_width), method=method), pillow(x, (out_height, out_width), method), rtol=0, atol=2e-6)
+    torch.testing.assert_close(
+        resize(x, (out_height, out_width), method=method),
+        pillow(x, (out_height, out_width), method),
+        rtol=0,
+        atol=2e-6,
+    )
 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic"])
@@ -42,7 +49,9 @@ def test_equals_torch_with_antialiasing(method, height, width, out_height, out_w
 def test_without_antialiasing_equals_torch(ours, theirs):
     x = picture(23, 31, 2)
     expected = F.interpolate(x, (11, 40), mode=theirs, align_corners=False)
-    torch.testing.assert_close(resize(x, (11, 40), method=ours, antialias=False, border="edge"), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        resize(x, (11, 40), method=ours, antialias=False, border="edge"), expected, rtol=0, atol=1e-5
+    )
 
 
 @given(SIDES, SIDES)
@@ -60,10 +69,19 @@ def test_area_is_the_exact_mean_over_each_pixel():
 
 @given(SIDES, SIDES, SIDES, SIDES, st.sampled_from(METHODS), st.sampled_from(BORDERS), st.booleans())
 @settings(max_examples=120, deadline=None)
-def test_every_filter_keeps_a_constant_and_has_an_exact_adjoint(height, width, out_height, out_width, method, border, antialias):
-    operator = Resampler((height, width), (out_height, out_width), method=method, border=border, antialias=antialias)
-    torch.testing.assert_close(operator(torch.full((1, height, width), 0.7)), torch.full((1, out_height, out_width), 0.7))
-    x, g = torch.rand(2, height, width, dtype=torch.float64), torch.rand(2, out_height, out_width, dtype=torch.float64)
+def test_every_filter_keeps_a_constant_and_has_an_exact_adjoint(
+    height, width, out_height, out_width, method, border, antialias
+):
+    operator = Resampler(
+        (height, width), (out_height, out_width), method=method, border=border, antialias=antialias
+    )
+    torch.testing.assert_close(
+        operator(torch.full((1, height, width), 0.7)), torch.full((1, out_height, out_width), 0.7)
+    )
+    x, g = (
+        torch.rand(2, height, width, dtype=torch.float64),
+        torch.rand(2, out_height, out_width, dtype=torch.float64),
+    )
     torch.testing.assert_close((operator(x) * g).sum(), (x * operator.adjoint(g)).sum())
     x.requires_grad_()
     (gradient,) = torch.autograd.grad((operator(x) * g).sum(), x)
@@ -77,13 +95,17 @@ def test_a_window_equals_that_part_of_the_whole(height, width, out_height, out_w
     top, left = data.draw(st.integers(0, out_height - 1)), data.draw(st.integers(0, out_width - 1))
     bottom, right = data.draw(st.integers(top + 1, out_height)), data.draw(st.integers(left + 1, out_width))
     x = torch.rand(1, height, width)
-    torch.testing.assert_close(operator.window(x, (top, bottom), (left, right)), operator(x)[:, top:bottom, left:right])
+    torch.testing.assert_close(
+        operator.window(x, (top, bottom), (left, right)), operator(x)[:, top:bottom, left:right]
+    )
 
 
 def test_long_axes_are_banded_without_a_seam():
     x = torch.rand(1, 3, 700)
     torch.testing.assert_close(resize(x, (3, 1500)), resize(x.double(), (3, 1500)).float())
-    torch.testing.assert_close(resize(x, (3, 1500))[None], pillow(x[None], (3, 1500), "bicubic"), atol=2e-6, rtol=0)
+    torch.testing.assert_close(
+        resize(x, (3, 1500))[None], pillow(x[None], (3, 1500), "bicubic"), atol=2e-6, rtol=0
+    )
 
 
 @pytest.mark.parametrize("method", sorted(PILLOW))

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from priorsr.methods.imaging.resize import resize
 from priorsr.methods.nets.srcnn import SRCNN
-from priorsr.methods.resize import resize
 from priorsr.methods.visionrefine.srcnn import SCALES, SRCNNSettings, load_srcnn, native_scale, srcnn_upscale
 
 
@@ -29,7 +29,14 @@ def test_reach_is_what_an_output_pixel_sees():
     assert (seen.min(), seen.max()) == (16 - 8, 16 + 8)
 
 
-@given(st.integers(1, 23), st.integers(1, 23), st.sampled_from([2, 3, 4]), st.integers(16, 40), st.sampled_from(["replicate", "zero"]), st.booleans())
+@given(
+    st.integers(1, 23),
+    st.integers(1, 23),
+    st.sampled_from([2, 3, 4]),
+    st.integers(16, 40),
+    st.sampled_from(["replicate", "zero"]),
+    st.booleans(),
+)
 @settings(max_examples=40, deadline=None)
 def test_tiles_of_any_size_give_the_untiled_result(height, width, scale, tile, border, rgb):
     network, x = random_network(), torch.rand(1, 3 if rgb else 1, height, width)
@@ -52,7 +59,9 @@ def test_luma_mode_leaves_chroma_to_bicubic_and_grey_stays_grey(photo):
     grey = srcnn_upscale(network, photo[:, :1].expand(-1, 3, -1, -1), 2)
     torch.testing.assert_close(grey[:, 0], grey[:, 1], atol=1e-4, rtol=0)
     torch.testing.assert_close(grey[:, :1], srcnn_upscale(network, photo[:, :1], 2), atol=1e-4, rtol=0)
-    assert not torch.allclose(colour, srcnn_upscale(network, photo, 2, settings=SRCNNSettings(channels="rgb")), atol=1e-3)
+    assert not torch.allclose(
+        colour, srcnn_upscale(network, photo, 2, settings=SRCNNSettings(channels="rgb")), atol=1e-3
+    )
 
 
 def test_an_image_in_a_batch_equals_the_image_alone(photo):
@@ -85,7 +94,9 @@ def test_other_scales_go_through_the_nearest_one(photo, scale, native):
 def test_tiny_images(size):
     network, _ = load_srcnn(4)
     x = torch.full((2, 3, *size), 0.25)
-    torch.testing.assert_close(srcnn_upscale(network, x, 4), torch.full((2, 3, size[0] * 4, size[1] * 4), 0.25), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        srcnn_upscale(network, x, 4), torch.full((2, 3, size[0] * 4, size[1] * 4), 0.25), atol=0.01, rtol=0
+    )
 
 
 def test_half_precision_stays_within_half_a_level(photo):
@@ -106,7 +117,13 @@ def test_on_a_gpu_within_half_a_level_and_the_image_may_stay_on_the_cpu(photo):
 
 def test_progress_reaches_its_total(photo):
     seen = []
-    srcnn_upscale(load_srcnn(2)[0], photo.expand(2, -1, -1, -1), 2, settings=SRCNNSettings(tile=64), progress=lambda *p: seen.append(p))
+    srcnn_upscale(
+        load_srcnn(2)[0],
+        photo.expand(2, -1, -1, -1),
+        2,
+        settings=SRCNNSettings(tile=64),
+        progress=lambda *p: seen.append(p),
+    )
     assert seen == [(i + 1, 2 * 2 * 3) for i in range(12)]
 
 
@@ -135,7 +152,9 @@ def test_bad_input_is_refused(x, scale, message):
         srcnn_upscale(random_network(), x, scale)
 
 
-@pytest.mark.parametrize("wrong", [{"tile": 5}, {"channels": "hsv"}, {"border": "wrap"}, {"space": "rec709"}, {"tile": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"tile": 5}, {"channels": "hsv"}, {"border": "wrap"}, {"space": "rec709"}, {"tile": -1}]
+)
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
         SRCNNSettings(**wrong)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from fill import fill_, tensor
 
-from priorsr.methods.color import grey
+from priorsr.methods.imaging.color import grey
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
@@ -18,9 +18,17 @@ from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.edm import EDMPrior
 from priorsr.methods.priors.ncsnpp import NCSNppPrior
-from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, Wish, parse_weights, parse_wishes, read_attributes, wishes
+from priorsr.methods.srdg.attributes import (
+    CLASSES,
+    AttributeClassifier,
+    Wish,
+    parse_weights,
+    parse_wishes,
+    read_attributes,
+    wishes,
+)
+from priorsr.methods.srdg.classifier_crop import TIGHT, WHOLE, View
 from priorsr.methods.srdg.guidance import AttributeGuidance
-from priorsr.methods.srdg.view import TIGHT, WHOLE, View
 from priorsr.samplers.denoiser import Cond, from_eps
 from priorsr.samplers.karras import Heun
 from priorsr.samplers.noise import Noise
@@ -31,8 +39,22 @@ from priorsr.samplers.transition import DDIM, DDPM
 
 SIDE = 16
 VE = ExplodingSchedule()
-EDM = {"img_resolution": SIDE, "img_channels": 3, "model_type": "SongUNet", "model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1}
-ADM = ADMConfig(image_size=SIDE, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), num_head_channels=16)
+EDM = {
+    "img_resolution": SIDE,
+    "img_channels": 3,
+    "model_type": "SongUNet",
+    "model_channels": 16,
+    "channel_mult": [1, 2],
+    "num_blocks": 1,
+}
+ADM = ADMConfig(
+    image_size=SIDE,
+    model_channels=32,
+    num_res_blocks=1,
+    channel_mult=(1, 2),
+    attention_factors=(2,),
+    num_head_channels=16,
+)
 
 
 def filled(network, *kept):
@@ -45,7 +67,10 @@ def classifiers():
     networks = [filled(DenseNet(DenseNetConfig(SIDE, (2, 1), 4))) for _ in CLASSES]
     for i, network in enumerate(networks):
         network.Dense_3.weight.mul_(1 + i)  # three that differ
-    return [AttributeClassifier(network, name, CLASSES[name]) for network, name in zip(networks, CLASSES, strict=True)]
+    return [
+        AttributeClassifier(network, name, CLASSES[name])
+        for network, name in zip(networks, CLASSES, strict=True)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -58,21 +83,37 @@ class Counted:
 
     def __init__(self, classifier):
         self.sigmas = []
-        self.handle = classifier.network.register_forward_pre_hook(lambda _, given: self.sigmas.append(float(given[1][0])))
+        self.handle = classifier.network.register_forward_pre_hook(
+            lambda _, given: self.sigmas.append(float(given[1][0]))
+        )
 
 
 def test_classes_mean_what_the_published_ones_do(classifiers):
-    assert {c.attribute: [c.label(name) for name in c.classes] for c in classifiers} == {"gender": [0, 1], "glasses": [0, 1], "beard": [0, 1]}
+    assert {c.attribute: [c.label(name) for name in c.classes] for c in classifiers} == {
+        "gender": [0, 1],
+        "glasses": [0, 1],
+        "beard": [0, 1],
+    }
     gender, glasses, beard = classifiers
-    assert (gender.label("female"), gender.label("male"), glasses.label("eyeglasses"), beard.label("no beard")) == (0, 1, 1, 1)
+    assert (
+        gender.label("female"),
+        gender.label("male"),
+        glasses.label("eyeglasses"),
+        beard.label("no beard"),
+    ) == (0, 1, 1, 1)
 
 
 def test_wishes_name_attributes_and_labels(classifiers):
     found = wishes(classifiers, {"gender": "male", "beard": [0, "no beard"]}, {"beard": 0.25})
-    assert [(w.classifier.attribute, w.labels, w.weight) for w in found] == [("gender", (1,), 1.0), ("beard", (0, 1), 0.25)]
+    assert [(w.classifier.attribute, w.labels, w.weight) for w in found] == [
+        ("gender", (1,), 1.0),
+        ("beard", (0, 1), 0.25),
+    ]
     assert parse_wishes(" gender=male, beard = no beard,") == {"gender": "male", "beard": "no beard"}
     assert parse_wishes("gender=male,gender=male") == {"gender": "male"}
-    assert [w.labels for w in wishes(classifiers, parse_wishes("gender=1, beard=0"), parse_weights("gender=0.5"))] == [(1,), (0,)]
+    assert [
+        w.labels for w in wishes(classifiers, parse_wishes("gender=1, beard=0"), parse_weights("gender=0.5"))
+    ] == [(1,), (0,)]
     assert parse_weights("gender=0.5, beard=2") == {"gender": 0.5, "beard": 2.0}
 
 
@@ -112,7 +153,10 @@ def test_contradictions_are_refused(gender):
 
 @pytest.mark.parametrize("h", [-1, 1e9, math.inf, math.nan])
 def test_an_absurd_strength_is_refused_and_its_limit_explained(gender, h):
-    with pytest.raises(ValueError, match=rf"h {h} is outside 0 \.\. 10000: published are 50 and 500, .* drowns the prior; .* the other label"):
+    with pytest.raises(
+        ValueError,
+        match=rf"h {h} is outside 0 \.\. 10000: published are 50 and 500, .* drowns the prior; .* the other label",
+    ):
         AttributeGuidance([Wish(gender, (1,))], h)
     with pytest.raises(ValueError, match="an h of 0 asks no classifier"):
         AttributeGuidance([Wish(gender, (1,))], 0)
@@ -132,7 +176,9 @@ def test_the_limit_holds_for_all_wishes_of_a_guidance_together_and_for_each_guid
     first = AttributeGuidance(wanted[:1], 5000.0, limit=limit).predict(x, at, own)
     second = AttributeGuidance(wanted[1:], 5000.0, limit=limit).predict(x, at, first)
     torch.testing.assert_close(norms(first.eps - own.eps), limit * norms(own.eps))
-    torch.testing.assert_close(norms(second.eps - first.eps), limit * norms(first.eps))  # of the score that it is added to
+    torch.testing.assert_close(
+        norms(second.eps - first.eps), limit * norms(first.eps)
+    )  # of the score that it is added to
 
 
 @pytest.mark.parametrize(
@@ -155,20 +201,36 @@ def test_a_window_needs_two_times(gender):
 
 def test_weights_are_those_of_the_gradients(classifiers):
     x, at = tensor("x", (2, 3, SIDE, SIDE)), Level(0.3, 1.0, 0.3)
-    wanted = [Wish(classifiers[0], (1,), 2.0), Wish(classifiers[1], (0, 1), 0.5), Wish(classifiers[2], (0,), 0.0)]
+    wanted = [
+        Wish(classifiers[0], (1,), 2.0),
+        Wish(classifiers[1], (0, 1), 0.5),
+        Wish(classifiers[2], (0,), 0.0),
+    ]
     alone = [AttributeGuidance([Wish(w.classifier, w.labels)], 7.0).gradient(x, at) for w in wanted]
-    torch.testing.assert_close(AttributeGuidance(wanted, 7.0).gradient(x, at), 2 * alone[0] + 0.5 * alone[1], atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(
+        AttributeGuidance(wanted, 7.0).gradient(x, at), 2 * alone[0] + 0.5 * alone[1], atol=1e-6, rtol=1e-4
+    )
     assert (alone[0] - alone[1]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("alpha", "span"), [(1.0, (0.0, 1.0)), (1.0, (-1.0, 1.0)), (0.6, (-1.0, 1.0)), (0.9, (0.0, 255.0))])
+@pytest.mark.parametrize(
+    ("alpha", "span"), [(1.0, (0.0, 1.0)), (1.0, (-1.0, 1.0)), (0.6, (-1.0, 1.0)), (0.9, (0.0, 255.0))]
+)
 def test_the_push_does_not_depend_on_how_a_prior_writes_its_state(gender, alpha, span):
     """The same noisy picture in the units of any prior gives the same shift of eps."""
     picture, sigma = tensor("p", (2, 3, SIDE, SIDE)) * 0.2 + 0.5, 0.4
-    plain = AttributeGuidance([Wish(gender, (1, 0))], span=(0, 1)).gradient(picture, Level(0.0, 1.0, sigma)) * sigma
+    plain = (
+        AttributeGuidance([Wish(gender, (1, 0))], span=(0, 1)).gradient(picture, Level(0.0, 1.0, sigma))
+        * sigma
+    )
     width = span[1] - span[0]
     level = Level(0.0, alpha, alpha * width * sigma)
-    shift = AttributeGuidance([Wish(gender, (1, 0))], span=span).gradient(alpha * (span[0] + width * picture), level) * level.sigma
+    shift = (
+        AttributeGuidance([Wish(gender, (1, 0))], span=span).gradient(
+            alpha * (span[0] + width * picture), level
+        )
+        * level.sigma
+    )
     torch.testing.assert_close(shift, plain, atol=1e-5, rtol=1e-3)
 
 
@@ -177,7 +239,13 @@ def priors():
     adm, edm = ADMPrior(filled(build_adm(ADM))), EDMPrior(filled(build_edm(EDM)))
     ladder = adm.schedule.respace("4").levels()
     return {
-        "ve": (score, score.levels(4), ReverseDiffusion(1), "score", Cond({"low_res": torch.full((2, 3, SIDE, SIDE), 0.5)})),
+        "ve": (
+            score,
+            score.levels(4),
+            ReverseDiffusion(1),
+            "score",
+            Cond({"low_res": torch.full((2, 3, SIDE, SIDE), 0.5)}),
+        ),
         "adm-ddpm": (adm, ladder, DDPM(), "mean", None),
         "adm-ddim": (adm, ladder, DDIM(), "score", None),
         "edm": (edm, edm.levels(4), Heun(), "score", None),
@@ -204,15 +272,26 @@ def test_any_prior_can_be_guided_and_only_within_the_window(classifiers, name):
     alone = AttributeGuidance([Wish(classifiers[0], (1,))], 5.0, form, span=span)
     batch = run(prior, start, levels, transition, [pushed], Noise([0, 1]), cond)
     single = Cond({k: v[1:] for k, v in cond.spatial.items()}) if cond else None
-    torch.testing.assert_close(run(prior, start[1:], levels, transition, [alone], Noise([1]), single), batch[1:], atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(
+        run(prior, start[1:], levels, transition, [alone], Noise([1]), single),
+        batch[1:],
+        atol=2e-3,
+        rtol=2e-3,
+    )
 
 
 def test_a_view_shows_the_middle_closer_and_moved_up():
     rows = torch.arange(256.0).view(1, 1, -1, 1).expand(1, 1, 256, 256)
-    for view, expected in ((WHOLE, lambda r: 2 * r + 0.5), (View(2.0), lambda r: 64 + r), (View(2.0, 8 / 128), lambda r: 72 + r)):
+    for view, expected in (
+        (WHOLE, lambda r: 2 * r + 0.5),
+        (View(2.0), lambda r: 64 + r),
+        (View(2.0, 8 / 128), lambda r: 72 + r),
+    ):
         seen, _ = view(rows, 1.0, 128)
         assert seen.shape == (1, 1, 128, 128)
-        torch.testing.assert_close(seen[0, 0, 10:-10, 0], expected(torch.arange(128.0))[10:-10], atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            seen[0, 0, 10:-10, 0], expected(torch.arange(128.0))[10:-10], atol=1e-3, rtol=0
+        )
     # the eyes of an FFHQ face, 32 apart in row 60 of 128, come to about 40 apart in row 55
     face = torch.zeros(1, 1, 128, 128)
     face[..., 60, 48] = face[..., 60, 80] = 1
@@ -256,7 +335,9 @@ def test_pictures_are_read(classifiers):
     again, alone = read_attributes(classifiers, pictures), read_attributes(classifiers, pictures[:1])
     assert torch.equal(again[0].probabilities, readings[0].probabilities)
     torch.testing.assert_close(alone[0].probabilities, readings[0].probabilities[:1])
-    assert not torch.equal(read_attributes(classifiers, pictures, 0.6)[0].probabilities, readings[0].probabilities)
+    assert not torch.equal(
+        read_attributes(classifiers, pictures, 0.6)[0].probabilities, readings[0].probabilities
+    )
     larger = torch.nn.functional.interpolate(pictures, scale_factor=2)
     assert len(read_attributes(classifiers, larger, view=WHOLE)) == 3
     with pytest.raises(ValueError, match="RGB pictures B 3 16 16 only"):
@@ -273,7 +354,9 @@ def test_a_classifier_of_grey_pictures_judges_the_luma(gender):
         thrice = AttributeGuidance([Wish(gender, (1,))], 1.0).gradient(plain.expand(-1, 3, -1, -1), at)
         torch.testing.assert_close(whole, thrice.sum(1, keepdim=True), atol=1e-5, rtol=1e-3)
     pushed = AttributeGuidance([Wish(luma, (1,))], 1.0).gradient(colour, at)
-    torch.testing.assert_close(pushed[:, 0] / pushed[:, 1], torch.full((2, SIDE, SIDE), 65.481 / 128.553), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        pushed[:, 0] / pushed[:, 1], torch.full((2, SIDE, SIDE), 65.481 / 128.553), atol=1e-3, rtol=1e-3
+    )
     noise = Noise([0])((1, 3, 300, 300)) * 2
     shown, sigma = luma.shown(noise, 2.0)
     torch.testing.assert_close(shown[:, :1], grey(noise))
@@ -281,5 +364,7 @@ def test_a_classifier_of_grey_pictures_judges_the_luma(gender):
     assert float(shown.std()) == pytest.approx(sigma, rel=0.02)
     assert gender.shown(noise, 2.0)[1] == 2.0
     readings = read_attributes([luma], plain.clamp(0, 1))
-    torch.testing.assert_close(readings[0].probabilities, read_attributes([gender], plain.clamp(0, 1))[0].probabilities)
+    torch.testing.assert_close(
+        readings[0].probabilities, read_attributes([gender], plain.clamp(0, 1))[0].probabilities
+    )
     assert readings[0].describe(0).startswith("gender: female 0.")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_checkpoints import attribute, score_network
 
-from priorsr.methods import cli
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.cli import main as cli
+from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.srdg.attributes import load_attribute, wishes
 from priorsr.methods.srdg.method import SRDGSettings, load_sr_prior, preset, srdg_upscale
 
@@ -25,8 +25,31 @@ def files(tmp_path_factory):
 
 
 def upscale(files, out, *arguments):
-    network = ["--method", "srdg", "--prior", str(files / "sr.safetensors"), "--scale", "8", "--seed", "3", "--srdg-steps", "3"]
-    return cli.main(["upscale", str(files / "low.png"), str(out), *network, "--srdg-corrections", "1", "--device", "cpu", *arguments])
+    network = [
+        "--method",
+        "srdg",
+        "--prior",
+        str(files / "sr.safetensors"),
+        "--scale",
+        "8",
+        "--seed",
+        "3",
+        "--srdg-steps",
+        "3",
+    ]
+    return cli.main(
+        [
+            "upscale",
+            str(files / "low.png"),
+            str(out),
+            *network,
+            "--srdg-corrections",
+            "1",
+            "--device",
+            "cpu",
+            *arguments,
+        ]
+    )
 
 
 def test_attributes_are_asked_for_by_name_and_number(files, tmp_path):
@@ -36,7 +59,15 @@ def test_attributes_are_asked_for_by_name_and_number(files, tmp_path):
         "named": ("--classifier", happy, "--attributes", "happy=happy"),
         "number": ("--classifier", happy, "--attributes", "happy=1"),
         "other": ("--classifier", happy, "--attributes", "happy=0"),
-        "both": ("--classifier", happy, gender, "--attributes", "happy=1,gender=male", "--attribute-weights", "gender=2"),
+        "both": (
+            "--classifier",
+            happy,
+            gender,
+            "--attributes",
+            "happy=1,gender=male",
+            "--attribute-weights",
+            "gender=2",
+        ),
     }
     found = {}
     for name, arguments in runs.items():
@@ -48,7 +79,14 @@ def test_attributes_are_asked_for_by_name_and_number(files, tmp_path):
     classifiers = [load_attribute(name) for name in (happy, gender)]
     wanted = wishes(classifiers, {"happy": 1, "gender": "male"}, {"gender": 2.0})
     low = read(files / "low.png").pixels
-    expected = srdg_upscale(load_sr_prior(str(files / "sr.safetensors")), low, 8, wanted, SRDGSettings(steps=3, corrections=1), seeds=[3])
+    expected = srdg_upscale(
+        load_sr_prior(str(files / "sr.safetensors")),
+        low,
+        8,
+        wanted,
+        SRDGSettings(steps=3, corrections=1),
+        seeds=[3],
+    )
     torch.testing.assert_close(found["both"], expected, rtol=0, atol=1 / 255)
 
 
@@ -65,7 +103,10 @@ def test_presets_decide_what_is_not_given(files, tmp_path):
     [
         (("--attributes", "hat=1", "--classifier", "happy"), "no classifier tells 'hat': choose from happy"),
         (("--attributes", "happy=2", "--classifier", "happy"), "give one of 0 neutral, 1 happy"),
-        (("--attributes", "happy=1", "--attribute-weights", "happy", "--classifier", "happy"), "write gender=2, beard=0.5"),
+        (
+            ("--attributes", "happy=1", "--attribute-weights", "happy", "--classifier", "happy"),
+            "write gender=2, beard=0.5",
+        ),
         (("--srdg-h", "-1"), "h -1.0 is outside"),
         (("--prior", "happy"), "where ncsnpp weights are needed"),
         (("--classifier", "sr", "--attributes", "happy=1"), "where attribute weights are needed"),

@@ -11,15 +11,17 @@ import torch
 from fill import fill_
 from safetensors.torch import save_file
 
-from priorsr.methods import weights
-from priorsr.methods.flax_msgpack import read_flax
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
 from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
 from priorsr.methods.nets.srdg_released import flax_modules
 from priorsr.methods.srdg.attributes import load_attribute
 from priorsr.methods.srdg.method import load_sr_prior
+from priorsr.methods.weights import load as weights
+from priorsr.methods.weights.flax import read_flax
 
-CONFIG = NCSNppConfig(16, 3, 4, (1, 1, 2, 2), 1, (16,), sigma_max=50.0, num_scales=10)  # four levels: those of Flax files are told by the coarsest
+CONFIG = NCSNppConfig(
+    16, 3, 4, (1, 1, 2, 2), 1, (16,), sigma_max=50.0, num_scales=10
+)  # four levels: those of Flax files are told by the coarsest
 JUDGE = DenseNetConfig(16, (2, 1), 4)
 
 
@@ -41,7 +43,11 @@ def judge():
 def packed(value) -> bytes:
     """msgpack, as Flax writes it."""
     if isinstance(value, dict):
-        return b"\xdf" + struct.pack(">I", len(value)) + b"".join(packed(k) + packed(v) for k, v in value.items())
+        return (
+            b"\xdf"
+            + struct.pack(">I", len(value))
+            + b"".join(packed(k) + packed(v) for k, v in value.items())
+        )
     if isinstance(value, (list, tuple)):
         return b"\xdd" + struct.pack(">I", len(value)) + b"".join(map(packed, value))
     if isinstance(value, str):
@@ -52,7 +58,9 @@ def packed(value) -> bytes:
         return b"\xd3" + struct.pack(">q", value)
     if isinstance(value, float):
         return b"\xcb" + struct.pack(">d", value)
-    inside = packed((tuple(value.shape), str(value.dtype).removeprefix("torch."), value.contiguous().numpy().tobytes()))
+    inside = packed(
+        (tuple(value.shape), str(value.dtype).removeprefix("torch."), value.contiguous().numpy().tobytes())
+    )
     return b"\xc9" + struct.pack(">I", len(inside)) + b"\x01" + inside
 
 
@@ -73,7 +81,9 @@ def flax_leaf(path, value):
     if leaf == "weight":
         leaf = "scale" if value.ndim == 1 else "kernel"
         value = value if value.ndim == 1 else value.mT if value.ndim == 2 else value.permute(2, 3, 1, 0)
-    return "/".join([*parts, {"running_mean": "mean", "running_var": "var"}.get(leaf, leaf)]), value.contiguous()
+    return "/".join(
+        [*parts, {"running_mean": "mean", "running_var": "var"}.get(leaf, leaf)]
+    ), value.contiguous()
 
 
 def flax_score(network):
@@ -94,7 +104,10 @@ def same(found, network, but=()):
 
 def checkpoint(network, **changes):
     """As SDE-SR saves its training: the average differs from the weights."""
-    model = {f"module.{k}": torch.zeros_like(v) if k not in ("sigmas", "all_modules.0.W") else v for k, v in network.state_dict().items()}
+    model = {
+        f"module.{k}": torch.zeros_like(v) if k not in ("sigmas", "all_modules.0.W") else v
+        for k, v in network.state_dict().items()
+    }
     ema = {"decay": 0.999, "num_updates": 7, "shadow_params": [p.detach() for p in network.parameters()]}
     return {"optimizer": {"state": {}}, "model": model, "ema": ema, "step": 7, **changes}
 
@@ -122,7 +135,12 @@ def test_a_checkpoint_without_its_average_is_refused(tmp_path, network, change, 
 
 
 def test_a_flax_training_state_gives_its_average(tmp_path, network):
-    state = {"step": 3, "optimizer": {"target": nested({k: v * 0 for k, v in flax_score(network).items()})}, "ema_rate": 0.999, "rng": torch.zeros(2)}
+    state = {
+        "step": 3,
+        "optimizer": {"target": nested({k: v * 0 for k, v in flax_score(network).items()})},
+        "ema_rate": 0.999,
+        "rng": torch.zeros(2),
+    }
     path = tmp_path / "checkpoint_30"  # Flax gives no suffix
     path.write_bytes(packed({**state, "params_ema": nested(flax_score(network))}))
     found = weights.load(path, "ncsnpp").network
@@ -160,7 +178,11 @@ def test_what_a_file_does_not_say_is_asked_for(tmp_path, judge):
 
 
 def test_a_classifier_that_was_trained_without_noise_is_refused(tmp_path, judge):
-    state = {k: v for k, v in judge.state_dict().items() if not k.startswith(("GaussianFourier", "Dense_0", "Dense_1", "Dense_2"))}
+    state = {
+        k: v
+        for k, v in judge.state_dict().items()
+        if not k.startswith(("GaussianFourier", "Dense_0", "Dense_1", "Dense_2"))
+    }
     save_file(state, tmp_path / "gender.safetensors")
     with pytest.raises(ValueError, match=r"gender\.safetensors: .*trained without noise"):
         load_attribute(str(tmp_path / "gender.safetensors"))
@@ -204,10 +226,19 @@ def test_damaged_msgpack_is_refused(tmp_path, content):
 
 
 def test_every_form_of_msgpack_is_read(tmp_path):
-    short = b"\x84\xa1a\x05\xa1b\xe0\xa1c\x92\xc0\xc3\xa1d" + b"\xd4\x01\x00"  # an extension that holds no array
+    short = (
+        b"\x84\xa1a\x05\xa1b\xe0\xa1c\x92\xc0\xc3\xa1d" + b"\xd4\x01\x00"
+    )  # an extension that holds no array
     (tmp_path / "a.msgpack").write_bytes(short)
     with pytest.raises(ValueError, match="d is no array"):
         read_flax(tmp_path / "a.msgpack")
     small = b"\x93\x90\xa7float32\xc4\x04" + struct.pack("<f", 2.5)
-    (tmp_path / "a.msgpack").write_bytes(b"\xde\x00\x02\xd9\x01x\xc7" + bytes([len(small)]) + b"\x01" + small + b"\xa1y\xca" + struct.pack(">f", 1))
+    (tmp_path / "a.msgpack").write_bytes(
+        b"\xde\x00\x02\xd9\x01x\xc7"
+        + bytes([len(small)])
+        + b"\x01"
+        + small
+        + b"\xa1y\xca"
+        + struct.pack(">f", 1)
+    )
     assert read_flax(tmp_path / "a.msgpack") == {"x": torch.tensor(2.5)}

@@ -9,12 +9,12 @@ import pytest
 import torch
 from fill import fill_, tensor
 
+from priorsr.methods.imaging.canvas import CanvasSettings
+from priorsr.methods.imaging.resize import resize
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
 from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
-from priorsr.methods.posterior import CanvasSettings
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.ncsnpp import NCSNppPrior
-from priorsr.methods.resize import resize
 from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, Wish
 from priorsr.methods.srdg.method import (
     DECIDED,
@@ -30,7 +30,14 @@ from priorsr.methods.srdg.method import (
     srdg_upscale,
     transition_of,
 )
-from priorsr.methods.srdg.objective import ScoreOptimisation, ScoreTraining, attribute_loss, noisy, score_loss, train_times
+from priorsr.methods.srdg.objective import (
+    ScoreOptimisation,
+    ScoreTraining,
+    attribute_loss,
+    noisy,
+    score_loss,
+    train_times,
+)
 from priorsr.samplers.denoiser import Cond
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import run
@@ -64,12 +71,22 @@ def low():
 
 def test_presets_are_the_published_ones(prior):
     published, paper, plain = (PRESETS[name] for name in ("published", "paper", "sde-sr"))
-    assert (published.steps, published.h, transition_of(prior, published)) == (1000, 500, ReverseDiffusion(2, 0.16))
-    assert (paper.steps, paper.h, transition_of(prior, paper)) == (2000, 50, EulerMaruyama(math.log(34800) / 2000))
+    assert (published.steps, published.h, transition_of(prior, published)) == (
+        1000,
+        500,
+        ReverseDiffusion(2, 0.16),
+    )
+    assert (paper.steps, paper.h, transition_of(prior, paper)) == (
+        2000,
+        50,
+        EulerMaruyama(math.log(34800) / 2000),
+    )
     assert (plain.steps, plain.h, transition_of(prior, plain)) == (2000, 0, ReverseDiffusion(1, 0.075))
     assert transition_of(prior, replace(published, joint=True)).joint_norm
     assert preset("paper", h=20.0) == replace(paper, h=20.0)
-    with pytest.raises(ValueError, match="unknown preset 'fast': choose one of auto, shipped, published, paper, sde-sr"):
+    with pytest.raises(
+        ValueError, match="unknown preset 'fast': choose one of auto, shipped, published, paper, sde-sr"
+    ):
         preset("fast")
     undecided = {f.name: f.default for f in fields(SRDGSettings) if f.name not in DECIDED}
     assert all(vars(settings).items() >= undecided.items() for settings in PRESETS.values())
@@ -111,7 +128,9 @@ def test_it_is_the_core_loop_on_the_published_levels(prior, low):
     noise = Noise([3, 4])
     shown = resize(low, (SIDE, SIDE))
     start = noise((2, 3, SIDE, SIDE)) * 348
-    expected = run(prior, start, prior.schedule.levels(4), ReverseDiffusion(2, 0.16), [], noise, Cond({"low_res": shown}))
+    expected = run(
+        prior, start, prior.schedule.levels(4), ReverseDiffusion(2, 0.16), [], noise, Cond({"low_res": shown})
+    )
     for given in (low, shown):
         torch.testing.assert_close(srdg(prior, given, (SIDE, SIDE), (), FEW, Noise([3, 4])), expected)
 
@@ -120,7 +139,10 @@ def test_it_is_the_core_loop_on_the_published_levels(prior, low):
 def test_a_state_in_other_units_gives_the_same_picture(prior, gender, low, sampler):
     settings, wanted = replace(FEW, sampler=sampler), [Wish(gender, (1,))]
     signed = NCSNppPrior(prior.network, (-1.0, 1.0))
-    assert [b.sigma / a.sigma for a, b in zip(levels_of(prior, FEW)[:-1], levels_of(signed, FEW)[:-1], strict=True)] == pytest.approx([2.0] * 4)
+    assert [
+        b.sigma / a.sigma
+        for a, b in zip(levels_of(prior, FEW)[:-1], levels_of(signed, FEW)[:-1], strict=True)
+    ] == pytest.approx([2.0] * 4)
     published, other = (srdg(p, low, (SIDE, SIDE), wanted, settings) for p in (prior, signed))
     torch.testing.assert_close(other, published, atol=2e-2, rtol=1e-3)
     assert published.abs().max() > 10 * 2e-2
@@ -128,10 +150,16 @@ def test_a_state_in_other_units_gives_the_same_picture(prior, gender, low, sampl
 
 def test_a_prior_in_other_units_is_a_prior_like_the_others(prior):
     signed = NCSNppPrior(prior.network, (-1.0, 1.0))
-    x0, eps, y = tensor("x", (1, 3, SIDE, SIDE)) / 4, tensor("e", (1, 3, SIDE, SIDE)), torch.zeros(1, 3, SIDE, SIDE)
+    x0, eps, y = (
+        tensor("x", (1, 3, SIDE, SIDE)) / 4,
+        tensor("e", (1, 3, SIDE, SIDE)),
+        torch.zeros(1, 3, SIDE, SIDE),
+    )
     sigma = 0.6
     pred = signed(x0 + sigma * eps, Level(signed.clock(sigma), 1.0, sigma), Cond({"low_res": y}))
-    plain = prior((x0 + sigma * eps + 1) / 2, Level(sigma / 2, 1.0, sigma / 2), Cond({"low_res": (y + 1) / 2}))
+    plain = prior(
+        (x0 + sigma * eps + 1) / 2, Level(sigma / 2, 1.0, sigma / 2), Cond({"low_res": (y + 1) / 2})
+    )
     torch.testing.assert_close(pred.eps, plain.eps)
     torch.testing.assert_close(pred.x0, plain.x0 * 2 - 1, atol=1e-5, rtol=1e-4)
 
@@ -145,7 +173,9 @@ def test_pictures_of_a_batch_do_not_couple_unless_asked(prior, gender, low):
     assert (joint[1:] - single).abs().max() > 0.1
 
 
-@pytest.mark.parametrize(("shape", "scale"), [((1, 3, 4, 4), 4), ((2, 1, 3, 5), 4), ((1, 3, 2, 3), 2.5), ((1, 3, 1, 1), 7)])
+@pytest.mark.parametrize(
+    ("shape", "scale"), [((1, 3, 4, 4), 4), ((2, 1, 3, 5), 4), ((1, 3, 2, 3), 2.5), ((1, 3, 1, 1), 7)]
+)
 def test_any_picture_is_enlarged(prior, shape, scale):
     result = srdg_upscale(prior, torch.full(shape, 0.4), scale, settings=replace(FEW, steps=2))
     assert result.shape == (*shape[:2], *[math.ceil(n * scale) for n in shape[2:]])
@@ -155,7 +185,10 @@ def test_any_picture_is_enlarged(prior, shape, scale):
 def test_larger_pictures_are_tiled_and_judged_whole(prior, gender):
     sizes = {"prior": set(), "gender": set()}
     named = {"prior": prior.network, "gender": gender.network}
-    handles = [n.register_forward_pre_hook(lambda _, given, k=k: sizes[k].add(tuple(given[0].shape))) for k, n in named.items()]
+    handles = [
+        n.register_forward_pre_hook(lambda _, given, k=k: sizes[k].add(tuple(given[0].shape)))
+        for k, n in named.items()
+    ]
     settings, canvas = replace(FEW, steps=2, view="whole"), CanvasSettings(SIDE, 4, 3)
     result = srdg_upscale(prior, torch.full((1, 3, 6, 9), 0.4), 4, [Wish(gender, (1,))], settings, canvas)
     for handle in handles:
@@ -168,7 +201,12 @@ def test_larger_pictures_are_tiled_and_judged_whole(prior, gender):
 def test_the_condition_is_made_as_in_training():
     high = tensor("high", (1, 3, 32, 32))
     small = condition(high, 8)
-    torch.testing.assert_close(small, torch.nn.functional.interpolate(high, (4, 4), mode="bilinear", antialias=True), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        small,
+        torch.nn.functional.interpolate(high, (4, 4), mode="bilinear", antialias=True),
+        atol=1e-5,
+        rtol=1e-5,
+    )
     shown = torch.nn.functional.interpolate(small, (32, 32), mode="bicubic", antialias=True)
     torch.testing.assert_close(enlarged(small, (32, 32)), shown, atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="cannot be reduced by 5"):
@@ -199,25 +237,40 @@ def test_the_limit_and_the_window_reach_the_classifiers(prior, gender, low):
     assert hook.limit == 2.0
     times = 0.01 * 34800**0.1, 0.01 * 34800**0.5
     assert hook.window == pytest.approx(times)
-    weak, signed = NCSNppPrior(NCSNpp(replace(CONFIG, sigma_max=10.0))), NCSNppPrior(prior.network, (-1.0, 1.0))
-    for other, width in ((weak, 1), (signed, 2), (ADMPrior(None), 2)):  # the classifiers' times, whatever the prior's
+    weak, signed = (
+        NCSNppPrior(NCSNpp(replace(CONFIG, sigma_max=10.0))),
+        NCSNppPrior(prior.network, (-1.0, 1.0)),
+    )
+    for other, width in (
+        (weak, 1),
+        (signed, 2),
+        (ADMPrior(None), 2),
+    ):  # the classifiers' times, whatever the prior's
         (again,) = guidance_of(other, [Wish(gender, (1,))], replace(FEW, first=0.5, last=0.1))
         assert again.window == pytest.approx(tuple(width * t for t in times))
     wanted = [Wish(gender, (1,))]
-    held, loose = (srdg(prior, low, (SIDE, SIDE), wanted, replace(FEW, h=500.0, limit=limit)) for limit in (1e-4, 0.0))
+    held, loose = (
+        srdg(prior, low, (SIDE, SIDE), wanted, replace(FEW, h=500.0, limit=limit)) for limit in (1e-4, 0.0)
+    )
     free = srdg(prior, low, (SIDE, SIDE), (), FEW)
     assert (held - free).abs().max() < 0.1 * (loose - free).abs().max()
 
 
 def test_losses_are_smallest_for_the_right_answer():
-    sde, clean, z = ExplodingSchedule(), tensor("c", (2, 3, SIDE, SIDE)) / 4 + 0.5, tensor("z", (2, 3, SIDE, SIDE))
+    sde, clean, z = (
+        ExplodingSchedule(),
+        tensor("c", (2, 3, SIDE, SIDE)) / 4 + 0.5,
+        tensor("z", (2, 3, SIDE, SIDE)),
+    )
     t = train_times(torch.tensor([0.0, 1.0]))
     torch.testing.assert_close(t, torch.tensor([1e-5, 1.0]))
     x, sigma = noisy(clean, t, z, sde)
     torch.testing.assert_close((x - clean) / sigma.view(-1, 1, 1, 1), z, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(score_loss(lambda x, sigma, low: -z, clean, clean, t, z), torch.zeros(2))
     new = NCSNpp(CONFIG)
-    torch.testing.assert_close(score_loss(new, clean, clean, t, z), 0.5 * z.square().flatten(1).sum(1))  # a new network answers 0
+    torch.testing.assert_close(
+        score_loss(new, clean, clean, t, z), 0.5 * z.square().flatten(1).sum(1)
+    )  # a new network answers 0
     judge = DenseNet(DenseNetConfig(SIDE, (1,), 4)).eval()
     judge.Dense_3.weight.data.zero_(), judge.Dense_3.bias.data.copy_(torch.tensor([0.0, 2.0]))
     loss = attribute_loss(judge, clean, torch.tensor([0, 1]), t, z)

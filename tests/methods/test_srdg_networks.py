@@ -50,8 +50,12 @@ def judge():
 
 def test_released_score_network(released):
     assert shapes(released) == manifest("ncsnpp_sr_128_torch")
-    assert list(released.state_dict()) == list(manifest("ncsnpp_sr_128_torch"))  # the average is stored by order
-    assert sum(p.numel() for p in released.parameters()) == 65_540_995 - 128  # the frequencies are not trained
+    assert list(released.state_dict()) == list(
+        manifest("ncsnpp_sr_128_torch")
+    )  # the average is stored by order
+    assert (
+        sum(p.numel() for p in released.parameters()) == 65_540_995 - 128
+    )  # the frequencies are not trained
     assert len(list(released.parameters())) == 620
 
 
@@ -88,13 +92,21 @@ def test_sizes_are_read_from_keys_and_shapes(config):
     found = infer_ncsnpp(state)
     if config.attn_resolutions:  # the picture's size is not in the file: attention is put at 16 pixels
         factor = 16 / config.attn_resolutions[0]
-        config = replace(config, image_size=int(config.image_size * factor), attn_resolutions=tuple(int(r * factor) for r in config.attn_resolutions))
+        config = replace(
+            config,
+            image_size=int(config.image_size * factor),
+            attn_resolutions=tuple(int(r * factor) for r in config.attn_resolutions),
+        )
     assert found == config
     with torch.device("meta"):
         assert shapes(NCSNpp(found)) == {k: list(v.shape) for k, v in state.items()}
 
 
-@pytest.mark.parametrize("config", [DenseNetConfig(), JUDGE, DenseNetConfig(24, (3, 1, 2), 8, 3, 5)], ids=lambda c: str(c.image_size))
+@pytest.mark.parametrize(
+    "config",
+    [DenseNetConfig(), JUDGE, DenseNetConfig(24, (3, 1, 2), 8, 3, 5)],
+    ids=lambda c: str(c.image_size),
+)
 def test_classifier_sizes_are_read_from_shapes(config):
     with torch.device("meta"):
         assert infer_densenet(DenseNet(config).state_dict()) == config
@@ -103,7 +115,9 @@ def test_classifier_sizes_are_read_from_shapes(config):
 @torch.no_grad()
 def test_a_picture_alone_equals_the_picture_in_a_batch(network, judge):
     x, y, sigma = tensor("x", (3, 3, 16, 16)), tensor("y", (3, 3, 16, 16)), torch.tensor([0.1, 2.0, 40.0])
-    torch.testing.assert_close(network(x, sigma, y)[1:2], network(x[1:2], sigma[1:2], y[1:2]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        network(x, sigma, y)[1:2], network(x[1:2], sigma[1:2], y[1:2]), atol=1e-5, rtol=1e-5
+    )
     torch.testing.assert_close(judge(x, sigma)[1:2], judge(x[1:2], sigma[1:2]), atol=1e-5, rtol=1e-5)
 
 

@@ -10,18 +10,34 @@ import pytest
 import torch
 from tiny_checkpoints import attribute, randomised, score_network
 
-from priorsr.methods import cli, weights
-from priorsr.methods.dps import DPSSettings, dps
-from priorsr.methods.evaluate import faces
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.cli import main as cli
+from priorsr.methods.dps.sampling import DPSSettings, dps
+from priorsr.methods.evaluate.srdg_plot import strength_plot
+from priorsr.methods.evaluate.srdg_study import (
+    Jury,
+    Subjects,
+    by_dps,
+    by_network,
+    effects,
+    readings,
+    strengths,
+)
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.imaging.resize import Resampler, resize
+from priorsr.methods.metrics import faces
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.priors.adm import ADMPrior
-from priorsr.methods.resize import Resampler, resize
 from priorsr.methods.srdg.attributes import Wish, load_attribute, read_attributes
-from priorsr.methods.srdg.method import SRDGSettings, condition, enlarged, guidance_of, load_sr_prior, srdg_upscale
-from priorsr.methods.srdg.plot import strength_plot
-from priorsr.methods.srdg.study import Jury, Subjects, by_dps, by_network, effects, readings, strengths
+from priorsr.methods.srdg.method import (
+    SRDGSettings,
+    condition,
+    enlarged,
+    guidance_of,
+    load_sr_prior,
+    srdg_upscale,
+)
 from priorsr.methods.train.classifier import Labelled
+from priorsr.methods.weights import load as weights
 from priorsr.samplers.hooks import ClipX0
 from priorsr.samplers.noise import Noise
 
@@ -43,7 +59,11 @@ def no_recogniser(monkeypatch):
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("srdg-study")
     score_network(folder / "sr.safetensors", size=SIDE)
-    weights.save(randomised(build_adm(GREY)), folder / "prior.safetensors", {"kind": "prior", "settings": json.dumps(asdict(GREY))})
+    weights.save(
+        randomised(build_adm(GREY)),
+        folder / "prior.safetensors",
+        {"kind": "prior", "settings": json.dumps(asdict(GREY))},
+    )
     trained = json.dumps({"attributes": "hat=no,yes; happy:mood=neutral:calm,happy:glad"})
     attribute(folder / "happy.safetensors", size=SIDE, training=trained)
     attribute(folder / "judge.safetensors", size=SIDE, seed=1)
@@ -52,7 +72,9 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures():
-    return resize(torch.rand(len(LABELS), 1, 8, 8, generator=torch.Generator().manual_seed(0)), (SIDE, SIDE)).clamp(0, 1)
+    return resize(
+        torch.rand(len(LABELS), 1, 8, 8, generator=torch.Generator().manual_seed(0)), (SIDE, SIDE)
+    ).clamp(0, 1)
 
 
 @pytest.fixture
@@ -88,7 +110,15 @@ def test_methods_are_guided_by_one_hook_face_by_face(files, data, guide):
     prior = ADMPrior(randomised(build_adm(GREY)))
     operator = Resampler((SIDE, SIDE), (4, 4), method="bilinear")
     restore = by_dps(prior, guide, 4, FEW, HELD)
-    expected = dps(prior, low * 2 - 1, operator, (SIDE, SIDE), HELD, Noise([0, 1]), (*guidance_of(prior, wanted, settings), ClipX0()))
+    expected = dps(
+        prior,
+        low * 2 - 1,
+        operator,
+        (SIDE, SIDE),
+        HELD,
+        Noise([0, 1]),
+        (*guidance_of(prior, wanted, settings), ClipX0()),
+    )
     torch.testing.assert_close(restore(low, (0, 1), (1, 0), 40.0), expected / 2 + 0.5)
     torch.testing.assert_close(operator(subjects.truth), low)
     for method in (restore, by_network(network, guide, 4, FEW)):
@@ -108,7 +138,12 @@ def test_every_strength_has_a_row_for_either_label(files, data, guide, judge):
     ]
     assert len(said) == 6
     assert len({tuple(r) for r in rows}) == 1  # the same columns
-    assert sheet.shape == (1, 1, 4 * 2 * SIDE, 7 * 36 - 4)  # small; opposite at 50 and 5, unguided, true at 5 and 50; truth
+    assert sheet.shape == (
+        1,
+        1,
+        4 * 2 * SIDE,
+        7 * 36 - 4,
+    )  # small; opposite at 50 and 5, unguided, true at 5 and 50; truth
     free, other = rows[1], rows[4]
     assert free["psnr"] == other["psnr"]  # the same pictures
     assert free["probability"] == pytest.approx(1 - other["probability"], abs=0.002)
@@ -121,16 +156,37 @@ def test_every_strength_has_a_row_for_either_label(files, data, guide, judge):
 
 
 def row(asked, h, probability, psnr, identity):
-    return {"method": "a", "asked": asked, "h": h, "probability": probability, "psnr": psnr, "identity": identity}
+    return {
+        "method": "a",
+        "asked": asked,
+        "h": h,
+        "probability": probability,
+        "psnr": psnr,
+        "identity": identity,
+    }
 
 
 def test_harm_and_rise_are_told_for_each_label():
     rows = [{"method": "bicubic", "asked": "true", "h": ""}]
-    rows += [row("true", h, p, db, 0.1) for h, p, db in ((0.0, 0.5, 25.0), (1.0, 0.6, 24.95), (2.0, 0.597, 24.85), (3.0, 0.8, 20.0))]
-    rows += [row("opposite", h, p, 25.0, far) for h, p, far in ((0.0, 0.5, 0.1), (1.0, 0.4, 0.103), (2.0, 0.9, 0.2))]
+    rows += [
+        row("true", h, p, db, 0.1)
+        for h, p, db in ((0.0, 0.5, 25.0), (1.0, 0.6, 24.95), (2.0, 0.597, 24.85), (3.0, 0.8, 20.0))
+    ]
+    rows += [
+        row("opposite", h, p, 25.0, far)
+        for h, p, far in ((0.0, 0.5, 0.1), (1.0, 0.4, 0.103), (2.0, 0.9, 0.2))
+    ]
     rows += [row("free", h, 0.5, 25.0, 0.1) for h in (0.0, 1.0)]
     true, opposite, free = effects(rows, ("method", "asked"))
-    assert true == {"method": "a", "asked": "true", "free": 0.5, "strongest": 0.8, "rising": "yes", "harm at h": 2.0, "of": "psnr"}
+    assert true == {
+        "method": "a",
+        "asked": "true",
+        "free": 0.5,
+        "strongest": 0.8,
+        "rising": "yes",
+        "harm at h": 2.0,
+        "of": "psnr",
+    }
     assert (opposite["rising"], opposite["harm at h"], opposite["of"]) == ("no", 1.0, "identity")
     assert (free["harm at h"], free["of"]) == ("none", "")
 
@@ -144,18 +200,53 @@ def test_classifiers_are_read_by_time_on_true_and_small_faces(data, guide, judge
     small = enlarged(condition(data.images / 255, 4), (SIDE, SIDE))
     (reading,) = read_attributes([guide], small, 0.01, noise=Noise(range(5)))
     right = reading.probabilities.argmax(1) == torch.tensor(LABELS)
-    assert rows[4]["t 0.01"] == pytest.approx((float(right[[0, 3, 4]].float().mean()) + float(right[[1, 2]].float().mean())) / 2, abs=1e-3)
+    assert rows[4]["t 0.01"] == pytest.approx(
+        (float(right[[0, 3, 4]].float().mean()) + float(right[[1, 2]].float().mean())) / 2, abs=1e-3
+    )
 
 
 @pytest.fixture
 def command(files, pictures, tmp_path):
-    table = ["file,mood", *(f"{i}.png,{('calm', 'glad')[label]}" for i, label in enumerate(LABELS)), "other.png,"]
+    table = [
+        "file,mood",
+        *(f"{i}.png,{('calm', 'glad')[label]}" for i, label in enumerate(LABELS)),
+        "other.png,",
+    ]
     (tmp_path / "labels.csv").write_text("\n".join(table) + "\n", encoding="utf-8")
     for i, face in enumerate([*pictures, pictures[0]]):
         write(Picture(face[None]), tmp_path / "data" / f"{i if i < len(pictures) else 'other'}.png")
-    given = ["evaluate", "srdg", tmp_path / "data", "--labels", tmp_path / "labels.csv", "--classifier", files / "happy.safetensors"]
-    given += ["--judge", files / "judge.safetensors", "--prior", files / "sr.safetensors", "--unconditional", files / "prior.safetensors"]
-    given += ["--scales", "4", "--weights", "5", "20", "--count", "4", "--srdg-steps", "2", "--dps-respacing", "2", "--out", tmp_path / "out"]
+    given = [
+        "evaluate",
+        "srdg",
+        tmp_path / "data",
+        "--labels",
+        tmp_path / "labels.csv",
+        "--classifier",
+        files / "happy.safetensors",
+    ]
+    given += [
+        "--judge",
+        files / "judge.safetensors",
+        "--prior",
+        files / "sr.safetensors",
+        "--unconditional",
+        files / "prior.safetensors",
+    ]
+    given += [
+        "--scales",
+        "4",
+        "--weights",
+        "5",
+        "20",
+        "--count",
+        "4",
+        "--srdg-steps",
+        "2",
+        "--dps-respacing",
+        "2",
+        "--out",
+        tmp_path / "out",
+    ]
     return lambda *more: cli.main([*map(str, given), *map(str, more), "--device", "cpu"])
 
 
@@ -186,7 +277,10 @@ def test_the_command_writes_tables_plot_and_sheet(command, tmp_path, capsys):
         (("--attribute", "happy:hat=neutral,happy"), "no column 'hat' for happy"),
         (("--prior", "none", "--unconditional", "none"), "there is nothing to guide"),
         (("--unconditional", "large.safetensors"), "give networks for the same pictures"),
-        (("--classifier", "small.safetensors", "--judge", "small.safetensors"), "give networks for the same pictures"),
+        (
+            ("--classifier", "small.safetensors", "--judge", "small.safetensors"),
+            "give networks for the same pictures",
+        ),
         (("--scales", "5"), "cannot be reduced by 5"),
         (("--srdg-first", "0.1", "--srdg-last", "0.3"), "give a first above the last"),
     ],
@@ -196,7 +290,11 @@ def test_mistakes_are_told(files, command, tmp_path, caplog, change, words, monk
     attribute(files / "gender.safetensors", "gender", ("female", "male"), size=SIDE)
     attribute(files / "small.safetensors", size=8)
     large = dataclasses.replace(GREY, image_size=32)
-    weights.save(randomised(build_adm(large)), files / "large.safetensors", {"kind": "prior", "settings": json.dumps(asdict(large))})
+    weights.save(
+        randomised(build_adm(large)),
+        files / "large.safetensors",
+        {"kind": "prior", "settings": json.dumps(asdict(large))},
+    )
     assert command(*change) == 2
     assert words in caplog.text
     assert not (tmp_path / "out").exists()
@@ -209,8 +307,21 @@ def test_faces_of_another_size_are_refused(command, tmp_path, caplog):
 
 
 def test_one_scale_and_no_harm_can_be_drawn(tmp_path):
-    rows = [{"scale": 4, "method": "bicubic", "asked": "true", "h": "", "probability": 0.4, "psnr": 20.0, "ssim": 0.5}]
+    rows = [
+        {
+            "scale": 4,
+            "method": "bicubic",
+            "asked": "true",
+            "h": "",
+            "probability": 0.4,
+            "psnr": 20.0,
+            "ssim": 0.5,
+        }
+    ]
     for asked in ("true", "opposite"):
-        rows += [{"scale": 4, "method": "a", "asked": asked, "h": h, "probability": 0.4, "psnr": 21.0, "ssim": 0.6} for h in (0.0, 9.0)]
+        rows += [
+            {"scale": 4, "method": "a", "asked": asked, "h": h, "probability": 0.4, "psnr": 21.0, "ssim": 0.6}
+            for h in (0.0, 9.0)
+        ]
     strength_plot(rows, effects(rows, ("scale", "method", "asked")), tmp_path / "plot.png")
     assert min(read(tmp_path / "plot.png").pixels.shape[-2:]) > 300

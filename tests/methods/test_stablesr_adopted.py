@@ -7,8 +7,8 @@ import torch
 from fill import tensor
 from torch import nn
 
-from priorsr.methods.stablesr.adopted import AdoptedVAE
 from priorsr.methods.stablesr.autoencoder import Autoencoder
+from priorsr.methods.stablesr.vae_adapter import AdoptedVAE
 
 from .stablesr_tiny import tiny
 

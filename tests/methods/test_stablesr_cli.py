@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from priorsr.methods import cli
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.cli import main as cli
+from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.stablesr.layers import UNET
 from priorsr.methods.stablesr.load import AUTOENCODER, TEXT, load_stablesr, load_text
 from priorsr.methods.stablesr.method import StableSRSettings, stablesr_upscale
@@ -20,7 +20,10 @@ from .stablesr_tiny import UNET as CONFIG
 from .stablesr_tiny import tiny
 
 SETTINGS = StableSRSettings(steps=2, tile=32, overlap=16, vae_tile=64, vae_overlap=32)
-OPTIONS = [f"--stablesr-{name.replace('_', '-')}={getattr(SETTINGS, name)}" for name in ("steps", "tile", "overlap", "vae_tile", "vae_overlap")]
+OPTIONS = [
+    f"--stablesr-{name.replace('_', '-')}={getattr(SETTINGS, name)}"
+    for name in ("steps", "tile", "overlap", "vae_tile", "vae_overlap")
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,9 @@ def files(tmp_path_factory):
     torch.save({f"decoder.{k}": v for k, v in model.cfw.state_dict().items()}, folder / "cfw.ckpt")
     save_file(base, folder / "base.safetensors")
     save_file(bare, folder / "bare.safetensors")
-    save_file({"context": load_text(str(folder / "full.safetensors"))(tokenise(""))}, folder / "empty.safetensors")
+    save_file(
+        {"context": load_text(str(folder / "full.safetensors"))(tokenise(""))}, folder / "empty.safetensors"
+    )
     save_file({"context": torch.zeros(77, CONFIG.context_dim)}, folder / "zeros.safetensors")
     save_file({"context": torch.zeros(5, CONFIG.context_dim)}, folder / "short.safetensors")
     save_file({"context": torch.zeros(5, 16)}, folder / "narrow.safetensors")
@@ -66,15 +71,35 @@ def test_a_full_file_is_enough(files, tmp_path, caplog):
 
 
 def test_what_is_asked_reaches_the_method(files, tmp_path):
-    full, parts = ("--stablesr", "full.safetensors"), ("--stablesr", "layers.ckpt", "--base", "base.safetensors")
+    full, parts = (
+        ("--stablesr", "full.safetensors"),
+        ("--stablesr", "layers.ckpt", "--base", "base.safetensors"),
+    )
     guided = (*full, "--stablesr-guidance", "4")
     runs = {
         "full": full,
         "parts": parts,
-        "embeddings": ("--stablesr", "layers.ckpt", "--base", "bare.safetensors", "--context", "empty.safetensors"),
+        "embeddings": (
+            "--stablesr",
+            "layers.ckpt",
+            "--base",
+            "bare.safetensors",
+            "--context",
+            "empty.safetensors",
+        ),
         "cfw": (*full, "--cfw", "cfw.ckpt"),
         "v": (*full, "--target", "v"),
-        "prompt": (*full, "--stablesr-guidance", "30", "--negative", "", "--tokenizer", str(files), "--prompt", "cat"),
+        "prompt": (
+            *full,
+            "--stablesr-guidance",
+            "30",
+            "--negative",
+            "",
+            "--tokenizer",
+            str(files),
+            "--prompt",
+            "cat",
+        ),
         "guided": (*guided, "--negative-context", "zeros.safetensors"),
         "guided by nothing": (*guided, "--negative", ""),
         "cleaned": (*full, "--pre-clean", "srcnn"),
@@ -83,22 +108,44 @@ def test_what_is_asked_reaches_the_method(files, tmp_path):
     for name, arguments in runs.items():
         assert upscale(files, tmp_path / f"{name}.png", *arguments) == 0
         found[name] = read(tmp_path / f"{name}.png").pixels
-    same = ("full", "parts", "embeddings", "guided by nothing")  # a guidance away from what is asked for does nothing
+    same = (
+        "full",
+        "parts",
+        "embeddings",
+        "guided by nothing",
+    )  # a guidance away from what is asked for does nothing
     assert all(torch.allclose(found[name], found["full"], rtol=0, atol=1.01 / 255) for name in same)
     others = ["full", *(name for name in runs if name not in same)]
     assert all((found[a] - found[b]).abs().max() > 0.02 for a in others for b in others if a < b)
 
 
 def test_the_longer_side_can_be_given_and_networks_are_loaded_once(files, tmp_path, monkeypatch):
-    from priorsr.methods.stablesr import commands
+    from priorsr.methods.cli import stablesr_options as commands
 
     loaded = []
-    monkeypatch.setattr(commands, "load_stablesr", lambda *names: loaded.append(names) or load_stablesr(*names))
+    monkeypatch.setattr(
+        commands, "load_stablesr", lambda *names: loaded.append(names) or load_stablesr(*names)
+    )
     for name, size in (("a", (8, 10)), ("b", (8, 8))):
-        write(Picture(torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))), tmp_path / "in" / f"{name}.png")
-    networks = ["--method", "stablesr", "--stablesr", str(files / "full.safetensors"), "--longest", "32", "--device", "cpu"]
+        write(
+            Picture(torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))),
+            tmp_path / "in" / f"{name}.png",
+        )
+    networks = [
+        "--method",
+        "stablesr",
+        "--stablesr",
+        str(files / "full.safetensors"),
+        "--longest",
+        "32",
+        "--device",
+        "cpu",
+    ]
     assert cli.main(["upscale", str(tmp_path / "in"), str(tmp_path / "out"), *networks, *OPTIONS]) == 0
-    assert [tuple(read(tmp_path / "out" / f"{name}.png").pixels.shape[-2:]) for name in "ab"] == [(26, 32), (32, 32)]
+    assert [tuple(read(tmp_path / "out" / f"{name}.png").pixels.shape[-2:]) for name in "ab"] == [
+        (26, 32),
+        (32, 32),
+    ]
     assert len(loaded) == 1
 
 
@@ -110,13 +157,32 @@ def test_the_longer_side_can_be_given_and_networks_are_loaded_once(files, tmp_pa
         (("--stablesr", "none.ckpt"), "publishes v2-1_512-ema-pruned.safetensors for --base"),
         (("--stablesr", "full.safetensors", "--cfw", "none.ckpt"), "vqgan_cfw_00011.ckpt for --cfw"),
         (("--stablesr", "layers.ckpt"), "the base must be a Stable Diffusion 2.1 file"),
-        (("--stablesr", "layers.ckpt", "--base", "cfw.ckpt"), "holds no Stable Diffusion UNet: it is a CFW file"),
+        (
+            ("--stablesr", "layers.ckpt", "--base", "cfw.ckpt"),
+            "holds no Stable Diffusion UNet: it is a CFW file",
+        ),
         (("--stablesr", "base.safetensors"), "holds no StableSR layers"),
-        (("--stablesr", "layers.ckpt", "--base", "bare.safetensors"), "holds no text encoder of Stable Diffusion 2"),
+        (
+            ("--stablesr", "layers.ckpt", "--base", "bare.safetensors"),
+            "holds no text encoder of Stable Diffusion 2",
+        ),
         (("--stablesr", "full.safetensors", "--prompt", "cat"), "the prompt 'cat' needs --tokenizer FOLDER"),
         (("--stablesr", "full.safetensors", "--stablesr-guidance", "4"), "the prompt '3d, cartoon, anime"),
-        (("--stablesr", "full.safetensors", "--context", "narrow.safetensors"), "prompts of 24 channels and those of"),
-        (("--stablesr", "full.safetensors", "--stablesr-guidance", "4", "--negative-context", "short.safetensors"), "have 77 and 5 tokens"),
+        (
+            ("--stablesr", "full.safetensors", "--context", "narrow.safetensors"),
+            "prompts of 24 channels and those of",
+        ),
+        (
+            (
+                "--stablesr",
+                "full.safetensors",
+                "--stablesr-guidance",
+                "4",
+                "--negative-context",
+                "short.safetensors",
+            ),
+            "have 77 and 5 tokens",
+        ),
         (("--stablesr", "full.safetensors", "--context", "cfw.ckpt"), "no tensor called context"),
         (("--stablesr", "full.safetensors", "--stablesr-tile", "20"), "cannot overlap by 16"),
         (("--stablesr", "full.safetensors", "--stablesr-steps", "0"), "steps 0 is outside"),

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from fill import tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.stablesr import _bicubic
 
 from priorsr.methods.stablesr.color_fix import METHODS, adain, blur, color_fix, split_bands, wavelet
-from priorsr.methods.stablesr.published import _bicubic
 
 SIDES = st.integers(1, 40)
 
@@ -42,11 +42,21 @@ def test_wavelet_keeps_detail_and_takes_the_colour():
     image, source = tensor("image", (1, 3, 64, 64)), tensor("source", (1, 3, 64, 64)) + 0.4
     fixed = wavelet(image, source)
     torch.testing.assert_close(wavelet(image, image), image, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(fixed - image, split_bands(source)[1] - split_bands(image)[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        fixed - image, split_bands(source)[1] - split_bands(image)[1], rtol=1e-4, atol=1e-5
+    )
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from(sorted(METHODS)), SIDES, SIDES, SIDES, SIDES, st.sampled_from([1, 3, 4]), st.sampled_from([1, 3, 4]))
+@given(
+    st.sampled_from(sorted(METHODS)),
+    SIDES,
+    SIDES,
+    SIDES,
+    SIDES,
+    st.sampled_from([1, 3, 4]),
+    st.sampled_from([1, 3, 4]),
+)
 def test_any_sizes_and_channels_stay_finite_and_in_range(method, h, w, sh, sw, channels, source_channels):
     image, source = picture(2, channels, h, w), picture(1, source_channels, sh, sw, name="source")
     fixed = color_fix(image, source, method)
@@ -63,7 +73,9 @@ def test_a_batch_is_corrected_one_by_one(method):
     together = color_fix(image, source, method)
     for i in range(3):
         torch.testing.assert_close(color_fix(image[i : i + 1], source[i : i + 1], method)[0], together[i])
-    torch.testing.assert_close(color_fix(image, source[:1], method)[2], color_fix(image[2:], source[:1], method)[0])
+    torch.testing.assert_close(
+        color_fix(image, source[:1], method)[2], color_fix(image[2:], source[:1], method)[0]
+    )
 
 
 def test_none_leaves_the_picture():
@@ -88,4 +100,6 @@ def test_bad_input_is_named(image, source, method, message):
 @pytest.mark.parametrize("size", [(68, 84), (64, 79), (31, 20)])
 def test_the_published_bicubic_is_torchs(size):
     x = tensor("x", (1, 3, 17, 21))
-    torch.testing.assert_close(_bicubic(x, size), F.interpolate(x, size, mode="bicubic"), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        _bicubic(x, size), F.interpolate(x, size, mode="bicubic"), rtol=1e-4, atol=1e-5
+    )

@@ -8,9 +8,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from priorsr.methods.lightning import read_checkpoint
 from priorsr.methods.stablesr.layers import STRUCT, UNET
-from priorsr.methods.stablesr.load import AUTOENCODER, load_cfw, load_layers, load_stablesr, load_unet, load_vae
+from priorsr.methods.stablesr.load import (
+    AUTOENCODER,
+    load_cfw,
+    load_layers,
+    load_stablesr,
+    load_unet,
+    load_vae,
+)
+from priorsr.methods.weights.torch_file import read_checkpoint
 
 from .stablesr_tiny import COARSE, tiny
 from .stablesr_tiny import UNET as UNET_CONFIG
@@ -24,8 +31,16 @@ BASE = {
     "betas": torch.zeros(1000),
 }
 FUSION = {f"decoder.{k}": v for k, v in MODEL.cfw.state_dict().items()}
-CFW_FILE = {**MODEL.vae.state_dict(), **FUSION, "loss.logvar": torch.zeros(()), "loss.discriminator.main.0.weight": torch.zeros(2, 2)}
-EMA = {"model_ema.diffusion_modelinput_blocks10spadeparam_free_normweight": torch.zeros(3), "model_ema.structcond_stage_model": torch.zeros(1)}
+CFW_FILE = {
+    **MODEL.vae.state_dict(),
+    **FUSION,
+    "loss.logvar": torch.zeros(()),
+    "loss.discriminator.main.0.weight": torch.zeros(2, 2),
+}
+EMA = {
+    "model_ema.diffusion_modelinput_blocks10spadeparam_free_normweight": torch.zeros(3),
+    "model_ema.structcond_stage_model": torch.zeros(1),
+}
 
 
 def same(network, wanted):
@@ -76,7 +91,9 @@ def test_everything_comes_out_of_a_full_training_file(full):
     layers.check(unet)
     whole = load_stablesr(full, target="v")
     assert (whole.prior.target, whole.cfw, whole.multiple) == ("v", None, 16)
-    assert not any(p.requires_grad for network in (unet, layers.sft, layers.encoder) for p in network.parameters())
+    assert not any(
+        p.requires_grad for network in (unet, layers.sft, layers.encoder) for p in network.parameters()
+    )
 
 
 def test_classes_of_training_programs_are_skipped_and_forgotten(full):
@@ -110,7 +127,9 @@ def test_fusion_loads_with_and_without_its_autoencoder(tmp_path):
 ENCODER_ONLY = {k: v for k, v in LAYERS.items() if k.startswith(STRUCT)}
 SPADE_ONLY = {k: v for k, v in LAYERS.items() if k.startswith(UNET)}
 WITHOUT_ONE = {k: v for k, v in LAYERS.items() if k != f"{UNET}output_blocks.1.0.spade.mlp_beta.bias"}
-WITHOUT_BLOCK = {k: v for k, v in LAYERS.items() if "middle_block.2.0" not in k and "middle_block.2.spade" not in k}
+WITHOUT_BLOCK = {
+    k: v for k, v in LAYERS.items() if "middle_block.2.0" not in k and "middle_block.2.spade" not in k
+}
 RESHAPED = {**LAYERS, f"{STRUCT}fea_tran.1.out_layers.3.bias": torch.zeros(7)}
 VAE_ONLY = dict(MODEL.vae.state_dict())
 
@@ -132,7 +151,11 @@ VAE_ONLY = dict(MODEL.vae.state_dict())
         (load_cfw, VAE_ONLY, "holds no CFW: it holds an autoencoder without CFW"),
         (load_cfw, {k: v for k, v in FUSION.items() if "_2." not in k}, "fusion_layer_2.* is missing"),
         (load_vae, FUSION, "holds no autoencoder: it is a CFW file"),
-        (load_vae, {k: v for k, v in VAE_ONLY.items() if k != "decoder.conv_in.weight"}, "1 missing .decoder.conv_in.weight"),
+        (
+            load_vae,
+            {k: v for k, v in VAE_ONLY.items() if k != "decoder.conv_in.weight"},
+            "1 missing .decoder.conv_in.weight",
+        ),
         (load_unet, LAYERS, "holds no Stable Diffusion UNet: it holds StableSR's layers"),
         (load_unet, {k: v for k, v in BASE.items() if k != f"{UNET}out.2.weight"}, "out.2.weight"),
     ],

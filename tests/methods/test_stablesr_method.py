@@ -13,7 +13,14 @@ from torch import nn
 from priorsr.methods.nets.sd_vae import VAEConfig
 from priorsr.methods.stablesr.autoencoder import SCALE, Autoencoder
 from priorsr.methods.stablesr.levels import CHAIN, index_of, levels_of, released_ddim, start, start_mode
-from priorsr.methods.stablesr.method import LATENT, StableSRSettings, pre_clean, restore, sample, stablesr_upscale
+from priorsr.methods.stablesr.method import (
+    LATENT,
+    StableSRSettings,
+    pre_clean,
+    restore,
+    sample,
+    stablesr_upscale,
+)
 from priorsr.methods.stablesr.prior import CONTEXT, LR, WEIGHTS, Reference, diffusion_prior, modulated
 from priorsr.samplers.denoiser import Cond, Prediction, from_x0
 from priorsr.samplers.guidance.cfg import CFG
@@ -79,7 +86,11 @@ def test_starts():
     assert torch.equal(start("noise", lr, Noise([1, 2])), Noise([1, 2])(lr.shape))
     kept = start("lr", lr, Noise([1, 2])) - start("lr", torch.zeros_like(lr), Noise([1, 2]))
     torch.testing.assert_close(kept, 0.06826 * lr, rtol=1e-3, atol=1e-6)
-    assert [start_mode("auto", True), start_mode("auto", False), start_mode("noise", True)] == ["lr", "noise", "noise"]
+    assert [start_mode("auto", True), start_mode("auto", False), start_mode("noise", True)] == [
+        "lr",
+        "noise",
+        "noise",
+    ]
 
 
 def test_tile_weights_and_order():
@@ -87,12 +98,20 @@ def test_tile_weights_and_order():
     torch.testing.assert_close(symmetric, symmetric.flip(0).flip(1))
     assert published.argmax().item() // 12 == 8
     assert published[8].max() > published[7].max()
-    assert gaussian_weights(64, 64, 0.1).sum() / 64**2 == pytest.approx(0.78, abs=0.01)  # of a density over its square
+    assert gaussian_weights(64, 64, 0.1).sum() / 64**2 == pytest.approx(
+        0.78, abs=0.01
+    )  # of a density over its square
     assert grid(96, 112, 64, 32) == [(0, 0), (32, 0), (0, 32), (32, 32), (0, 48), (32, 48)]
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(3, 40), st.integers(3, 40), st.integers(1, 3), st.sampled_from(["symmetric", "published"]), st.sampled_from(["ddpm", "ddim"]))
+@given(
+    st.integers(3, 40),
+    st.integers(3, 40),
+    st.integers(1, 3),
+    st.sampled_from(["symmetric", "published"]),
+    st.sampled_from(["ddpm", "ddim"]),
+)
 def test_tiles_change_nothing_where_nothing_looks_around(height, width, batch, weights, sampler):
     cond = Cond({LR: tensor("lr", (batch, 4, height, width))})
     how = StableSRSettings(steps=3, tile=96, overlap=40, weights=weights, sampler=sampler, start="lr")
@@ -105,7 +124,9 @@ def test_tiles_change_nothing_where_nothing_looks_around(height, width, batch, w
 
 def test_one_encoder_call_serves_both_prompts():
     model, calls = tiny(), []
-    handle = model.layers.encoder.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
+    handle = model.layers.encoder.register_forward_hook(
+        lambda module, inputs, output: calls.append(len(inputs[0]))
+    )
     x, level = tensor("x", (2, 4, 8, 8)), CHAIN.table[600]
     positive, negative = context(2), context(1, "negative")
     cond = Cond({LR: tensor("lr", (2, 4, 8, 8))}, {CONTEXT: positive})
@@ -113,7 +134,9 @@ def test_one_encoder_call_serves_both_prompts():
     handle.remove()
     assert calls == [2]
     alone = modulated(model.prior, model.layers)
-    plus, minus = (alone(x, level, Cond(cond.spatial, {CONTEXT: c})) for c in (positive, negative.expand(2, -1, -1)))
+    plus, minus = (
+        alone(x, level, Cond(cond.spatial, {CONTEXT: c})) for c in (positive, negative.expand(2, -1, -1))
+    )
     torch.testing.assert_close(guided.eps, minus.eps + 2.5 * (plus.eps - minus.eps), rtol=1e-3, atol=1e-4)
 
 
@@ -123,7 +146,12 @@ def test_a_negative_prompt_goes_through_tiles_of_a_batch():
     cond = Cond({LR: tensor("lr", (2, 4, 8, 12))}, {CONTEXT: context(2)})
     how = StableSRSettings(steps=2, tile=64, overlap=32, tile_batch=2)
     together = sample(guided, cond, how, Noise([3, 4]))
-    alone = sample(guided, Cond({LR: cond.spatial[LR][1:]}, {CONTEXT: context(2)[1:]}), replace(how, tile_batch=1), Noise([4]))
+    alone = sample(
+        guided,
+        Cond({LR: cond.spatial[LR][1:]}, {CONTEXT: context(2)[1:]}),
+        replace(how, tile_batch=1),
+        Noise([4]),
+    )
     torch.testing.assert_close(together[1:], alone, rtol=1e-3, atol=1e-3)
 
 
@@ -135,7 +163,9 @@ def test_a_condition_of_one_serves_a_batch():
         return Prediction(x * cond.flat["c"].view(-1, 1, 1, 1), x)
 
     x = torch.ones(2, 1, 2, 2)
-    assert CFG(first, Cond(flat={"c": torch.zeros(1)}), 3.0)(x, CLEAN, Cond(flat={"c": torch.ones(2)})).x0.unique().tolist() == [3.0]
+    assert CFG(first, Cond(flat={"c": torch.zeros(1)}), 3.0)(
+        x, CLEAN, Cond(flat={"c": torch.ones(2)})
+    ).x0.unique().tolist() == [3.0]
 
 
 def test_the_released_reference_replaces_predictions_until_the_last_steps():
@@ -149,7 +179,9 @@ def test_the_released_reference_replaces_predictions_until_the_last_steps():
     assert [index_of(level, levels) for level in levels[:-1]] == list(range(19, -1, -1))
     partly = Reference(reference.expand(2, -1, -1, -1), 0.25, 1, 0, shared=True)
     partly.begin(x.expand(2, -1, -1, -1), levels)
-    torch.testing.assert_close(partly.predict(x, levels[0], pred).x0, pred.x0 + 0.25 * (reference - pred.x0).expand(2, -1, -1, -1))
+    torch.testing.assert_close(
+        partly.predict(x, levels[0], pred).x0, pred.x0 + 0.25 * (reference - pred.x0).expand(2, -1, -1, -1)
+    )
     with pytest.raises(ValueError, match="does not fit"):
         Reference(reference).begin(x[..., :2], levels)
 
@@ -171,7 +203,9 @@ def test_the_autoencoder_works_in_bounded_memory(size):
     torch.testing.assert_close(small.decode(z), whole.decode(z), rtol=1e-4, atol=1e-4)
     assert max(stub.sides) == 48
     drawn = small.encode(image, Noise([0] * size[0])) - z
-    torch.testing.assert_close(drawn, SCALE * torch.exp(torch.tensor(-1.5)) * Noise([0] * size[0])(z.shape), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        drawn, SCALE * torch.exp(torch.tensor(-1.5)) * Noise([0] * size[0])(z.shape), rtol=1e-3, atol=1e-5
+    )
 
 
 def test_wrapped_decoding_sees_tiles_of_picture_and_latent():
@@ -186,7 +220,9 @@ def test_wrapped_decoding_sees_tiles_of_picture_and_latent():
     assert torch.isfinite(tiled).all()
     assert set(sides) == {(2, 3, 32, 32), (2, 4, 4, 4)}
     whole = Autoencoder(model.vae, model.cfw)
-    torch.testing.assert_close(Autoencoder(model.vae, model.cfw, 64, 16).decode(z, image, 0.7), whole.decode(z, image, 0.7))
+    torch.testing.assert_close(
+        Autoencoder(model.vae, model.cfw, 64, 16).decode(z, image, 0.7), whole.decode(z, image, 0.7)
+    )
     assert not torch.allclose(whole.decode(z, image, 0.7), whole.decode(z))
     corner = whole.decode(z[..., :4, :4], image[..., :32, :32], 0.7)[..., 0, 0]
     torch.testing.assert_close(tiled[..., 0, 0], corner, rtol=1e-3, atol=1e-4)  # only one tile reaches there
@@ -197,8 +233,16 @@ def test_wrapped_decoding_sees_tiles_of_picture_and_latent():
     [
         (lambda: Autoencoder(Stub(), tile=30), "multiples of 8"),
         (lambda: Autoencoder(Stub(), tile=32, overlap=32), "the overlap smaller"),
-        (lambda: Autoencoder(Stub()).decode(torch.zeros(1, 4, 2, 2), torch.zeros(1, 3, 16, 16), 0.5), "needs CFW"),
-        (lambda: Autoencoder(tiny().vae, tiny().cfw).decode(torch.zeros(1, 4, 2, 2), torch.zeros(1, 3, 16, 8), 0.5), "give the enlarged input"),
+        (
+            lambda: Autoencoder(Stub()).decode(torch.zeros(1, 4, 2, 2), torch.zeros(1, 3, 16, 16), 0.5),
+            "needs CFW",
+        ),
+        (
+            lambda: Autoencoder(tiny().vae, tiny().cfw).decode(
+                torch.zeros(1, 4, 2, 2), torch.zeros(1, 3, 16, 8), 0.5
+            ),
+            "give the enlarged input",
+        ),
         (lambda: StableSRSettings(overlap=512), "the overlap smaller"),
         (lambda: StableSRSettings(tile=100), "multiples of 8"),
         (lambda: StableSRSettings(steps=0), "steps 0 is outside"),
@@ -206,7 +250,10 @@ def test_wrapped_decoding_sees_tiles_of_picture_and_latent():
         (lambda: StableSRSettings(color="grey"), "none, adain, wavelet"),
         (lambda: modulated(tiny().prior, tiny().layers, None, 3.0), "needs a negative prompt"),
         (lambda: modulated(tiny().prior, tiny().layers, context(2), 3.0), "one for all pictures"),
-        (lambda: modulated(tiny().prior, tiny().layers)(torch.zeros(1, 4, 8, 8), Level(1, 1, 1), Cond()), "spatial condition 'lr'"),
+        (
+            lambda: modulated(tiny().prior, tiny().layers)(torch.zeros(1, 4, 8, 8), Level(1, 1, 1), Cond()),
+            "spatial condition 'lr'",
+        ),
     ],
 )
 def test_bad_settings_are_named(make, message):
@@ -246,7 +293,9 @@ def test_a_picture_does_not_depend_on_its_batch():
     together = stablesr_upscale(tiny(), low, 2, context(), FEW, seeds=[7, 8])
     alone = stablesr_upscale(tiny(), low[1:], 2, context(), replace(FEW, tile_batch=2), seeds=[8])
     torch.testing.assert_close(together[1:], alone, rtol=1e-2, atol=2e-3)
-    assert not torch.allclose(stablesr_upscale(tiny(), low[1:], 2, context(), FEW, seeds=[9]), alone, atol=1e-2)
+    assert not torch.allclose(
+        stablesr_upscale(tiny(), low[1:], 2, context(), FEW, seeds=[9]), alone, atol=1e-2
+    )
 
 
 def test_a_cleaned_picture_is_reduced_before_it_is_enlarged():
@@ -256,7 +305,14 @@ def test_a_cleaned_picture_is_reduced_before_it_is_enlarged():
     flat = pre_clean(torch.full((1, 3, 6, 6), 0.4), lambda x: x)
     torch.testing.assert_close(flat, torch.full((1, 3, 3, 3), 0.4))
     seen = []
-    out = stablesr_upscale(tiny(), low, 4, context(), FEW, clean=lambda x: seen.append(x.shape) or F.interpolate(x, scale_factor=4.0))
+    out = stablesr_upscale(
+        tiny(),
+        low,
+        4,
+        context(),
+        FEW,
+        clean=lambda x: seen.append(x.shape) or F.interpolate(x, scale_factor=4.0),
+    )
     assert (out.shape, seen) == ((1, 3, 32, 36), [(1, 3, 8, 9)])
     with pytest.raises(ValueError, match="would shrink"):
         stablesr_upscale(tiny(), low, 0.5, context(), FEW)

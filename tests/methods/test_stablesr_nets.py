@@ -18,7 +18,10 @@ from priorsr.methods.stablesr.load import cfw_from, layers_from, unet_from, vae_
 
 from .stablesr_tiny import COARSE, STRUCT, UNET, context, filled, tiny
 
-MANIFESTS = {p.stem: json.loads(p.read_text()) for p in (Path(__file__).parents[1] / "golden" / "cases" / "stablesr" / "manifests").glob("*.json")}
+MANIFESTS = {
+    p.stem: json.loads(p.read_text())
+    for p in (Path(__file__).parents[1] / "golden" / "cases" / "stablesr" / "manifests").glob("*.json")
+}
 
 
 def released(name):
@@ -63,7 +66,9 @@ def test_released_base_model_fits_key_for_key_and_takes_the_layers():
 @pytest.mark.parametrize("name", ["vqgan_cfw_ckpt", "vqgan_cfw_fusion_only"])
 def test_released_fusion_fits_key_for_key(name):
     cfw = cfw_from(released(name), name)
-    assert shapes({f"decoder.{k}": v for k, v in cfw.state_dict().items()}) == MANIFESTS["vqgan_cfw_fusion_only"]
+    assert (
+        shapes({f"decoder.{k}": v for k, v in cfw.state_dict().items()}) == MANIFESTS["vqgan_cfw_fusion_only"]
+    )
     assert millions(cfw) == 44.39
     with torch.device("meta"):
         cfw.check(VAE())
@@ -90,7 +95,11 @@ def test_another_base_model_is_refused(other, message):
 
 
 def test_features_halve_with_any_size_and_do_not_depend_on_the_batch():
-    encoder, latent, t = filled(StructEncoder(STRUCT)), tensor("latent", (2, 4, 17, 6)), torch.tensor([3.0, 900.0])
+    encoder, latent, t = (
+        filled(StructEncoder(STRUCT)),
+        tensor("latent", (2, 4, 17, 6)),
+        torch.tensor([3.0, 900.0]),
+    )
     together = encoder(latent, t)
     assert [tuple(f.shape) for f in together] == [(2, 32, 17, 6), (2, 32, 9, 3)]
     for i in range(2):
@@ -127,7 +136,11 @@ def test_modulation_leaves_the_base_model_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("lr", "batch", "message"), [((1, 4, 8, 12), 1, r"no feature map of 8x8 .*8x12, 4x6"), ((2, 4, 8, 8), 3, "a batch of 3 cannot share")]
+    ("lr", "batch", "message"),
+    [
+        ((1, 4, 8, 12), 1, r"no feature map of 8x8 .*8x12, 4x6"),
+        ((2, 4, 8, 8), 3, "a batch of 3 cannot share"),
+    ],
 )
 def test_features_that_do_not_fit_are_refused(lr, batch, message):
     model = tiny()
@@ -176,7 +189,10 @@ def test_fusion_leaves_the_autoencoder_as_it_was():
 
 
 def test_fusion_for_another_autoencoder_is_refused():
-    with pytest.raises(ValueError, match="256 channels at level 1, the encoder's has 32"), torch.device("meta"):
+    with (
+        pytest.raises(ValueError, match="256 channels at level 1, the encoder's has 32"),
+        torch.device("meta"),
+    ):
         CFW().check(VAE(COARSE))
 
 

@@ -36,7 +36,14 @@ def across(steps, size, overlap):
     ours, others = [], []
     for values in steps:
         length = len(values) + 1
-        lines = sorted({line - 1 for first in starts(length, size, overlap) for line in (first, first + size) if 0 < line < length})
+        lines = sorted(
+            {
+                line - 1
+                for first in starts(length, size, overlap)
+                for line in (first, first + size)
+                if 0 < line < length
+            }
+        )
         inner = torch.ones(length - 1, dtype=torch.bool)
         inner[lines] = False
         ours.append(values[~inner])
@@ -56,7 +63,9 @@ def ratio(x, size, overlap):
 
 def steps(x, size, overlap):
     """How much brighter one side of a line is than the other, on the whole."""
-    return across([x.transpose(2, axis).diff(dim=2).mean(3).abs().mean((0, 1)) for axis in (2, 3)], size, overlap)
+    return across(
+        [x.transpose(2, axis).diff(dim=2).mean(3).abs().mean((0, 1)) for axis in (2, 3)], size, overlap
+    )
 
 
 def unseamed(made, whole, size, overlap):
@@ -84,8 +93,12 @@ class Identity(nn.Module):
 def test_an_identity_like_denoiser_shows_no_tiles(weights, overlap):
     lr = smooth((1, 4, 96, 160))
     near = lambda x, level, cond: from_x0(x, level, cond.spatial[LR] * 0.95 + 0.05 * torch.tanh(x))  # noqa: E731
-    how = StableSRSettings(steps=3, sampler="ddim", start="noise", tile=512, overlap=overlap * LATENT, weights=weights)
-    made, whole = (sample(near, Cond({LR: lr}), settings, Noise([1])) for settings in (how, replace(how, tile=2048)))
+    how = StableSRSettings(
+        steps=3, sampler="ddim", start="noise", tile=512, overlap=overlap * LATENT, weights=weights
+    )
+    made, whole = (
+        sample(near, Cond({LR: lr}), settings, Noise([1])) for settings in (how, replace(how, tile=2048))
+    )
     unseamed(made, whole, 64, overlap)
 
 
@@ -120,7 +133,9 @@ def test_tiles_of_a_denoiser_that_disagree_end_without_a_step(weights, overlap):
     assert made.std() > 0.1 * APART
     ours, _ = gradients(made, 64, overlap)
     assert ours < LEVEL / 4
-    assert gradients(Tiled(Disagreeing(), 64, overlap, 1, gaussian_weights)(x, CLEAN).x0, 64, overlap)[0] > ours  # too wide for that
+    assert (
+        gradients(Tiled(Disagreeing(), 64, overlap, 1, gaussian_weights)(x, CLEAN).x0, 64, overlap)[0] > ours
+    )  # too wide for that
 
 
 class Unequal(Identity):
@@ -138,13 +153,25 @@ def test_tiles_of_an_autoencoder_that_disagree_go_over_evenly(tile, overlap):
     assert made.std() > 0.1 * APART
     for axis in (2, 3):
         assert made.diff(dim=axis).abs().max() < LEVEL
-    assert Autoencoder(Unequal(), tile=tile, overlap=0).decode(torch.zeros(1, 4, 96, 128)).diff(dim=3).abs().max() > LEVEL  # nothing to go over in
+    assert (
+        Autoencoder(Unequal(), tile=tile, overlap=0)
+        .decode(torch.zeros(1, 4, 96, 128))
+        .diff(dim=3)
+        .abs()
+        .max()
+        > LEVEL
+    )  # nothing to go over in
 
 
 def test_the_tiny_model_shows_no_tiles():
     model, noise = tiny(), Noise([1])
     cond = Cond({LR: 0.5 * tensor("lr", (1, 4, 48, 64))}, {CONTEXT: context()})
-    latent = sample(modulated(model.prior, model.layers), cond, StableSRSettings(steps=2, tile=128, overlap=64, tile_batch=4), noise)
+    latent = sample(
+        modulated(model.prior, model.layers),
+        cond,
+        StableSRSettings(steps=2, tile=128, overlap=64, tile_batch=4),
+        noise,
+    )
     print(f"aggregation: gradient {ratio(latent, 16, 8):.3f}")
     assert ratio(latent, 16, 8) == pytest.approx(1, abs=GRADIENT)
 
@@ -156,8 +183,13 @@ def test_the_tiny_autoencoder_shows_no_tiles():
     z = whole.encode(image)
     for w in (0.0, 1.0):
         made, wanted = (coder.decode(z, image, w) for coder in (small, whole))
-        gradient, (ours, others) = ratio(made, 128, 32) / ratio(wanted, 128, 32), steps(made - wanted, 128, 32)
-        print(f"decoder, fidelity {w:g}: gradient {gradient:.3f}, steps {ours / LEVEL:.2f} levels, elsewhere {others / LEVEL:.2f}")
+        gradient, (ours, others) = (
+            ratio(made, 128, 32) / ratio(wanted, 128, 32),
+            steps(made - wanted, 128, 32),
+        )
+        print(
+            f"decoder, fidelity {w:g}: gradient {gradient:.3f}, steps {ours / LEVEL:.2f} levels, elsewhere {others / LEVEL:.2f}"
+        )
         assert gradient == pytest.approx(1, abs=GRADIENT)
         assert ours - others < LEVEL
     gradient = ratio(small.encode(image), 16, 4) / ratio(z, 16, 4)

@@ -26,13 +26,21 @@ def reference(state, tokens):
     for i in range(BLOCKS):
         block = f"transformer.resblocks.{i}"
         seen = norm(x, f"{block}.ln_1")
-        parts = (seen @ state[f"{block}.attn.in_proj_weight"].T + state[f"{block}.attn.in_proj_bias"]).split(WIDTH, -1)
+        parts = (seen @ state[f"{block}.attn.in_proj_weight"].T + state[f"{block}.attn.in_proj_bias"]).split(
+            WIDTH, -1
+        )
         heads = []
         for q, k, v in zip(*(part.split(64, -1) for part in parts), strict=True):
             weights = (q @ k.mT / 8).masked_fill(later, float("-inf")).softmax(-1)
             heads.append(weights @ v)
-        x = x + torch.cat(heads, -1) @ state[f"{block}.attn.out_proj.weight"].T + state[f"{block}.attn.out_proj.bias"]
-        wide = norm(x, f"{block}.ln_2") @ state[f"{block}.mlp.c_fc.weight"].T + state[f"{block}.mlp.c_fc.bias"]
+        x = (
+            x
+            + torch.cat(heads, -1) @ state[f"{block}.attn.out_proj.weight"].T
+            + state[f"{block}.attn.out_proj.bias"]
+        )
+        wide = (
+            norm(x, f"{block}.ln_2") @ state[f"{block}.mlp.c_fc.weight"].T + state[f"{block}.mlp.c_fc.bias"]
+        )
         x = x + F.gelu(wide) @ state[f"{block}.mlp.c_proj.weight"].T + state[f"{block}.mlp.c_proj.bias"]
     return norm(x, "ln_final")
 
@@ -40,7 +48,10 @@ def reference(state, tokens):
 @pytest.mark.parametrize("prefix", TEXT)
 def test_the_text_encoder_of_a_full_file_gives_the_second_to_last_layer_normalised(tmp_path, prefix):
     state = text_state(WIDTH)
-    save_file({f"{prefix}{k}": v for k, v in state.items()} | {"first_stage_model.quant_conv.bias": torch.zeros(1)}, tmp_path / "sd.safetensors")
+    save_file(
+        {f"{prefix}{k}": v for k, v in state.items()} | {"first_stage_model.quant_conv.bias": torch.zeros(1)},
+        tmp_path / "sd.safetensors",
+    )
     network = load_text(str(tmp_path / "sd.safetensors"))
     tokens = torch.cat([tokenise(""), torch.arange(LENGTH)[None] * 641 % VOCABULARY])
     found, expected = network(tokens), reference(state, tokens)
@@ -56,8 +67,12 @@ def test_the_text_encoder_of_a_full_file_gives_the_second_to_last_layer_normalis
 def test_half_precision_files_and_those_without_the_last_block_give_the_same(tmp_path):
     state = {f"{TEXT[0]}{k}": v.half() for k, v in text_state(WIDTH).items()}
     save_file(state, tmp_path / "whole.safetensors")
-    save_file({k: v for k, v in state.items() if f"resblocks.{BLOCKS}." not in k}, tmp_path / "pruned.safetensors")
-    whole, pruned = (load_text(str(tmp_path / f"{name}.safetensors"))(tokenise("")) for name in ("whole", "pruned"))
+    save_file(
+        {k: v for k, v in state.items() if f"resblocks.{BLOCKS}." not in k}, tmp_path / "pruned.safetensors"
+    )
+    whole, pruned = (
+        load_text(str(tmp_path / f"{name}.safetensors"))(tokenise("")) for name in ("whole", "pruned")
+    )
     assert whole.dtype == torch.float32
     assert torch.equal(whole, pruned)
 
@@ -98,14 +113,30 @@ def tokenizer(tmp_path):
         "Ã",
         "©</w>",
     ]
-    (tmp_path / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}), encoding="utf-8")
+    (tmp_path / "vocab.json").write_text(
+        json.dumps({word: i for i, word in enumerate(words)}), encoding="utf-8"
+    )
     (tmp_path / "merges.txt").write_text("#version: 0.2\na t</w>\nc at</w>\n", encoding="utf-8")
     return str(tmp_path), words
 
 
 def test_prompts_become_tokens_between_start_and_end(tokenizer):
     folder, words = tokenizer
-    expected = ["cat</w>", "a</w>", "c", "d</w>", "3</w>", "d</w>", ",", "(</w>", "3</w>", ":</w>", "3</w>", "Ã", "©</w>"]
+    expected = [
+        "cat</w>",
+        "a</w>",
+        "c",
+        "d</w>",
+        "3</w>",
+        "d</w>",
+        ",",
+        "(</w>",
+        "3</w>",
+        ":</w>",
+        "3</w>",
+        "Ã",
+        "©</w>",
+    ]
     for prompt in ("cat A  cd 3d,(3:3 é", "  CAT a\ncd 3D,(  3:3 e\u0301 "):
         row = tokenise(prompt, folder)[0].tolist()
         assert row[: len(expected) + 2] == [START, *(words.index(word) for word in expected), END]

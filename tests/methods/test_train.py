@@ -7,8 +7,8 @@ import zipfile
 import pytest
 import torch
 
-from priorsr.methods.images import Picture, write
-from priorsr.methods.train.data import read_pictures
+from priorsr.methods.imaging.images import Picture, write
+from priorsr.methods.train.datasets import read_pictures
 from priorsr.methods.train.loop import Optimisation, fit
 from priorsr.methods.train.srcnn import Patches, finish, task
 
@@ -67,7 +67,9 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, pictures):
 
 def test_the_seed_decides(tmp_path, pictures):
     a, b, c = (
-        weights_of(fit(make(pictures, seed), dataclasses.replace(QUICK, seed=seed), tmp_path / name, progress=False))
+        weights_of(
+            fit(make(pictures, seed), dataclasses.replace(QUICK, seed=seed), tmp_path / name, progress=False)
+        )
         for name, seed in (("a", 3), ("b", 3), ("c", 4))
     )
     assert torch.equal(a, b)
@@ -96,7 +98,9 @@ def test_muon_moves_the_weights_it_shares(tmp_path, pictures, layout):
     before = work.network.conv2.weight.detach().clone()
     fit(work, dataclasses.replace(QUICK, steps=3), tmp_path, progress=False)
     assert not torch.equal(before, work.network.conv2.weight)
-    assert torch.equal(before[0], work.network.conv2.weight[0].detach())  # the path that passes luma through stays
+    assert torch.equal(
+        before[0], work.network.conv2.weight[0].detach()
+    )  # the path that passes luma through stays
 
 
 def test_finish_folds_the_centre_into_the_biases(pictures):
@@ -104,7 +108,9 @@ def test_finish_folds_the_centre_into_the_biases(pictures):
     with torch.no_grad():
         network.conv3.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
         x = torch.rand(1, 1, 40, 40)
-        torch.testing.assert_close(finish(network)(x)[..., 8:-8, 8:-8], network(x - 0.5) + 0.5, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            finish(network)(x)[..., 8:-8, 8:-8], network(x - 0.5) + 0.5, atol=1e-5, rtol=0
+        )
 
 
 def test_pictures_come_from_folders_and_archives(tmp_path, photo):

@@ -9,25 +9,28 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from priorsr.methods import cli
-from priorsr.methods.evaluate.perceptual import lpips, lpips_network, missing
+from priorsr.methods.cli import main as cli
+from priorsr.methods.metrics.perceptual import lpips, lpips_network, missing
 from priorsr.methods.nets.cfw import CFW
 from priorsr.methods.stablesr.autoencoder import Autoencoder
 from priorsr.methods.stablesr.load import load_cfw
 from priorsr.methods.stablesr.method import StableSRSettings, restore
-from priorsr.methods.train import cfw, perceptual
+from priorsr.methods.train import perceptual
 from priorsr.methods.train.adversary import Adversary
-from priorsr.methods.train.cfw import CFWRecipe, build, files, metadata, synthesise, task
-from priorsr.methods.train.cfw_loss import Wrapping
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.methods.train.pairs import enlarged
 from priorsr.methods.train.perceptual import Perceptual
-from priorsr.methods.weights import save
+from priorsr.methods.train.stablesr import cfw
+from priorsr.methods.train.stablesr.cfw import CFWRecipe, build, files, metadata, synthesise, task
+from priorsr.methods.train.stablesr.cfw_loss import Wrapping
+from priorsr.methods.weights.load import save
 from priorsr.samplers.noise import Noise
 
 from .stablesr_tiny import base_file, context, pictures, tiny
 
-QUICK = Optimisation(steps=16, lr=3e-3, warmup=2, ema=0.8, final_lr=1.0, checkpoint_every=16, validate_every=16)
+QUICK = Optimisation(
+    steps=16, lr=3e-3, warmup=2, ema=0.8, final_lr=1.0, checkpoint_every=16, validate_every=16
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,7 +52,10 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recipe(place):
-    files = {name: str(place / f"{file}.safetensors") for name, file in {"base": "base", "layers": "layers", "context": "empty"}.items()}
+    files = {
+        name: str(place / f"{file}.safetensors")
+        for name, file in {"base": "base", "layers": "layers", "context": "empty"}.items()
+    }
     sampled = {"size": 32, "pairs": 5, "sampling": 2, "part": 2, "latents": str(place / "latents")}
     return CFWRecipe(**files, **sampled, blocks=1, growth=8, batch=4, workers=2, perceptual=0.0, after=2)
 
@@ -104,7 +110,9 @@ def test_the_file_is_that_of_the_published_blocks(trained, recipe, latents):
     _, network, path, _ = trained
     assert load_file(path).keys() == {f"decoder.{key}" for key in tiny().cfw.state_dict()}
     assert torch.equal(weights_of(load_cfw(str(path))), weights_of(network.cfw))
-    again = made(replace(recipe, start=str(path), growth=16), latents).network.cfw  # the file decides the sizes
+    again = made(
+        replace(recipe, start=str(path), growth=16), latents
+    ).network.cfw  # the file decides the sizes
     assert torch.equal(weights_of(again), weights_of(network.cfw))
 
 
@@ -177,15 +185,21 @@ def test_the_loss_is_distance_perception_and_a_fixed_share_of_the_game(distance,
     torch.manual_seed(0)
     model, game = tiny(), Adversary(0.025, 1, 32, balanced=False)
     generator = torch.Generator().manual_seed(1)
-    latent, low, truth = (torch.randn(2, *size, generator=generator) / 2 for size in ((4, 4, 4), (3, 32, 32), (3, 32, 32)))
+    latent, low, truth = (
+        torch.randn(2, *size, generator=generator) / 2 for size in ((4, 4, 4), (3, 32, 32), (3, 32, 32))
+    )
     blocks = CFW({1: 32, 2: 64}, blocks=1, growth=8)
     net = Wrapping(blocks, model.vae, distance, Perceptual(0.5), game)
     made = Autoencoder(model.vae, blocks).decode(latent, low, 1.0).detach()
     errors = made - truth
-    others = (errors.abs().mean() if distance == "l1" else errors.square().mean()) + 0.5 * Distance()(made, truth).mean()
+    others = (errors.abs().mean() if distance == "l1" else errors.square().mean()) + 0.5 * Distance()(
+        made, truth
+    ).mean()
     judged = [game.judge(x).detach() for x in (truth, made)]
     hinge = (1 - judged[0]).relu().mean() + (1 + judged[1]).relu().mean()
-    assert net(latent, low, truth).item() == pytest.approx((others + hinge).item(), rel=1e-5)  # the game does not count yet
+    assert net(latent, low, truth).item() == pytest.approx(
+        (others + hinge).item(), rel=1e-5
+    )  # the game does not count yet
     total = net(latent, low, truth)
     assert total.item() == pytest.approx((others + hinge - 0.025 * judged[1].mean()).item(), rel=1e-5)
     total.backward()
@@ -206,7 +220,11 @@ def test_without_its_weights_the_perceptual_term_is_left_out_aloud(recipe, laten
     monkeypatch.setattr(perceptual, "missing", lambda metric: f"{metric} needs its weights")
     job = made(replace(recipe, perceptual=1.0), latents)
     assert "the perceptual term is left out: lpips-vgg needs its weights" in caplog.text
-    assert (job.network.perceptual.network, job.identity["lpips"], metadata(replace(recipe, perceptual=1.0), QUICK)["lpips"]) == (None, False, False)
+    assert (
+        job.network.perceptual.network,
+        job.identity["lpips"],
+        metadata(replace(recipe, perceptual=1.0), QUICK)["lpips"],
+    ) == (None, False, False)
     monkeypatch.setattr(perceptual, "missing", lambda metric: None)
     monkeypatch.setattr(perceptual, "lpips_network", Distance)
     job = made(replace(recipe, perceptual=1.0), latents)
@@ -233,10 +251,28 @@ def test_batches_depend_on_their_seed_alone(recipe, latents):
 
 
 def test_the_command_trains(recipe, place, capsys):
-    names = ("base", "layers", "context", "latents", "size", "pairs", "sampling", "blocks", "growth", "perceptual")
+    names = (
+        "base",
+        "layers",
+        "context",
+        "latents",
+        "size",
+        "pairs",
+        "sampling",
+        "blocks",
+        "growth",
+        "perceptual",
+    )
     options = [f"--{name}={getattr(recipe, name)}" for name in names]
     few = ["--steps", "1", "--batch", "2", "--validate-every", "1", "--device", "cpu", "--json"]
-    data = ["--data", str(place / "data"), "--validation", str(place / "data"), "--out", str(place / "command.safetensors")]
+    data = [
+        "--data",
+        str(place / "data"),
+        "--validation",
+        str(place / "data"),
+        "--out",
+        str(place / "command.safetensors"),
+    ]
     options[3] = f"--latents={place / 'commanded'}"
     assert cli.main(["train", "cfw", *data, *options, *few]) == 0
     assert json.loads(capsys.readouterr().out)["psnr"] > 0
@@ -251,19 +287,28 @@ def test_the_command_trains(recipe, place, capsys):
         ({"latents": ""}, "needs --latents FOLDER"),
         ({"base": "{place}/layers.safetensors"}, "holds no autoencoder"),
         ({"start": "{place}/base.safetensors"}, "holds no CFW"),
-        ({"start": "{place}/other.safetensors"}, "CFW was made for an autoencoder with 64 channels at level 1"),
+        (
+            {"start": "{place}/other.safetensors"},
+            "CFW was made for an autoencoder with 64 channels at level 1",
+        ),
     ],
 )
 def test_mistakes_are_told_before_sampling(recipe, place, change, words):
     other = CFW({1: 64, 2: 64}, 1, 8)
-    save_file({f"decoder.{key}": value for key, value in other.state_dict().items()}, place / "other.safetensors")
+    save_file(
+        {f"decoder.{key}": value for key, value in other.state_dict().items()}, place / "other.safetensors"
+    )
     change = {k: v.format(place=place) for k, v in change.items()}
     with pytest.raises(ValueError, match=words):
         build(replace(recipe, **change))
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [({"layers": "{place}/base.safetensors"}, "holds no StableSR layers"), ({"size": 40}, "no multiple of 16")]
+    ("change", "words"),
+    [
+        ({"layers": "{place}/base.safetensors"}, "holds no StableSR layers"),
+        ({"size": 40}, "no multiple of 16"),
+    ],
 )
 def test_mistakes_leave_no_folder_behind(recipe, place, tmp_path, change, words):
     change = {k: v.format(place=place) if isinstance(v, str) else v for k, v in change.items()}

@@ -8,11 +8,21 @@ import json
 import pytest
 import torch
 
-from priorsr.methods import cli
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.cli import main as cli
+from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.srdg.attributes import Wish, load_attribute, read_attributes
 from priorsr.methods.srdg.guidance import AttributeGuidance
-from priorsr.methods.train.classifier import TIMES, UNKNOWN, Attribute, ClassifierRecipe, Labelled, accuracies, class_weights, moved, task
+from priorsr.methods.train.classifier import (
+    TIMES,
+    UNKNOWN,
+    Attribute,
+    ClassifierRecipe,
+    Labelled,
+    accuracies,
+    class_weights,
+    moved,
+    task,
+)
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.samplers.schedule import Level
 
@@ -62,7 +72,9 @@ def test_attributes_are_read_as_tables_have_them():
     assert light.labels(["x/a.png", "b.png", "c.png", "d.png"], table).tolist() == [0, 1, UNKNOWN, UNKNOWN]
 
 
-@pytest.mark.parametrize("text", ["", "light", "light=dark", "light=dark,dark", "light=dark:1,bright:1", "a=x,y; a=x,y", "=a,b"])
+@pytest.mark.parametrize(
+    "text", ["", "light", "light=dark", "light=dark,dark", "light=dark:1,bright:1", "a=x,y; a=x,y", "=a,b"]
+)
 def test_attributes_that_name_nothing_are_refused(text):
     with pytest.raises(ValueError, match="write gender:Male=female:-1,male:1"):
         Attribute.parse(text)
@@ -100,7 +112,10 @@ def test_unknown_labels_and_moves_do_what_they_say(data):
     unknown = Labelled(data.images, {**data.labels, "side": torch.full_like(data.labels["side"], UNKNOWN)})
     work = task(RECIPE, unknown, data)
     work.loss(work.network, Batch(torch.Generator().manual_seed(0), False, torch.device("cpu"))).backward()
-    gradients = {name: sum(float(p.grad.abs().sum()) for p in net.parameters()) for name, net in work.network.networks.items()}
+    gradients = {
+        name: sum(float(p.grad.abs().sum()) for p in net.parameters())
+        for name, net in work.network.networks.items()
+    }
     assert gradients["light"] > 0 == gradients["side"]
     x = torch.arange(16, dtype=torch.uint8).view(1, 1, 4, 4)
     assert torch.equal(moved(x, [(1, 1)], 1), x)
@@ -138,15 +153,51 @@ def test_the_accuracy_is_that_of_each_class_alike(data):
 
 def test_the_command_writes_a_file_for_each_attribute_that_guides(tmp_path, folder, caplog):
     out, alone = tmp_path / "judge.safetensors", tmp_path / "alone.safetensors"
-    small = ["--size", "16", "--layers", "1,1", "--growth", "4", "--batch", "4", "--steps", "3", "--device", "cpu"]
-    common = ["train", "classifier", "--data", str(folder), "--validation", str(folder), "--labels", str(folder / "labels.csv"), *small]
+    small = [
+        "--size",
+        "16",
+        "--layers",
+        "1,1",
+        "--growth",
+        "4",
+        "--batch",
+        "4",
+        "--steps",
+        "3",
+        "--device",
+        "cpu",
+    ]
+    common = [
+        "train",
+        "classifier",
+        "--data",
+        str(folder),
+        "--validation",
+        str(folder),
+        "--labels",
+        str(folder / "labels.csv"),
+        *small,
+    ]
     assert cli.main([*common, "--attributes", SPEC, "--out", str(out)]) == 0
     light, side = (load_attribute(str(tmp_path / f"judge_{name}.safetensors")) for name in ("light", "side"))
     assert (light.attribute, light.classes, light.luma) == ("light", ("dark", "bright"), False)
     assert side.classes == ("left", "right")
     assert cli.main([*common, "--attributes", SPEC, "--out", str(out)]) == 2
     assert "judge_light.safetensors exists" in caplog.text
-    assert cli.main([*common, "--attributes", "light:level=dark,bright:high", "--channels", "luma", "--out", str(alone)]) == 0
+    assert (
+        cli.main(
+            [
+                *common,
+                "--attributes",
+                "light:level=dark,bright:high",
+                "--channels",
+                "luma",
+                "--out",
+                str(alone),
+            ]
+        )
+        == 0
+    )
     luma = load_attribute(str(alone))
     assert luma.luma
     pushed = AttributeGuidance([Wish(luma, (1,))]).gradient(torch.zeros(1, 1, 16, 16), Level(1.0, 1.0, 1.0))
@@ -165,14 +216,28 @@ def test_the_command_writes_a_file_for_each_attribute_that_guides(tmp_path, fold
     ],
 )
 def test_mistakes_are_told_before_training(tmp_path, folder, caplog, change, words):
-    common = ["train", "classifier", "--data", str(folder), "--validation", str(folder), "--labels", str(folder / "labels.csv")]
-    assert cli.main([*common, "--size", "16", "--out", str(tmp_path / "x.safetensors"), "--layers", "1,1", *change]) == 2
+    common = [
+        "train",
+        "classifier",
+        "--data",
+        str(folder),
+        "--validation",
+        str(folder),
+        "--labels",
+        str(folder / "labels.csv"),
+    ]
+    assert (
+        cli.main(
+            [*common, "--size", "16", "--out", str(tmp_path / "x.safetensors"), "--layers", "1,1", *change]
+        )
+        == 2
+    )
     assert words in caplog.text
     assert not list(tmp_path.iterdir())
 
 
 def test_tables_that_disagree_or_lack_names_are_refused(tmp_path):
-    from priorsr.methods.train.data import read_table
+    from priorsr.methods.train.datasets import read_table
 
     (tmp_path / "a.csv").write_text("file,x\np.png,1\n")
     (tmp_path / "b.csv").write_text("file,x\np.png,2\n")

@@ -6,20 +6,31 @@ from dataclasses import replace
 import pytest
 import torch
 
-from priorsr.methods import cli, weights
+from priorsr.methods.cli import main as cli
 from priorsr.methods.faces.load import load_codeformer
-from priorsr.methods.images import Picture, write
+from priorsr.methods.imaging.images import Picture, write
 from priorsr.methods.train import perceptual
 from priorsr.methods.train.adversary import Adversary
-from priorsr.methods.train.codeformer import CodeFormerRecipe, build, check, lowered, metadata, task
-from priorsr.methods.train.codeformer_loss import Reconstruction, Teacher
-from priorsr.methods.train.corrector import face_damage
+from priorsr.methods.train.codeformer.loss import Reconstruction, Teacher
+from priorsr.methods.train.codeformer.task import CodeFormerRecipe, build, check, lowered, metadata, task
+from priorsr.methods.train.corrector.task import face_damage
 from priorsr.methods.train.loop import Batch, Optimisation, fit
+from priorsr.methods.weights import load as weights
 
-SIZES = {"size": 16, "width": 32, "mult": "1,1", "blocks": 1, "attention": "8", "codes": 16, "code_channels": 8}
+SIZES = {
+    "size": 16,
+    "width": 32,
+    "mult": "1,1",
+    "blocks": 1,
+    "attention": "8",
+    "codes": 16,
+    "code_channels": 8,
+}
 TRANSFORMER = {"channels": 16, "heads": 2, "layers": 1, "fused": "8,16"}
 RECIPE = CodeFormerRecipe(**SIZES, **TRANSFORMER, degradation="mild", batch=4, adversarial=0.0)
-QUICK = Optimisation(steps=24, lr=2e-3, warmup=2, ema=0.8, final_lr=1.0, checkpoint_every=24, validate_every=12)
+QUICK = Optimisation(
+    steps=24, lr=2e-3, warmup=2, ema=0.8, final_lr=1.0, checkpoint_every=24, validate_every=12
+)
 
 
 def faces(count, size=16):
@@ -54,7 +65,15 @@ def trained(tmp_path_factory):
     """The three stages one after another: their files, and their logs."""
     place, files, logs = tmp_path_factory.mktemp("stages"), {}, {}
     for stage in ("codebook", "prediction", "fusion"):
-        recipe = replace(RECIPE, stage=stage, **{k: str(files[v]) for k, v in {"codebook": "codebook", "start": "prediction"}.items() if v in files})
+        recipe = replace(
+            RECIPE,
+            stage=stage,
+            **{
+                k: str(files[v])
+                for k, v in {"codebook": "codebook", "start": "prediction"}.items()
+                if v in files
+            },
+        )
         network = fit(made(recipe), QUICK, place / stage, progress=False)
         files[stage] = weights.save(network, place / f"{stage}.safetensors", metadata(network, recipe, QUICK))
         logs[stage] = rows(place / stage)
@@ -70,12 +89,19 @@ def test_every_stage_learns_and_leaves_a_file_for_the_next(trained):
     assert logs["prediction"][1]["right"] > 1 / 16
     restorer = load_codeformer(str(files["fusion"]))
     assert restorer.size == 16
-    assert restorer(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))).shape == (2, 3, 16, 16)
+    assert restorer(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))).shape == (
+        2,
+        3,
+        16,
+        16,
+    )
     assert weights.load(files["codebook"]).kind == "vqgan"
 
 
 def test_later_stages_keep_what_they_must(trained):
-    first, second, third = (weights.load(trained[0][stage]).network for stage in ("codebook", "prediction", "fusion"))
+    first, second, third = (
+        weights.load(trained[0][stage]).network for stage in ("codebook", "prediction", "fusion")
+    )
     for part in ("quantize", "generator"):
         for later in (second, third):
             assert torch.equal(weights_of(getattr(first, part)), weights_of(getattr(later, part)))
@@ -84,7 +110,9 @@ def test_later_stages_keep_what_they_must(trained):
 
 
 def test_a_resumed_run_repeats_an_uninterrupted_one(trained, tmp_path):
-    recipe = replace(RECIPE, stage="fusion", codebook=str(trained[0]["codebook"]), start=str(trained[0]["prediction"]))
+    recipe = replace(
+        RECIPE, stage="fusion", codebook=str(trained[0]["codebook"]), start=str(trained[0]["prediction"])
+    )
     recipe = replace(recipe, adversarial=0.8, after=1)
     short = replace(QUICK, steps=4, checkpoint_every=2, validate_every=4)
     whole = fit(made(recipe), short, tmp_path / "whole", progress=False)
@@ -122,14 +150,18 @@ def test_the_losses_are_those_of_the_paper(trained, monkeypatch):
     monkeypatch.setattr(perceptual, "missing", lambda metric: None)
     monkeypatch.setattr(perceptual, "lpips_network", lambda: torch.nn.PairwiseDistance(p=1))
     seen = torch.nn.PairwiseDistance(p=1)(network(x)[0], x).mean()
-    assert Reconstruction(network, 0.0, perceptual=0.5)(x, x).item() == pytest.approx((expected + 0.5 * seen).item())
+    assert Reconstruction(network, 0.0, perceptual=0.5)(x, x).item() == pytest.approx(
+        (expected + 0.5 * seen).item()
+    )
     other = replace(RECIPE, stage="prediction", codebook=str(trained[0]["codebook"]))
     learner = made(other).network
     latent = learner.network.encode(x, fused=False)[0]
     indices, kept = Teacher(weights.load(trained[0]["codebook"]).network).codes(x)
     logits = learner.network.predict(latent).log_softmax(2)
     entropy = -logits.gather(2, indices[..., None]).mean()
-    assert learner(x, x).item() == pytest.approx((0.5 * entropy + (latent - kept).square().mean()).item(), rel=1e-5)
+    assert learner(x, x).item() == pytest.approx(
+        (0.5 * entropy + (latent - kept).square().mean()).item(), rel=1e-5
+    )
     assert not any(key.startswith("teacher") for key in learner.state_dict())
 
 
@@ -148,7 +180,14 @@ def test_the_command_trains(tmp_path, capsys):
         write(Picture(x[None] / 255), tmp_path / "faces" / f"{i}.png")
     options = [f"--{k.replace('_', '-')}={v}" for k, v in SIZES.items()]
     few = ["--steps", "2", "--batch", "2", "--validate-every", "2", "--json"]
-    data = ["--data", str(tmp_path / "faces"), "--validation", str(tmp_path / "faces"), "--out", str(tmp_path / "vqgan.safetensors")]
+    data = [
+        "--data",
+        str(tmp_path / "faces"),
+        "--validation",
+        str(tmp_path / "faces"),
+        "--out",
+        str(tmp_path / "vqgan.safetensors"),
+    ]
     assert cli.main(["train", "codeformer", *data, *options, *few]) == 0
     assert json.loads(capsys.readouterr().out)["psnr"] > 0
     assert weights.load(tmp_path / "vqgan.safetensors").network.config.codes == 16
@@ -159,7 +198,10 @@ def test_the_command_trains(tmp_path, capsys):
     [
         ({"stage": "prediction"}, "needs --codebook"),
         ({"stage": "fusion", "codebook": "{codebook}"}, "needs --start"),
-        ({"stage": "prediction", "codebook": "srcnn_x2"}, "holds SRCNN weights where vqgan weights are needed"),
+        (
+            {"stage": "prediction", "codebook": "srcnn_x2"},
+            "holds SRCNN weights where vqgan weights are needed",
+        ),
         ({"stage": "prediction", "codebook": "{codebook}", "heads": 3}, "3 heads do not divide"),
         ({"size": 17}, "must halve 1 times"),
         ({"width": 40}, "multiple of 32"),

@@ -7,22 +7,34 @@ from collections import Counter
 import pytest
 import torch
 
-from priorsr.methods import cli, weights
+from priorsr.methods.cli import main as cli
 from priorsr.methods.degrade.presets import FACE_LEVELS
 from priorsr.methods.dpi.corrector import Corrector, load_corrector
 from priorsr.methods.dpi.masks import on_grid, sparse
 from priorsr.methods.dpi.method import DPISettings, dpi, dpi_upscale
 from priorsr.methods.dpi.objective import grid_error
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.corrector import SMALL, CorrectorUNet
 from priorsr.methods.priors.adm import ADMPrior
-from priorsr.methods.train import corrector_runs
-from priorsr.methods.train.corrector import MIXED, TIMES, TUNED, CorrectorRecipe, check, conditions, frozen_prior, lowered, metadata, task
-from priorsr.methods.train.corrector_loss import trace
-from priorsr.methods.train.corrector_runs import Runs
+from priorsr.methods.train.corrector import rollouts as corrector_runs
+from priorsr.methods.train.corrector.loss import trace
+from priorsr.methods.train.corrector.rollouts import Runs
+from priorsr.methods.train.corrector.task import (
+    MIXED,
+    TIMES,
+    TUNED,
+    CorrectorRecipe,
+    check,
+    conditions,
+    frozen_prior,
+    lowered,
+    metadata,
+    task,
+)
 from priorsr.methods.train.loop import Batch, Optimisation, fit
+from priorsr.methods.weights import load as weights
 from priorsr.samplers.noise import Noise
 
 from .trainings import interrupted, weights_of
@@ -30,7 +42,14 @@ from .trainings import interrupted, weights_of
 RECIPE = CorrectorRecipe(size=16, scale=4, unshuffle=2, mult="1", attention="", batch=8)
 QUICK = Optimisation(steps=6, lr=3e-3, warmup=2, ema=0.9, checkpoint_every=2, validate_every=6)
 PRIOR = ADMConfig(
-    image_size=16, in_channels=1, out_channels=1, model_channels=32, num_res_blocks=1, channel_mult=(1,), attention_factors=(), num_head_channels=32
+    image_size=16,
+    in_channels=1,
+    out_channels=1,
+    model_channels=32,
+    num_res_blocks=1,
+    channel_mult=(1,),
+    attention_factors=(),
+    num_head_channels=32,
 )
 
 
@@ -39,7 +58,9 @@ def faces(count, size=16):
     generator = torch.Generator().manual_seed(0)
     x, y, bright, slope = torch.rand(4, count, 1, 1, 1, generator=generator)
     row, column = torch.linspace(0, 1, size).view(-1, 1), torch.linspace(0, 1, size)
-    disc = bright * torch.sigmoid(20 * (0.3 - ((row - x * 0.5 - 0.25) ** 2 + (column - y * 0.5 - 0.25) ** 2).sqrt()))
+    disc = bright * torch.sigmoid(
+        20 * (0.3 - ((row - x * 0.5 - 0.25) ** 2 + (column - y * 0.5 - 0.25) ** 2).sqrt())
+    )
     return ((disc + slope * 0.3 * column).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
@@ -63,7 +84,9 @@ def change(**values):
 
 
 @pytest.mark.parametrize(
-    "recipe", [change(scale=4), change(scale=8), change(scale=4, k=4), change(degradation="mild")], ids=["x4", "x8", "k4", "mild"]
+    "recipe",
+    [change(scale=4), change(scale=8), change(scale=4, k=4), change(degradation="mild")],
+    ids=["x4", "x8", "k4", "mild"],
 )
 def test_conditions_are_those_of_inference(recipe):
     """What training gives the corrector for y_T is what `dpi_upscale` gives it for the same low-resolution pictures."""
@@ -97,7 +120,10 @@ def test_degradations_follow_their_seeds_and_a_mix_has_all_of_them():
     drawn = Counter()
     for seed in range(200):
         _, shrink, grain, _, _ = recipe.damage().draw(seed).steps[0].steps
-        fits = [r[0] <= shrink.factor <= r[1] and d[0] <= grain.sigma <= d[1] for r, d in ((x.r, x.delta) for x in limits)]
+        fits = [
+            r[0] <= shrink.factor <= r[1] and d[0] <= grain.sigma <= d[1]
+            for r, d in ((x.r, x.delta) for x in limits)
+        ]
         drawn.update(level for level, fit in zip(MIXED, fits, strict=True) if fit)
         assert any(fits)
     assert all(drawn[level] >= 30 for level in MIXED)
@@ -112,10 +138,17 @@ def test_one_term_drawn_by_its_weight_is_the_whole_loss_in_the_mean(form):
     honest = lambda x, t, y_T: x  # noqa: E731
     means = []
     for objective in ("paper", "sampled"):
-        work = task(change(objective=objective, omega=form, omega_level=0.3, batch=64, flip=False), faces(32), faces(2))
+        work = task(
+            change(objective=objective, omega=form, omega_level=0.3, batch=64, flip=False),
+            faces(32),
+            faces(2),
+        )
         means.append(sum(float(work.loss(honest, step(i))) for i in range(12)) / 12)
     assert means[0] == pytest.approx(means[1], rel=0.03)
-    ends = [task(change(objective="sampled", omega="constant", omega_level=level, batch=64), faces(32), faces(2)) for level in (0.0, 1.0)]
+    ends = [
+        task(change(objective="sampled", omega="constant", omega_level=level, batch=64), faces(32), faces(2))
+        for level in (0.0, 1.0)
+    ]
     blind = lambda x, t, y_T: y_T  # noqa: E731  (what is shown does not matter)
     assert float(ends[0].loss(blind, step(0))) == pytest.approx(float(ends[1].loss(blind, step(0))))
     assert float(ends[0].loss(honest, step(0))) > 1.02 * float(ends[1].loss(honest, step(0)))
@@ -127,7 +160,9 @@ def test_the_loss_is_the_error_on_the_grid_and_the_released_one_a_quarter():
     expected = float(grid_error(sparse(base, 2), truth, 2).mean())
     for objective, share in (("sampled", 1), ("paper", 1), ("released", 1 / 4)):
         work = task(change(objective=objective, flip=False), pictures, pictures)
-        assert work.loss(work.network, step(0)).item() == pytest.approx(share * expected, rel=1e-4)  # a new corrector answers y_T
+        assert work.loss(work.network, step(0)).item() == pytest.approx(
+            share * expected, rel=1e-4
+        )  # a new corrector answers y_T
         assert work.validate(work.network)["base"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -179,11 +214,45 @@ def test_a_cut_run_resumes_to_the_same_weights(tmp_path):
         fit(task(change(scale=8), faces(16), faces(4)), QUICK, tmp_path / "cut", resume=True, progress=False)
 
 
-@pytest.mark.parametrize(("options", "scale"), [(["--scale", "4"], 4), (["--degradation", "mild", "--objective", "released"], None)])
+@pytest.mark.parametrize(
+    ("options", "scale"),
+    [(["--scale", "4"], 4), (["--degradation", "mild", "--objective", "released"], None)],
+)
 def test_a_trained_file_is_loaded_for_what_it_was_trained_for(tmp_path, folder, options, scale):
     out = tmp_path / "crt.safetensors"
-    common = ["--data", str(folder), "--validation", str(folder), "--out", str(out), "--steps", "2", "--batch", "2", "--device", "cpu"]
-    assert cli.main(["train", "corrector", *common, "--size", "16", "--mult", "1", "--attention", "", "--unshuffle", "2", *options]) == 0
+    common = [
+        "--data",
+        str(folder),
+        "--validation",
+        str(folder),
+        "--out",
+        str(out),
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--device",
+        "cpu",
+    ]
+    assert (
+        cli.main(
+            [
+                "train",
+                "corrector",
+                *common,
+                "--size",
+                "16",
+                "--mult",
+                "1",
+                "--attention",
+                "",
+                "--unshuffle",
+                "2",
+                *options,
+            ]
+        )
+        == 0
+    )
     found = load_corrector(str(out))
     assert (found.k, found.scale, found.channels, found.multiple) == (2, scale, 1, 2)
     assert next(iter(weights.read_state(out)[0].values())).dtype == torch.float16
@@ -193,7 +262,11 @@ def test_a_trained_file_is_loaded_for_what_it_was_trained_for(tmp_path, folder, 
     assert json.loads(said["settings"])["unshuffle"] == 2
     assert float(said[f"gap@{TIMES[0]}"]) > 0
     found.check(1, 2, scale)
-    for wrong, words in (((3, 2), "for 1 channels"), ((1, 4), "k 2, not 4"), *([((1, 2, 8), "for x4, not x8")] if scale else [])):
+    for wrong, words in (
+        ((3, 2), "for 1 channels"),
+        ((1, 4), "k 2, not 4"),
+        *([((1, 2, 8), "for x4, not x8")] if scale else []),
+    ):
         with pytest.raises(ValueError, match=words):
             found.check(*wrong)
     x = sparse(torch.rand(1, 1, 8, 8), 2)
@@ -212,9 +285,20 @@ def test_files_that_say_too_little_or_nonsense(tmp_path):
         with pytest.raises(ValueError, match=words):
             load_corrector(str(tmp_path / f"{name}.safetensors"))
     published = CorrectorUNet(
-        ADMConfig(image_size=16, model_channels=32, out_channels=3, num_res_blocks=1, channel_mult=(1, 1), attention_factors=(), num_head_channels=16)
+        ADMConfig(
+            image_size=16,
+            model_channels=32,
+            out_channels=3,
+            num_res_blocks=1,
+            channel_mult=(1, 1),
+            attention_factors=(),
+            num_head_channels=16,
+        )
     )
-    for name, refused in (("ema_0.9999_1", False), ("model000001", True)):  # as another program would write them, with metadata of its own
+    for name, refused in (
+        ("ema_0.9999_1", False),
+        ("model000001", True),
+    ):  # as another program would write them, with metadata of its own
         weights.save(published, tmp_path / f"{name}.safetensors", {"format": "pt"})
         if refused:
             with pytest.raises(ValueError, match="without EMA"):
@@ -227,7 +311,9 @@ def test_the_default_network_is_small_enough_to_ship():
     assert CorrectorRecipe().config() == SMALL
     with torch.device("meta"):
         network = CorrectorUNet(SMALL)
-    assert 2 * sum(v.numel() for v in network.state_dict().values()) < 0.98e6  # bytes in half precision, with room for what the file says
+    assert (
+        2 * sum(v.numel() for v in network.state_dict().values()) < 0.98e6
+    )  # bytes in half precision, with room for what the file says
 
 
 # a frozen prior
@@ -236,7 +322,11 @@ def test_the_default_network_is_small_enough_to_ship():
 @pytest.fixture(scope="module")
 def prior_file(tmp_path_factory):
     place = tmp_path_factory.mktemp("prior") / "tiny.safetensors"
-    said = {"kind": "prior", "settings": json.dumps(dataclasses.asdict(PRIOR)), "chain": json.dumps({"schedule": "cosine", "target": "v"})}
+    said = {
+        "kind": "prior",
+        "settings": json.dumps(dataclasses.asdict(PRIOR)),
+        "chain": json.dumps({"schedule": "cosine", "target": "v"}),
+    }
     torch.manual_seed(0)
     network = build_adm(PRIOR)
     torch.nn.init.normal_(network.out[2].weight, std=0.02)
@@ -267,7 +357,14 @@ def test_runs_show_the_corrector_what_sampling_shows_it(prior_file):
     told = []
     watched = lambda x, t, y_T: told.append((x.clone(), t)) or network.eval()(x, torch.full((2,), t), y_T)  # noqa: E731
     with torch.no_grad():
-        dpi(runs.prior, watched, base, (16, 16), dataclasses.replace(runs.settings, tau=300.0, omega=500.0, respacing="6"), Noise([5, 6]))
+        dpi(
+            runs.prior,
+            watched,
+            base,
+            (16, 16),
+            dataclasses.replace(runs.settings, tau=300.0, omega=500.0, respacing="6"),
+            Noise([5, 6]),
+        )
     assert len(seen) == len(told) == 5  # none after the last step
     for (one, _), (x, t) in zip(seen, told, strict=True):
         assert torch.equal(sparse(one.x, 2), x)
@@ -285,7 +382,9 @@ def test_training_on_runs_lowers_their_errors_and_resumes_on_a_round(tmp_path, p
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["runs"] < 0.8 * rows[-1]["base"]
     interrupted(task(recipe, faces(64), faces(8), seed=1), settings, tmp_path / "cut", 19)
-    again = fit(task(recipe, faces(64), faces(8), seed=1), settings, tmp_path / "cut", resume=True, progress=False)
+    again = fit(
+        task(recipe, faces(64), faces(8), seed=1), settings, tmp_path / "cut", resume=True, progress=False
+    )
     assert torch.equal(weights_of(whole), weights_of(again))
 
 
@@ -319,7 +418,16 @@ def test_recipes_that_cannot_work_are_refused(wrong, words):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"degradation": "terrible"}, {"objective": "own"}, {"omega": "steep"}, {"k": 1}, {"scale": 1}, {"omega_level": 1.5}, {"batch": 0}]
+    "wrong",
+    [
+        {"degradation": "terrible"},
+        {"objective": "own"},
+        {"omega": "steep"},
+        {"k": 1},
+        {"scale": 1},
+        {"omega_level": 1.5},
+        {"batch": 0},
+    ],
 )
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

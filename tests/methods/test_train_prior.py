@@ -8,18 +8,19 @@ import sys
 import pytest
 import torch
 
-from priorsr.methods import cli, weights
-from priorsr.methods.diffsr.calibrate import faithful_omega, limits, lost
-from priorsr.methods.diffsr.field import recoverable_field
-from priorsr.methods.diffsr.study import Sweep
+from priorsr.methods.cli import main as cli
+from priorsr.methods.diffsr.prf import recoverable_field
+from priorsr.methods.evaluate.calibrate import faithful_omega, limits, lost
+from priorsr.methods.evaluate.diffsr_study import Sweep
 from priorsr.methods.evaluate.prior import collapsed, restoration, samples, step_distance
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.priors.adm import ADMPrior
+from priorsr.methods.priors.calibration import Measured, spread
 from priorsr.methods.priors.load import PriorSettings, load_prior
-from priorsr.methods.priors.measured import Measured, spread
 from priorsr.methods.train.loop import Optimisation, fit
 from priorsr.methods.train.prior import PriorRecipe, grid, squares, task
+from priorsr.methods.weights import load as weights
 from priorsr.samplers.schedule import DiscreteSchedule
 
 RECIPE = PriorRecipe(size=16, mult="1,2", attention="2", blocks=1, train_steps=100, batch=8)
@@ -30,7 +31,11 @@ def ramps(count, size=16):
     """Pictures of one kind: a brightness and a slope each."""
     generator = torch.Generator().manual_seed(0)
     base, slope = torch.rand(2, count, 1, 1, 1, generator=generator)
-    return ((base + slope * torch.linspace(-0.5, 0.5, size)).clamp(0, 1).expand(-1, 1, size, -1) * 255).round().to(torch.uint8)
+    return (
+        ((base + slope * torch.linspace(-0.5, 0.5, size)).clamp(0, 1).expand(-1, 1, size, -1) * 255)
+        .round()
+        .to(torch.uint8)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +77,10 @@ def test_the_loss_of_v_is_that_of_the_schedule():
     images = torch.full((4, 1, 16, 16), 255, dtype=torch.uint8)
     work = task(RECIPE, images, images)
     silent = lambda x, t: torch.zeros_like(x)  # noqa: E731
-    losses = [float(work.loss(silent, Batch(torch.Generator().manual_seed(i), False, torch.device("cpu")))) for i in range(40)]
+    losses = [
+        float(work.loss(silent, Batch(torch.Generator().manual_seed(i), False, torch.device("cpu"))))
+        for i in range(40)
+    ]
     assert sum(losses) / len(losses) == pytest.approx(1.0, abs=0.03)  # x0 = 1: alpha^2 + sigma^2
 
 
@@ -88,8 +96,40 @@ def test_recipes_that_cannot_work_are_refused_before_any_work():
 def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, caplog):
     caplog.set_level("INFO")
     out = tmp_path / "tiny.safetensors"
-    common = ["--data", str(folder), "--validation", str(folder), "--out", str(out), "--steps", "4", "--batch", "4", "--device", "cpu"]
-    assert cli.main(["train", "prior", *common, "--size", "16", "--mult", "1,2", "--blocks", "1", "--attention", "2", "--ema", "0.5"]) == 0
+    common = [
+        "--data",
+        str(folder),
+        "--validation",
+        str(folder),
+        "--out",
+        str(out),
+        "--steps",
+        "4",
+        "--batch",
+        "4",
+        "--device",
+        "cpu",
+    ]
+    assert (
+        cli.main(
+            [
+                "train",
+                "prior",
+                *common,
+                "--size",
+                "16",
+                "--mult",
+                "1,2",
+                "--blocks",
+                "1",
+                "--attention",
+                "2",
+                "--ema",
+                "0.5",
+            ]
+        )
+        == 0
+    )
     prior = load_prior(str(out))
     assert (prior.target, prior.size, prior.channels, prior.multiple) == ("v", 16, 1, 4)
     torch.testing.assert_close(prior.schedule.betas, COSINE.betas)
@@ -97,7 +137,17 @@ def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, cap
     assert weights.read_metadata(out)["kind"] == "prior"
     assert next(iter(weights.read_state(out)[0].values())).dtype == torch.float16
 
-    upscale = ["upscale", str(folder / "00.png"), str(tmp_path / "larger.png"), "--method", "diffsr", "--prior", str(out), "--scale", "2.5"]
+    upscale = [
+        "upscale",
+        str(folder / "00.png"),
+        str(tmp_path / "larger.png"),
+        "--method",
+        "diffsr",
+        "--prior",
+        str(out),
+        "--scale",
+        "2.5",
+    ]
     assert cli.main(upscale) == 0
     assert read(tmp_path / "larger.png").pixels.shape[-2:] == (40, 40)
     assert "noise level" in caplog.text
@@ -108,10 +158,50 @@ def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, cap
 def test_two_processes_train_one_network(tmp_path, folder):
     """Under torchrun: one file, one log, and a checkpoint that a single process does not take for its own."""
     out = tmp_path / "two.safetensors"
-    small = ["--size", "16", "--mult", "1,2", "--blocks", "1", "--attention", "2", "--steps", "2", "--batch", "4", "--device", "cpu"]
-    command = ["train", "prior", "--data", str(folder), "--validation", str(folder), "--out", str(out), *small]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "priorsr.methods.cli"]
-    done = subprocess.run([*torchrun, *command, "--json"], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
+    small = [
+        "--size",
+        "16",
+        "--mult",
+        "1,2",
+        "--blocks",
+        "1",
+        "--attention",
+        "2",
+        "--steps",
+        "2",
+        "--batch",
+        "4",
+        "--device",
+        "cpu",
+    ]
+    command = [
+        "train",
+        "prior",
+        "--data",
+        str(folder),
+        "--validation",
+        str(folder),
+        "--out",
+        str(out),
+        *small,
+    ]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "priorsr.methods.cli.main",
+    ]
+    done = subprocess.run(
+        [*torchrun, *command, "--json"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count(str(out)) == 1
     assert len((tmp_path / "two-run" / "log.jsonl").read_text().splitlines()) == 1
@@ -124,7 +214,13 @@ def test_a_run_may_be_resumed_with_more_steps(tmp_path):
     fit(task(RECIPE, ramps(8), ramps(8)), short, tmp_path, progress=False)
     import dataclasses
 
-    fit(task(RECIPE, ramps(8), ramps(8)), dataclasses.replace(short, steps=6), tmp_path, resume=True, progress=False)
+    fit(
+        task(RECIPE, ramps(8), ramps(8)),
+        dataclasses.replace(short, steps=6),
+        tmp_path,
+        resume=True,
+        progress=False,
+    )
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [4, 6]
 
 
@@ -150,7 +246,9 @@ def test_a_prior_is_judged_by_what_it_restores_and_draws():
 
 
 def errors_of(std):
-    return {i: lv.alpha**2 * std**2 / (lv.alpha**2 * std**2 + lv.sigma**2) for i, lv in enumerate(COSINE.table)}
+    return {
+        i: lv.alpha**2 * std**2 / (lv.alpha**2 * std**2 + lv.sigma**2) for i, lv in enumerate(COSINE.table)
+    }
 
 
 def test_limits_put_the_field_where_the_paper_found_it():
@@ -176,10 +274,19 @@ def test_the_faithful_omega_meets_the_measured_optimum():
     from priorsr.methods.nets.adm_config import ADMConfig
 
     with torch.device("meta"):
-        network = build_adm(ADMConfig(in_channels=1, out_channels=1, model_channels=32, channel_mult=(1,), num_head_channels=32))
+        network = build_adm(
+            ADMConfig(
+                in_channels=1, out_channels=1, model_channels=32, channel_mult=(1,), num_head_channels=32
+            )
+        )
     prior = ADMPrior(network, COSINE, "v", Measured(errors_of(0.2)))
-    peaks = [Sweep(s, {lv: {"psnr": -abs(lv - best)} for lv in range(5, 60, 5)}, {}) for s, best in ((2.0, 20), (4.0, 20))]
-    low, high = (faithful_omega(prior, truth, [Sweep(p.scale, _peak(best), {}) for p in peaks]) for best in (45, 10))
+    peaks = [
+        Sweep(s, {lv: {"psnr": -abs(lv - best)} for lv in range(5, 60, 5)}, {})
+        for s, best in ((2.0, 20), (4.0, 20))
+    ]
+    low, high = (
+        faithful_omega(prior, truth, [Sweep(p.scale, _peak(best), {}) for p in peaks]) for best in (45, 10)
+    )
     assert low > high > 0
 
 
@@ -189,8 +296,28 @@ def _peak(best):
 
 def test_what_a_file_says_wins_over_guesses_and_what_is_asked_over_both(tmp_path, folder):
     out = tmp_path / "p.safetensors"
-    arguments = ["--data", str(folder), "--validation", str(folder), "--out", str(out), "--steps", "1", "--batch", "2", "--size", "16", "--mult", "1"]
-    assert cli.main(["train", "prior", *arguments, "--train-steps", "50", "--schedule", "linear", "--target", "eps"]) == 0
+    arguments = [
+        "--data",
+        str(folder),
+        "--validation",
+        str(folder),
+        "--out",
+        str(out),
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--size",
+        "16",
+        "--mult",
+        "1",
+    ]
+    assert (
+        cli.main(
+            ["train", "prior", *arguments, "--train-steps", "50", "--schedule", "linear", "--target", "eps"]
+        )
+        == 0
+    )
     prior, asked = load_prior(str(out)), load_prior(str(out), PriorSettings("cosine", 20, "x0"))
     assert (len(prior.schedule.betas), prior.target) == (50, "eps")
     assert (len(asked.schedule.betas), asked.target) == (20, "x0")

@@ -8,24 +8,41 @@ import json
 import pytest
 import torch
 
-from priorsr.methods import cli, weights
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.cli import main as cli
+from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.nets.ncsnpp import NCSNppConfig
 from priorsr.methods.srdg.method import condition, load_sr_prior, srdg_upscale
 from priorsr.methods.srdg.objective import ScoreOptimisation
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.methods.train.sr_sde import TUNED, SRRecipe, build, errors, pairs, task
+from priorsr.methods.weights import load as weights
 
 from .trainings import interrupted
 
-RECIPE = SRRecipe(size=16, channels="luma", factors="2,4", width=8, mult="1,2", blocks=1, attention="8", sigma_max=5.0, batch=8)
-QUICK = Optimisation(steps=24, lr=1e-2, final_lr=0.1, warmup=3, ema=0.7, validate_every=24, checkpoint_every=4)
+RECIPE = SRRecipe(
+    size=16,
+    channels="luma",
+    factors="2,4",
+    width=8,
+    mult="1,2",
+    blocks=1,
+    attention="8",
+    sigma_max=5.0,
+    batch=8,
+)
+QUICK = Optimisation(
+    steps=24, lr=1e-2, final_lr=0.1, warmup=3, ema=0.7, validate_every=24, checkpoint_every=4
+)
 
 
 def ramps(count, size=16):
     generator = torch.Generator().manual_seed(0)
     base, slope = torch.rand(2, count, 1, 1, 1, generator=generator)
-    return ((base + slope * torch.linspace(-0.5, 0.5, size)).clamp(0, 1).expand(-1, 1, size, -1) * 255).round().to(torch.uint8)
+    return (
+        ((base + slope * torch.linspace(-0.5, 0.5, size)).clamp(0, 1).expand(-1, 1, size, -1) * 255)
+        .round()
+        .to(torch.uint8)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +56,12 @@ def folder(tmp_path_factory):
 def test_the_defaults_are_the_published_ones():
     recipe, published = SRRecipe(), ScoreOptimisation()
     assert recipe.config() == NCSNppConfig()
-    assert (TUNED.lr, TUNED.warmup, TUNED.clip, TUNED.ema) == (published.lr, published.warmup, published.clip, published.ema)
+    assert (TUNED.lr, TUNED.warmup, TUNED.clip, TUNED.ema) == (
+        published.lr,
+        published.warmup,
+        published.clip,
+        published.ema,
+    )
     assert TUNED.share_at(10_000) == TUNED.share_at(TUNED.steps - 1) == 1.0
     assert TUNED.share_at(2499) == 0.5
     assert (recipe.reductions(), recipe.flip, recipe.dropout) == ((8,), False, 0.0)
@@ -63,7 +85,10 @@ def test_the_loss_of_a_network_that_answers_zero_is_that_of_its_noise():
     """Half the squared norm of white noise, summed over 256 pixels, whatever the time."""
     work = task(RECIPE, build(RECIPE), ramps(8), ramps(4))
     silent = lambda x, sigma, low: torch.zeros_like(x)  # noqa: E731
-    losses = [float(work.loss(silent, Batch(torch.Generator().manual_seed(i), False, torch.device("cpu")))) for i in range(20)]
+    losses = [
+        float(work.loss(silent, Batch(torch.Generator().manual_seed(i), False, torch.device("cpu"))))
+        for i in range(20)
+    ]
     assert sum(losses) / 20 == pytest.approx(128, rel=0.02)
 
 
@@ -106,7 +131,20 @@ def test_the_command_writes_what_restores_and_may_be_gone_on_from(tmp_path, fold
     caplog.set_level("INFO")
     out, tuned = tmp_path / "sr.safetensors", tmp_path / "tuned.safetensors"
     own = ["--width", "8", "--mult", "1,2", "--blocks", "1", "--attention", "8", "--sigma-max", "5"]
-    common = ["train", "sr-sde", "--data", str(folder), "--validation", str(folder), "--size", "16", "--channels", "luma", "--factors", "4"]
+    common = [
+        "train",
+        "sr-sde",
+        "--data",
+        str(folder),
+        "--validation",
+        str(folder),
+        "--size",
+        "16",
+        "--channels",
+        "luma",
+        "--factors",
+        "4",
+    ]
     common += ["--batch", "2", "--device", "cpu"]
     assert cli.main([*common, *own, "--steps", "2", "--out", str(out)]) == 0
     prior = load_sr_prior(str(out))
@@ -120,7 +158,21 @@ def test_the_command_writes_what_restores_and_may_be_gone_on_from(tmp_path, fold
     for key, value in load_sr_prior(str(tuned)).network.state_dict().items():
         torch.testing.assert_close(value, prior.network.state_dict()[key])
     assert json.loads(weights.read_metadata(tuned)["settings"])["nf"] == 8
-    assert cli.main([*common[:-1], "cpu", "--channels", "rgb", "--start", str(out), "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert (
+        cli.main(
+            [
+                *common[:-1],
+                "cpu",
+                "--channels",
+                "rgb",
+                "--start",
+                str(out),
+                "--out",
+                str(tmp_path / "x.safetensors"),
+            ]
+        )
+        == 2
+    )
     assert "for 1 channels, the recipe for rgb" in caplog.text
 
 

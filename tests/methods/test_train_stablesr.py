@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from priorsr.methods import cli
-from priorsr.methods.images import Picture, read, write
+from priorsr.methods.cli import main as cli
+from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.nets.open_clip_text import OpenCLIPText
 from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
 from priorsr.methods.nets.struct_encoder import RELEASED
@@ -16,18 +16,20 @@ from priorsr.methods.stablesr.autoencoder import SCALE
 from priorsr.methods.stablesr.layers import Layers
 from priorsr.methods.stablesr.levels import CHAIN
 from priorsr.methods.stablesr.load import TEXT, load_layers
-from priorsr.methods.train import stablesr
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.methods.train.pairs import Crops, enlarged
-from priorsr.methods.train.stablesr import TUNED, StableSRRecipe, build, files, metadata, task
-from priorsr.methods.train.stablesr_loss import Modulation, Noised, encoded
-from priorsr.methods.weights import save
+from priorsr.methods.train.stablesr import task as stablesr
+from priorsr.methods.train.stablesr.loss import Modulation, Noised, encoded
+from priorsr.methods.train.stablesr.task import TUNED, StableSRRecipe, build, files, metadata, task
+from priorsr.methods.weights.load import save
 
 from .stablesr_tiny import UNET, base_file, context, filled, pictures, tiny
 
 SIZES = {"size": 32, "width": 32, "mult": "1,2", "blocks": 1, "attention": "1", "features": 32}
 TIMES = (100, 500, 900)
-QUICK = Optimisation(steps=20, lr=2e-3, warmup=2, ema=0.8, final_lr=1.0, checkpoint_every=20, validate_every=20)
+QUICK = Optimisation(
+    steps=20, lr=2e-3, warmup=2, ema=0.8, final_lr=1.0, checkpoint_every=20, validate_every=20
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,7 +53,14 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recipe(place):
-    return StableSRRecipe(**SIZES, base=str(place / "base.safetensors"), context=str(place / "empty.safetensors"), batch=4, part=4, workers=2)
+    return StableSRRecipe(
+        **SIZES,
+        base=str(place / "base.safetensors"),
+        context=str(place / "empty.safetensors"),
+        batch=4,
+        part=4,
+        workers=2,
+    )
 
 
 def made(recipe, place):
@@ -147,7 +156,10 @@ def test_the_loss_is_the_error_of_the_modulated_network(target):
 
 def test_latents_are_samples_of_the_scaled_posterior():
     vae = tiny().vae
-    truth, low = torch.full((3, 3, 32, 32), 200, dtype=torch.uint8), torch.full((3, 3, 8, 8), 90, dtype=torch.uint8)
+    truth, low = (
+        torch.full((3, 3, 32, 32), 200, dtype=torch.uint8),
+        torch.full((3, 3, 8, 8), 90, dtype=torch.uint8),
+    )
     z0, lr = encoded(vae, truth, low, [5, 6, 5], 2)
     torch.testing.assert_close(z0[0], z0[2])
     assert not torch.allclose(z0[0], z0[1])
@@ -174,7 +186,9 @@ def test_pairs_depend_on_their_seeds_alone(recipe, place):
 
 def test_crops_are_squares_of_large_enough_pictures(tmp_path, caplog):
     for name, (height, width) in {"wide": (40, 90), "small": (20, 90), "grey": (64, 33)}.items():
-        x = torch.rand(1, 1 if name == "grey" else 3, height, width, generator=torch.Generator().manual_seed(height))
+        x = torch.rand(
+            1, 1 if name == "grey" else 3, height, width, generator=torch.Generator().manual_seed(height)
+        )
         write(Picture((x * 255).round() / 255), tmp_path / f"{name}.png")
     crops = Crops.of([tmp_path], 32)
     assert [path.stem for path in crops.files] == ["grey", "wide"]
@@ -206,9 +220,28 @@ def test_without_a_file_the_prompt_is_the_base_s_own(recipe, place, tmp_path):
 
 def test_the_command_trains(place, capsys):
     options = [f"--{k}={v}" for k, v in SIZES.items()]
-    few = ["--steps", "1", "--batch", "2", "--part", "1", "--validate-every", "1", "--device", "cpu", "--json"]
+    few = [
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--part",
+        "1",
+        "--validate-every",
+        "1",
+        "--device",
+        "cpu",
+        "--json",
+    ]
     inputs = ["--base", str(place / "base.safetensors"), "--context", str(place / "empty.safetensors")]
-    data = ["--data", str(place / "data"), "--validation", str(place / "data"), "--out", str(place / "command.safetensors")]
+    data = [
+        "--data",
+        str(place / "data"),
+        "--validation",
+        str(place / "data"),
+        "--out",
+        str(place / "command.safetensors"),
+    ]
     assert cli.main(["train", "stablesr", *data, *inputs, *options, *few]) == 0
     assert json.loads(capsys.readouterr().out)["error"] > 0
     assert load_layers(str(place / "command.safetensors")).encoder.config.model_channels == 32

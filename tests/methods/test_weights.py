@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from priorsr.methods import weights
 from priorsr.methods.nets.srcnn import SRCNN
+from priorsr.methods.weights import load as weights
 
 
 @pytest.fixture
@@ -31,7 +31,15 @@ def test_own_files_come_back_with_their_metadata(tmp_path, state):
     assert not any(p.requires_grad for p in found.network.parameters())
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"params_ema": s}, lambda s: {"model": {"state_dict": s}}])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: {"state_dict": s},
+        lambda s: {"params_ema": s},
+        lambda s: {"model": {"state_dict": s}},
+    ],
+)
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt"])
 def test_published_containers_and_prefixes_are_understood(tmp_path, state, wrap, prefix, suffix):
@@ -42,7 +50,9 @@ def test_published_containers_and_prefixes_are_understood(tmp_path, state, wrap,
     assert found.scale is None
 
 
-@pytest.mark.parametrize(("name", "scale"), [("srcnn_x3.pth", 3), ("my_x2.pt", 2), ("x2_model.pt", None), ("own.pth", None)])
+@pytest.mark.parametrize(
+    ("name", "scale"), [("srcnn_x3.pth", 3), ("my_x2.pt", 2), ("x2_model.pt", None), ("own.pth", None)]
+)
 def test_published_files_tell_their_scale_by_name(tmp_path, state, name, scale):
     torch.save(state, tmp_path / name)
     assert weights.load(tmp_path / name).scale == scale
@@ -56,7 +66,12 @@ def test_half_precision_files_become_float32(tmp_path, state):
 def test_sizes_are_read_from_the_shapes(tmp_path):
     network = SRCNN(3, (16, 8), (5, 1, 3), (2, 0, 1))
     found = weights.load(weights.save(network, tmp_path / "a.safetensors", {})).network
-    assert (found.conv1.in_channels, found.conv2.out_channels, found.conv3.kernel_size, found.reach) == (3, 8, (3, 3), 3)
+    assert (found.conv1.in_channels, found.conv2.out_channels, found.conv3.kernel_size, found.reach) == (
+        3,
+        8,
+        (3, 3),
+        3,
+    )
 
 
 class Hostile:
@@ -77,7 +92,10 @@ def test_pickled_code_is_never_run(tmp_path, suffix, raw):
         path.write_bytes(pickle.dumps({"conv1.weight": Hostile(trap)}, protocol=2))
     else:
         torch.save({"conv1.weight": Hostile(trap)}, path)
-    with pytest.raises(ValueError, match="cannot read .*hostile" if suffix == ".safetensors" else "hostile.* holds pickled code"):
+    with pytest.raises(
+        ValueError,
+        match="cannot read .*hostile" if suffix == ".safetensors" else "hostile.* holds pickled code",
+    ):
         weights.load(path)
     assert not trap.exists()
 

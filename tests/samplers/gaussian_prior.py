@@ -26,7 +26,9 @@ class GaussianPrior:
 
     def flow(self, x: Tensor, level: Level) -> Tensor:
         """Where the probability flow ODE takes x at a level to."""
-        return self.mean + self.std / (level.alpha**2 * self.std**2 + level.sigma**2).sqrt() * (x - level.alpha * self.mean)
+        return self.mean + self.std / (level.alpha**2 * self.std**2 + level.sigma**2).sqrt() * (
+            x - level.alpha * self.mean
+        )
 
 
 @dataclass

@@ -14,10 +14,10 @@ import torch
 from fill import fill_, tensor
 from torch import Tensor
 
+from priorsr.methods.imaging.operators import Reduction
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.edm_precond import build_edm
-from priorsr.methods.operators import Reduction
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.edm import EDMPrior
 from priorsr.samplers.denoiser import Cond, Denoiser, from_x0
@@ -36,8 +36,22 @@ from priorsr.samplers.transition import DDPM
 SIDE, TILE, OVERLAP = 12, 8, 4
 TILES = 4  # of a picture
 CLASSES, STEPS, SEEDS = 5, 3, (3, 8)
-ADM = ADMConfig(image_size=8, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), num_head_channels=16)
-EDM = {"img_resolution": 8, "img_channels": 3, "label_dim": CLASSES, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
+ADM = ADMConfig(
+    image_size=8,
+    model_channels=32,
+    num_res_blocks=1,
+    channel_mult=(1, 2),
+    attention_factors=(2,),
+    num_head_channels=16,
+)
+EDM = {
+    "img_resolution": 8,
+    "img_channels": 3,
+    "label_dim": CLASSES,
+    "channel_mult": [1, 2],
+    "num_blocks": 1,
+    "attn_resolutions": [4],
+}
 
 REDUCE = Reduction((SIDE, SIDE), 2)
 Y = 0.3 * tensor("measurement", (2, 3, SIDE // 2, SIDE // 2))
@@ -66,7 +80,9 @@ class Kind:
 
 
 def filled(network: torch.nn.Module) -> torch.nn.Module:
-    fill_(network)  # the layers that start at zero too, so that the answer depends on all that the network is given
+    fill_(
+        network
+    )  # the layers that start at zero too, so that the answer depends on all that the network is given
     return network.eval().requires_grad_(False)
 
 
@@ -98,8 +114,17 @@ class Setup:
 
 SETUPS = {
     "adm": Setup(adm, DDPM(), STEPS, "mean", 5.0, 12.0),
-    "edm-song": Setup(lambda: edm(model_type="SongUNet", model_channels=16), Heun(1.0, clock=edm_clock), 2 * STEPS - 1, "score", 1.0, 12.0),
-    "edm-dhariwal": Setup(lambda: edm(model_type="DhariwalUNet", model_channels=32), DPMpp2M(), STEPS, "score", 1.0, 12.0),
+    "edm-song": Setup(
+        lambda: edm(model_type="SongUNet", model_channels=16),
+        Heun(1.0, clock=edm_clock),
+        2 * STEPS - 1,
+        "score",
+        1.0,
+        12.0,
+    ),
+    "edm-dhariwal": Setup(
+        lambda: edm(model_type="DhariwalUNet", model_channels=32), DPMpp2M(), STEPS, "score", 1.0, 12.0
+    ),
     "exact-ve": Setup(clouds, ReverseDiffusion(1), 2 * STEPS, "mean", 5.0, 24.0),
 }
 HOOKS = ("clip", "classifier", "measurement")
@@ -151,15 +176,24 @@ def sample(name: str, hooks=HOOKS, wrappers=WRAPPERS, tile_batch: int = 2, first
     """A run with the given parts in the given order, of all samples from the `first`."""
     setup, known = SETUPS[name], kind(name)
     positive, negative = (Cond(flat={"label": labels[first:]}) for labels in (known.positive, known.negative))
-    wrap = {"tiles": lambda inner: Tiled(inner, TILE, OVERLAP, tile_batch), "cfg": lambda inner: CFG(inner, negative, 2.5)}
+    wrap = {
+        "tiles": lambda inner: Tiled(inner, TILE, OVERLAP, tile_batch),
+        "cfg": lambda inner: CFG(inner, negative, 2.5),
+    }
     measurement = MeasurementGuidance(REDUCE, Y[first:], setup.pull)
-    guides = {"clip": ClipX0(), "classifier": ClassifierGuidance(log_prob, setup.push, setup.form), "measurement": measurement}
+    guides = {
+        "clip": ClipX0(),
+        "classifier": ClassifierGuidance(log_prob, setup.push, setup.form),
+        "measurement": measurement,
+    }
     counted = denoiser = Counted(known.prior)
     for wrapper in wrappers:
         denoiser = wrap[wrapper](denoiser)
     noise = Noise(SEEDS[first:])
     start = noise((len(Y) - first, 3, SIDE, SIDE)) * math.hypot(*known.levels[0][1:])
-    x = run(denoiser, start, known.levels, setup.transition, [guides[hook] for hook in hooks], noise, positive)
+    x = run(
+        denoiser, start, known.levels, setup.transition, [guides[hook] for hook in hooks], noise, positive
+    )
     return Outcome(x, counted, measurement.residuals)
 
 
@@ -175,7 +209,9 @@ def test_every_part_takes_effect(name):
     assert (full.misses(Y) < 0.75 * free.misses(Y)).all(), (full.misses(Y), free.misses(Y))
     lesser = {hook: sample(name, hooks=without(HOOKS, hook)) for hook in HOOKS}
     lesser |= {wrapper: sample(name, wrappers=without(WRAPPERS, wrapper)) for wrapper in WRAPPERS}
-    assert all(full.differs(other) > 1e-3 for other in lesser.values()), {part: full.differs(other) for part, other in lesser.items()}
+    assert all(full.differs(other) > 1e-3 for other in lesser.values()), {
+        part: full.differs(other) for part, other in lesser.items()
+    }
 
 
 @each_kind

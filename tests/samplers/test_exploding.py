@@ -47,7 +47,9 @@ def test_levels_walk_the_table_while_the_network_hears_the_time(steps):
 
 def test_the_diffusion_is_the_growth_of_the_variance():
     t, dt = 0.4, 1e-6
-    assert VE.diffusion(t) ** 2 == pytest.approx((VE.sigma(t + dt) ** 2 - VE.sigma(t - dt) ** 2) / (2 * dt), rel=1e-6)
+    assert VE.diffusion(t) ** 2 == pytest.approx(
+        (VE.sigma(t + dt) ** 2 - VE.sigma(t - dt) ** 2) / (2 * dt), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("ends", [(0, 1), (2, 1), (1, math.inf)])
@@ -71,7 +73,14 @@ def test_published_steps_reach_the_moments_of_a_gaussian(transition):
 def test_a_fixed_stride_makes_the_last_step_like_the_others():
     levels = ExplodingSchedule(0.1, 10.0).levels(4, continuous=True)
     prior, steps = GaussianPrior(torch.tensor([[[0.0]]]), torch.tensor([[[1.0]]])), []
-    run(prior, Noise(0)((1, 1, 2, 2)) * 10, levels, EulerMaruyama(0.25), noise=Noise(1), on_step=lambda step, x: steps.append(step))
+    run(
+        prior,
+        Noise(0)((1, 1, 2, 2)) * 10,
+        levels,
+        EulerMaruyama(0.25),
+        noise=Noise(1),
+        on_step=lambda step, x: steps.append(step),
+    )
     assert [step.variance / step.cur.sigma**2 for step in steps] == pytest.approx([0.5] * 4)
     assert steps[-1].noise is None
     assert not torch.allclose(steps[-1].mean, steps[-1].pred.x0)
@@ -90,7 +99,11 @@ def test_several_classifiers_push_with_their_weights():
 @pytest.mark.parametrize("form", ["score", "mean"])
 @pytest.mark.parametrize("sampler", ["vp", "ve"])
 def test_outside_the_window_no_classifier_is_asked(form, sampler):
-    levels = DiscreteSchedule.named("linear").respace("8").levels() if sampler == "vp" else ExplodingSchedule(0.05, 20.0).levels(8)
+    levels = (
+        DiscreteSchedule.named("linear").respace("8").levels()
+        if sampler == "vp"
+        else ExplodingSchedule(0.05, 20.0).levels(8)
+    )
     asked, prior = Asked(), GaussianPrior(torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
     inside = [level for level in levels[:-1] if 0.2 <= level.sigma / level.alpha <= 2.0]
     transition = DDPM("small") if sampler == "vp" else ReverseDiffusion(0)
@@ -98,24 +111,35 @@ def test_outside_the_window_no_classifier_is_asked(form, sampler):
     run(prior, start, levels, transition, [ClassifierGuidance(asked, 1.0, form, window=(0.2, 2.0))], Noise(0))
     assert asked.levels == inside
     assert 0 < len(inside) < 8
-    never = run(prior, start, levels, transition, [ClassifierGuidance(asked, 1.0, form, window=(1e6, 2e6))], Noise(0))
+    never = run(
+        prior, start, levels, transition, [ClassifierGuidance(asked, 1.0, form, window=(1e6, 2e6))], Noise(0)
+    )
     assert torch.equal(never, run(prior, start, levels, transition, [], Noise(0)))
 
 
 def test_a_limit_shortens_strong_pushes_of_each_sample_and_keeps_their_direction():
     x = torch.ones(3, 1, 2, 2)
-    pred = from_eps(x, AT, torch.tensor([1.0, 1.0, 0.0]).view(3, 1, 1, 1) * torch.ones_like(x))  # scores of norm 4, 4 and 0
+    pred = from_eps(
+        x, AT, torch.tensor([1.0, 1.0, 0.0]).view(3, 1, 1, 1) * torch.ones_like(x)
+    )  # scores of norm 4, 4 and 0
     slopes = torch.tensor([100.0, 0.001, 0.0])
     guidance = ClassifierGuidance(lambda x, level: (x.flatten(1).sum(1)) * slopes, 1.0, limit=0.25)
     pushed = (pred.eps - guidance.predict(x, AT, pred).eps) / AT.sigma
-    torch.testing.assert_close(pushed.flatten(1).norm(dim=1), torch.tensor([1.0, 0.002, 0.0]), atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(
+        pushed.flatten(1).norm(dim=1), torch.tensor([1.0, 0.002, 0.0]), atol=1e-6, rtol=1e-4
+    )
     assert (pushed[0] > 0).all()
     free = ClassifierGuidance(lambda x, level: x.flatten(1).sum(1) * slopes, 1.0)
     torch.testing.assert_close(guidance.predict(x, AT, pred).eps[1], free.predict(x, AT, pred).eps[1])
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"limit": 0.0}, "lets no push"), ({"limit": math.inf}, "limit"), ({"window": (2, 1)}, "no noise level")]
+    ("options", "words"),
+    [
+        ({"limit": 0.0}, "lets no push"),
+        ({"limit": math.inf}, "limit"),
+        ({"window": (2, 1)}, "no noise level"),
+    ],
 )
 def test_impossible_limits_are_refused(options, words):
     with pytest.raises(ValueError, match=words):

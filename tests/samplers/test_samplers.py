@@ -15,12 +15,24 @@ from priorsr.samplers.hooks import ClipX0, DynamicThreshold
 from priorsr.samplers.karras import DPMpp2M, Euler, Heun
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import Hook, run
-from priorsr.samplers.schedule import BETAS, CLEAN, DiscreteSchedule, Level, edm_clock, geometric_sigmas, karras_sigmas, respaced, sigma_levels
+from priorsr.samplers.schedule import (
+    BETAS,
+    CLEAN,
+    DiscreteSchedule,
+    Level,
+    edm_clock,
+    geometric_sigmas,
+    karras_sigmas,
+    respaced,
+    sigma_levels,
+)
 from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion
 from priorsr.samplers.tiled import Tiled, starts
 from priorsr.samplers.transition import DDIM, DDPM, Posterior, Renoise
 
-PRIOR = GaussianPrior(torch.tensor([0.3, -0.5, 1.0]).view(3, 1, 1), torch.tensor([0.2, 0.7, 1.3]).view(3, 1, 1))
+PRIOR = GaussianPrior(
+    torch.tensor([0.3, -0.5, 1.0]).view(3, 1, 1), torch.tensor([0.2, 0.7, 1.3]).view(3, 1, 1)
+)
 VP = DiscreteSchedule.named("linear")
 
 
@@ -70,7 +82,9 @@ STOCHASTIC = [
 ]
 
 
-@pytest.mark.parametrize(("transition", "levels"), STOCHASTIC, ids=lambda v: type(v).__name__ if not callable(v) else "")
+@pytest.mark.parametrize(
+    ("transition", "levels"), STOCHASTIC, ids=lambda v: type(v).__name__ if not callable(v) else ""
+)
 def test_random_transitions_converge_to_the_moments(transition, levels):
     def error(steps):
         path = levels(steps)
@@ -78,7 +92,10 @@ def test_random_transitions_converge_to_the_moments(transition, levels):
         start = noise((1, 3, 160, 160)) * math.hypot(path[0].alpha, path[0].sigma)
         end = run(PRIOR, start, path, transition, noise=noise)
         mean, std = end.mean((0, 2, 3)), end.std((0, 2, 3))
-        return max((mean - PRIOR.mean.flatten()).abs().max().item(), (std / PRIOR.std.flatten() - 1).abs().max().item())
+        return max(
+            (mean - PRIOR.mean.flatten()).abs().max().item(),
+            (std / PRIOR.std.flatten() - 1).abs().max().item(),
+        )
 
     coarse, fine = error(10), error(250)
     assert fine < 0.03, (coarse, fine)
@@ -125,13 +142,30 @@ def test_parameterisations_of_one_prior_give_the_same_samples(transition):
 def test_network_calls_are_counted():
     levels = exploding(10)
     x = Noise(0)((1, 3, 4, 4)) * 80
-    for transition, calls in ((Euler(), 10), (DDIM(), 10), (DPMpp2M(), 10), (Heun(), 19), (DDPM("small"), 10), (ReverseDiffusion(2), 30)):
+    for transition, calls in (
+        (Euler(), 10),
+        (DDIM(), 10),
+        (DPMpp2M(), 10),
+        (Heun(), 19),
+        (DDPM("small"), 10),
+        (ReverseDiffusion(2), 30),
+    ):
         prior = GaussianPrior(PRIOR.mean, PRIOR.std)
         run(prior, x, levels, transition, noise=Noise(0))
         assert prior.calls == calls, transition
 
 
-@pytest.mark.parametrize("transition", [DDPM("small"), DDIM(0.5), Renoise(0.7), Heun(churn=5, clock=edm_clock), ReverseDiffusion(1), EulerMaruyama()])
+@pytest.mark.parametrize(
+    "transition",
+    [
+        DDPM("small"),
+        DDIM(0.5),
+        Renoise(0.7),
+        Heun(churn=5, clock=edm_clock),
+        ReverseDiffusion(1),
+        EulerMaruyama(),
+    ],
+)
 def test_a_sample_alone_equals_the_sample_in_a_batch(transition):
     levels = exploding(6)
     hooks = [MeasurementGuidance(lambda x0: x0[..., ::2], torch.zeros(1, 3, 6, 3), 0.3), ClipX0(-2, 2)]
@@ -226,10 +260,18 @@ def test_measurement_guidance_lowers_the_residual_and_leaves_the_rest_at_the_pri
 def test_measurements_that_do_not_fit_are_refused():
     for y in (torch.zeros(1, 3, 5, 5), torch.zeros(3, 3, 4, 2)):
         with pytest.raises(ValueError, match="must agree"):
-            run(PRIOR, torch.zeros(2, 3, 4, 4), exploding(3), Euler(), [MeasurementGuidance(lambda x0: x0[..., ::2], y)])
+            run(
+                PRIOR,
+                torch.zeros(2, 3, 4, 4),
+                exploding(3),
+                Euler(),
+                [MeasurementGuidance(lambda x0: x0[..., ::2], y)],
+            )
 
 
-@pytest.mark.parametrize(("form", "transition"), [("score", DDIM()), ("score", DDPM("small")), ("mean", DDPM("small"))])
+@pytest.mark.parametrize(
+    ("form", "transition"), [("score", DDIM()), ("score", DDPM("small")), ("mean", DDPM("small"))]
+)
 def test_a_classifier_moves_the_mean_as_bayes_says(form, transition):
     prior = GaussianPrior(torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
 
@@ -241,7 +283,9 @@ def test_a_classifier_moves_the_mean_as_bayes_says(form, transition):
 
     noise = Noise(0)
     levels = VP.respace("250").levels()
-    end = run(prior, noise((1, 1, 64, 64)), levels, transition, [ClassifierGuidance(log_prob, 1.0, form)], noise)
+    end = run(
+        prior, noise((1, 1, 64, 64)), levels, transition, [ClassifierGuidance(log_prob, 1.0, form)], noise
+    )
     assert abs(end.mean() - 0.5) < 0.05
     assert abs(end.std() - math.sqrt(0.5)) < 0.05
 
@@ -282,7 +326,9 @@ class Convolving:
     def __call__(self, x, level, cond=None):
         self.sizes.append(tuple(x.shape))
         reach = self.kernel.shape[-1] // 2
-        x0 = torch.nn.functional.conv2d(torch.nn.functional.pad(x + cond.spatial["map"], [reach] * 4, mode="replicate"), self.kernel)
+        x0 = torch.nn.functional.conv2d(
+            torch.nn.functional.pad(x + cond.spatial["map"], [reach] * 4, mode="replicate"), self.kernel
+        )
         return Prediction(x0, (x - x0) / level.sigma)
 
 
@@ -291,7 +337,9 @@ class Convolving:
 def test_tiles_blend_without_a_seam_and_whatever_their_batch(size, batch):
     x, spatial = torch.rand(2, 1, *size), torch.rand(2, 1, *size)
     level, cond = Level(0, 1, 1), Cond(spatial={"map": spatial})
-    constant = Tiled(Convolving(1), 16, 8, batch)(torch.full_like(x, 0.4), level, Cond(spatial={"map": torch.zeros_like(x)}))
+    constant = Tiled(Convolving(1), 16, 8, batch)(
+        torch.full_like(x, 0.4), level, Cond(spatial={"map": torch.zeros_like(x)})
+    )
     torch.testing.assert_close(constant.x0, torch.full_like(x, 0.4))
     whole = Convolving(0)(x, level, cond)
     tiled = Tiled(Convolving(0), 16, 8, batch)(x, level, cond)
@@ -303,11 +351,17 @@ def test_tiles_blend_without_a_seam_and_whatever_their_batch(size, batch):
 
 
 def test_gradients_through_tiles_do_not_depend_on_their_batch():
-    x, level, cond = torch.rand(1, 1, 40, 33), Level(0, 1, 1), Cond(spatial={"map": torch.zeros(1, 1, 40, 33)})
+    x, level, cond = (
+        torch.rand(1, 1, 40, 33),
+        Level(0, 1, 1),
+        Cond(spatial={"map": torch.zeros(1, 1, 40, 33)}),
+    )
     gradients, calls = [], []
     for batch in (1, 100):
         inner, start = Convolving(2), x.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(Tiled(inner, 16, 8, batch)(start, level, cond).x0.square().sum(), start)
+        (gradient,) = torch.autograd.grad(
+            Tiled(inner, 16, 8, batch)(start, level, cond).x0.square().sum(), start
+        )
         gradients.append(gradient)
         calls.append(len(inner.sizes))
     torch.testing.assert_close(*gradients)
@@ -328,7 +382,11 @@ def test_guidance_tiling_and_cfg_work_together(levels):
 
     class Labelled:
         def __call__(self, x, level, cond=None):
-            return from_x0(x, level, cond.flat["mean"].view(-1, 1, 1, 1) * 0.5 + 0.3 * x / math.hypot(level.alpha, level.sigma))
+            return from_x0(
+                x,
+                level,
+                cond.flat["mean"].view(-1, 1, 1, 1) * 0.5 + 0.3 * x / math.hypot(level.alpha, level.sigma),
+            )
 
     positive, negative = Cond(flat={"mean": torch.tensor([1.0])}), Cond(flat={"mean": torch.tensor([-1.0])})
     y = torch.full((1, 1, 12, 12), 0.7)

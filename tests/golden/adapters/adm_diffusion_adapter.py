@@ -43,7 +43,9 @@ def adm_p_mean_variance(case: Case) -> dict[str, Tensor]:
     prior = ADMPrior(torch.nn.Identity(), table, "x0" if config.get("predict_xstart") else "eps")
     hooks = [ClipX0()] if case.config["clip_denoised"] else []
     rows = []
-    for x, output, t in zip(case.inputs["x"], case.inputs["model_output"], case.inputs["t"].tolist(), strict=True):
+    for x, output, t in zip(
+        case.inputs["x"], case.inputs["model_output"], case.inputs["t"].tolist(), strict=True
+    ):
         levels = table.levels(max(t, 1))  # the last step borrows the variance of the one before
 
         def predict(x, level, output=output):
@@ -53,8 +55,25 @@ def adm_p_mean_variance(case: Case) -> dict[str, Tensor]:
             return pred
 
         step = DDPM(variance(config)).begin(levels)(predict, x[None], len(levels) - 2 - t, torch.zeros)
-        rows.append((step.mean[0], torch.as_tensor(step.variance).expand_as(step.mean)[0], step.pred.x0[0], torch.tensor(step.cur.t)))
+        rows.append(
+            (
+                step.mean[0],
+                torch.as_tensor(step.variance).expand_as(step.mean)[0],
+                step.pred.x0[0],
+                torch.tensor(step.cur.t),
+            )
+        )
     mean, var, x0, network_timesteps = (torch.stack(column) for column in zip(*rows, strict=True))
     small = variance(config) == "small"  # whose table of logarithms is clipped where the variance itself is 0
-    log_variance = table.posterior_log_variance_clipped[case.inputs["t"]].view(-1, 1, 1, 1).expand_as(mean) if small else var.log()
-    return {"mean": mean, "variance": var, "log_variance": log_variance, "pred_xstart": x0, "network_timesteps": network_timesteps}
+    log_variance = (
+        table.posterior_log_variance_clipped[case.inputs["t"]].view(-1, 1, 1, 1).expand_as(mean)
+        if small
+        else var.log()
+    )
+    return {
+        "mean": mean,
+        "variance": var,
+        "log_variance": log_variance,
+        "pred_xstart": x0,
+        "network_timesteps": network_timesteps,
+    }

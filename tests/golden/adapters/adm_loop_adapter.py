@@ -44,7 +44,16 @@ def adm_loop(case: Case) -> dict[str, Tensor]:
     flat = {"label": case.inputs["y"]} if c.get("model_takes_y") else {}
     spatial = {"low_res": case.inputs["low_res"]} if "low_res" in case.inputs else {}
     transition = DDPM() if random else DDIM(c["eta"])
-    run(prior, noise(c["shape"]), prior.schedule.levels(), transition, hooks, noise, Cond(spatial, flat), trace)
+    run(
+        prior,
+        noise(c["shape"]),
+        prior.schedule.levels(),
+        transition,
+        hooks,
+        noise,
+        Cond(spatial, flat),
+        trace,
+    )
     return {"samples": torch.stack(trace.states), "pred_xstarts": torch.stack(trace.x0)}
 
 
@@ -52,9 +61,13 @@ def adm_loop(case: Case) -> dict[str, Tensor]:
 def edm_guided(case: Case) -> dict[str, Tensor]:
     c, trace, noise = case.config, Trace(), case.noise(case.config["prefix"])
     unet = case.fill(adm_network({"factory": "SuperResModel", "args": c["unet"]}), "unet")
-    classifier = case.fill(adm_network({"factory": "EncoderUNetModel", "args": c["classifier"]}), "classifier")
+    classifier = case.fill(
+        adm_network({"factory": "EncoderUNetModel", "args": c["classifier"]}), "classifier"
+    )
     prior = ADMPrior(unet, DiscreteSchedule.named(c["noise_schedule"], c["diffusion_steps"]))
-    settings = GuidedSettings("ddim" if c["ddim"] else "ddpm", c["timestep_respacing"], c["eta"], c["classifier_scale"])
+    settings = GuidedSettings(
+        "ddim" if c["ddim"] else "ddpm", c["timestep_respacing"], c["eta"], c["classifier_scale"]
+    )
     low, labels, size = case.inputs["low_res"], torch.tensor(c["labels"]), (c["unet"]["image_size"],) * 2
     end = guided_upsample(prior, classifier, low, labels, size, settings, noise, on_step=trace)
     first, t = trace.states[0], torch.full((len(labels),), trace.levels[0].t)

@@ -13,7 +13,14 @@ from priorsr.methods.nets.adm_unet import ADMUNet
 from priorsr.samplers.guidance.classifier import ClassifierGuidance
 from priorsr.samplers.schedule import CLEAN
 
-NO_MATTER = {"use_fp16", "classifier_use_fp16", "use_checkpoint", "model_path", "small_size", "dims"}  # of how it runs, not what it computes
+NO_MATTER = {
+    "use_fp16",
+    "classifier_use_fp16",
+    "use_checkpoint",
+    "model_path",
+    "small_size",
+    "dims",
+}  # of how it runs, not what it computes
 
 
 def adm_config(model: dict) -> ADMConfig:
@@ -26,7 +33,9 @@ def adm_config(model: dict) -> ADMConfig:
         return from_flags(image_size=args.pop("large_size"), superres=True, **args)
     if factory == "create_classifier":
         return classifier_from_flags(**args)
-    return _from_arguments(args, superres=factory == "SuperResModel", classifier=factory == "EncoderUNetModel")
+    return _from_arguments(
+        args, superres=factory == "SuperResModel", classifier=factory == "EncoderUNetModel"
+    )
 
 
 def _from_arguments(args: dict, superres: bool, classifier: bool) -> ADMConfig:
@@ -61,7 +70,11 @@ def adm_network(model: dict) -> ADMUNet | ADMClassifier:
 @torch.no_grad()
 def adm_forward(case: Case) -> dict[str, Tensor]:
     network = case.fill(adm_network(case.config["model"]))
-    conditions = {name: case.inputs[key] for name, key in {"label": "y", "low_res": "low_res"}.items() if key in case.inputs}
+    conditions = {
+        name: case.inputs[key]
+        for name, key in {"label": "y", "low_res": "low_res"}.items()
+        if key in case.inputs
+    }
     return {"out": network(case.inputs["x"], case.inputs["t"], **conditions)}
 
 
@@ -69,5 +82,7 @@ def adm_forward(case: Case) -> dict[str, Tensor]:
 def adm_classifier(case: Case) -> dict[str, Tensor]:
     network = case.fill(adm_network(case.config["model"])).requires_grad_(False)
     x, t, label = (case.inputs[name] for name in ("x", "t", "y"))
-    guidance = ClassifierGuidance(lambda x, level: network.log_prob(x, t, label), case.config["classifier_scale"])
+    guidance = ClassifierGuidance(
+        lambda x, level: network.log_prob(x, t, label), case.config["classifier_scale"]
+    )
     return {"logits": network(x, t), "log_prob_gradient": guidance.gradient(x, CLEAN)}

@@ -8,7 +8,7 @@ from golden_cases import Case, adapter
 from torch import Tensor
 
 from priorsr.methods.faces.codeformer import from_network, to_network
-from priorsr.methods.images import to_uint8
+from priorsr.methods.imaging.images import to_uint8
 from priorsr.methods.nets.adm_blocks import Upsample
 from priorsr.methods.nets.autoencoder_blocks import AttnBlock, HalfSize
 from priorsr.methods.nets.codeformer import CodeFormer, CodeFormerConfig
@@ -28,7 +28,10 @@ def codeformer_blocks(case: Case) -> dict[str, Tensor]:
     x, enc = case.inputs["feat"], case.inputs["enc"]
     shapes = {name: case.part(name) for name in ("res", "layer")}
     out, c = shapes["res"]["conv1.weight"][:2]
-    fuse, layer = case.fill(Fuse(c), "fuse"), case.fill(TransformerLayer(c, 4, shapes["layer"]["linear1.weight"][0]), "layer")
+    fuse, layer = (
+        case.fill(Fuse(c), "fuse"),
+        case.fill(TransformerLayer(c, 4, shapes["layer"]["linear1.weight"][0]), "layer"),
+    )
     outputs = {
         "res": case.fill(residual(c, out), "res")(x),
         "res_same": case.fill(residual(c, c), "res_same")(x),
@@ -45,7 +48,15 @@ def codeformer_blocks(case: Case) -> dict[str, Tensor]:
 @torch.no_grad()
 def codeformer_vqgan(case: Case) -> dict[str, Tensor]:
     c = case.config
-    sizes = VQGANConfig(c["img_size"], c["nf"], tuple(c["ch_mult"]), c["res_blocks"], tuple(c["attn_resolutions"]), c["codebook_size"], c["emb_dim"])
+    sizes = VQGANConfig(
+        c["img_size"],
+        c["nf"],
+        tuple(c["ch_mult"]),
+        c["res_blocks"],
+        tuple(c["attn_resolutions"]),
+        c["codebook_size"],
+        c["emb_dim"],
+    )
     network = case.fill(VQGAN(sizes))
     network.quantize.embedding.weight.mul_(c["codebook_gain"])
     latent = network.encoder(case.inputs["x"])
@@ -65,9 +76,17 @@ def codeformer_vqgan(case: Case) -> dict[str, Tensor]:
 @torch.no_grad()
 def codeformer(case: Case) -> dict[str, Tensor]:
     c = case.config
-    sizes = CodeFormerConfig(VQGANConfig(codes=c["codebook_size"]), c["dim_embd"], c["n_head"], c["n_layers"], tuple(map(int, c["connect_list"])))
+    sizes = CodeFormerConfig(
+        VQGANConfig(codes=c["codebook_size"]),
+        c["dim_embd"],
+        c["n_head"],
+        c["n_layers"],
+        tuple(map(int, c["connect_list"])),
+    )
     network = case.fill(CodeFormer(sizes))
-    x = F.interpolate(case.inputs["x_low"], scale_factor=32, mode="bilinear") + 0.1 * case.inputs["x_high"].repeat(1, 1, 32, 32)
+    x = F.interpolate(case.inputs["x_low"], scale_factor=32, mode="bilinear") + 0.1 * case.inputs[
+        "x_high"
+    ].repeat(1, 1, 32, 32)
     latent, maps = network.encode(x)
     logits = network.predict(latent)
     codes = {False: network.lookup(logits)}
@@ -91,4 +110,7 @@ def codeformer(case: Case) -> dict[str, Tensor]:
 @adapter("codeformer", "io")
 def codeformer_io(case: Case) -> dict[str, Tensor]:
     face = case.inputs["face_bgr"].flip(0)  # stored in the order of OpenCV
-    return {"net_in": to_network(face[None] / 255), "uint8_rgb": to_uint8(from_network(case.inputs["net_out"]))}
+    return {
+        "net_in": to_network(face[None] / 255),
+        "uint8_rgb": to_uint8(from_network(case.inputs["net_out"])),
+    }

@@ -9,14 +9,14 @@ import torch
 from adm_diffusion_adapter import schedule
 from adm_net_adapter import adm_config, adm_network
 from golden_cases import Case, adapter
+from reference.dpi import released_pair
 from torch import Tensor
 
 from priorsr.methods.dpi.conditions import RELEASED, Conditions
 from priorsr.methods.dpi.corrector import Corrector
 from priorsr.methods.dpi.masks import SENTINEL, adaptive_mask, chances, fixed_mask, grey, laplacian, sparse
 from priorsr.methods.dpi.objective import released_input, released_loss
-from priorsr.methods.dpi.released import released_pair
-from priorsr.methods.evaluate.metrics import psnr, ssim
+from priorsr.methods.metrics.fidelity import psnr, ssim
 from priorsr.methods.nets.corrector import CorrectorUNet
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.samplers.hooks import ClipX0
@@ -121,8 +121,12 @@ def dpi_steps(case: Case) -> dict[str, Tensor]:
     published = Published(case, case.inputs["sr0"], case.inputs["sr"])
     noise = case.noise(case.config["noise_prefix"])
     x = case.inputs["x"]
-    traces = [published.run(x, t, lambda shape, drawn=noise(x.shape): drawn, 1) for t in case.config["t"]]  # one draw a row, used or not
-    x, x0, y = (torch.cat([torch.stack(getattr(trace, name)) for trace in traces]) for name in ("x", "x0", "y"))
+    traces = [
+        published.run(x, t, lambda shape, drawn=noise(x.shape): drawn, 1) for t in case.config["t"]
+    ]  # one draw a row, used or not
+    x, x0, y = (
+        torch.cat([torch.stack(getattr(trace, name)) for trace in traces]) for name in ("x", "x0", "y")
+    )
     return {"x_next": x, "pred_xstart": x0, "y_next": y}
 
 
@@ -130,9 +134,14 @@ def dpi_steps(case: Case) -> dict[str, Tensor]:
 def dpi_loop(case: Case) -> dict[str, Tensor]:
     c, noise = case.config, case.noise(case.config["noise_prefix"])
     published = Published(case, case.inputs["sr"])
-    trace = published.run(noise(c["shape"]), c["pre_t"] - 1 if "pre_t" in c else None, noise, c.get("stop_after"))
+    trace = published.run(
+        noise(c["shape"]), c["pre_t"] - 1 if "pre_t" in c else None, noise, c.get("stop_after")
+    )
     keep = c.get("keep", range(len(trace.x)))
-    outputs = {name: torch.stack([values[i] for i in keep]) for name, values in (("x", trace.x), ("y", trace.y), ("pred_xstart", trace.x0))}
+    outputs = {
+        name: torch.stack([values[i] for i in keep])
+        for name, values in (("x", trace.x), ("y", trace.y), ("pred_xstart", trace.x0))
+    }
     masks = {"m_a": torch.stack(trace.masks).float()} if trace.masks else {}
     return {**outputs, **masks, "final": trace.x[-1]}
 

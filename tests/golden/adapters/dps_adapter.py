@@ -7,8 +7,8 @@ from adm_net_adapter import adm_network
 from golden_cases import Case, adapter
 from torch import Tensor
 
-from priorsr.methods.dps import DPSSettings, dps, guide
-from priorsr.methods.operators import Reduction
+from priorsr.methods.dps.sampling import DPSSettings, dps, guide
+from priorsr.methods.imaging.operators import Reduction
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.samplers.denoiser import Prediction
 from priorsr.samplers.run import Hook, Step, run
@@ -83,7 +83,13 @@ def dps_step(case: Case) -> dict[str, Tensor]:
     transition = DDPM() if s.sampler == "ddpm" else DDIM(s.eta)
     after = run(den, x, levels, transition, [clip, before, asked, guidance], case.noise(c["noise_prefix"]))
     ((residual, gradient),) = asked.rows
-    return {"pred_xstart": before.x0[0], "sample_before": before.states[0], "sample_after": after, "norm": residual[0], "gradient": gradient}
+    return {
+        "pred_xstart": before.x0[0],
+        "sample_before": before.states[0],
+        "sample_after": after,
+        "norm": residual[0],
+        "gradient": gradient,
+    }
 
 
 @adapter("dps", "loop")

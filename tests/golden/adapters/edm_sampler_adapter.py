@@ -8,8 +8,8 @@ import torch
 from golden_cases import Case, adapter
 from torch import Tensor
 
+from priorsr.methods.imaging.operators import Reduction
 from priorsr.methods.nets.edm_precond import build_edm
-from priorsr.methods.operators import Reduction
 from priorsr.methods.priors.edm import EDMPrior
 from priorsr.methods.visionrefine.edm_dps import EDMDPSSettings, edm_dps, guide, pixels
 from priorsr.samplers.karras import Heun
@@ -20,8 +20,14 @@ from priorsr.samplers.schedule import edm_clock, karras_sigmas
 @adapter("edm", "schedule")
 def edm_schedule(case: Case) -> dict[str, Tensor]:
     c = case.config
-    smallest, largest = max(c["sigma_min"], c["net_sigma_min"]), min(c["sigma_max"], c["net_sigma_max"] or math.inf)
-    return {f"t_{n}": torch.tensor(karras_sigmas(n, smallest, largest, c["rho"]), dtype=torch.float64) for n in c["num_steps"]}
+    smallest, largest = (
+        max(c["sigma_min"], c["net_sigma_min"]),
+        min(c["sigma_max"], c["net_sigma_max"] or math.inf),
+    )
+    return {
+        f"t_{n}": torch.tensor(karras_sigmas(n, smallest, largest, c["rho"]), dtype=torch.float64)
+        for n in c["num_steps"]
+    }
 
 
 @adapter("edm", "sampler")
@@ -29,7 +35,10 @@ def edm_sampler(case: Case) -> dict[str, Tensor]:
     c, s, trace = case.config, case.config["sampler"], []
     prior, noise = EDMPrior(case.fill(build_edm(c["net"]))), case.noise(c["prefix"])
     levels = prior.levels(s["num_steps"], s["sigma_min"], s["sigma_max"], s["rho"])
-    start = noise((c["batch"], c["net"]["img_channels"], *[c["net"]["img_resolution"]] * 2)).double() * levels[0].sigma
+    start = (
+        noise((c["batch"], c["net"]["img_channels"], *[c["net"]["img_resolution"]] * 2)).double()
+        * levels[0].sigma
+    )
     churn = Heun(s["S_churn"], s["S_min"], s["S_max"], s["S_noise"], edm_clock)
     run(prior, start, levels, churn, noise=noise, on_step=lambda step, x: trace.append(x))
     return {"x_trace": torch.stack(trace)}
@@ -54,7 +63,17 @@ def edm_dps_case(case: Case) -> dict[str, Tensor]:
     image = case.inputs["image"].clamp(0, 255).round()[None]
     y = operator(image).expand(c["batch"], -1, -1, -1)
     settings = EDMDPSSettings(
-        c["num_steps"], c["zeta"], "inverse", True, c["sigma_min"], c["sigma_max"], c["rho"], c["S_churn"], c["S_min"], c["S_max"], c["S_noise"]
+        c["num_steps"],
+        c["zeta"],
+        "inverse",
+        True,
+        c["sigma_min"],
+        c["sigma_max"],
+        c["rho"],
+        c["S_churn"],
+        c["S_min"],
+        c["S_max"],
+        c["S_noise"],
     )
     recorder = Recorder(guide(y, operator, settings))
     end = edm_dps(prior, y, operator, size, settings, noise, (recorder,), lambda step, x: trace.append(x))

@@ -7,13 +7,13 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from golden_cases import Case, adapter
+from reference.faces import published_helper
 from torch import Tensor
 
 from priorsr.methods.faces.align import fit_similarity, robust_similarity, template
 from priorsr.methods.faces.enhance import PAPER, RELEASED, enhance_outside, filtered
 from priorsr.methods.faces.grey import as_grey, is_grey, without_colour
 from priorsr.methods.faces.masks import box_mask
-from priorsr.methods.faces.published import published_helper
 
 
 def pooled(x: Tensor, block: int) -> Tensor:
@@ -34,7 +34,11 @@ def painted(ellipses: list[list[int]]) -> Tensor:
 def affine(case: Case) -> dict[str, Tensor]:
     landmarks, target = torch.tensor(case.config["landmarks"]), template(case.config["face_size"])
     matrices, inliers = robust_similarity(landmarks, target)
-    return {"affine": matrices, "inliers": inliers, "affine_all_points": fit_similarity(landmarks, target.expand_as(landmarks))}
+    return {
+        "affine": matrices,
+        "inliers": inliers,
+        "affine_all_points": fit_similarity(landmarks, target.expand_as(landmarks)),
+    }
 
 
 @adapter("face", "helper")
@@ -42,7 +46,9 @@ def helper(case: Case) -> dict[str, Tensor]:
     c = case.config
     scale, side, row, col = c["upscale"], c["face_size"], c["probe_row"], c["probe_col"]
     parts = painted(c["parse_ellipses"]) if c["use_parse"] else None
-    done = published_helper(case.inputs["image"], torch.tensor(c["landmarks"]), lambda x: 1 - x, c["variant"], scale, side, parts)
+    done = published_helper(
+        case.inputs["image"], torch.tensor(c["landmarks"]), lambda x: 1 - x, c["variant"], scale, side, parts
+    )
     picture, faces, pasted = done.picture[0] * 255, done.faces * 255, done.result[0] * 255
     return {
         "template": done.template,
@@ -69,7 +75,9 @@ def helper(case: Case) -> dict[str, Tensor]:
 
 @adapter("face", "gray")
 def grey(case: Case) -> dict[str, Tensor]:
-    picture, restored, crop = (case.inputs[name].clamp(0, 255).round()[None] / 255 for name in ("image", "restored", "crop"))
+    picture, restored, crop = (
+        case.inputs[name].clamp(0, 255).round()[None] / 255 for name in ("image", "restored", "crop")
+    )
     return {
         "is_gray": torch.cat([is_grey(picture), is_grey(picture[:, :1].expand_as(picture))]).float(),
         "gray": without_colour(restored)[0] * 255,
@@ -88,4 +96,7 @@ def post(case: Case) -> dict[str, Tensor]:
         "released_kernel_only": replace(RELEASED, blur=0),
     }
     outputs = {name: enhance_outside(x, mask, settings)[0] * 255 for name, settings in forms.items()}
-    return outputs | {"mask": mask[0, 0] * 255, "blur": filtered(x, replace(RELEASED, sharpen="none"))[0] * 255}
+    return outputs | {
+        "mask": mask[0, 0] * 255,
+        "blur": filtered(x, replace(RELEASED, sharpen="none"))[0] * 255,
+    }

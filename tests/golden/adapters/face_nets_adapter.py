@@ -16,7 +16,9 @@ from priorsr.methods.nets.retinaface import RetinaFace
 @torch.no_grad()
 def retinaface(case: Case) -> dict[str, Tensor]:
     body = "resnet50" if "body.layer1.0.conv1.weight" in case.manifest else "mobile0.25"
-    detector = RetinaFaceDetector(case.fill(RetinaFace(body)), case.config["conf_threshold"], case.config["nms_threshold"])
+    detector = RetinaFaceDetector(
+        case.fill(RetinaFace(body)), case.config["conf_threshold"], case.config["nms_threshold"]
+    )
     x = case.inputs["image"] - torch.tensor([104.0, 117.0, 123.0])[:, None, None]
     raw, (boxes, points, _), faces = detector.network(x), detector.decoded(x), detector.detect(x)
     return {
@@ -44,5 +46,11 @@ def parsenet(case: Case) -> dict[str, Tensor]:
 @adapter("face", "select")
 def select(case: Case) -> dict[str, Tensor]:
     boxes = torch.tensor(case.config["boxes"], dtype=torch.float32)
-    faces, size = Faces(boxes[:, :4], boxes[:, 4], torch.zeros(len(boxes), 5, 2)), (case.config["h"], case.config["w"])
-    return {"largest": torch.tensor([float(largest(faces, size))]), "center": torch.tensor([float(most_central(faces, size))])}
+    faces, size = (
+        Faces(boxes[:, :4], boxes[:, 4], torch.zeros(len(boxes), 5, 2)),
+        (case.config["h"], case.config["w"]),
+    )
+    return {
+        "largest": torch.tensor([float(largest(faces, size))]),
+        "center": torch.tensor([float(most_central(faces, size))]),
+    }

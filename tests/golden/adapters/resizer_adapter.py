@@ -6,7 +6,7 @@ import torch
 from golden_cases import Case, adapter
 from torch import Tensor
 
-from priorsr.methods.resize import Resampler
+from priorsr.methods.imaging.resize import Resampler
 
 
 @adapter("dps", "resizer")
@@ -14,7 +14,11 @@ def dps_resizer(case: Case) -> dict[str, Tensor]:
     x = case.inputs["x"]
     operator = _operator(x, 1 / case.config["scale_factor"])
     tables = {"weights": "weight", "field_of_view": "index"}
-    return {"out": operator(x), "transpose_gradient": operator.adjoint(case.inputs["g"]), **_tables(operator, tables)}
+    return {
+        "out": operator(x),
+        "transpose_gradient": operator.adjoint(case.inputs["g"]),
+        **_tables(operator, tables),
+    }
 
 
 @adapter("edm", "resizer")
@@ -30,4 +34,8 @@ def _operator(x: Tensor, scale: float) -> Resampler:
 
 def _tables(operator: Resampler, names: dict[str, str]) -> dict[str, Tensor]:
     axes = {"dim2": operator.rows, "dim3": operator.cols}
-    return {f"{name}_{dim}": torch.from_numpy(getattr(axis, part)) for dim, axis in axes.items() for name, part in names.items()}
+    return {
+        f"{name}_{dim}": torch.from_numpy(getattr(axis, part))
+        for dim, axis in axes.items()
+        for name, part in names.items()
+    }

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import torch
 from golden_cases import Case, adapter
+from reference.srcnn import published_srcnn_test
 from torch import Tensor
 
-from priorsr.methods.color import BT601_SRCNN, luma, rgb_to_ycbcr, ycbcr_to_rgb
-from priorsr.methods.evaluate.metrics import psnr, psnr_uint8_wraparound
-from priorsr.methods.images import to_uint8
+from priorsr.methods.imaging.color import BT601_SRCNN, luma, rgb_to_ycbcr, ycbcr_to_rgb
+from priorsr.methods.imaging.images import to_uint8
+from priorsr.methods.metrics.fidelity import psnr, psnr_uint8_wraparound
 from priorsr.methods.nets.srcnn import SRCNN
-from priorsr.methods.visionrefine.published import published_srcnn_test
 
 
 @adapter("srcnn", "forward")
 def srcnn_forward(case: Case) -> dict[str, Tensor]:
     config = case.config
-    network = case.fill(SRCNN(config["num_channels"], tuple(config["filters"]), tuple(config["kernels"]), tuple(config["paddings"])))
+    network = case.fill(
+        SRCNN(
+            config["num_channels"],
+            tuple(config["filters"]),
+            tuple(config["kernels"]),
+            tuple(config["paddings"]),
+        )
+    )
     first, second = network.features(case.inputs["x"])
-    return {"out": network(case.inputs["x"]), "feat1_mean": first.mean((2, 3)), "feat2_mean": second.mean((2, 3))}
+    return {
+        "out": network(case.inputs["x"]),
+        "feat1_mean": first.mean((2, 3)),
+        "feat2_mean": second.mean((2, 3)),
+    }
 
 
 @adapter("srcnn", "pipeline")
@@ -33,7 +44,11 @@ def srcnn_pipeline(case: Case) -> dict[str, Tensor]:
 @adapter("srcnn", "color")
 def srcnn_color(case: Case) -> dict[str, Tensor]:
     ycbcr = rgb_to_ycbcr(case.inputs["rgb"], BT601_SRCNN)
-    return {"y": luma(case.inputs["rgb"], BT601_SRCNN)[0], "ycbcr": ycbcr, "back": ycbcr_to_rgb(ycbcr, BT601_SRCNN)}
+    return {
+        "y": luma(case.inputs["rgb"], BT601_SRCNN)[0],
+        "ycbcr": ycbcr,
+        "back": ycbcr_to_rgb(ycbcr, BT601_SRCNN),
+    }
 
 
 @adapter("srcnn", "psnr")

@@ -10,7 +10,6 @@ from fill import weight
 from golden_cases import Case, adapter
 from torch import Tensor
 
-from priorsr.methods import weights
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
 from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
 from priorsr.methods.priors.ncsnpp import NCSNppPrior
@@ -18,6 +17,7 @@ from priorsr.methods.srdg.attributes import AttributeClassifier, Wish
 from priorsr.methods.srdg.guidance import AttributeGuidance
 from priorsr.methods.srdg.method import condition, enlarged
 from priorsr.methods.srdg.objective import ScoreOptimisation, ScoreTraining, score_loss, train_times
+from priorsr.methods.weights import load as weights
 from priorsr.samplers.denoiser import Cond
 from priorsr.samplers.schedule import ExplodingSchedule, Level
 from priorsr.samplers.sde import taken
@@ -47,12 +47,16 @@ def densenet(case: Case, config: dict, part: str | None = None, attribute: str =
     options = {name: config[name] for name in ("image_size", "growth_rate", "bn_size", "num_classes")}
     network = case.fill(DenseNet(DenseNetConfig(num_layers=tuple(config["num_layers"]), **options)), part)
     if "<attr>" in config["fill_key_prefix"]:
-        network.load_state_dict({k: weight(f"{attribute}:{k}", v.shape) for k, v in network.state_dict().items()})
+        network.load_state_dict(
+            {k: weight(f"{attribute}:{k}", v.shape) for k, v in network.state_dict().items()}
+        )
     return network.requires_grad_(False)
 
 
 def schedule(config: dict) -> ExplodingSchedule:
-    return ExplodingSchedule(config["sigma_min"], config["sigma_max"], config.get("eps", ExplodingSchedule.end))
+    return ExplodingSchedule(
+        config["sigma_min"], config["sigma_max"], config.get("eps", ExplodingSchedule.end)
+    )
 
 
 def draws(case: Case):
@@ -99,7 +103,9 @@ def srdg_lr_image(case: Case) -> dict[str, Tensor]:
     return outputs
 
 
-def judged(network: DenseNet, labels: Tensor, image: Tensor, noise: Tensor, config: dict) -> dict[str, Tensor]:
+def judged(
+    network: DenseNet, labels: Tensor, image: Tensor, noise: Tensor, config: dict
+) -> dict[str, Tensor]:
     """Logits and gradients at each time."""
     wish = Wish(AttributeClassifier(network, "attribute", ("0", "1")), tuple(labels.tolist()))
     sde, outputs = schedule(config), {}
@@ -115,7 +121,13 @@ def judged(network: DenseNet, labels: Tensor, image: Tensor, noise: Tensor, conf
 
 @adapter("srdg", "classifier")
 def srdg_classifier(case: Case) -> dict[str, Tensor]:
-    return judged(densenet(case, case.config), case.inputs["labels"], case.inputs["image"], case.inputs["noise"], case.config)
+    return judged(
+        densenet(case, case.config),
+        case.inputs["labels"],
+        case.inputs["image"],
+        case.inputs["noise"],
+        case.config,
+    )
 
 
 @adapter("srdg", "classifier_real")
@@ -124,7 +136,9 @@ def srdg_classifier_real(case: Case) -> dict[str, Tensor]:
     network = weights.load(case.folder.parent / c["weights"], "attribute").network
     image = case.inputs["image"].permute(2, 0, 1)[None] / 255
     outputs = judged(network, torch.tensor([c["label"]]), image, case.inputs["noise"], c)
-    norms = {k.replace("grad", "grad_norm"): v.norm()[None] for k, v in outputs.items() if k.startswith("grad")}
+    norms = {
+        k.replace("grad", "grad_norm"): v.norm()[None] for k, v in outputs.items() if k.startswith("grad")
+    }
     stride = c["grad_stride"]
     return {k: v[..., ::stride, ::stride] if k.startswith("grad") else v for k, v in outputs.items()} | norms
 
@@ -132,13 +146,22 @@ def srdg_classifier_real(case: Case) -> dict[str, Tensor]:
 @adapter("srdg", "training")
 def srdg_training(case: Case) -> dict[str, Tensor]:
     c, noise, losses = case.config, draws(case), []
-    assert not any(c[name] for name in ("reduce_mean", "likelihood_weighting", "weight_decay")), "the released settings only"
+    assert not any(c[name] for name in ("reduce_mean", "likelihood_weighting", "weight_decay")), (
+        "the released settings only"
+    )
     network, sde = ncsnpp(case, c["net"]), schedule({**c["net"], "eps": c["time_eps"]})
-    training = ScoreTraining(network, ScoreOptimisation(c["lr"], c["beta1"], c["beta2"], c["eps"], c["warmup"], c["grad_clip"], c["ema_rate"]))
+    training = ScoreTraining(
+        network,
+        ScoreOptimisation(
+            c["lr"], c["beta1"], c["beta2"], c["eps"], c["warmup"], c["grad_clip"], c["ema_rate"]
+        ),
+    )
     clean, low = case.inputs["hr"], case.inputs["lr"]
     for u in case.inputs["u"]:
         loss = score_loss(network, clean, low, train_times(u, sde), noise(clean.shape), sde).mean()
         losses.append(loss.detach())
         training.step(loss)
-    result = {f"param_{k}": v for k, v in network.state_dict().items()} | {f"ema_{k}": v for k, v in training.average.state_dict().items()}
+    result = {f"param_{k}": v for k, v in network.state_dict().items()} | {
+        f"ema_{k}": v for k, v in training.average.state_dict().items()
+    }
     return {**result, "losses": torch.stack(losses), "loss_jax": losses[0][None]}

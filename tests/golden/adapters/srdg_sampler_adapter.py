@@ -45,7 +45,10 @@ class Draws:
 def attributes(case: Case) -> list[Wish]:
     names, c = ("0", "1"), case.config.get("classifier", {})
     networks = {name: densenet(case, c, "classifier", name) for name in case.config.get("labels", {})}
-    return [Wish(AttributeClassifier(network, name, names), tuple(case.config["labels"][name])) for name, network in networks.items()]
+    return [
+        Wish(AttributeClassifier(network, name, names), tuple(case.config["labels"][name]))
+        for name, network in networks.items()
+    ]
 
 
 @adapter("srdg", "sampler")
@@ -55,7 +58,9 @@ def srdg_sampler(case: Case) -> dict[str, Tensor]:
     wanted = attributes(case)
     prior = NCSNppPrior(ncsnpp(case, c["net"], "net" if wanted else None), schedule=schedule(c))
     corrections = {"langevin": c["n_corrector_steps"], "none": 0}[c["corrector"]]
-    settings = SRDGSettings(c["N"], SAMPLERS[c["predictor"]], corrections, c["snr"], c.get("h", 0), joint=True)
+    settings = SRDGSettings(
+        c["N"], SAMPLERS[c["predictor"]], corrections, c["snr"], c.get("h", 0), joint=True
+    )
     recorder, noise = Recorder(), Draws(draws(case))
     outputs = {"final": srdg(prior, y, tuple(y.shape[-2:]), wanted, settings, noise, (recorder,))}
     noise(y.shape)  # drawn and thrown away at the end of the published run
@@ -71,7 +76,9 @@ def srdg_sampler(case: Case) -> dict[str, Tensor]:
         corrected = recorder.calls[at + corrections][0]
         outputs[f"step{k}_corrector_x"] = outputs[f"step{k}_corrector_mean"] = corrected
         if corrections:
-            outputs[f"step{k}_corrector_mean"] = transition.correct(*recorder.calls[at + corrections - 1], drawn[-2])[0]
+            outputs[f"step{k}_corrector_mean"] = transition.correct(
+                *recorder.calls[at + corrections - 1], drawn[-2]
+            )[0]
         outputs[f"step{k}_predictor_mean"] = step.mean
         outputs[f"step{k}_predictor_x"] = x if step.noise is not None else step.mean + step.std * drawn[-1]
     return outputs

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from golden_cases import Case, adapter
+from reference.stablesr import published_canvas
 from torch import Tensor, nn
 
 from priorsr.methods.nets.adm_blocks import ResBlock
@@ -23,7 +24,6 @@ from priorsr.methods.stablesr.layers import Layers
 from priorsr.methods.stablesr.levels import CHAIN, released_ddim, released_table, start
 from priorsr.methods.stablesr.method import LATENT, StableSR, StableSRSettings, sample
 from priorsr.methods.stablesr.prior import CONTEXT, LR, WEIGHTS, Reference, diffusion_prior, modulated
-from priorsr.methods.stablesr.published import published_canvas
 from priorsr.samplers.denoiser import Cond, Denoiser, Prediction
 from priorsr.samplers.run import run
 from priorsr.samplers.schedule import CLEAN, respaced
@@ -41,7 +41,9 @@ class Together(nn.Module):
         self.parts = parts
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {prefix + key: value for prefix, part in self.parts for key, value in part.state_dict().items()}
+        return {
+            prefix + key: value for prefix, part in self.parts for key, value in part.state_dict().items()
+        }
 
 
 def struct_encoder(kwargs: dict) -> StructEncoder:
@@ -90,8 +92,12 @@ def networks(case: Case) -> tuple[SDUNet, Layers]:
 
 
 def autoencoder(ddconfig: dict) -> tuple[VAE, CFW]:
-    config = VAEConfig(ddconfig["ch"], tuple(ddconfig["ch_mult"]), ddconfig["num_res_blocks"], ddconfig["z_channels"])
-    return VAE(config).eval(), CFW({level: config.widths[level] for level in range(1, len(config.widths) - 1)}).eval()
+    config = VAEConfig(
+        ddconfig["ch"], tuple(ddconfig["ch_mult"]), ddconfig["num_res_blocks"], ddconfig["z_channels"]
+    )
+    return VAE(config).eval(), CFW(
+        {level: config.widths[level] for level in range(1, len(config.widths) - 1)}
+    ).eval()
 
 
 def at(t: float, x: Tensor) -> Tensor:
@@ -102,7 +108,11 @@ def at(t: float, x: Tensor) -> Tensor:
 @torch.no_grad()
 def stablesr_struct_encoder(case: Case) -> dict[str, Tensor]:
     encoder, latent = case.fill(struct_encoder(case.config["kwargs"])), case.inputs["latent"]
-    return {f"t{t}/{feature.shape[-1]}": feature for t in case.config["timesteps"] for feature in encoder(latent, at(t, latent))}
+    return {
+        f"t{t}/{feature.shape[-1]}": feature
+        for t in case.config["timesteps"]
+        for feature in encoder(latent, at(t, latent))
+    }
 
 
 @adapter("stablesr", "spade")
@@ -110,7 +120,10 @@ def stablesr_struct_encoder(case: Case) -> dict[str, Tensor]:
 def stablesr_spade(case: Case) -> dict[str, Tensor]:
     kwargs = case.config["kwargs"]
     layer = case.fill(SPADE(kwargs["norm_nc"], kwargs["label_nc"]))
-    return {"out": layer(case.inputs["x"], case.inputs["seg"]), "normalized": layer.param_free_norm(case.inputs["x"])}
+    return {
+        "out": layer(case.inputs["x"], case.inputs["seg"]),
+        "normalized": layer.param_free_norm(case.inputs["x"]),
+    }
 
 
 @adapter("stablesr", "resblock_dual")
@@ -141,7 +154,9 @@ def stablesr_unet_struct(case: Case) -> dict[str, Tensor]:
     network, layers = networks(case)
     denoiser = modulated(diffusion_prior(network), layers)
     cond = Cond({LR: case.inputs["lr_latent"]}, {CONTEXT: case.inputs["context"]})
-    return {f"eps_t{t}": denoiser(case.inputs["x"], CHAIN.table[t], cond).eps for t in case.config["timesteps"]}
+    return {
+        f"eps_t{t}": denoiser(case.inputs["x"], CHAIN.table[t], cond).eps for t in case.config["timesteps"]
+    }
 
 
 @adapter("stablesr", "schedule")
@@ -154,7 +169,10 @@ def stablesr_schedule(case: Case) -> dict[str, Tensor]:
         tables |= {name: getattr(kept, name) for name in ("posterior_mean_coef1", "posterior_mean_coef2")}
         tables["timesteps"] = torch.tensor(kept.timesteps)
         tables["posterior_log_variance_clipped"] = kept.posterior_variance.clamp(min=1e-20).log()
-        tables |= {"sqrt_recip_alphas_cumprod": abar.rsqrt(), "sqrt_recipm1_alphas_cumprod": (1 / abar - 1).sqrt()}
+        tables |= {
+            "sqrt_recip_alphas_cumprod": abar.rsqrt(),
+            "sqrt_recipm1_alphas_cumprod": (1 / abar - 1).sqrt(),
+        }
         outputs |= {f"n{n}/{name}": table for name, table in tables.items()}
     outputs["start_q_sample_t999"] = start("lr", case.inputs["lr"], lambda shape: case.inputs["noise"])
     return outputs
@@ -181,7 +199,11 @@ def analytic(case: Case) -> Denoiser:
 
 def sampling(case: Case, **more) -> StableSRSettings:
     c = case.config
-    tiles = {"tile": c["tile"] * LATENT, "overlap": c["overlap"] * LATENT, "weights": "published"} if "tile" in c else {}
+    tiles = (
+        {"tile": c["tile"] * LATENT, "overlap": c["overlap"] * LATENT, "weights": "published"}
+        if "tile" in c
+        else {}
+    )
     return StableSRSettings(steps=c["steps"], **tiles, **more)
 
 
@@ -218,10 +240,15 @@ def stablesr_ddpm(case: Case) -> dict[str, Tensor]:
 @adapter("stablesr", "ddim")
 def stablesr_ddim(case: Case) -> dict[str, Tensor]:
     c, noise, trace = case.config, case.noise(case.spec["noise"]["prefix"]), Trace(case.config["steps"])
-    settings, cond = sampling(case, sampler="ddim-released", eta=c["eta"], start="noise"), Cond({LR: case.inputs["lr"]})
+    settings, cond = (
+        sampling(case, sampler="ddim-released", eta=c["eta"], start="noise"),
+        Cond({LR: case.inputs["lr"]}),
+    )
     final = sample(analytic(case), cond, settings, noise, on_step=trace)
     tile = Tiled(analytic(case), settings.tile // LATENT, settings.overlap // LATENT, weights=PUBLISHED)
-    last = tile(final, released_ddim(c["steps"])[-1], cond)  # the released loop asks once more, and changes nothing
+    last = tile(
+        final, released_ddim(c["steps"])[-1], cond
+    )  # the released loop asks once more, and changes nothing
     table = released_table(c["steps"])
     levels = [CHAIN.table[i] for i in table]
     abar = CHAIN.alphas_cumprod[table]
@@ -234,7 +261,9 @@ def stablesr_ddim(case: Case) -> dict[str, Tensor]:
         "alpha_table_timesteps": torch.tensor(table),
         "ddim_alphas": abar,
         "ddim_alphas_prev": torch.cat([abar[:1], abar[:-1]]),
-        "ddim_sigmas": torch.tensor([0.0, *(c["eta"] * math.sqrt(Posterior.between(b, a).variance) for a, b in pairwise(levels))]),
+        "ddim_sigmas": torch.tensor(
+            [0.0, *(c["eta"] * math.sqrt(Posterior.between(b, a).variance) for a, b in pairwise(levels))]
+        ),
     }
 
 
@@ -272,8 +301,14 @@ def stablesr_gaussian_weights(case: Case) -> dict[str, Tensor]:
 
 @adapter("stablesr", "tile_grid")
 def stablesr_tile_grid(case: Case) -> dict[str, Tensor]:
-    layouts = {f"h{h}_w{w}_tile{tile}_overlap{o}": torch.tensor(grid(h, w, tile, o)) for h, w, tile, o in case.config["layouts"]}
-    axes = {f"pixel_starts_len{n}_size{size}_stride{by}": torch.tensor(starts(n, size, size - by)) for n, size, by in case.config["pixel_axes"]}
+    layouts = {
+        f"h{h}_w{w}_tile{tile}_overlap{o}": torch.tensor(grid(h, w, tile, o))
+        for h, w, tile, o in case.config["layouts"]
+    }
+    axes = {
+        f"pixel_starts_len{n}_size{size}_stride{by}": torch.tensor(starts(n, size, size - by))
+        for n, size, by in case.config["pixel_axes"]
+    }
     return {**layouts, **axes}
 
 
@@ -321,7 +356,10 @@ def stablesr_cfw_autoencoder(case: Case) -> dict[str, Tensor]:
 
 @adapter("stablesr", "color_fix")
 def stablesr_color_fix(case: Case) -> dict[str, Tensor]:
-    c, (target, source, other) = case.config, (case.inputs[name] for name in ("target", "source", "source_other"))
+    c, (target, source, other) = (
+        case.config,
+        (case.inputs[name] for name in ("target", "source", "source_other")),
+    )
     high, low = split_bands(target, c["levels"])
     return {
         "adain": METHODS["adain"](target, source),
@@ -351,7 +389,9 @@ def stablesr_pipeline(case: Case) -> dict[str, Tensor]:
         vae_tile=0,
     )
     noise = case.noise(case.spec["noise"]["prefix"])
-    done = published_canvas(model, case.inputs["lr_image"], c["upscale"], case.inputs["context"], settings, noise)
+    done = published_canvas(
+        model, case.inputs["lr_image"], c["upscale"], case.inputs["context"], settings, noise
+    )
     return {
         "init_latent": done.restored.lr,
         "x_T": done.x_T,

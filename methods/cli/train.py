@@ -1,0 +1,278 @@
+"""What `priorsr train WHAT` does for each network; their options are those of the settings they use."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..train import classifier, prior, sr_sde, srcnn
+from ..train.codeformer import task as codeformer
+from ..train.corrector import task as corrector
+from ..train.datasets import read_named, read_pictures, read_table
+from ..train.loop import Optimisation, Task, fit, headlines, leads
+from ..train.stablesr import cfw
+from ..train.stablesr import task as stablesr
+from ..visionrefine.srcnn import SCALES
+from ..weights import load as weights
+from .main import add_settings, read_settings
+
+log = logging.getLogger("priorsr")
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """`make` reads the pictures and gives the task and, for the trained network, what its file says of itself."""
+
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    make: Callable[[argparse.Namespace, Optimisation], tuple[Task, Callable[[nn.Module], dict]]]
+    tuned: Optimisation
+    half: bool = False  # weights are written in half precision
+    # the files of the trained network, from what it says of itself and OUT
+    files: Callable[[nn.Module, dict, Path], Iterable[tuple[Path, nn.Module, dict]]] = (
+        lambda network, said, out: [(out, network, said)]
+    )
+
+
+def add_trainers(parser: argparse.ArgumentParser) -> None:
+    subparsers = parser.add_subparsers(dest="what", required=True, metavar="NETWORK")
+    for trainer in TRAINERS:
+        sub = subparsers.add_parser(trainer.name, help=trainer.help, description=trainer.help)
+        sub.add_argument(
+            "--data",
+            nargs="+",
+            required=True,
+            metavar="PATH",
+            help="folders or zip archives of training pictures",
+        )
+        sub.add_argument(
+            "--validation",
+            nargs="+",
+            required=True,
+            metavar="PATH",
+            help="folders or archives of pictures to judge by, not trained on",
+        )
+        sub.add_argument("--out", required=True, help="the weight file to write, .safetensors")
+        sub.add_argument(
+            "--run",
+            help="folder for the log, pictures and the checkpoint (default: OUT without suffix, plus -run)",
+        )
+        sub.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+        sub.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+        sub.add_argument(
+            "--device",
+            default="auto",
+            help="auto, cpu, cuda or cuda:N; under torchrun each process takes its own (default auto)",
+        )
+        sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+        trainer.arguments(sub)
+        add_settings(sub.add_argument_group("optimisation"), Optimisation, trainer.tuned)
+        sub.set_defaults(trainer=trainer)
+
+
+def train(options: argparse.Namespace, device: torch.device) -> dict:
+    """Train, write the weights, and return the file's name with the validation figures; nothing where another process writes."""
+    trainer, out = options.trainer, Path(options.out)
+    if out.suffix != ".safetensors":
+        raise ValueError(f"{out} must end in .safetensors")
+    _free(options, out)
+    settings = read_settings(Optimisation, options)
+    options.device = str(device)  # what `auto` stands for
+    task, describe = trainer.make(options, settings)
+    run = Path(options.run) if options.run else out.with_name(out.stem + "-run")
+    network = fit(task, settings, run, options.resume, str(device))
+    if not leads():
+        return {}
+    figures = task.validate(network)
+    said, written = {**describe(network), **{k: f"{v:.6g}" for k, v in figures.items()}}, []
+    for path, part, own in trainer.files(network, said, out):
+        written.append(str(weights.save(part, path, own, torch.float16 if trainer.half else None)))
+    log.info(
+        "wrote %s (validation %s)",
+        ", ".join(written),
+        ", ".join(f"{k} {v:.4g}" for k, v in headlines(figures).items()),
+    )
+    return {"weights": written[0] if len(written) == 1 else written, **figures}
+
+
+def _free(options: argparse.Namespace, *paths: Path) -> None:
+    """Raises FileExistsError for a file that would be replaced unasked."""
+    for path in paths:
+        if path.exists() and not options.overwrite:
+            raise FileExistsError(f"{path} exists: choose another name or add --overwrite")
+
+
+def _pictures(options: argparse.Namespace) -> tuple[list, list]:
+    images, validation = read_pictures(options.data), read_pictures(options.validation)
+    log.info("%d training pictures, %d to judge by", len(images), len(validation))
+    return images, validation
+
+
+def _srcnn_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scale", type=int, default=2, choices=SCALES, help="the scale to train for (default 2)"
+    )
+    add_settings(parser, srcnn.Patches)
+
+
+def _srcnn(options: argparse.Namespace, settings: Optimisation):
+    images, validation = _pictures(options)
+    task = srcnn.task(options.scale, images, validation, read_settings(srcnn.Patches, options), settings.seed)
+    return task, lambda network: {"kind": "srcnn", "scale": options.scale, **asdict(settings)}
+
+
+def _prior(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(prior.PriorRecipe, options)
+    config = recipe.config()  # complains before the pictures are read
+    images, validation = (
+        prior.squares(pictures, recipe.size, config.in_channels) for pictures in _pictures(options)
+    )
+    return prior.task(recipe, images, validation, settings.seed), lambda network: prior.metadata(
+        network, recipe, settings, validation
+    )
+
+
+def _corrector(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(corrector.CorrectorRecipe, options)
+    corrector.check(recipe, settings)  # complains before the pictures are read
+    images, validation = (
+        prior.squares(pictures, recipe.size, recipe.config().in_channels) for pictures in _pictures(options)
+    )
+    return corrector.task(recipe, images, validation, settings.seed), lambda network: corrector.metadata(
+        recipe, settings
+    )
+
+
+def _classifier_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        required=True,
+        metavar="CSV",
+        help="tables with a column `file`, the names of pictures, and columns of labels",
+    )
+    add_settings(parser, classifier.ClassifierRecipe)
+
+
+def _classifier(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(classifier.ClassifierRecipe, options)
+    attributes = classifier.Attribute.parse(
+        recipe.attributes
+    )  # all of this complains before the pictures are read
+    recipe.config()
+    _free(options, *classifier.paths(Path(options.out), [a.name for a in attributes]))
+    table = read_table(options.labels)
+    data, validation = (
+        classifier.Labelled.of(read_named(paths), table, recipe)
+        for paths in (options.data, options.validation)
+    )
+    log.info("%d labelled training pictures, %d to judge by", len(data.images), len(validation.images))
+    return classifier.task(recipe, data, validation, settings.seed), lambda network: classifier.metadata(
+        recipe, settings
+    )
+
+
+def _codeformer(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(codeformer.CodeFormerRecipe, options)
+    codeformer.check(recipe, settings)
+    network = codeformer.build(recipe, settings.seed)  # both complain before the pictures are read
+    images, validation = (
+        prior.squares(pictures, network.config.image_size, 3) for pictures in _pictures(options)
+    )
+    return codeformer.task(recipe, network, images, validation), lambda net: codeformer.metadata(
+        net, recipe, settings
+    )
+
+
+def _sr_sde(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(sr_sde.SRRecipe, options)
+    network = sr_sde.build(recipe, settings.seed)  # complains before the pictures are read
+    images, validation = (
+        prior.squares(pictures, recipe.size, recipe.colours) for pictures in _pictures(options)
+    )
+    return sr_sde.task(recipe, network, images, validation), lambda net: sr_sde.metadata(
+        net, recipe, settings
+    )
+
+
+def _stablesr(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(stablesr.StableSRRecipe, options)
+    model, context = stablesr.build(recipe, settings.seed)
+    data, validation = (recipe.drawn_from(paths) for paths in (options.data, options.validation))
+    return stablesr.task(recipe, model, context, data, validation), lambda network: stablesr.metadata(
+        recipe, settings
+    )
+
+
+def _cfw(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(cfw.CFWRecipe, options)
+    networks = cfw.build(recipe, settings.seed)  # complains before latents are sampled
+    latents = cfw.synthesise(recipe, settings, options.data, options.validation, options.device)
+    return cfw.task(recipe, *networks, *latents), lambda network: cfw.metadata(recipe, settings)
+
+
+TRAINERS = (
+    Trainer("srcnn", "Train SRCNN for one scale.", _srcnn_arguments, _srcnn, srcnn.TUNED),
+    Trainer(
+        "prior",
+        "Train an unconditional diffusion prior.",
+        lambda p: add_settings(p, prior.PriorRecipe),
+        _prior,
+        prior.TUNED,
+        half=True,
+    ),
+    Trainer(
+        "corrector",
+        "Train a corrector of DPI's conditions.",
+        lambda p: add_settings(p, corrector.CorrectorRecipe),
+        _corrector,
+        corrector.TUNED,
+        half=True,
+    ),
+    Trainer(
+        "classifier",
+        "Train noise-aware attribute classifiers, which guide SRDG and any prior.",
+        _classifier_arguments,
+        _classifier,
+        classifier.TUNED,
+        files=classifier.files,
+    ),
+    # in half precision the frequencies of its clock would be others than it was trained with
+    Trainer(
+        "codeformer",
+        "Train CodeFormer, one stage after another.",
+        lambda p: add_settings(p, codeformer.CodeFormerRecipe),
+        _codeformer,
+        codeformer.TUNED,
+    ),
+    Trainer(
+        "sr-sde",
+        "Train SRDG's score network.",
+        lambda p: add_settings(p, sr_sde.SRRecipe),
+        _sr_sde,
+        sr_sde.TUNED,
+    ),
+    Trainer(
+        "stablesr",
+        "Train StableSR's layers on a Stable Diffusion that stays as it is.",
+        lambda p: add_settings(p, stablesr.StableSRRecipe),
+        _stablesr,
+        stablesr.TUNED,
+        files=stablesr.files,
+    ),
+    Trainer(
+        "cfw",
+        "Train StableSR's feature wrapping (CFW) on latents that are sampled first.",
+        lambda p: add_settings(p, cfw.CFWRecipe),
+        _cfw,
+        cfw.TUNED,
+        files=cfw.files,
+    ),
+)
