@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..methods.srdg.attributes import (
     AttributeClassifier,
@@ -17,14 +16,11 @@ from ..methods.srdg.attributes import (
     shipped_attributes,
     wishes,
 )
-from ..methods.srdg.classifier_crop import VIEWS
-from ..methods.srdg.guidance import AttributeGuidance
-from ..methods.srdg.method import SRDGSettings, shipped_networks
+from ..methods.srdg.method import shipped_networks
 from . import host
-from .memory import gradient_bytes
 
 if TYPE_CHECKING:
-    from .host_model import ManagedClassifier
+    from .host.managed import ManagedClassifier
 
 Attributes = io.Custom("PRIORSR_ATTRIBUTES")  # a tuple of managed classifiers, one an attribute
 NONE = "none"
@@ -81,25 +77,3 @@ def classifiers_of(managed: Sequence[ManagedClassifier]) -> list[AttributeClassi
 
 def load_classifier(name: str, attribute: str = "") -> AttributeClassifier:
     return load_attribute(name if name in shipped_attributes() else str(host.weight_path(name)), attribute)
-
-
-class ManagedAttributes(AttributeGuidance):
-    """Guidance of any prior of pictures in -1..1; as_sampler loads `models` for the run, with room for `memory`."""
-
-    def __init__(
-        self, managed: Sequence[ManagedClassifier], wanted: Sequence[Wish], form: str, settings: SRDGSettings
-    ):
-        window = (settings.last, settings.first)
-        super().__init__(wanted, settings.h, form, settings.limit, window, view=VIEWS[settings.view])
-        asked = [wish.classifier for wish in wanted]
-        self.models = tuple(m.patcher for m in managed if any(m.classifier is c for c in asked))
-
-    def memory(self, x: Tensor) -> int:
-        self.begin(x, ())  # complains before anything is loaded
-        return attribute_bytes([wish.classifier for wish in self.wanted], len(x))
-
-
-def attribute_bytes(classifiers: Sequence[AttributeClassifier], count: int) -> int:
-    """What the gradients of classifiers need beside their weights for so many pictures at once."""
-    sides = [(c.network, c.network.config.image_size) for c in classifiers]
-    return sum(gradient_bytes(network, (count, 3, side, side)) for network, side in sides)

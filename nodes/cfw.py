@@ -16,8 +16,8 @@ from ..methods.stablesr.vae_adapter import AdoptedVAE
 from ..samplers.run import Draw
 from ..samplers.tiled import grid
 from . import host
-from .convert import join, split
-from .host_stablesr import ManagedCFW, as_cfw
+from .host.images import join, split
+from .host.stablesr import ManagedCFW, as_cfw
 
 Fusion = io.Custom("PRIORSR_CFW")
 CATEGORY = f"{host.CATEGORY}/stablesr"

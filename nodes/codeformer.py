@@ -10,7 +10,6 @@ from ..methods.faces.load import CODEFORMER, load_codeformer
 from ..methods.faces.restore import RestoreSettings
 from ..methods.imaging.resize import resize
 from . import host
-from .convert import join, split
 from .face_inputs import (
     CATEGORY,
     Asked,
@@ -24,6 +23,7 @@ from .face_inputs import (
     restored_outputs,
     scale_input,
 )
+from .host.images import join, split
 
 Network = io.Custom("PRIORSR_CODEFORMER")
 MAPS = 8  # of the largest size that a call holds at once, its convolutions' workspace included

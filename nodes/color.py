@@ -9,7 +9,7 @@ from ..methods.imaging.resize import resize
 from ..methods.stablesr.color_fix import METHODS, color_fix
 from ..methods.stablesr.method import pre_clean
 from . import host
-from .convert import join, split
+from .host.images import join, split
 
 
 class ColourCorrection(io.ComfyNode):

@@ -12,7 +12,7 @@ from ..methods.degrade.presets import FACE_LEVELS, dpi
 from ..methods.degrade.steps import Blur, GaussianNoise, Jpeg, PoissonNoise, Sinc, SpeckleNoise, Webp
 from ..methods.imaging.resize import resize
 from . import host
-from .convert import join, split
+from .host.images import join, split
 
 NOISES = ("gaussian", "poisson", "speckle")
 CODECS = {"jpeg": Jpeg, "webp": Webp}

@@ -12,10 +12,12 @@ from ..methods.imaging.resize import resize, scale_for
 from ..methods.priors.calibration import AIMS
 from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
 from ..methods.priors.typicality import ladder
-from . import host, host_model
-from .convert import join, split
+from . import host
 from .guidance import CATEGORY
-from .memory import gradient_bytes
+from .host import managed as managed_models
+from .host import model as host_model
+from .host.images import join, split
+from .host.memory import gradient_bytes
 from .posterior import SEED, tile_shape
 from .sampling import conditioning
 
@@ -205,7 +207,7 @@ class DiffSRUpscale(io.ComfyNode):
             loaded = load_prior(prior if prior in shipped_priors() else str(host.weight_path(prior)), kind)
             shape = tile_shape(canvas, loaded)
             with host.on_device(
-                loaded.network, activations=gradient_bytes(loaded.network, shape) // host_model.BACKWARD
+                loaded.network, activations=gradient_bytes(loaded.network, shape) // managed_models.BACKWARD
             ) as device:
                 progress = host.sampling_progress(settings.steps)
                 tell = lambda i, text: said.append(f"image {i + 1}: {text}")  # noqa: E731

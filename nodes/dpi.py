@@ -18,10 +18,12 @@ from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
 from ..methods.priors.typicality import misfit, untypical
 from ..samplers.noise import Noise
 from ..samplers.tiled import Tiled
-from . import host, host_model
-from .convert import join, split
+from . import host
 from .guidance import CATEGORY, Guidance, more_guidance
-from .memory import gradient_bytes
+from .host import managed as managed_models
+from .host import model as host_model
+from .host.images import join, split
+from .host.memory import gradient_bytes
 from .posterior import SEED
 
 Corrector = io.Custom("PRIORSR_CORRECTOR")
@@ -173,10 +175,10 @@ class DPIUpscale(io.ComfyNode):
 def _needs(prior, corrector, tiles: Tiled) -> tuple[list[nn.Module], int]:
     """The networks of a run, and the bytes of one call of whichever needs more."""
     shape = tiles.batch, prior.channels, tiles.size, tiles.size
-    room = gradient_bytes(prior.network, shape) // host_model.BACKWARD
+    room = gradient_bytes(prior.network, shape) // managed_models.BACKWARD
     if corrector is None:
         return [prior.network], room
-    return [prior.network, corrector.network], max(room, host_model.correction_bytes(corrector, shape))
+    return [prior.network, corrector.network], max(room, managed_models.correction_bytes(corrector, shape))
 
 
 class LoadCorrector(io.ComfyNode):
@@ -201,7 +203,7 @@ class LoadCorrector(io.ComfyNode):
     @classmethod
     def execute(cls, corrector):
         with torch.inference_mode(False):
-            return io.NodeOutput(host_model.as_corrector(load_corrector(_corrector_file(corrector))))
+            return io.NodeOutput(managed_models.as_corrector(load_corrector(_corrector_file(corrector))))
 
 
 class DPIConditions(io.ComfyNode):
@@ -275,7 +277,9 @@ class DPIConditions(io.ComfyNode):
             )
             if corrector is not None:
                 corrector.corrector.check(low.shape[1], k, scale)
-            return io.NodeOutput((*guidance, host_model.ManagedConditions(low, corrector, settings, seed)))
+            return io.NodeOutput(
+                (*guidance, managed_models.ManagedConditions(low, corrector, settings, seed))
+            )
 
 
 def _pixel_condition(model, image: Tensor, scale: float, k: int) -> Tensor:

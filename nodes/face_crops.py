@@ -10,7 +10,6 @@ from comfy_api.latest import io
 from ..methods.faces.crops import cut_faces, returned
 from ..methods.faces.restore import RestoreSettings, usable
 from . import host
-from .convert import join, split
 from .face_inputs import (
     CATEGORY,
     Asked,
@@ -23,6 +22,7 @@ from .face_inputs import (
     restored_outputs,
     scale_input,
 )
+from .host.images import join, split
 
 CropsData = io.Custom("PRIORSR_CROPS")
 

@@ -17,7 +17,7 @@ from ..methods.faces.restore import RestoreSettings, restore_faces
 from ..methods.imaging.resize import resize, scale_for, scaled_size
 from ..methods.metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
 from . import host
-from .convert import join, split
+from .host.images import join, split
 
 CATEGORY = f"{host.CATEGORY}/faces"
 FacesData = io.Custom("PRIORSR_FACES")

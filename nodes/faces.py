@@ -12,7 +12,6 @@ from ..methods.faces.masks import CLASSES, MaskSettings, face_mask
 from ..methods.faces.overlay import overlay
 from ..methods.imaging.resize import resize
 from . import host
-from .convert import join, split
 from .face_inputs import (
     CATEGORY,
     PARSER_ROOM,
@@ -26,6 +25,7 @@ from .face_inputs import (
     parser_input,
     parser_of,
 )
+from .host.images import join, split
 
 OWN = "custom"
 PRESETS = {"released": RELEASED, "paper": PAPER}

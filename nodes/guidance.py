@@ -12,8 +12,10 @@ from ..methods.priors.load import ChainSettings, load_classifier
 from ..samplers.guidance.consistency import Consistency
 from ..samplers.guidance.measurement import MeasurementGuidance
 from ..samplers.hooks import ClipX0, DynamicThreshold
-from . import host, host_model
-from .convert import split
+from . import host
+from .host import managed as managed_models
+from .host import model as host_model
+from .host.images import split
 
 Guidance = io.Custom("PRIORSR_GUIDANCE")  # a tuple of the core's hooks, which act in their order
 Classifier = io.Custom("PRIORSR_CLASSIFIER")
@@ -131,7 +133,7 @@ class LoadNoiseClassifier(io.ComfyNode):
         with torch.inference_mode(False):
             network = load_classifier(str(host.weight_path(classifier)))
             judge = NoiseClassifier(network, ChainSettings(schedule, train_steps).chain(network.config))
-        return io.NodeOutput(host_model.as_classifier(judge))
+        return io.NodeOutput(managed_models.as_classifier(judge))
 
 
 class GuideByClassifier(io.ComfyNode):
@@ -177,7 +179,7 @@ class GuideByClassifier(io.ComfyNode):
     @classmethod
     def execute(cls, classifier, label, scale, form, guidance=()):
         with torch.inference_mode(False):
-            hook = host_model.ManagedLabelGuidance(classifier, label, scale, form)
+            hook = managed_models.ManagedLabelGuidance(classifier, label, scale, form)
         return io.NodeOutput((*guidance, hook))
 
 

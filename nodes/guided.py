@@ -10,8 +10,8 @@ from ..methods.imaging.resize import resize
 from ..methods.priors.load import PriorSettings, load_classifier, load_prior
 from ..methods.visionrefine.guided import GuidedSettings, check_guided, guided_upscale, steps_of
 from . import host
-from .convert import join, split
-from .memory import gradient_bytes
+from .host.images import join, split
+from .host.memory import gradient_bytes
 from .posterior import SEED
 
 NONE = "none"

@@ -7,9 +7,10 @@ from comfy_api.latest import io
 
 from ..methods.imaging.canvas import planes
 from ..methods.imaging.resize import resize
-from . import host, host_model
-from .convert import join, split
+from . import host
 from .guidance import CATEGORY
+from .host import model as host_model
+from .host.images import join, split
 
 
 class ImageToPixelLatent(io.ComfyNode):

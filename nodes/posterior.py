@@ -13,8 +13,8 @@ from ..methods.imaging.resize import resize
 from ..methods.priors.load import PriorSettings, load_prior
 from ..methods.visionrefine.edm_dps import EDMDPSSettings
 from . import host
-from .convert import join, split
-from .memory import gradient_bytes
+from .host.images import join, split
+from .host.memory import gradient_bytes
 
 SEED = {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
 

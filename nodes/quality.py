@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from ..methods.imaging.resize import resize
 from ..methods.metrics.compare import compare, consistency, describe, paired, side_by_side
 from . import host
-from .convert import join, split
+from .host.images import join, split
 
 
 class ImageQuality(io.ComfyNode):

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..methods.imaging.resize import METHODS, resize, scaled_size
 from . import host
-from .convert import join, split
+from .host.images import join, split
 
 
 class ResizeImage(io.ComfyNode):

@@ -18,11 +18,10 @@ from ..methods.srdg.guidance import STRONGEST
 from ..methods.srdg.method import PRESETS as SRDG_PRESETS
 from ..methods.srdg.method import SRDGSettings, load_sr_prior, scales_of, shipped_networks
 from ..methods.srdg.method import preset as srdg_preset
-from . import host, host_model
+from . import host
 from .attributes import NONE as UNJUDGED
 from .attributes import (
     Attributes,
-    attribute_bytes,
     classifier_input,
     classifiers_of,
     load_classifier,
@@ -43,7 +42,9 @@ from .face_inputs import (
     restored_outputs,
     scale_input,
 )
-from .memory import gradient_bytes
+from .host import managed as managed_models
+from .host.managed import attribute_bytes
+from .host.memory import gradient_bytes
 from .posterior import SEED
 
 DIFFSR = ("steps", "level", "aim", "consistency")
@@ -176,7 +177,7 @@ class RestoreFacesWith(io.ComfyNode):
         with torch.inference_mode(False), torch.no_grad():
             chosen = _chosen(dict(method or {}), frame, coarse, wanted.batch, classifiers)
             restorer = chosen.restorer
-            with host_model.classifiers_ready(chosen.managed, chosen.room):
+            with managed_models.classifiers_ready(chosen.managed, chosen.room):
                 return put_back(
                     image,
                     restorer,
@@ -216,7 +217,8 @@ def _chosen(given: dict, frame: str, coarse: float, batch: int, classifiers: tup
         return _srdg(given, path, frame, coarse, batch, classifiers)
     prior = load_prior(path)
     room = (
-        gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size)) // host_model.BACKWARD
+        gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size))
+        // managed_models.BACKWARD
     )
     if name == "diffsr":
         restorer = by_diffsr(prior, frame, DiffSRSettings(**given), coarse, host.cancellable(), said.append)
@@ -239,7 +241,7 @@ def _srdg(given: dict, path: str, frame: str, coarse: float, batch: int, classif
     restorer = by_srdg(prior, frame, wanted, settings, scales_of(path), coarse, host.cancellable())
     room = (
         gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size), pictures=2)
-        // host_model.BACKWARD
+        // managed_models.BACKWARD
     )
     room += attribute_bytes([wish.classifier for wish in wanted], batch)
     return _Chosen(

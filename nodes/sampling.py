@@ -12,9 +12,10 @@ from ..samplers.karras import DPMpp2M, Euler, Heun
 from ..samplers.sde import EulerMaruyama, ReverseDiffusion
 from ..samplers.tiled import gaussian_weights
 from ..samplers.transition import DDIM, DDPM, Renoise
-from . import host, host_model
-from .convert import split
+from . import host
 from .guidance import CATEGORY, Guidance
+from .host import model as host_model
+from .host.images import split
 
 TILE_WEIGHTS = {"wide": gaussian_weights, **WEIGHTS}
 

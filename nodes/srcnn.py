@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..methods.imaging.resize import resize
 from ..methods.visionrefine.srcnn import SRCNNSettings, load_srcnn, srcnn_upscale
 from . import host
-from .convert import join, split
+from .host.images import join, split
 
 SHIPPED = "shipped"
 

@@ -17,13 +17,11 @@ from ..methods.srdg.guidance import AttributeGuidance, agreeing
 from ..methods.srdg.method import AUTO, DECIDED, PRESETS, SRDGSettings, shipped_networks, srdg_upscale
 from ..methods.srdg.method import preset as settings_of
 from ..samplers.noise import Noise
-from . import host, host_model
+from . import host
 from .attributes import (
     LABELS,
     NONE,
     Attributes,
-    ManagedAttributes,
-    attribute_bytes,
     classifier_input,
     classifiers_of,
     load_classifier,
@@ -32,9 +30,11 @@ from .attributes import (
     wanted_inputs,
     wished,
 )
-from .convert import join, split
 from .guidance import CATEGORY, Guidance, more_guidance
-from .memory import gradient_bytes
+from .host import managed as managed_models
+from .host.images import join, split
+from .host.managed import ManagedAttributes, attribute_bytes
+from .host.memory import gradient_bytes
 from .posterior import SEED, tile_shape
 
 CUSTOM = "custom"  # the preset that decides nothing
@@ -151,12 +151,13 @@ class SRDGUpscale(io.ComfyNode):
                     f"{prior} does not look at a low-resolution picture: choose an NCSN++ network, or guide this one"
                 )
             room = (
-                gradient_bytes(loaded.network, tile_shape(canvas, loaded), pictures=2) // host_model.BACKWARD
+                gradient_bytes(loaded.network, tile_shape(canvas, loaded), pictures=2)
+                // managed_models.BACKWARD
             )
             room += attribute_bytes([wish.classifier for wish in wanted], len(pixels))
             networks = [loaded.network, *(judge.network for judge in own)]
             with (
-                host_model.classifiers_ready(classifiers, room),
+                managed_models.classifiers_ready(classifiers, room),
                 host.on_device(*networks, activations=room) as device,
             ):
                 seeds, progress = [seed] * len(pixels), host.sampling_progress(settings.steps)
@@ -215,7 +216,10 @@ class LoadAttributeClassifier(io.ComfyNode):
     @classmethod
     def execute(cls, classifier, attribute, classifiers=()):
         with torch.inference_mode(False):
-            managed = (*classifiers, host_model.as_classifier(load_classifier(classifier, attribute.strip())))
+            managed = (
+                *classifiers,
+                managed_models.as_classifier(load_classifier(classifier, attribute.strip())),
+            )
         wishes(classifiers_of(managed), {})  # complains of two that tell one attribute
         return io.NodeOutput(
             managed, "\n".join(f"{judge.attribute}: {judge.meaning}" for judge in classifiers_of(managed))
@@ -326,8 +330,8 @@ class AttributeReadOut(io.ComfyNode):
         with torch.inference_mode(False), torch.no_grad():
             pixels, _ = split(image.clone())
             judges = classifiers_of(classifiers)
-            with host_model.classifiers_ready(
-                classifiers, attribute_bytes(judges, len(pixels)) // host_model.BACKWARD
+            with managed_models.classifiers_ready(
+                classifiers, attribute_bytes(judges, len(pixels)) // managed_models.BACKWARD
             ) as device:
                 readings = read_attributes(
                     judges, pixels.to(device), t, VIEWS[view], Noise([seed] * len(pixels))

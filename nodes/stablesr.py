@@ -6,8 +6,9 @@ import torch
 from comfy_api.latest import io
 
 from ..methods.stablesr.load import load_layers
-from . import host, host_stablesr
+from . import host
 from .cfw import CATEGORY
+from .host import stablesr as host_stablesr
 from .posterior import SEED
 
 Layers = io.Custom("PRIORSR_STABLESR")

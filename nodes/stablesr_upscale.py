@@ -16,9 +16,11 @@ from ..methods.stablesr.method import LATENT, StableSRSettings, on_canvas
 from ..methods.stablesr.prior import WEIGHTS
 from ..samplers.noise import Noise
 from ..samplers.transition import DDIM, DDPM
-from . import host, host_model, host_stablesr
+from . import host
 from .cfw import TILES, Fusion, autoencoder, decode, encode
-from .convert import join, split
+from .host import model as host_model
+from .host import stablesr as host_stablesr
+from .host.images import join, split
 from .posterior import SEED
 from .stablesr import Layers
 

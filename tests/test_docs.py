@@ -8,7 +8,9 @@ import re
 import pytest
 import torch
 from gaussian_prior import GaussianPrior
+from open_clip_tiny import text_state
 from safetensors.torch import load_file
+from stablesr_tiny import UNET, base_file, tiny
 
 from priorsr.methods.stablesr.load import TEXT
 from priorsr.samplers.karras import DPMpp2M, Euler, Heun
@@ -17,9 +19,6 @@ from priorsr.samplers.run import run
 from priorsr.samplers.schedule import CLEAN, DiscreteSchedule, edm_clock, karras_sigmas, sigma_levels
 from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion
 from priorsr.samplers.transition import DDIM, DDPM, Renoise
-
-from .methods.open_clip_tiny import text_state
-from .methods.stablesr_tiny import UNET, base_file, tiny
 
 TRANSITIONS = {
     "Euler()": Euler(),

@@ -1,0 +1,142 @@
+"""The one place that touches ComfyUI: folders, devices, memory, progress, cancel."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.utils
+import folder_paths
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ...methods.imaging.images import to_uint8
+from ...methods.weights.load import SUFFIXES
+from ...samplers.run import Step
+from .images import join
+
+CATEGORY = "PriorSR"
+FOLDER = "priorsr"
+log = logging.getLogger("priorsr")
+Result = TypeVar("Result")
+
+
+def register_folders() -> None:
+    """Give the pack its models folder; paths and suffixes that the user configured stay."""
+    paths, suffixes = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))
+    default = os.path.join(folder_paths.models_dir, FOLDER)
+    if default not in paths:
+        paths.append(default)
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, set(suffixes) | set(SUFFIXES))
+
+
+def weight_files() -> list[str]:
+    return folder_paths.get_filename_list(FOLDER)
+
+
+def weight_path(name: str) -> Path:
+    """Where the host keeps a weight file; raises FileNotFoundError for a name outside its folders."""
+    return Path(folder_paths.get_full_path_or_raise(FOLDER, name))
+
+
+@contextmanager
+def loaded(patchers: Sequence, activations: int, beside: Sequence = ()) -> Iterator[None]:
+    """Models on the compute device while a block runs, which needs `activations` bytes for itself; those `beside` stay there.
+
+    What was not loaded before leaves again when the block fails or is cancelled, else the host keeps it until it needs the room.
+    """
+    before = mm.loaded_models()
+    try:
+        with torch.inference_mode(
+            False
+        ):  # weights moved in inference mode could never take part in a gradient
+            mm.load_models_gpu([*beside, *patchers], memory_required=activations)
+        yield
+    except BaseException:
+        _unload([p for p in patchers if all(p is not b for b in before)])
+        raise
+
+
+@contextmanager
+def on_device(*networks: nn.Module, activations: int) -> Iterator[torch.device]:
+    """Networks of a single run on the compute device, as `loaded`; they leave it when the block ends."""
+    patchers = [
+        comfy.model_patcher.ModelPatcher(n, mm.get_torch_device(), mm.unet_offload_device()) for n in networks
+    ]
+    try:
+        with loaded(patchers, activations):
+            yield mm.get_torch_device()
+    finally:
+        _unload(patchers)
+
+
+@torch.inference_mode(False)
+def _unload(patchers: Sequence) -> None:
+    for held in [m for m in mm.current_loaded_models if any(m.model is p for p in patchers)]:
+        held.model_unload()
+        mm.current_loaded_models.remove(held)
+        mm.soft_empty_cache()
+
+
+def progress() -> Callable[[int, int], None]:
+    """A callback(done, total) that moves the node's bar and raises when the user cancels."""
+    bar = comfy.utils.ProgressBar(1)
+
+    def update(done: int, total: int) -> None:
+        mm.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return update
+
+
+def cancellable() -> Callable[[Step, Tensor], None]:
+    """A callback for the core's `on_step` that only raises when the user cancels, where a bar counts something else than steps."""
+    return lambda step, x: mm.throw_exception_if_processing_interrupted()
+
+
+def sampling_progress(total: int) -> Callable[[Step, Tensor], None]:
+    """A callback for the core's `on_step`: moves the bar, shows the predicted picture (-1..1), raises when the user cancels."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def update(step: Step, x: Tensor) -> None:
+        mm.throw_exception_if_processing_interrupted()
+        picture = to_uint8((step.pred.x0[0].detach() + 1) / 2).cpu()
+        picture = picture.expand(3, -1, -1).movedim(0, -1).contiguous().numpy()
+        bar.update_absolute(step.i + 1, total, ("JPEG", Image.fromarray(picture), 512))
+
+    return update
+
+
+def with_smaller_tiles(run: Callable[[int], Result], tile: int, floor: int = 64) -> Result:
+    """run(tile), and again with half the tile for as long as memory runs out and the tile is above `floor`."""
+    while True:
+        try:
+            return run(tile)
+        except mm.OOM_EXCEPTION as error:
+            # on some builds the host's OOM_EXCEPTION is plain Exception
+            if tile <= floor or "out of memory" not in str(error).lower():
+                raise
+        # outside the except block, so that the traceback no longer holds the tensors of the failed try
+        tile = max(floor, tile // 2)
+        mm.soft_empty_cache()
+        log.warning("PriorSR: out of memory, trying again with tiles of %d", tile)
+
+
+def upscaled(model, pixels: Tensor) -> Tensor:
+    """B C h w in 0..1 as B 3 H W through the host's own tiled run of an UPSCALE_MODEL, which brings its own enlargement."""
+    from comfy_extras.nodes_upscale_model import (
+        ImageUpscaleWithModel,  # the host makes it importable after its own nodes
+    )
+
+    return ImageUpscaleWithModel.execute(model, join(pixels.expand(-1, 3, -1, -1))).args[0].movedim(-1, 1)
+
+
+def result(image: Tensor) -> Tensor:
+    return image.to(mm.intermediate_device(), torch.float32)

@@ -1,0 +1,45 @@
+"""Inputs of nodes from the settings of methods, and schemas that every supported host understands."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from comfy_api.latest import io
+
+from ...methods.imaging.resize import MAX_SIDE
+from .runtime import FOLDER, weight_files
+
+
+def schema(**settings) -> io.Schema:
+    """An io.Schema from the fields that this host knows; newer ones are dropped on older hosts."""
+    known = {f.name for f in dataclasses.fields(io.Schema)}
+    return io.Schema(**{k: v for k, v in settings.items() if k in known})
+
+
+def settings_inputs(kind: type, only: Sequence[str] = (), advanced: bool = True) -> list[io.Input]:
+    """One input for each field of a settings class, or for some of them, with its default, limits and help."""
+    inputs, extra = [], {"advanced": True} if advanced else None
+    for f in (f for f in dataclasses.fields(kind) if not only or f.name in only):
+        rule, common = f.metadata, {"default": f.default, "tooltip": f.metadata["help"], "extra_dict": extra}
+        if isinstance(f.default, bool):
+            inputs.append(io.Boolean.Input(f.name, **common))
+        elif rule["choices"]:
+            inputs.append(io.Combo.Input(f.name, options=list(rule["choices"]), **common))
+        elif isinstance(f.default, str):
+            inputs.append(io.String.Input(f.name, **common))
+        else:
+            number = io.Int if isinstance(f.default, int) else io.Float
+            inputs.append(number.Input(f.name, min=rule["low"], max=rule["high"], **common))
+    return inputs
+
+
+def longest_input() -> io.Input:
+    """The size of a result by its longer side; `scale_for` turns it into a scale."""
+    tooltip = "Pixels of the result's longer side, in place of the scale; 0: the scale decides."
+    return io.Int.Input("longest", default=0, min=0, max=MAX_SIDE, tooltip=tooltip)
+
+
+def weight_choices() -> list[str]:
+    """What a weights input offers: the files found, or a line that says where to put one."""
+    return weight_files() or [f"(none: put a file into models/{FOLDER})"]

@@ -1,0 +1,205 @@
+"""`priorsr upscale --method stablesr` on networks with random weights."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from open_clip_tiny import text_state
+from safetensors.torch import save_file
+from stablesr_tiny import UNET as CONFIG
+from stablesr_tiny import tiny
+
+from priorsr.methods.cli import main as cli
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.stablesr.layers import UNET
+from priorsr.methods.stablesr.load import AUTOENCODER, TEXT, load_stablesr, load_text
+from priorsr.methods.stablesr.method import StableSRSettings, stablesr_upscale
+from priorsr.methods.stablesr.text import tokenise
+
+SETTINGS = StableSRSettings(steps=2, tile=32, overlap=16, vae_tile=64, vae_overlap=32)
+OPTIONS = [
+    f"--stablesr-{name.replace('_', '-')}={getattr(SETTINGS, name)}"
+    for name in ("steps", "tile", "overlap", "vae_tile", "vae_overlap")
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A full file and its parts, of which bare.safetensors is without a text encoder; embeddings; a tokenizer; a picture."""
+    folder, model = tmp_path_factory.mktemp("stablesr"), tiny()
+    layers = model.layers.released_state()
+    parts = ((UNET, model.prior.network), (AUTOENCODER, model.vae))
+    bare = {f"{prefix}{k}": v for prefix, network in parts for k, v in network.state_dict().items()}
+    base = bare | {f"{TEXT[0]}{k}": v for k, v in text_state(CONFIG.context_dim).items()}
+    save_file({**base, **layers}, folder / "full.safetensors")
+    torch.save(layers, folder / "layers.ckpt")
+    torch.save({f"decoder.{k}": v for k, v in model.cfw.state_dict().items()}, folder / "cfw.ckpt")
+    save_file(base, folder / "base.safetensors")
+    save_file(bare, folder / "bare.safetensors")
+    save_file(
+        {"context": load_text(str(folder / "full.safetensors"))(tokenise(""))}, folder / "empty.safetensors"
+    )
+    save_file({"context": torch.zeros(77, CONFIG.context_dim)}, folder / "zeros.safetensors")
+    save_file({"context": torch.zeros(5, CONFIG.context_dim)}, folder / "short.safetensors")
+    save_file({"context": torch.zeros(5, 16)}, folder / "narrow.safetensors")
+    (folder / "vocab.json").write_text(json.dumps({"c": 0, "a": 1, "t</w>": 2}), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    low = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(0))
+    write(Picture(low, low[:, :1]), folder / "low.png")
+    return folder
+
+
+def upscale(files, out, *arguments):
+    named = [str(files / a) if a and (files / a).exists() else a for a in arguments]
+    always = ["--method", "stablesr", "--scale", "4", "--seed", "3", "--device", "cpu", *OPTIONS]
+    return cli.main(["upscale", str(files / "low.png"), str(out), *always, *named])
+
+
+def test_a_full_file_is_enough(files, tmp_path, caplog):
+    assert upscale(files, tmp_path / "out.png", "--stablesr", "full.safetensors") == 0
+    assert "a fidelity of 0.5 has no effect" in caplog.text
+    found, model = read(tmp_path / "out.png"), load_stablesr(str(files / "full.safetensors"))
+    assert found.alpha.shape == (1, 1, 32, 40)
+    settings = StableSRSettings(**(vars(SETTINGS) | {"fidelity": 0.0}))
+    context = load_text(str(files / "full.safetensors"))(tokenise(""))
+    expected = stablesr_upscale(model, read(files / "low.png").pixels, 4, context, settings, seeds=[3])
+    torch.testing.assert_close(found.pixels, expected, rtol=0, atol=1 / 255)
+    assert expected.std() > 0.1
+
+
+def test_what_is_asked_reaches_the_method(files, tmp_path):
+    full, parts = (
+        ("--stablesr", "full.safetensors"),
+        ("--stablesr", "layers.ckpt", "--base", "base.safetensors"),
+    )
+    guided = (*full, "--stablesr-guidance", "4")
+    runs = {
+        "full": full,
+        "parts": parts,
+        "embeddings": (
+            "--stablesr",
+            "layers.ckpt",
+            "--base",
+            "bare.safetensors",
+            "--context",
+            "empty.safetensors",
+        ),
+        "cfw": (*full, "--cfw", "cfw.ckpt"),
+        "v": (*full, "--target", "v"),
+        "prompt": (
+            *full,
+            "--stablesr-guidance",
+            "30",
+            "--negative",
+            "",
+            "--tokenizer",
+            str(files),
+            "--prompt",
+            "cat",
+        ),
+        "guided": (*guided, "--negative-context", "zeros.safetensors"),
+        "guided by nothing": (*guided, "--negative", ""),
+        "cleaned": (*full, "--pre-clean", "srcnn"),
+    }
+    found = {}
+    for name, arguments in runs.items():
+        assert upscale(files, tmp_path / f"{name}.png", *arguments) == 0
+        found[name] = read(tmp_path / f"{name}.png").pixels
+    same = (
+        "full",
+        "parts",
+        "embeddings",
+        "guided by nothing",
+    )  # a guidance away from what is asked for does nothing
+    assert all(torch.allclose(found[name], found["full"], rtol=0, atol=1.01 / 255) for name in same)
+    others = ["full", *(name for name in runs if name not in same)]
+    assert all((found[a] - found[b]).abs().max() > 0.02 for a in others for b in others if a < b)
+
+
+def test_the_longer_side_can_be_given_and_networks_are_loaded_once(files, tmp_path, monkeypatch):
+    from priorsr.methods.cli import stablesr_options as commands
+
+    loaded = []
+    monkeypatch.setattr(
+        commands, "load_stablesr", lambda *names: loaded.append(names) or load_stablesr(*names)
+    )
+    for name, size in (("a", (8, 10)), ("b", (8, 8))):
+        write(
+            Picture(torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))),
+            tmp_path / "in" / f"{name}.png",
+        )
+    networks = [
+        "--method",
+        "stablesr",
+        "--stablesr",
+        str(files / "full.safetensors"),
+        "--longest",
+        "32",
+        "--device",
+        "cpu",
+    ]
+    assert cli.main(["upscale", str(tmp_path / "in"), str(tmp_path / "out"), *networks, *OPTIONS]) == 0
+    assert [tuple(read(tmp_path / "out" / f"{name}.png").pixels.shape[-2:]) for name in "ab"] == [
+        (26, 32),
+        (32, 32),
+    ]
+    assert len(loaded) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "needs --stablesr FILE: huggingface.co/Iceclear/StableSR publishes stablesr_000117.ckpt"),
+        (("--stablesr", "none.ckpt"), "no weights called none.ckpt"),
+        (("--stablesr", "none.ckpt"), "publishes v2-1_512-ema-pruned.safetensors for --base"),
+        (("--stablesr", "full.safetensors", "--cfw", "none.ckpt"), "vqgan_cfw_00011.ckpt for --cfw"),
+        (("--stablesr", "layers.ckpt"), "the base must be a Stable Diffusion 2.1 file"),
+        (
+            ("--stablesr", "layers.ckpt", "--base", "cfw.ckpt"),
+            "holds no Stable Diffusion UNet: it is a CFW file",
+        ),
+        (("--stablesr", "base.safetensors"), "holds no StableSR layers"),
+        (
+            ("--stablesr", "layers.ckpt", "--base", "bare.safetensors"),
+            "holds no text encoder of Stable Diffusion 2",
+        ),
+        (("--stablesr", "full.safetensors", "--prompt", "cat"), "the prompt 'cat' needs --tokenizer FOLDER"),
+        (("--stablesr", "full.safetensors", "--stablesr-guidance", "4"), "the prompt '3d, cartoon, anime"),
+        (
+            ("--stablesr", "full.safetensors", "--context", "narrow.safetensors"),
+            "prompts of 24 channels and those of",
+        ),
+        (
+            (
+                "--stablesr",
+                "full.safetensors",
+                "--stablesr-guidance",
+                "4",
+                "--negative-context",
+                "short.safetensors",
+            ),
+            "have 77 and 5 tokens",
+        ),
+        (("--stablesr", "full.safetensors", "--context", "cfw.ckpt"), "no tensor called context"),
+        (("--stablesr", "full.safetensors", "--stablesr-tile", "20"), "cannot overlap by 16"),
+        (("--stablesr", "full.safetensors", "--stablesr-steps", "0"), "steps 0 is outside"),
+        (("--stablesr", "full.safetensors", "--pre-clean", "dps"), "dps needs --prior FILE, an ADM one"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(files, tmp_path, arguments, words, caplog):
+    assert upscale(files, tmp_path / "out.png", *arguments) == 2
+    assert words in caplog.text
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_file_named_for_the_other_target_is_told(files, tmp_path, caplog):
+    wide = files / "stablesr_768v_000139.safetensors"
+    wide.hardlink_to(files / "full.safetensors")
+    assert upscale(files, tmp_path / "a.png", "--stablesr", str(wide)) == 0
+    assert "stablesr_768v_000139.safetensors is by its name for one that predicts v" in caplog.text
+    caplog.clear()
+    assert upscale(files, tmp_path / "b.png", "--stablesr", str(wide), "--target", "v") == 0
+    assert "by its name" not in caplog.text
+    assert "--stablesr-tile 768" in caplog.text

@@ -1,0 +1,248 @@
+"""Training of attribute classifiers: tables, balance, noise, resuming, files that guide."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from trainings import interrupted
+
+from priorsr.methods.cli import main as cli
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.srdg.attributes import Wish, load_attribute, read_attributes
+from priorsr.methods.srdg.guidance import AttributeGuidance
+from priorsr.methods.train.classifier import (
+    TIMES,
+    UNKNOWN,
+    Attribute,
+    ClassifierRecipe,
+    Labelled,
+    accuracies,
+    class_weights,
+    moved,
+    task,
+)
+from priorsr.methods.train.loop import Batch, Optimisation, fit
+from priorsr.samplers.schedule import Level
+
+SPEC = "light:level=dark,bright:high; side=left:0,right:1"
+RECIPE = ClassifierRecipe(SPEC, size=16, channels="luma", layers="1,1", growth=8, batch=16, flip=False)
+QUICK = Optimisation(steps=24, lr=1e-2, warmup=4, ema=0.7, validate_every=12, checkpoint_every=12)
+
+
+def pictures(count, size=16):
+    """Named pictures with a bright bar on top or not and a stripe on the left or right, and the table of them."""
+    generator = torch.Generator().manual_seed(count)
+    named, table = [], {}
+    for i in range(count):
+        bright, right = i % 2, i // 2 % 2
+        x = 0.2 + 0.05 * torch.rand(1, size, size, generator=generator)
+        x[..., :4, :] += 0.5 * bright
+        x[..., 2:5] += 0.2 * (1 - right)
+        x[..., -5:-2] += 0.2 * right
+        named.append((f"{i:03}.png", x.clamp(0, 1)))
+        table[f"{i:03}.png"] = {"level": "high" if bright else "dark", "side": str(right)}
+    return named, table
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Labelled.of(*pictures(48), RECIPE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("faces")
+    named, table = pictures(8)
+    for name, x in named:
+        write(Picture(x[None]), place / name)
+    rows = [f"{name},{row['level']},{row['side']}" for name, row in table.items()]
+    (place / "labels.csv").write_text("\n".join(["file,level,side", *rows]) + "\n", encoding="utf-8")
+    return place
+
+
+def test_attributes_are_read_as_tables_have_them():
+    light, side = Attribute.parse(SPEC)
+    assert light == Attribute("light", "level", ("dark", "bright"), ("dark", "high"))
+    assert side == Attribute("side", "side", ("left", "right"), ("0", "1"))
+    table = {"a.png": {"level": "dark"}, "b.png": {"level": " high "}, "c.png": {"level": "other"}}
+    assert light.labels(["x/a.png", "b.png", "c.png", "d.png"], table).tolist() == [0, 1, UNKNOWN, UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "light", "light=dark", "light=dark,dark", "light=dark:1,bright:1", "a=x,y; a=x,y", "=a,b"]
+)
+def test_attributes_that_name_nothing_are_refused(text):
+    with pytest.raises(ValueError, match="write gender:Male=female:-1,male:1"):
+        Attribute.parse(text)
+
+
+def test_tables_that_do_not_fit_are_refused():
+    (light, _), table = Attribute.parse(SPEC), {"a.png": {"level": "dark"}}
+    with pytest.raises(ValueError, match="no column 'size' for light: it has level"):
+        dataclasses.replace(light, column="size").labels(["a.png"], table)
+    with pytest.raises(ValueError, match="no picture is light bright"):
+        light.labels(["a.png"], table)
+    with pytest.raises(ValueError, match="no picture is light dark"):
+        light.labels(["z.png"], table)
+    with pytest.raises(ValueError, match="leave a block empty"):
+        ClassifierRecipe(layers="2,0").config()
+    with pytest.raises(ValueError, match="no multiple of 8"):
+        ClassifierRecipe(size=20).config()
+
+
+def test_pictures_without_labels_are_left_out_and_classes_weigh_the_same():
+    named, table = pictures(8)
+    del table["000.png"]
+    table["001.png"] = {"level": "other", "side": "1"}
+    data = Labelled.of(named, table, RECIPE)
+    assert data.images.shape == (7, 1, 16, 16)
+    assert (data.labels["light"] == UNKNOWN).sum() == 1
+    labels = torch.tensor([0, 1, 1, 1, UNKNOWN])
+    weights = class_weights(labels, 2, True)
+    torch.testing.assert_close(weights, torch.tensor([2.0, 2 / 3]))
+    assert float(weights[labels[labels != UNKNOWN]].mean()) == pytest.approx(1.0)
+    assert class_weights(labels, 2, False).tolist() == [1, 1]
+
+
+def test_unknown_labels_and_moves_do_what_they_say(data):
+    unknown = Labelled(data.images, {**data.labels, "side": torch.full_like(data.labels["side"], UNKNOWN)})
+    work = task(RECIPE, unknown, data)
+    work.loss(work.network, Batch(torch.Generator().manual_seed(0), False, torch.device("cpu"))).backward()
+    gradients = {
+        name: sum(float(p.grad.abs().sum()) for p in net.parameters())
+        for name, net in work.network.networks.items()
+    }
+    assert gradients["light"] > 0 == gradients["side"]
+    x = torch.arange(16, dtype=torch.uint8).view(1, 1, 4, 4)
+    assert torch.equal(moved(x, [(1, 1)], 1), x)
+    assert torch.equal(moved(x, [(2, 1)], 1)[..., :3, :], x[..., 1:, :])
+    assert torch.equal(moved(x, [(1, 0)], 1)[..., 1:], x[..., :-1])
+
+
+def test_training_learns_all_attributes_and_resumes(tmp_path, data):
+    judged = Labelled.of(*pictures(12), RECIPE)
+    net = fit(task(RECIPE, data, judged, 1), QUICK, tmp_path / "whole", progress=False)
+    profile = accuracies(net.networks, judged)
+    assert list(profile) == ["light", "side"]
+    assert all(tuple(p) == TIMES for p in profile.values())
+    assert profile["light"][0.1] == 1.0  # nearly clean
+    assert profile["light"][0.1] > profile["light"][0.85]
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["light@0.1"] == 1.0
+    assert rows[-1]["accuracy"] == pytest.approx(sum(v for p in profile.values() for v in p.values()) / 18)
+    assert min(read(tmp_path / "whole" / "accuracy.png").pixels.shape[-2:]) > 100
+
+    interrupted(task(RECIPE, data, judged, 1), QUICK, tmp_path / "parts", 15)
+    again = fit(task(RECIPE, data, judged, 1), QUICK, tmp_path / "parts", resume=True, progress=False)
+    for one, other in zip(net.state_dict().values(), again.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_accuracy_is_that_of_each_class_alike(data):
+    class Always(torch.nn.Linear):
+        def forward(self, x, sigma):
+            return torch.tensor([[0.0, 1.0]]).expand(len(x), 2)
+
+    few = Labelled(data.images[:9], {"light": torch.tensor([0] * 8 + [1])})
+    assert accuracies({"light": Always(1, 1)}, few, (0.1,)) == {"light": {0.1: 0.5}}
+
+
+def test_the_command_writes_a_file_for_each_attribute_that_guides(tmp_path, folder, caplog):
+    out, alone = tmp_path / "judge.safetensors", tmp_path / "alone.safetensors"
+    small = [
+        "--size",
+        "16",
+        "--layers",
+        "1,1",
+        "--growth",
+        "4",
+        "--batch",
+        "4",
+        "--steps",
+        "3",
+        "--device",
+        "cpu",
+    ]
+    common = [
+        "train",
+        "classifier",
+        "--data",
+        str(folder),
+        "--validation",
+        str(folder),
+        "--labels",
+        str(folder / "labels.csv"),
+        *small,
+    ]
+    assert cli.main([*common, "--attributes", SPEC, "--out", str(out)]) == 0
+    light, side = (load_attribute(str(tmp_path / f"judge_{name}.safetensors")) for name in ("light", "side"))
+    assert (light.attribute, light.classes, light.luma) == ("light", ("dark", "bright"), False)
+    assert side.classes == ("left", "right")
+    assert cli.main([*common, "--attributes", SPEC, "--out", str(out)]) == 2
+    assert "judge_light.safetensors exists" in caplog.text
+    assert (
+        cli.main(
+            [
+                *common,
+                "--attributes",
+                "light:level=dark,bright:high",
+                "--channels",
+                "luma",
+                "--out",
+                str(alone),
+            ]
+        )
+        == 0
+    )
+    luma = load_attribute(str(alone))
+    assert luma.luma
+    pushed = AttributeGuidance([Wish(luma, (1,))]).gradient(torch.zeros(1, 1, 16, 16), Level(1.0, 1.0, 1.0))
+    assert pushed.shape == (1, 1, 16, 16)
+    assert pushed.abs().max() > 0
+    assert read_attributes([luma], torch.full((1, 1, 16, 16), 0.5))[0].probabilities.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--attributes", ""], "name none"),
+        (["--attributes", "hat=0,1"], "no column 'hat'"),
+        (["--attributes", SPEC, "--labels", "nowhere.csv"], "nowhere.csv"),
+        (["--attributes", SPEC, "--layers", "x"], "no list of whole numbers"),
+    ],
+)
+def test_mistakes_are_told_before_training(tmp_path, folder, caplog, change, words):
+    common = [
+        "train",
+        "classifier",
+        "--data",
+        str(folder),
+        "--validation",
+        str(folder),
+        "--labels",
+        str(folder / "labels.csv"),
+    ]
+    assert (
+        cli.main(
+            [*common, "--size", "16", "--out", str(tmp_path / "x.safetensors"), "--layers", "1,1", *change]
+        )
+        == 2
+    )
+    assert words in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_that_disagree_or_lack_names_are_refused(tmp_path):
+    from priorsr.methods.train.datasets import read_table
+
+    (tmp_path / "a.csv").write_text("file,x\np.png,1\n")
+    (tmp_path / "b.csv").write_text("file,x\np.png,2\n")
+    (tmp_path / "c.csv").write_text("name,x\np.png,2\n")
+    assert read_table([tmp_path / "a.csv", tmp_path / "a.csv"]) == {"p.png": {"x": "1"}}
+    with pytest.raises(ValueError, match=r"p\.png what another row does not"):
+        read_table([tmp_path / "a.csv", tmp_path / "b.csv"])
+    with pytest.raises(ValueError, match="no column 'file' but name, x"):
+        read_table([tmp_path / "c.csv"])
