@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from gaussian_prior import GaussianPrior
 
 from priorsr.samplers.denoiser import from_eps
 from priorsr.samplers.guidance.classifier import ClassifierGuidance, weighted
@@ -15,8 +16,6 @@ from priorsr.samplers.run import run
 from priorsr.samplers.schedule import CLEAN, DiscreteSchedule, ExplodingSchedule, Level
 from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion, taken
 from priorsr.samplers.transition import DDPM
-
-from .gaussian_prior import GaussianPrior
 
 VE = ExplodingSchedule()
 AT = Level(0.5, 1.0, 0.5)

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from gaussian_prior import GaussianPrior
 
 from priorsr.methods.diffsr.lost_energy import lost_energy
 from priorsr.methods.diffsr.method import (
@@ -31,8 +32,6 @@ from priorsr.samplers.guidance.consistency import Consistency
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.schedule import CLEAN, DiscreteSchedule
 from priorsr.samplers.transition import DDIM
-
-from ..samplers.gaussian_prior import GaussianPrior
 
 CONFIG = ADMConfig(
     image_size=16,

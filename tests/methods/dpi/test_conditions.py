@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from dpi_runs import VP, Watch, constant, picture, watched
+from gaussian_prior import GaussianPrior
 
 from priorsr.methods.dpi.conditions import PAPER, RELEASED, Conditions
 from priorsr.methods.dpi.masks import base_condition, fixed_mask, on_grid
@@ -16,8 +17,6 @@ from priorsr.samplers.run import run
 from priorsr.samplers.schedule import CLEAN, DiscreteSchedule, edm_clock, geometric_sigmas, sigma_levels
 from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion
 from priorsr.samplers.transition import DDIM, DDPM, Posterior
-
-from ..samplers.gaussian_prior import GaussianPrior
 
 # the clock
 

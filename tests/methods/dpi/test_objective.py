@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from dpi_runs import CRT, VP, picture
+from gaussian_prior import GaussianPrior
 
 from priorsr.methods.dpi.masks import on_grid, sparse
 from priorsr.methods.dpi.objective import (
@@ -19,8 +20,6 @@ from priorsr.methods.dpi.timestep import ORIGINAL
 from priorsr.methods.nets.corrector import CorrectorUNet
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.schedule import edm_clock, sigma_levels
-
-from ..samplers.gaussian_prior import GaussianPrior
 
 
 def test_a_posterior_draw_has_the_moments_of_the_forward_process():

@@ -8,7 +8,7 @@ from priorsr.methods.faces.detect import no_faces
 from priorsr.methods.faces.restore import RestoreSettings, restore_faces
 from priorsr.methods.imaging.resize import resize
 
-from .test_faces_restore import face, inverted, together
+from .test_restore import face, inverted, together
 
 SETTINGS = RestoreSettings(size=64, batch=2)
 SOME = [together(face(60, 70, 90), face(30, 30, 12), face(150, 120, 80, 0.4)), no_faces(), face(130, 90, 100)]
