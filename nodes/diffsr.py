@@ -9,15 +9,14 @@ from ..methods.diffsr.method import DiffSRSettings, choose_level, descent, diffs
 from ..methods.diffsr.plot import field_plot
 from ..methods.imaging.canvas import CanvasSettings
 from ..methods.imaging.resize import resize, scale_for
+from ..methods.memory import gradient_bytes
 from ..methods.priors.calibration import AIMS
 from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
-from ..methods.priors.typicality import ladder
 from . import host
 from .guidance import CATEGORY
 from .host import managed as managed_models
 from .host import model as host_model
 from .host.images import join, split
-from .host.memory import gradient_bytes
 from .posterior import SEED, tile_shape
 from .sampling import conditioning
 
@@ -116,7 +115,7 @@ class RecoverableField(io.ComfyNode):
     @classmethod
     def execute(cls, model, image, scale, steps, level, aim):
         prior, (pixels, _) = host_model.prior_of(model), split(image)
-        field, table = choose_level(prior, pixels, scale, aim=aim), ladder(prior)
+        field, table = choose_level(prior, pixels, scale, aim=aim), prior.noise_levels()
         start = start_of(table, level) if level else field.chosen
         sigmas = torch.tensor([lv.sigma / lv.alpha for lv in descent(table, start, steps)])
         plot = field_plot(field, f"x{scale:g}, aim: {aim}", start)

@@ -13,6 +13,7 @@ from ..methods.dpi.method import PRESETS, DPISettings, dpi_upscale, grid_conditi
 from ..methods.dpi.presets import AUTO, NONE, REAL, choose_corrector, choose_settings, shipped_correctors
 from ..methods.imaging.canvas import CanvasSettings, planes
 from ..methods.imaging.resize import resize, scale_for
+from ..methods.memory import gradient_bytes
 from ..methods.metrics.compare import side_by_side
 from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
 from ..methods.priors.typicality import misfit, untypical
@@ -23,7 +24,6 @@ from .guidance import CATEGORY, Guidance, more_guidance
 from .host import managed as managed_models
 from .host import model as host_model
 from .host.images import join, split
-from .host.memory import gradient_bytes
 from .posterior import SEED
 
 Corrector = io.Custom("PRIORSR_CORRECTOR")

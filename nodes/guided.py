@@ -7,11 +7,11 @@ from comfy_api.latest import io
 
 from ..methods.imaging.canvas import CanvasSettings
 from ..methods.imaging.resize import resize
+from ..methods.memory import gradient_bytes
 from ..methods.priors.load import PriorSettings, load_classifier, load_prior
 from ..methods.visionrefine.guided import GuidedSettings, check_guided, guided_upscale, steps_of
 from . import host
 from .host.images import join, split
-from .host.memory import gradient_bytes
 from .posterior import SEED
 
 NONE = "none"

@@ -10,11 +10,11 @@ from ..methods.dps.posterior import posterior_upscale, steps_of
 from ..methods.dps.sampling import DPSSettings
 from ..methods.imaging.canvas import CanvasSettings
 from ..methods.imaging.resize import resize
+from ..methods.memory import gradient_bytes
 from ..methods.priors.load import PriorSettings, load_prior
 from ..methods.visionrefine.edm_dps import EDMDPSSettings
 from . import host
 from .host.images import join, split
-from .host.memory import gradient_bytes
 
 SEED = {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
 

@@ -13,6 +13,7 @@ from ..methods.diffsr.method import DiffSRSettings
 from ..methods.dpi.method import PRESETS
 from ..methods.dpi.presets import AUTO, NONE, shipped_correctors
 from ..methods.faces.restorers import SIDE, EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, by_srdg, frame_of
+from ..methods.memory import gradient_bytes
 from ..methods.priors.load import load_prior, shipped_priors
 from ..methods.srdg.guidance import STRONGEST
 from ..methods.srdg.method import PRESETS as SRDG_PRESETS
@@ -44,7 +45,6 @@ from .face_inputs import (
 )
 from .host import managed as managed_models
 from .host.managed import attribute_bytes
-from .host.memory import gradient_bytes
 from .posterior import SEED
 
 DIFFSR = ("steps", "level", "aim", "consistency")

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..methods.imaging.canvas import CanvasSettings
 from ..methods.imaging.resize import resize
+from ..methods.memory import gradient_bytes
 from ..methods.priors.load import load_prior
 from ..methods.priors.ncsnpp import NCSNppPrior
 from ..methods.srdg.attributes import Reading, read_attributes, shipped_attributes, wishes
@@ -34,7 +35,6 @@ from .guidance import CATEGORY, Guidance, more_guidance
 from .host import managed as managed_models
 from .host.images import join, split
 from .host.managed import ManagedAttributes, attribute_bytes
-from .host.memory import gradient_bytes
 from .posterior import SEED, tile_shape
 
 CUSTOM = "custom"  # the preset that decides nothing

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...samplers.denoiser import Denoiser
@@ -18,12 +17,12 @@ from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import CLEAN, Level
 from ...samplers.transition import DDIM, Renoise
-from ..imaging.canvas import CanvasSettings, planes
-from ..imaging.images import check_pixels
+from ..imaging.canvas import CanvasSettings, check_enlargement, enlarge, noise_for, padded, planes
 from ..imaging.operators import ReduceTo
 from ..imaging.resize import resize, scaled_size
 from ..priors.calibration import AIMS
-from ..priors.typicality import Prior, ladder, misfit, untypical
+from ..priors.prior import Prior
+from ..priors.typicality import untypical
 from ..settings import Settings, option
 from .lost_energy import lost_energy
 from .prf import Field, recoverable_field
@@ -114,7 +113,7 @@ def choose_level(
         distance = float(lost_energy(seen * 2 - 1, scale).mean())
         if (expected := prior.measured.expected_loss(scale)) and scale > 1:
             distance = math.sqrt(distance * expected)  # both are off by about 2 dB, and not together
-    levels = ladder(prior)
+    levels = prior.noise_levels()
     published = recoverable_field(levels, prior.measured, distance)
     if aim == "detail":
         return published
@@ -137,46 +136,43 @@ def diffsr_upscale(
     chosen levels agree are computed together. report(i, message) tells what was chosen for picture i, and warns of pictures that are
     unlike the prior's own. Raises ValueError.
     """
-    check_pixels(low)
-    if scale < 1:
-        raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
-    seeds = [0] * len(low) if seeds is None else list(seeds)
-    size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
-    seen, back = planes(prior.channels, low, size)
-    table, tiles = ladder(prior), canvas.tiles(prior)
-    starts = []
-    for i, warning in enumerate(untypical(prior, low, scale) if report else [None] * len(low)):
-        say = partial(report, i) if report else lambda text: None
-        for text in filter(None, (misfit(prior, tuple(low.shape[-2:]), scale), warning)):
-            say(text)
-        starts.append(_start(prior, low[i : i + 1], scale, settings, say))
-    enlarged = _pad(resize(seen, size).clamp(0, 1), prior.multiple) * 2 - 1
-    reduce = ReduceTo(tuple(low.shape[-2:]), size)
-    result = torch.empty_like(enlarged)
-    for start in sorted(set(starts)):
-        group = [i for i, s in enumerate(starts) if s == start]
-        hooks = (
-            [Consistency(reduce, seen[group] * 2 - 1, settings.consistency)] if settings.consistency else []
-        )
-        levels, noise = descent(table, start, settings.steps), Noise([seeds[i] for i in group])
-        result[group] = diffsr(
-            prior,
-            enlarged[group],
-            levels,
-            STEPPERS[settings.sampler](settings.eta),
-            hooks,
-            noise,
-            on_step,
-            tiles,
-        ).to(result)
-    return back(((result[..., : size[0], : size[1]] + 1) / 2).clamp(0, 1))
+    seeds = noise_for(low, seeds).seeds
+    table = prior.noise_levels()
+    tiles = canvas.tiles(prior)
+    say = report or (lambda i, text: None)
+    check_enlargement(low, scale)
+    for i, warning in enumerate(untypical(prior, low, scale) if report else ()):
+        if warning:
+            say(i, warning)
+    starts = [_start(prior, low[i : i + 1], scale, settings, partial(say, i)) for i in range(len(low))]
+
+    def restore(shown: Tensor, size: tuple[int, int], sides: tuple[int, int]) -> Tensor:
+        enlarged = padded(resize(shown, size).clamp(0, 1), sides) * 2 - 1
+        reduce = ReduceTo(tuple(low.shape[-2:]), size)
+        result = torch.empty_like(enlarged)
+        for start in sorted(set(starts)):
+            group = [i for i, s in enumerate(starts) if s == start]
+            agree = Consistency(reduce, shown[group] * 2 - 1, settings.consistency)
+            result[group] = diffsr(
+                prior,
+                enlarged[group],
+                descent(table, start, settings.steps),
+                STEPPERS[settings.sampler](settings.eta),
+                [agree] if settings.consistency else [],
+                Noise([seeds[i] for i in group]),
+                on_step,
+                tiles,
+            ).to(result)
+        return (result + 1) / 2
+
+    return enlarge(low, scale, prior.channels, prior.multiple, restore)
 
 
 def _start(
     prior: Prior, low: Tensor, scale: float, settings: DiffSRSettings, say: Callable[[str], None]
 ) -> int:
     if settings.level:
-        return start_of(ladder(prior), settings.level)
+        return start_of(prior.noise_levels(), settings.level)
     field = choose_level(prior, low, scale, aim=settings.aim)
     say(f"noise level {100 * field.share:.0f} %")
     if field.empty:
@@ -184,9 +180,3 @@ def _start(
             f"no level keeps this picture and restores it at x{scale:g}: the least bad one is used; expect invented detail"
         )
     return field.chosen
-
-
-def _pad(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until both sides are multiples."""
-    height, width = (-(-n // multiple) * multiple for n in x.shape[-2:])
-    return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]), mode="replicate")

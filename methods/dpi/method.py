@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...samplers.denoiser import Denoiser
@@ -16,11 +15,9 @@ from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import Level
 from ...samplers.tiled import Tiled
 from ...samplers.transition import DDIM, DDPM
-from ..imaging.canvas import CanvasSettings, planes
-from ..imaging.images import check_pixels
+from ..imaging.canvas import CanvasSettings, enlarge, noise_for, padded
 from ..imaging.resize import resize, scaled_size
-from ..priors.adm import ADMPrior
-from ..priors.edm import EDMPrior
+from ..priors.prior import Prior
 from ..settings import Settings, option
 from .conditions import PAPER, RELEASED, Conditions, Convention, Correct, check_strengths
 from .corrector import Corrector, TiledCorrector
@@ -114,19 +111,13 @@ def _convention(settings: DPISettings, steps: int) -> tuple[Convention, float]:
     return (PAPER, 1.0) if settings.convention == "paper" else (RELEASED[settings.sampler], STEPS / steps)
 
 
-def levels_of(prior: ADMPrior | EDMPrior, settings: DPISettings) -> list[Level]:
+def levels_of(prior: Prior, settings: DPISettings) -> list[Level]:
     """The levels of a run. Raises ValueError for a respacing that the prior cannot follow."""
-    if isinstance(prior, ADMPrior):
-        return prior.schedule.respace(settings.respacing).levels()
-    if not settings.respacing.isdigit() or int(settings.respacing) < 2:
-        raise ValueError(
-            f"this prior has no steps of its own to take {settings.respacing!r} from: set respacing to a number, such as 100"
-        )
-    return prior.levels(int(settings.respacing))
+    return prior.spaced_levels(settings.respacing)
 
 
 def dpi(
-    prior: ADMPrior | EDMPrior,
+    prior: Prior,
     corrector: Correct | None,
     low: Tensor,
     size: tuple[int, int],
@@ -159,14 +150,12 @@ def dpi(
     return run(denoiser or prior, start, levels, steps, [held, ClipX0(), *hooks], noise, on_step=on_step)
 
 
-def _unit(prior: ADMPrior | EDMPrior, corrector: Corrector | None, k: int) -> int:
+def _unit(prior: Prior, corrector: Corrector | None, k: int) -> int:
     """What sides must be multiples of for prior, corrector and grid."""
     return math.lcm(prior.multiple, k, corrector.multiple if corrector else 1)
 
 
-def tiles_of(
-    prior: ADMPrior | EDMPrior, corrector: Corrector | None, k: int, canvas: CanvasSettings
-) -> Tiled:
+def tiles_of(prior: Prior, corrector: Corrector | None, k: int, canvas: CanvasSettings) -> Tiled:
     """The prior on pictures of any size, in tiles that start on the grid and fit the corrector. Raises ValueError when none does."""
     unit, wanted = _unit(prior, corrector, k), canvas.tile or prior.size
     if wanted < unit:
@@ -189,12 +178,11 @@ def grid_condition(low: Tensor, scale: float, k: int, unit: int) -> tuple[Tensor
     sides = tuple(-(-scaled_size(n, scale) // unit) * unit for n in low.shape[-2:])
     check_grid(sides, k)
     base = resize(low, scale=scale / k) * 2 - 1
-    rim = [side // k - n for side, n in zip(sides, base.shape[-2:], strict=True)]
-    return F.pad(base, (0, rim[1], 0, rim[0]), mode="replicate"), sides
+    return padded(base, tuple(side // k for side in sides)), sides
 
 
 def dpi_upscale(
-    prior: ADMPrior | EDMPrior,
+    prior: Prior,
     corrector: Corrector | None,
     low: Tensor,
     scale: float,
@@ -208,14 +196,15 @@ def dpi_upscale(
     A one-channel prior restores luma and enlarges chroma bicubically; grey pictures go through a colour prior as equal channels.
     seeds: one an image, 0 for all by default. Raises ValueError, before the first step.
     """
-    check_pixels(low)
     if corrector is not None:
         corrector.check(prior.channels, settings.k, scale)
-    size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
-    shown, back = planes(prior.channels, low, size)
+    noise = noise_for(low, seeds)
     tiles = tiles_of(prior, corrector, settings.k, canvas)
     correct = corrector and TiledCorrector(corrector, tiles.size, tiles.overlap, tiles.batch)
-    base, sides = grid_condition(shown, scale, settings.k, _unit(prior, corrector, settings.k))
-    noise = Noise([0] * len(low) if seeds is None else seeds)
-    result = dpi(prior, correct, base, sides, settings, noise, on_step=on_step, denoiser=tiles)
-    return back(((result[..., : size[0], : size[1]].float() + 1) / 2).clamp(0, 1))
+    unit = _unit(prior, corrector, settings.k)
+
+    def restore(shown: Tensor, size: tuple[int, int], sides: tuple[int, int]) -> Tensor:
+        base, sides = grid_condition(shown, scale, settings.k, unit)
+        return (dpi(prior, correct, base, sides, settings, noise, on_step=on_step, denoiser=tiles) + 1) / 2
+
+    return enlarge(low, scale, prior.channels, unit, restore)

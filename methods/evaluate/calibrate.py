@@ -18,7 +18,7 @@ from ..metrics.faces import exact_scale, reduced
 from ..priors.adm import ADMPrior
 from ..priors.calibration import Measured, eps_mse, spread
 from ..priors.load import PriorSettings
-from ..priors.typicality import ladder, usual_surprise
+from ..priors.typicality import usual_surprise
 from ..weights import load as weights
 from .diffsr_study import BETTER, Sweep, sweep
 
@@ -40,7 +40,7 @@ def calibrate(
     on_step: Callable[[str], None] = lambda what: None,
 ) -> Measured:
     """Measured values from pictures N C H W in -1..1 that the prior was not trained on; noise levels are swept on the first `swept`."""
-    table = ladder(prior)
+    table = prior.noise_levels()
     points = spread(len(table), POINTS)
     errors = dict(zip(points, eps_mse(prior, images, [table[i] for i in points]), strict=True))
     on_step("errors")

@@ -22,8 +22,8 @@ from ..dps.sampling import DPSSettings
 from ..imaging.resize import resize
 from ..metrics.compare import side_by_side
 from ..metrics.faces import Judge, Restore, exact_scale, reduced
-from ..priors.adm import ADMPrior
 from ..priors.edm import EDMPrior
+from ..priors.prior import Prior
 from ..weights import load as weights
 from . import diffsr_study as diffsr
 
@@ -32,7 +32,6 @@ LEVELS = tuple(
 )  # which is one of the others, read literally
 SHOWN = 4  # faces of a sheet
 
-Prior = ADMPrior | EDMPrior
 Report = Callable[[str], None]
 
 

@@ -14,7 +14,7 @@ from ..diffsr.method import DiffSRSettings, descent, diffsr_upscale
 from ..imaging.resize import resize
 from ..metrics.faces import reduced
 from ..metrics.fidelity import psnr, ssim
-from ..priors.typicality import Prior, ladder
+from ..priors.prior import Prior
 
 DDNM = DiffSRSettings(
     level=93, steps=100, sampler="renoise", eta=0.85, consistency=1.0
@@ -73,7 +73,7 @@ def step_distance(
 @torch.no_grad()
 def samples(prior: Prior, count: int, steps: int = 100, eta: float = 1.0) -> Tensor:
     """`count` unconditional pictures, C size size in 0..1 each, picture i from seed i; eta 1 is ancestral, 0 DDIM."""
-    levels, noise = descent(ladder(prior), len(ladder(prior)) - 1, steps), Noise(range(count))
+    levels, noise = descent(prior.noise_levels(), len(prior.noise_levels()) - 1, steps), Noise(range(count))
     start = (
         noise((count, prior.channels, prior.size, prior.size))
         * (levels[0].alpha ** 2 + levels[0].sigma ** 2) ** 0.5

@@ -14,10 +14,9 @@ from ..diffsr.method import DiffSRSettings, diffsr_upscale
 from ..dpi.method import dpi_upscale, levels_of
 from ..dpi.presets import AUTO, choose_corrector, choose_settings
 from ..imaging.resize import resize
-from ..priors.adm import ADMPrior
-from ..priors.edm import EDMPrior
 from ..priors.load import shipped_priors
 from ..priors.ncsnpp import NCSNppPrior
+from ..priors.prior import Prior
 from ..srdg.attributes import Wish
 from ..srdg.method import RELEASED, SRDGSettings, shipped_networks, srdg_upscale
 from ..stablesr.method import StableSR, StableSRSettings, stablesr_upscale
@@ -25,7 +24,6 @@ from ..visionrefine.srcnn import SCALES, load_srcnn, native_scale, srcnn_upscale
 from .align import SIDE
 from .restore import ZoomAware
 
-Prior = ADMPrior | EDMPrior
 OnStep = Callable[[Step, Tensor], None]
 Report = Callable[[str], None]
 ENOUGH = 1.1  # a face enlarged by less than this when it was cut out has all the pixels that a method would give it

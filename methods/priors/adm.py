@@ -46,6 +46,18 @@ class ADMPrior:
         """What the sides of an image must be multiples of."""
         return self.network.config.reduction
 
+    @property
+    def span(self) -> tuple[float, float]:
+        return -1.0, 1.0
+
+    def noise_levels(self) -> tuple[Level, ...]:
+        """Those of its schedule, ascending."""
+        return self.schedule.table
+
+    def spaced_levels(self, rule: str) -> list[Level]:
+        """Of the trained steps those that a rule keeps: all, or 250, 10,10, ddim25."""
+        return self.schedule.respace(rule).levels()
+
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         cond = cond or Cond()
         t = torch.full((len(x),), level.t, device=x.device)

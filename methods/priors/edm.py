@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...samplers.denoiser import Cond, Prediction, from_x0
-from ...samplers.schedule import Level, edm_clock, karras_sigmas, sigma_levels
+from ...samplers.schedule import DiscreteSchedule, Level, edm_clock, karras_sigmas, sigma_levels
 from .calibration import Measured
 
 
@@ -35,6 +35,24 @@ class EDMPrior:
     def multiple(self) -> int:
         """What the sides of an image must be multiples of."""
         return 2 ** (self.network.model.levels - 1)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        return -1.0, 1.0
+
+    def noise_levels(self) -> tuple[Level, ...]:
+        """With the signal-to-noise ratios of the linear schedule, as far as the network was trained, ascending."""
+        sigmas = (level.sigma / level.alpha for level in DiscreteSchedule.named("linear").table)
+        known = (s for s in sigmas if self.network.sigma_min <= s <= self.network.sigma_max)
+        return tuple(Level(edm_clock(s), 1.0, s) for s in known)
+
+    def spaced_levels(self, rule: str) -> list[Level]:
+        """So many Karras levels. Raises ValueError for a rule that is no number of 2 or more."""
+        if not rule.isdigit() or int(rule) < 2:
+            raise ValueError(
+                f"this prior has no steps of its own to take {rule!r} from: set respacing to a number, such as 100"
+            )
+        return self.levels(int(rule))
 
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         labels = (cond or Cond()).flat.get("label")

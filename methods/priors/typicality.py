@@ -7,31 +7,15 @@ import torch
 from torch import Tensor
 
 from ...samplers.noise import Noise
-from ...samplers.schedule import DiscreteSchedule, Level, edm_clock
 from ..imaging.canvas import planes
 from ..imaging.resize import resize, scaled_size
-from .adm import ADMPrior
-from .edm import EDMPrior
+from .prior import Prior
 
-Prior = ADMPrior | EDMPrior
-SHARES = (
-    0.5,
-    0.6,
-    0.7,
-)  # noise under which a picture's parts are hidden and only knowing such pictures helps
+# noise under which a picture's parts are hidden and only knowing such pictures helps
+SHARES = (0.5, 0.6, 0.7)
 DRAWS = 2
 COMMON = 0.98  # of the prior's own pictures count as typical
 SMALLEST = 0.75  # of a prior's side: what is smaller shows less than it was trained on
-
-
-def ladder(prior: Prior) -> tuple[Level, ...]:
-    """Every level that a noise level t / T may mean, ascending. EDM priors borrow the linear schedule's signal-to-noise ratios."""
-    if isinstance(prior, ADMPrior):
-        return prior.schedule.table
-    sigmas = (level.sigma / level.alpha for level in DiscreteSchedule.named("linear").table)
-    return tuple(
-        Level(edm_clock(s), 1.0, s) for s in sigmas if prior.network.sigma_min <= s <= prior.network.sigma_max
-    )
 
 
 @torch.no_grad()
@@ -42,7 +26,7 @@ def surprise(prior: Prior, pictures: Tensor) -> list[float]:
     """
     if prior.measured is None:
         raise ValueError("this prior's errors were never measured: run `priorsr calibrate` on its file")
-    table = ladder(prior)
+    table = prior.noise_levels()
     steps = [round(share * len(table)) for share in SHARES]
     noise = Noise(range(DRAWS))((DRAWS, *pictures.shape[1:])).to(pictures)
     ratios = []

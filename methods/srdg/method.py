@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...samplers.denoiser import Cond, Denoiser
@@ -15,12 +14,11 @@ from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import Level
 from ...samplers.sde import EulerMaruyama, ReverseDiffusion
 from ...samplers.transition import Renoise
-from ..imaging.canvas import CanvasSettings, planes
+from ..imaging.canvas import CanvasSettings, enlarge, noise_for, padded
 from ..imaging.images import check_pixels
-from ..imaging.resize import resize, scaled_size
-from ..priors.adm import ADMPrior
-from ..priors.edm import EDMPrior
+from ..imaging.resize import resize
 from ..priors.ncsnpp import NCSNppPrior
+from ..priors.prior import Prior
 from ..settings import Settings, option
 from ..weights import load as weights
 from .attributes import Wish
@@ -126,19 +124,18 @@ def transition_of(prior: NCSNppPrior, settings: SRDGSettings) -> Transition:
     return ReverseDiffusion(settings.corrections, settings.snr, settings.joint)
 
 
-def guidance_of(
-    prior: NCSNppPrior | ADMPrior | EDMPrior, wanted: Sequence[Wish], settings: SRDGSettings
-) -> list[Hook]:
+def guidance_of(prior: Prior, wanted: Sequence[Wish], settings: SRDGSettings) -> list[Hook]:
     """The hook that pulls a prior towards the wishes; none where there are none or h is 0.
 
     `first` and `last` are times of the classifiers' noise, 0.01 * 34800^t for pictures in 0..1, whatever noise the prior was made for.
     """
     if not wanted or settings.h == 0:
         return []
-    span = getattr(prior, "span", (-1.0, 1.0))  # that of ADM and EDM priors
     window = (settings.last, settings.first)
     return [
-        AttributeGuidance(wanted, settings.h, "score", settings.limit, window, span, VIEWS[settings.view])
+        AttributeGuidance(
+            wanted, settings.h, "score", settings.limit, window, prior.span, VIEWS[settings.view]
+        )
     ]
 
 
@@ -218,18 +215,14 @@ def srdg_upscale(
     Pictures beyond the prior's size are tiled; then attributes need another view than `exact`. seeds: one an image, 0 for all by
     default. Raises ValueError, before the first step.
     """
-    check_pixels(low)
-    if scale < 1:
-        raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
-    size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
-    shown, back = planes(prior.channels, low, size)
-    sides = tuple(-(-n // prior.multiple) * prior.multiple for n in size)
-    shown = F.pad(
-        enlarged(shown, size), (0, sides[1] - size[1], 0, sides[0] - size[0]), mode="replicate"
-    )  # a rim beyond the picture
-    noise = Noise([0] * len(low) if seeds is None else seeds)
-    result = srdg(prior, shown, sides, wanted, settings, noise, on_step=on_step, denoiser=canvas.tiles(prior))
-    return back(result[..., : size[0], : size[1]].float().clamp(0, 1))
+    noise = noise_for(low, seeds)
+    tiles = canvas.tiles(prior)
+
+    def restore(shown: Tensor, size: tuple[int, int], sides: tuple[int, int]) -> Tensor:
+        shown = padded(enlarged(shown, size), sides)
+        return srdg(prior, shown, sides, wanted, settings, noise, on_step=on_step, denoiser=tiles)
+
+    return enlarge(low, scale, prior.channels, prior.multiple, restore)
 
 
 def load_sr_prior(name: str) -> NCSNppPrior:

@@ -15,9 +15,7 @@ from ...samplers.hooks import ClipX0
 from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, run
 from ...samplers.transition import DDIM, DDPM
-from ..imaging.canvas import CanvasSettings, planes
-from ..imaging.images import check_pixels
-from ..imaging.resize import resize, scaled_size
+from ..imaging.canvas import CanvasSettings, check_enlargement, enlarge, noise_for, padded, resized_from
 from ..nets.adm_classifier import ADMClassifier
 from ..nets.adm_encoder import check_labels
 from ..priors.adm import ADMPrior
@@ -111,28 +109,25 @@ def guided_upscale(
     The upsampler quadruples; another scale follows by a bicubic resize. seeds: one an image, 0 for all by default.
     Raises ValueError.
     """
-    check_pixels(low)
+    check_enlargement(low, scale)
     check_guided(prior, classifier, label)
-    if scale < 1:
-        raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
-    size = tuple(n * NATIVE for n in low.shape[-2:])
-    seen, back = planes(prior.channels, low, size)
-    # enlarged here as the network would, so that tiles are cut from one enlarged picture and none has an edge of its own
-    seen = F.interpolate(seen * 2 - 1, size, mode="bilinear", align_corners=False)
-    least = (classifier and NoiseClassifier(classifier, prior.schedule).side) or 0
-    sides = tuple(-(-max(n, least) // prior.multiple) * prior.multiple for n in size)
-    seen = F.pad(seen, (0, sides[1] - size[1], 0, sides[0] - size[0]), mode="replicate")
-    labels, noise = torch.full((len(low),), label), Noise([0] * len(low) if seeds is None else seeds)
+    labels = torch.full((len(low),), label)
+    noise = noise_for(low, seeds)
     tiles = canvas.tiles(prior)
-    result = guided_upsample(
-        prior, classifier, seen, labels, sides, settings, noise, (), on_step, tiles, canvas.tile_batch
-    )
-    result = back(((result[..., : size[0], : size[1]] + 1) / 2).clamp(0, 1))
-    return (
-        result
-        if scale == NATIVE
-        else resize(result, tuple(scaled_size(n, scale) for n in low.shape[-2:])).clamp(0, 1)
-    )
+    least = (classifier and NoiseClassifier(classifier, prior.schedule).side) or 0
+
+    def restore(shown: Tensor, size: tuple[int, int], sides: tuple[int, int]) -> Tensor:
+        # enlarged here as the network would, so that tiles are cut from one picture and none has an edge of its own
+        seen = F.interpolate(shown * 2 - 1, size, mode="bilinear", align_corners=False)
+        sides = tuple(-(-max(n, least) // prior.multiple) * prior.multiple for n in size)
+        seen = padded(seen, sides)
+        result = guided_upsample(
+            prior, classifier, seen, labels, sides, settings, noise, (), on_step, tiles, canvas.tile_batch
+        )
+        return (result + 1) / 2
+
+    result = enlarge(low, NATIVE, prior.channels, prior.multiple, restore)
+    return resized_from(result, low, scale, NATIVE)
 
 
 def check_guided(prior: object, classifier: ADMClassifier | None, label: int) -> None:

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from ...methods.dpi.conditions import Conditions
 from ...methods.dpi.corrector import Corrector
 from ...methods.dpi.method import DPISettings
+from ...methods.memory import gradient_bytes
 from ...methods.priors.classifier import LabelGuidance, NoiseClassifier, class_label
 from ...methods.srdg.attributes import AttributeClassifier, Wish
 from ...methods.srdg.classifier_crop import VIEWS
 from ...methods.srdg.guidance import AttributeGuidance
 from ...methods.srdg.method import SRDGSettings
 from ...samplers.schedule import Level
-from .memory import gradient_bytes
 from .runtime import loaded
 
 BACKWARD = 14  # how much more memory a guided step needs than a plain one (ADM-FFHQ at 256 pixels)

@@ -19,10 +19,10 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
 from ...methods.imaging.canvas import planes
-from ...methods.priors.adm import ADMPrior
 from ...methods.priors.classifier import class_label
 from ...methods.priors.edm import EDMPrior
 from ...methods.priors.ncsnpp import NCSNppPrior
+from ...methods.priors.prior import Prior
 from ...methods.srdg.method import enlarged
 from ...samplers.denoiser import Cond, Prediction, from_x0
 from ...samplers.noise import Noise
@@ -74,7 +74,7 @@ class _ContinuousSampling(comfy.model_sampling.ModelSamplingContinuousEDM, comfy
 class PixelModel(comfy.model_base.BaseModel):
     """A prior of ours behind the host's interface: x = x0 + sigma * noise in, clean picture out."""
 
-    def __init__(self, prior: ADMPrior | EDMPrior | NCSNppPrior, clip: bool):
+    def __init__(self, prior: Prior, clip: bool):
         config = _Config({"disable_unet_model_creation": True})
         config.manual_cast_dtype = None
         super().__init__(config, comfy.model_base.ModelType.EPS)
@@ -151,14 +151,14 @@ class PixelModel(comfy.model_base.BaseModel):
 
 
 @torch.inference_mode(False)  # weights made in inference mode could never take part in a gradient
-def as_model(prior: ADMPrior | EDMPrior | NCSNppPrior, clip: bool) -> comfy.model_patcher.ModelPatcher:
+def as_model(prior: Prior, clip: bool) -> comfy.model_patcher.ModelPatcher:
     """The prior as a MODEL that the host loads, offloads and patches like any other."""
     return comfy.model_patcher.ModelPatcher(
         PixelModel(prior, clip), mm.get_torch_device(), mm.unet_offload_device()
     )
 
 
-def prior_of(model, otherwise: str = "") -> ADMPrior | EDMPrior:
+def prior_of(model, otherwise: str = "") -> Prior:
     """The prior behind a MODEL of ours. Raises ValueError for any other MODEL, which says what to do with it otherwise."""
     if not isinstance(model.model, PixelModel):
         raise ValueError(

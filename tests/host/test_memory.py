@@ -11,7 +11,7 @@ from tiny_checkpoints import tiny, tiny_corrector
 
 @pytest.mark.parametrize("name", ["tiny_adm", "tiny_edm", "tiny_classifier", "tiny_corrector"])
 def test_what_a_gradient_keeps_is_counted_without_computing(root, name):
-    spec = importlib.util.spec_from_file_location("memory", root / "nodes" / "host" / "memory.py")
+    spec = importlib.util.spec_from_file_location("memory", root / "methods" / "memory.py")
     memory = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(memory)
     pictures = 2 if name == "tiny_corrector" else 1  # a corrector sees two

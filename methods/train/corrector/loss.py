@@ -25,7 +25,7 @@ from ...dpi.objective import (
 )
 from ...dpi.timestep import STEPS, corrector_time
 from ...priors.adm import ADMPrior
-from ...priors.edm import EDMPrior
+from ...priors.prior import Prior
 
 if TYPE_CHECKING:
     from .rollouts import Seen
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 class PriorChain:
     """A frozen prior's steps, by what the corrector is told of them."""
 
-    prior: ADMPrior | EDMPrior
+    prior: Prior
     pairs: tuple[tuple[Level, Level], ...]
     times: Tensor
 
     @staticmethod
-    def of(prior: ADMPrior | EDMPrior) -> PriorChain:
+    def of(prior: Prior) -> PriorChain:
         levels = levels_of(prior, DPISettings(respacing="" if isinstance(prior, ADMPrior) else str(STEPS)))
         pairs = tuple(pairwise(levels[:-1]))
         return PriorChain(prior, pairs, torch.tensor([corrector_time(nxt) for _, nxt in pairs]))

@@ -14,8 +14,7 @@ from ...dpi.corrector import Corrector
 from ...dpi.masks import on_grid
 from ...dpi.method import PRESETS, dpi, preset
 from ...dpi.objective import grid_error
-from ...priors.adm import ADMPrior
-from ...priors.edm import EDMPrior
+from ...priors.prior import Prior
 from ..loop import Batch
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class Runs:
     """Draws from runs of a frozen prior on uint8 images N C S S, lowered as the recipe says."""
 
     recipe: CorrectorRecipe
-    prior: ADMPrior | EDMPrior
+    prior: Prior
     images: Tensor
 
     def __post_init__(self):

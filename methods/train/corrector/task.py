@@ -24,10 +24,9 @@ from ...imaging.images import Picture, write
 from ...metrics.faces import reduced
 from ...nets.adm_config import ADMConfig
 from ...nets.corrector import SMALL, CorrectorUNet
-from ...priors.adm import ADMPrior
 from ...priors.calibration import spread
-from ...priors.edm import EDMPrior
 from ...priors.load import load_prior
+from ...priors.prior import Prior
 from ...settings import Settings, option
 from ...weights.load import State
 from ..curve import plot_profiles
@@ -166,7 +165,7 @@ def check(recipe: CorrectorRecipe, settings: Optimisation) -> None:
         )
 
 
-def frozen_prior(recipe: CorrectorRecipe) -> ADMPrior | EDMPrior | None:
+def frozen_prior(recipe: CorrectorRecipe) -> Prior | None:
     """The prior of the recipe, if it has one. Raises ValueError when it is for other pictures."""
     if not recipe.prior:
         return None

@@ -27,7 +27,7 @@ from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.calibration import Measured, eps_mse
-from priorsr.methods.priors.typicality import ladder, surprise, untypical
+from priorsr.methods.priors.typicality import surprise, untypical
 from priorsr.samplers.guidance.consistency import Consistency
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.schedule import CLEAN, DiscreteSchedule
@@ -176,7 +176,7 @@ def test_an_edm_prior_borrows_the_ladder_of_the_linear_schedule():
             }
         )
     )
-    levels = ladder(edm)
+    levels = edm.noise_levels()
     assert all(a.sigma < b.sigma for a, b in pairwise(levels))
     assert {level.alpha for level in levels} == {1.0}
     ratio = DiscreteSchedule.named("linear").table[-1]

@@ -1,0 +1,222 @@
+"""What a method is, said once: its settings, weights and scales, how it is loaded, and what it does to a picture."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..samplers.run import Step
+from .imaging.canvas import check_enlargement, noise_for
+from .imaging.resize import scaled_size
+from .settings import Settings
+
+AUTO, NONE = "auto", "none"
+OnStep = Callable[
+    [int, int, "Tensor | None"], None
+]  # network calls done, of so many, the picture predicted (-1..1)
+Report = Callable[[str], None]
+NO_FILES: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: size of the result (H, W), network calls a picture and tile, bytes of one call, what to beware of."""
+
+    size: tuple[int, int]
+    calls: int = 0
+    bytes: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WeightInput:
+    """A weight file that a method takes.
+
+    default: "" where one must be given; words: what stands for a file, such as auto; shipped: names that come along.
+    many: several may be given.
+    """
+
+    name: str
+    help: str
+    default: str = ""
+    words: tuple[str, ...] = ()
+    shipped: Callable[[], list[str]] = list
+    many: bool = False
+
+    def names(self) -> list[str]:
+        """Everything that may be named beside files."""
+        return [*self.words, *self.shipped()]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Enlargements that a method takes, and the one it is asked for by default."""
+
+    least: float = 1.0
+    most: float = 64.0
+    default: float = 4.0
+
+    def check(self, scale: float, method: str) -> float:
+        """Raises ValueError for a scale outside."""
+        if not self.least <= scale <= self.most:
+            raise ValueError(f"{method} enlarges by {self.least:g} to {self.most:g}, not by {scale:g}")
+        return scale
+
+
+@dataclass(frozen=True)
+class FaceUse:
+    """How a method restores aligned faces. blind: as they are, else reduced to the pixels that they have and enlarged again."""
+
+    blind: bool = False
+
+
+class Upscaler(ABC):
+    """A method with its networks loaded: networks, so that a host may place them; scales that they are trained for, () for any.
+
+    size: side of the faces that it makes, 0 for any. frame: how tightly faces of its prior are cropped.
+    """
+
+    networks: tuple[nn.Module, ...] = ()
+    scales: tuple[float, ...] = ()
+    size: int = 0
+    frame: str = "ffhq"
+
+    @abstractmethod
+    def plan(self, size: tuple[int, int], scale: float) -> Plan:
+        """What enlarging a picture of h x w will take; nothing is computed. Raises ValueError for what cannot be done."""
+
+    @abstractmethod
+    def enlarge(
+        self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
+    ) -> Tensor:
+        """B C h w in 0..1 on the networks' device to B C H W in 0..1; step(step, x) after every network call."""
+
+    def __call__(
+        self,
+        low: Tensor,
+        scale: float,
+        seeds: Sequence[int] | None = None,
+        on_step: OnStep | None = None,
+        report: Report = lambda text: None,
+    ) -> Tensor:
+        """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale`. seeds: one a picture, 0 for all by default.
+
+        report hears warnings and what was chosen. Raises ValueError, before the first step.
+        """
+        check_enlargement(low, scale)
+        seeds = noise_for(low, seeds).seeds
+        plan = self.plan(tuple(low.shape[-2:]), scale)
+        for warning in plan.warnings:
+            report(warning)
+        return self.enlarge(low.to(self.device), scale, seeds, _counter(on_step, plan.calls), report)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next((p.device for n in self.networks for p in n.parameters()), torch.device("cpu"))
+
+    def to(self, device: torch.device | str) -> Upscaler:
+        """The same with its networks moved."""
+        for network in self.networks:
+            network.to(device)
+        return self
+
+    def result_size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """(H, W) of a picture of h x w enlarged."""
+        return tuple(scaled_size(n, scale) for n in size)
+
+
+def _counter(on_step: OnStep | None, total: int) -> Callable[[Step | None, Tensor | None], None]:
+    """The core's on_step as a count of network calls, whatever groups of pictures they serve."""
+    done = 0
+
+    def count(step: Step | None = None, x: Tensor | None = None) -> None:
+        nonlocal done
+        done += 1
+        if on_step:
+            on_step(done, max(total, done), None if step is None else step.pred.x0)
+
+    return count
+
+
+Loader = Callable[[Mapping[str, Any], "Given"], Upscaler]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method: everything that command, node, restorer, study and help derive from.
+
+    settings: classes whose fields, taken together, are its settings. presets: names beside auto. load(files, given): files by
+    the names of `weights`; given what the user named, and the preset.
+    """
+
+    name: str
+    node_id: str
+    title: str
+    about: str
+    settings: tuple[type[Settings], ...]
+    load: Loader
+    weights: tuple[WeightInput, ...] = ()
+    presets: tuple[str, ...] = ()
+    scales: Scales = Scales()
+    faces: FaceUse | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Every setting by its name, as a dataclass field."""
+        return {f.name: f for kind in self.settings for f in fields(kind)}
+
+    def prepare(
+        self, files: Mapping[str, Any] = NO_FILES, preset: str = AUTO, values: Mapping[str, Any] = NO_FILES
+    ) -> Upscaler:
+        """The method with its networks loaded on the CPU. values: settings that are given; a preset decides the others.
+
+        Raises ValueError and FileNotFoundError that name what is wrong.
+        """
+        chosen = {}
+        for one in self.weights:
+            chosen[one.name] = files.get(one.name) or one.default
+            if not chosen[one.name] and not one.many:
+                raise ValueError(f"{self.name} needs {one.name}: {one.help}")
+        unknown = [n for n in files if n not in chosen] or [n for n in values if n not in self.fields()]
+        if unknown:
+            raise ValueError(
+                f"{self.name} has no setting {unknown[0]!r}{nearest(unknown[0], [*chosen, *self.fields()])}"
+            )
+        if preset not in (AUTO, *self.presets):
+            raise ValueError(
+                f"{self.name} has no preset {preset!r}: choose one of {', '.join((AUTO, *self.presets))}"
+            )
+        return self.load(chosen, Given(self.settings, preset, values))
+
+
+@dataclass(frozen=True)
+class Given:
+    """The settings that a user named, the preset that decides the rest, and the classes that they belong to."""
+
+    kinds: tuple[type[Settings], ...]
+    preset: str = AUTO
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, kind: type[Settings]) -> dict[str, Any]:
+        """What of it one settings class has."""
+        names = {f.name for f in fields(kind)}
+        return {name: value for name, value in self.values.items() if name in names}
+
+    def make(self, kind: type[Settings]) -> Any:
+        """That class with what was given. Raises ValueError."""
+        return kind(**self.of(kind))
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A hint at the known name that is meant, or at all of them."""
+    close = get_close_matches(name, known, 1, 0.5)
+    if close:
+        return f": did you mean {close[0]}?"
+    return f": choose from {', '.join(known)}" if known else ""
