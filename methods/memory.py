@@ -35,9 +35,10 @@ def gradient_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1) 
     return total
 
 
-def call_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1) -> int:
-    """The bytes that a plain call needs beside the weights, as a share of what its gradient would keep."""
-    return gradient_bytes(network, shape, pictures) // GRADIENT_SHARE
+def call_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1, gradient: bool = False) -> int:
+    """The bytes that a call needs beside the weights: what its gradient keeps, or without one a share of that."""
+    kept = gradient_bytes(network, shape, pictures)
+    return kept if gradient else kept // GRADIENT_SHARE
 
 
 def _storage(tensor: Tensor) -> int:

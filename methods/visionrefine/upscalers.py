@@ -1,0 +1,202 @@
+"""VisionRefine's methods on whole pictures: SRCNN, the guided upsampler, EDM-based posterior sampling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..dps.posterior import posterior_upscale, steps_of
+from ..imaging.canvas import CanvasSettings
+from ..memory import gradient_bytes
+from ..method import NONE, FaceUse, Given, Method, Plan, Report, Scales, Upscaler, WeightInput
+from ..nets.adm_classifier import ADMClassifier
+from ..priors.adm import ADMPrior
+from ..priors.load import PriorSettings, load_classifier, load_prior
+from ..priors.upscaler import PriorUpscaler
+from ..settings import Settings, option
+from ..weights import load as weights
+from .edm_dps import EDMDPSSettings
+from .guided import NATIVE, GuidedSettings, check_guided, guided_upscale
+from .guided import steps_of as guided_steps
+from .srcnn import SCALES, SRCNNSettings, load_srcnn, native_scale, srcnn_upscale
+
+SHIPPED = "shipped"
+MAPS = 2 * 96  # of a tile: both feature maps, and as much again for the convolutions' workspace
+RIM = 16  # pixels that a tile sees beyond itself
+
+
+class SRCNNUpscaler(Upscaler):
+    """SRCNN by the network of the nearest trained scale."""
+
+    def __init__(self, settings: SRCNNSettings, name: str = SHIPPED):
+        own = None if name == SHIPPED else name
+        self.settings = settings
+        self.name = own
+        self.by_scale = {} if own else {scale: load_srcnn(scale)[0] for scale in SCALES}
+        if own:
+            network, native = load_own_srcnn(own)
+            self.by_scale = {native: network} if native else dict.fromkeys(SCALES, network)
+        self.networks = tuple(dict.fromkeys(self.by_scale.values()))
+
+    def native(self, scale: float) -> int:
+        """The trained scale that serves a scale. Raises ValueError where the file's own is another."""
+        native = native_scale(scale)
+        if native not in self.by_scale:
+            raise ValueError(
+                f"{self.name} was trained for scale {next(iter(self.by_scale))}, a scale of {scale:g} needs x{native} "
+                "weights: choose those"
+            )
+        return native
+
+    def plan(self, size: tuple[int, int], scale: float) -> Plan:
+        native = self.native(scale)
+        full = [n * native for n in size]
+        tile = self.settings.tile or max(full)
+        calls = math.prod(-(-n // tile) for n in full)
+        return Plan(self.result_size(size, scale), calls, 4 * MAPS * (min(tile, max(full)) + RIM) ** 2)
+
+    def enlarge(
+        self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
+    ) -> Tensor:
+        native = self.native(scale)
+        network = self.by_scale[native]
+        return srcnn_upscale(network, low, scale, native, self.settings, lambda done, total: step())
+
+
+def load_own_srcnn(name: str):
+    """A network by its file, and the scale that it was trained for, None where nothing tells."""
+    found = weights.load(weights.locate(name), "srcnn")
+    return found.network, found.scale
+
+
+def _load_srcnn(files: Mapping[str, str], given: Given) -> SRCNNUpscaler:
+    return SRCNNUpscaler(given.make(SRCNNSettings), files["weights"])
+
+
+SRCNN_METHOD = Method(
+    "srcnn",
+    "PriorSRUpscaleSRCNN",
+    "SRCNN Upscale",
+    "Enlarge images with SRCNN 9-5-5: sharper than bicubic, faithful, invents nothing. Weights for x2, x3, x4 come along.",
+    settings=(SRCNNSettings,),
+    load=_load_srcnn,
+    weights=(
+        WeightInput("weights", "the weights shipped for the scale, or a file", SHIPPED, words=(SHIPPED,)),
+    ),
+    scales=Scales(default=2.0),
+    faces=FaceUse(),
+)
+
+
+@dataclass(frozen=True)
+class ClassSettings(Settings):
+    """What the pictures show."""
+
+    label: int = option(
+        -1, "What the images show, 0 to 999 of ImageNet. It has to be given", low=-1, high=100_000
+    )
+
+
+class GuidedUpscaler(PriorUpscaler):
+    """An ADM upsampler, pushed by a classifier where there is one."""
+
+    def __init__(
+        self,
+        prior: ADMPrior,
+        classifier: ADMClassifier | None,
+        label: int,
+        settings: GuidedSettings,
+        canvas: CanvasSettings,
+    ):
+        check_guided(prior, classifier, label)
+        super().__init__(prior, canvas, tuple(filter(None, [classifier])))
+        self.classifier = classifier
+        self.label = label
+        self.settings = settings
+
+    def calls(self, scale: float) -> int:
+        return guided_steps(self.prior, self.settings)
+
+    def room(self, scale: float) -> int:
+        # the feature maps that the upsampler hands across, and all of the classifier's, for its gradient
+        tiles = self.canvas.tiles(self.prior)
+        maps = tiles.batch * tiles.size**2 * 4 * 16 * self.prior.network.config.model_channels
+        if self.classifier is None:
+            return maps
+        side = self.classifier.config.image_size
+        return maps + gradient_bytes(self.classifier, (tiles.batch, 3, side, side))
+
+    def plan(self, size: tuple[int, int], scale: float) -> Plan:
+        return Plan(self.result_size(size, scale), self.calls(scale), self.room(scale))
+
+    def enlarge(
+        self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
+    ) -> Tensor:
+        return guided_upscale(
+            self.prior, self.classifier, low, self.label, scale, self.settings, self.canvas, seeds, step
+        )
+
+
+def _load_guided(files: Mapping[str, str], given: Given) -> GuidedUpscaler:
+    prior = load_prior(files["prior"], given.make(PriorSettings))
+    classifier = None if files["classifier"] == NONE else load_classifier(files["classifier"])
+    label = given.make(ClassSettings).label
+    return GuidedUpscaler(prior, classifier, label, given.make(GuidedSettings), given.make(CanvasSettings))
+
+
+GUIDED_METHOD = Method(
+    "guided",
+    "PriorSRUpscaleGuided",
+    "Guided Upsampler",
+    "Enlarge images of a known class with a diffusion upsampler and a classifier that pushes it (VisionRefine, Algorithms 1-2).",
+    settings=(ClassSettings, GuidedSettings, PriorSettings, CanvasSettings),
+    load=_load_guided,
+    weights=(
+        WeightInput("prior", "an ADM upsampler such as 64_256_upsampler.pt"),
+        WeightInput(
+            "classifier",
+            "a noise-aware classifier such as 256x256_classifier.pt; none lets the upsampler run alone",
+            NONE,
+            words=(NONE,),
+        ),
+    ),
+    scales=Scales(default=float(NATIVE)),
+)
+
+
+class EDMDPSUpscaler(PriorUpscaler):
+    """EDM-based posterior sampling on an EDM prior."""
+
+    gradient = True
+
+    def __init__(self, prior, settings: EDMDPSSettings, canvas: CanvasSettings):
+        super().__init__(prior, canvas)
+        self.settings = settings
+        steps_of(prior, settings)
+
+    def calls(self, scale: float) -> int:
+        return self.settings.steps
+
+    def enlarge(
+        self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
+    ) -> Tensor:
+        return posterior_upscale(self.prior, low, scale, self.settings, self.canvas, seeds, step)
+
+
+def _load_edm_dps(files: Mapping[str, str], given: Given) -> EDMDPSUpscaler:
+    return EDMDPSUpscaler(load_prior(files["prior"]), given.make(EDMDPSSettings), given.make(CanvasSettings))
+
+
+EDM_DPS_METHOD = Method(
+    "edm-dps",
+    "PriorSRUpscaleEDMDPS",
+    "EDM-DPS Super-Resolution",
+    "Enlarge images with an EDM diffusion prior and its Heun sampler, guided by the input (VisionRefine, Algorithm 3).",
+    settings=(EDMDPSSettings, CanvasSettings),
+    load=_load_edm_dps,
+    weights=(WeightInput("prior", "an EDM prior"),),
+    faces=FaceUse(),
+)
