@@ -16,10 +16,10 @@ from priorsr.methods.faces.masks import MaskSettings, face_mask
 from priorsr.methods.faces.overlay import overlay
 from priorsr.methods.faces.paste import place, to_picture
 from priorsr.methods.faces.restore import RestoreSettings, restore_faces
-from priorsr.methods.faces.restorers import by_diffsr, frame_of
+from priorsr.methods.faces.restorers import restorer_of
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
-from priorsr.methods.priors.load import load_prior
+from priorsr.methods.registry import method_named
 
 PORTRAIT, LEFT, TOP = 108, 222, 60  # where the portrait hangs on the wall, in pixels
 SMALLER, LARGER = 4, 4  # restoration begins with a quarter of the picture and makes it four times larger
@@ -74,7 +74,7 @@ def tinted(picture: Tensor, mask: Tensor) -> Tensor:
 def restored(picture: Tensor, found: Faces) -> list[Tensor]:
     """The reduced picture enlarged bicubically, the same with its face restored by Diff-SR, and the truth."""
     low = resize(picture, scale=1 / SMALLER).clamp(0, 1)
-    restorer = by_diffsr(load_prior("face64"), frame_of("face64"))
+    restorer = restorer_of(method_named("diffsr").prepare(), method_named("diffsr").faces)
     settings = RestoreSettings(size=restorer.size, frame=restorer.frame, scale=LARGER)
     done = restore_faces(low, restorer, None, settings, faces=[found.scaled(1 / SMALLER)])
     if done.reports[0][0].outcome != "restored":

@@ -12,13 +12,13 @@ from torch import nn
 from ..methods.diffsr.method import DiffSRSettings
 from ..methods.dpi.method import PRESETS
 from ..methods.dpi.presets import AUTO, NONE, shipped_correctors
-from ..methods.faces.restorers import SIDE, EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, by_srdg, frame_of
-from ..methods.memory import gradient_bytes
-from ..methods.priors.load import load_prior, shipped_priors
+from ..methods.faces.restorers import SIDE, EnlargingRestorer, restorer_of
+from ..methods.method import WeightInput
+from ..methods.priors.load import shipped_priors
+from ..methods.registry import method_named
 from ..methods.srdg.guidance import STRONGEST
 from ..methods.srdg.method import PRESETS as SRDG_PRESETS
-from ..methods.srdg.method import SRDGSettings, load_sr_prior, scales_of, shipped_networks
-from ..methods.srdg.method import preset as srdg_preset
+from ..methods.srdg.method import SRDGSettings
 from . import host
 from .attributes import NONE as UNJUDGED
 from .attributes import (
@@ -27,9 +27,7 @@ from .attributes import (
     classifiers_of,
     load_classifier,
     network_input,
-    told,
     wanted_inputs,
-    wished,
 )
 from .face_inputs import (
     CATEGORY,
@@ -44,11 +42,11 @@ from .face_inputs import (
     scale_input,
 )
 from .host import managed as managed_models
-from .host.managed import attribute_bytes
 from .posterior import SEED
 
 DIFFSR = ("steps", "level", "aim", "consistency")
-SRCNN_MAPS = 2 * 96  # of the largest size, its convolutions' workspace included
+METHODS = ("diffsr", "dpi", "srdg", "srcnn")
+WIDGETS = {"dpi_steps": "steps", "srdg_steps": "steps", "weights": "attribute_weights"}
 
 
 def _prior() -> io.Input:
@@ -175,7 +173,7 @@ class RestoreFacesWith(io.ComfyNode):
     def execute(cls, image, coarse, seed, frame, method=None, classifiers=(), **asked):
         wanted = Asked(**asked)
         with torch.inference_mode(False), torch.no_grad():
-            chosen = _chosen(dict(method or {}), frame, coarse, wanted.batch, classifiers)
+            chosen = _chosen(dict(method or {}), frame, coarse, classifiers)
             restorer = chosen.restorer
             with managed_models.classifiers_ready(chosen.managed, chosen.room):
                 return put_back(
@@ -202,48 +200,39 @@ class _Chosen:
     managed: tuple = ()
 
 
-def _chosen(given: dict, frame: str, coarse: float, batch: int, classifiers: tuple) -> _Chosen:
+def _chosen(given: dict, frame: str, coarse: float, classifiers: tuple) -> _Chosen:
     """What the choice of a method asks for. Raises ValueError."""
     name = given.pop("method", None)
-    if name == "srcnn":
-        restorer = by_srcnn(given["size"], coarse)
-        return _Chosen(restorer, restorer.networks, 4 * SRCNN_MAPS * restorer.size**2, [])
-    if name not in ("diffsr", "dpi", "srdg"):
-        raise ValueError(f"there is no method {name!r} for faces: choose diffsr, dpi, srdg or srcnn")
-    named = given.pop("prior")
-    path = named if named in (*shipped_priors(), *shipped_networks()) else str(host.weight_path(named))
-    frame, said = frame_of(named) if frame == "auto" else frame, []
+    if name not in METHODS:
+        raise ValueError(f"there is no method {name!r} for faces: choose {', '.join(METHODS)}")
+    method, size, said = method_named(name), given.pop("size", 0), []
+    preset = given.pop(f"{name}_preset", None) or given.pop("preset", AUTO)
+    values = {WIDGETS.get(key, key): value for key, value in given.items()}
+    if not values.get("steps", 1):
+        del values["steps"]  # 0 leaves them to the preset
+    files = {one.name: _file(values.pop(one.name), one) for one in method.weights if one.name in values}
+    own = ()
     if name == "srdg":
-        return _srdg(given, path, frame, coarse, batch, classifiers)
-    prior = load_prior(path)
-    room = (
-        gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size))
-        // managed_models.BACKWARD
+        own = [] if files["classifier"] == [UNJUDGED] else [load_classifier(*files["classifier"])]
+        files["classifier"] = [*classifiers_of(classifiers), *own]
+    upscaler = method.prepare(files, preset, values)
+    restorer = restorer_of(
+        upscaler, method.faces, size, "" if frame == "auto" else frame, coarse, _cancellable(), said.append
     )
-    if name == "diffsr":
-        restorer = by_diffsr(prior, frame, DiffSRSettings(**given), coarse, host.cancellable(), said.append)
-        return _Chosen(restorer, restorer.networks, room, said)
-    corrector = given["corrector"]
-    file = corrector if corrector in (AUTO, NONE, *shipped_correctors()) else str(host.weight_path(corrector))
-    restorer = by_dpi(
-        prior, frame, given["preset"], given["dpi_steps"], file, coarse, host.cancellable(), said.append
-    )
-    return _Chosen(restorer, restorer.networks, 2 * room, said)
+    managed = [m.classifier.network for m in classifiers]
+    networks = [n for n in restorer.networks if all(n is not m for m in managed)]
+    scale = min(upscaler.scales, default=2.0)
+    room = upscaler.plan((round(restorer.size / scale),) * 2, scale).bytes
+    return _Chosen(restorer, networks, room, said, classifiers if name == "srdg" else ())
 
 
-def _srdg(given: dict, path: str, frame: str, coarse: float, batch: int, classifiers: tuple) -> _Chosen:
-    named, attributes, weighing = (given.pop(name) for name in ("classifier", "attributes", "weights"))
-    own = [] if named == UNJUDGED else [load_classifier(named)]
-    wanted = wished([*classifiers_of(classifiers), *own], attributes, weighing)
-    prior = load_sr_prior(path)
-    steps = {"steps": given["srdg_steps"]} if given["srdg_steps"] else {}
-    settings = srdg_preset(given["srdg_preset"], path, h=given["h"], view=given["view"], **steps)
-    restorer = by_srdg(prior, frame, wanted, settings, scales_of(path), coarse, host.cancellable())
-    room = (
-        gradient_bytes(prior.network, (batch, prior.channels, prior.size, prior.size), pictures=2)
-        // managed_models.BACKWARD
-    )
-    room += attribute_bytes([wish.classifier for wish in wanted], batch)
-    return _Chosen(
-        restorer, [prior.network, *(judge.network for judge in own)], room, [told(wanted)], classifiers
-    )
+def _file(name: str, one: WeightInput) -> str | list[str]:
+    """The path of a file of the models folder; names that the method knows stay."""
+    found = name if name in (UNJUDGED, *one.names()) else str(host.weight_path(name))
+    return [found] if one.many else found
+
+
+def _cancellable():
+    """A callback for every network call that only raises when the user cancels: the bar counts faces."""
+    look = host.cancellable()
+    return lambda done, total, preview: look(None, None)

@@ -7,89 +7,19 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-import torch
-
 from ..degrade import PRESETS, Recipe, preset
 from ..imaging.images import Picture, read, replacing
-from ..imaging.resize import check_scale, resize, scale_for
+from ..imaging.resize import resize
 from ..metrics.compare import compare
 from ..priors.load import PriorSettings, load_prior
 from ..visionrefine.srcnn import SCALES
 from ..weights import load as weights
 from .folder import Job
-from .main import add_files, add_settings, log, read_settings, run_files
-from .upscalers import UPSCALERS, add_upscalers
-
-
-@dataclass(frozen=True)
-class Command:
-    name: str
-    help: str
-    arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
-    json: bool = True  # whether --json is added here
-
-
-def compute_device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("torch sees no CUDA device: use --device cpu")
-    return torch.device(name)
-
-
-def _upscale_arguments(parser: argparse.ArgumentParser) -> None:
-    add_files(parser)
-    parser.add_argument(
-        "--method", choices=tuple(UPSCALERS), default="srcnn", help="how to upscale (default srcnn)"
-    )
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument(
-        "--scale",
-        type=float,
-        default=2.0,
-        help="enlargement, 1 to 64; srcnn is trained for 2, 3 and 4 (default 2)",
-    )
-    size.add_argument(
-        "--longest",
-        type=int,
-        metavar="PIXELS",
-        help="in place of --scale: how long the longer side of each result will be",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
-    parser.add_argument("--seed", type=int, default=0, help="of the methods that draw noise (default 0)")
-    add_upscalers(parser)
-
-
-def _upscale(options: argparse.Namespace) -> int:
-    device = compute_device(options.device)
-    if options.longest is None:
-        check_scale(options.scale)
-    elif options.longest < 1:
-        raise ValueError(f"--longest {options.longest} leaves no picture: give the pixels of the longer side")
-    upscaler = lru_cache(1)(UPSCALERS[options.method](options, device))
-    if options.longest is None:
-        upscaler(options.scale)  # complains before the first picture is read
-
-    @torch.no_grad()
-    def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
-        scale = (
-            options.scale
-            if options.longest is None
-            else scale_for(options.longest, tuple(picture.pixels.shape[-2:]))
-        )
-        pixels = upscaler(scale)(picture.pixels)
-        size = tuple(pixels.shape[-2:])
-        alpha = None if picture.alpha is None else resize(picture.alpha, size).clamp(0, 1)
-        return replace(picture, pixels=pixels, alpha=alpha), {"size": [size[1], size[0]]}
-
-    return run_files(options, work)
+from .options import Command, add_files, add_settings, compute_device, log, read_settings, run_files
 
 
 def _degrade_arguments(parser: argparse.ArgumentParser) -> None:
@@ -300,29 +230,10 @@ def _print(rows: list[dict], as_json: bool) -> None:
 
 
 COMMANDS = (
-    Command("upscale", "Enlarge pictures.", _upscale_arguments, _upscale),
-    Command(
-        "degrade", "Degrade pictures, repeatably, for training and testing.", _degrade_arguments, _degrade
-    ),
-    Command(
-        "compare",
-        "Measure PSNR, SSIM and mean absolute error between pictures.",
-        _compare_arguments,
-        _compare,
-    ),
-    Command(
-        "evaluate",
-        "Measure methods on pictures whose truth is known.",
-        _evaluate_arguments,
-        _evaluate,
-        json=False,
-    ),
-    Command(
-        "calibrate",
-        "Measure a prior's errors and its recoverable field, which Diff-SR needs.",
-        _calibrate_arguments,
-        _calibrate,
-    ),
-    Command("train", "Train a network of this package.", _train_arguments, _train, json=False),
-    Command("models", "List the weight files found, and what is missing.", lambda parser: None, _models),
+    Command("degrade", _degrade_arguments, _degrade),
+    Command("compare", _compare_arguments, _compare),
+    Command("evaluate", _evaluate_arguments, _evaluate, json=False),
+    Command("calibrate", _calibrate_arguments, _calibrate),
+    Command("train", _train_arguments, _train, json=False),
+    Command("models", lambda parser: None, _models),
 )

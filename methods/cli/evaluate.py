@@ -18,7 +18,7 @@ from ..imaging.color import grey
 from ..imaging.images import Picture, replacing, write
 from ..train.datasets import read_pictures
 from ..visionrefine.srcnn import SCALES, load_srcnn
-from .main import add_settings, read_settings
+from .options import add_settings, read_settings
 
 log = logging.getLogger("priorsr")
 

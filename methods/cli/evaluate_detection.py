@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..faces.detect import Detector, DetectSettings, detect
 from ..faces.load import FILES, load_detector
 from ..train.datasets import read_named, read_table
-from .main import add_settings, given_settings
+from .options import add_settings, given_settings
 
 log = logging.getLogger("priorsr")
 

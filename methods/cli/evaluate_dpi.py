@@ -29,7 +29,7 @@ from ..evaluate.dpi_study import (
 from ..metrics.faces import markdown
 from ..priors.load import load_prior
 from .evaluate import face_arguments, read_faces, save
-from .main import add_settings, given_settings, read_settings
+from .options import add_settings, given_settings, read_settings
 
 log = logging.getLogger("priorsr")
 

@@ -34,7 +34,7 @@ from ..train.classifier import ClassifierRecipe, Labelled
 from ..train.datasets import read_named, read_table
 from ..weights import load as weights
 from .evaluate import save
-from .main import add_settings, read_settings
+from .options import add_settings, read_settings
 
 log = logging.getLogger("priorsr")
 

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
+import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ... import __version__
 
+if TYPE_CHECKING:
+    from .options import Parser
+
 log = logging.getLogger("priorsr")
+TABLE = {  # what each command is for, and the module that does it: others are not loaded
+    "upscale": ("upscale", "Enlarge pictures by one of the methods."),
+    "restore-faces": ("restore_faces", "Find the faces of pictures, restore each and put it back."),
+    "degrade": ("commands", "Degrade pictures, repeatably, for training and testing."),
+    "compare": ("commands", "Measure PSNR, SSIM and mean absolute error between pictures."),
+    "evaluate": ("commands", "Measure methods on pictures whose truth is known."),
+    "calibrate": ("commands", "Measure a prior's errors and its recoverable field, which Diff-SR needs."),
+    "train": ("commands", "Train a network of this package."),
+    "models": ("commands", "List the weight files found, and what is missing."),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. 0: all done, 1: something failed (the rest was done), 2: the command itself is wrong, 130: interrupted."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return 0 if arguments else 2
+    arguments = _new_spelling(arguments)
+    options = build_parser(arguments[0]).parse_args(arguments)
     try:
         return options.execute(options)
     except KeyboardInterrupt:
@@ -33,17 +49,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def build_parser() -> argparse.ArgumentParser:
-    from . import commands  # the commands use the helpers below
-    from . import restore_faces as face_commands
+def overview() -> str:
+    """The help of the command itself, for which nothing is loaded."""
+    lines = [f"  {name:<15}{text}" for name, (_, text) in TABLE.items()]
+    head = "usage: priorsr COMMAND ...\n\nImage and face super-resolution with diffusion priors.\n"
+    return "\n".join([head, *lines, "\npriorsr COMMAND --help shows its options; priorsr --version."])
 
-    parser = argparse.ArgumentParser(
-        prog="priorsr", description="Image and face super-resolution with diffusion priors."
-    )
+
+def build_parser(only: str = "") -> Parser:
+    """The parser of one command, or of all of them."""
+    from .options import Parser
+
+    parser = Parser(prog="priorsr", description="Image and face super-resolution with diffusion priors.")
     parser.add_argument("--version", action="version", version=f"priorsr {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (*commands.COMMANDS, *face_commands.COMMANDS):
-        sub = subparsers.add_parser(command.name, help=command.help, description=command.help)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    for name, (module, help) in TABLE.items():
+        if only in TABLE and name != only:
+            continue
+        command = next(c for c in import_module(f".{module}", __package__).COMMANDS if c.name == name)
+        sub = subparsers.add_parser(name, help=help, description=help)
         command.arguments(sub)
         if command.json:
             sub.add_argument(
@@ -53,91 +77,20 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_settings(
-    parser: argparse._ActionsContainer,
-    kind: type,
-    defaults: Any = None,
-    prefix: str = "",
-    but: Sequence[str] = (),
-    preset: bool = False,
-) -> None:
-    """One option for each field of a settings class `but` some, under the same name, with its help, choices and default.
+def _new_spelling(arguments: list[str]) -> list[str]:
+    """The arguments as they are spelt now; older ones are said in their new form."""
+    from .old_spelling import WORD, translated
 
-    preset: what is not given is left to a preset, so that the options have no default of their own (`given_settings`).
-    """
-    for f in (f for f in fields(kind) if f.name not in but):
-        default = getattr(defaults, f.name) if defaults is not None else f.default
-        assert default is not MISSING, f"{kind.__name__}.{f.name} needs a default"
-        flag, text = f"--{prefix}{f.name.replace('_', '-')}", f.metadata["help"]
-        if isinstance(default, bool):
-            parser.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=None if preset else default, help=text
-            )
-            continue
-        shown, start = ("of the preset", None) if preset else (default, default)
-        parser.add_argument(
-            flag,
-            type=type(default),
-            choices=f.metadata["choices"] or None,
-            default=start,
-            help=f"{text} (default {shown})",
-        )
+    if arguments[0] not in WORD:
+        return arguments
+    from ..registry import methods
 
-
-def read_settings(kind: type, options: argparse.Namespace, prefix: str = "") -> Any:
-    return kind(**{f.name: getattr(options, prefix.replace("-", "_") + f.name) for f in fields(kind)})
-
-
-def given_settings(kind: type, options: argparse.Namespace, prefix: str = "") -> dict[str, Any]:
-    """The fields of a settings class that the command names, of options that a preset decides otherwise."""
-    values = {f.name: getattr(options, prefix.replace("-", "_") + f.name, None) for f in fields(kind)}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="IN", help="a picture, or a folder of them")
-    parser.add_argument("target", metavar="OUT", help="the output picture or folder")
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace existing outputs; without it a folder run skips them, and so resumes",
-    )
-    parser.add_argument(
-        "--format", choices=("png", "jpg", "webp"), help="format of the outputs (default: as the input)"
-    )
-    parser.add_argument(
-        "--quality",
-        type=int,
-        default=95,
-        choices=range(1, 101),
-        metavar="1..100",
-        help="of JPEG and WebP outputs (default 95)",
-    )
-
-
-def run_files(options: argparse.Namespace, work: Callable) -> int:
-    """Apply `work` to every file with a progress bar; report failures and tell by the exit code."""
-    from tqdm import tqdm
-
-    from . import folder
-
-    jobs = folder.plan(options.source, options.target, f".{options.format}" if options.format else None)
-    outcomes = []
-    single = Path(options.source).is_file()
-    with tqdm(total=len(jobs), unit="file", disable=single or None) as bar:
-        for outcome in folder.run(jobs, work, options.overwrite, skip=not single, quality=options.quality):
-            outcomes.append(outcome)
-            bar.update()
-            if outcome.status == "failed":
-                log.error("failed: %s", outcome.message)
-            elif single:
-                log.info("wrote %s (%.2f s)", outcome.target, outcome.seconds)
-    counts = {s: sum(o.status == s for o in outcomes) for s in ("written", "skipped", "failed")}
-    if not single:
-        log.info("%d written, %d skipped because they exist, %d failed", *counts.values())
-    if options.json:
-        print(json.dumps({**counts, "files": [vars(o) for o in outcomes]}))
-    return 1 if counts["failed"] else 0
+    known = [*methods(), "codeformer"]
+    renamed = translated(arguments, known)
+    if renamed is None:
+        return arguments
+    log.warning("this spelling goes with the next release; the new one: priorsr %s", shlex.join(renamed))
+    return renamed
 
 
 if __name__ == "__main__":

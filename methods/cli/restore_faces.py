@@ -1,63 +1,78 @@
-"""What `priorsr restore-faces` does; its options are those of the settings it uses."""
+"""`priorsr restore-faces METHOD IN OUT`: a subcommand for every method that restores faces, with only its own options."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
-from ..diffsr.method import DiffSRSettings
-from ..dpi import presets as choice
-from ..dpi.method import PRESETS
 from ..faces.align import FRAMES
-from ..faces.codeformer import CodeFormerSettings
+from ..faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..faces.detect import DetectSettings, face_numbers
 from ..faces.load import CODEFORMER, FILES, load_codeformer, load_detector, load_parser
 from ..faces.restore import RestoreSettings, restore_faces
-from ..faces.restorers import SIDE, EnlargingRestorer, by_diffsr, by_dpi, by_srcnn, by_srdg, frame_of
+from ..faces.restorers import SIDE, BlindRestorer, EnlargingRestorer, restorer_of
 from ..imaging.images import Picture
+from ..method import Report
 from ..metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
-from ..priors.load import PriorSettings, load_prior
-from ..srdg.method import scales_of
-from . import srdg_options as srdg
-from . import stablesr_options as stablesr
-from .commands import Command, compute_device
+from ..registry import method_named, methods
 from .folder import Job
-from .main import add_files, add_settings, log, read_settings, run_files
-from .upscalers import SHIPPED_PRIOR
+from .options import (
+    Command,
+    Parser,
+    add_files,
+    add_method,
+    add_settings,
+    compute_device,
+    log,
+    prepared,
+    read_settings,
+    run_files,
+)
 
-
-@dataclass(frozen=True)
-class Chosen:
-    """A restorer with the side and frame of the faces that it takes."""
-
-    restorer: Callable
-    size: int
-    frame: str
+Restorer = EnlargingRestorer | BlindRestorer | CodeFormerRestorer
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
+    subparsers = parser.add_subparsers(dest="method", required=True, metavar="METHOD", parser_class=Parser)
+    for method in methods().values():
+        if method.faces is None:
+            continue
+        sub = subparsers.add_parser(method.name, help=method.about, description=method.about)
+        _shared(sub)
+        add_method(sub, method)
+        if not method.faces.blind:
+            sub.add_argument(
+                "--coarse",
+                type=float,
+                default=0.0,
+                help="how many times fewer pixels than the method gives it a face truly has; 0: as in the picture",
+            )
+        sub.add_argument("--frame", choices=tuple(FRAMES), help="how the faces of the networks are cropped")
+        sub.add_argument(
+            "--size",
+            type=int,
+            default=0,
+            help=f"pixels across of an aligned face; 0: as the networks, else {SIDE}",
+        )
+    about = "CodeFormer (Zhou et al. 2022), which needs codeformer.pth."
+    sub = subparsers.add_parser("codeformer", help=about, description=about)
+    _shared(sub)
+    sub.add_argument("--codeformer", default=CODEFORMER, help="a weight file, or its name in a model folder")
+    add_settings(sub, CodeFormerSettings)
+    sub.add_argument("--half", action="store_true", help="half precision, for GPUs")
+
+
+def _shared(parser: argparse.ArgumentParser) -> None:
     add_files(parser)
-    parser.add_argument(
-        "--with",
-        dest="method",
-        choices=tuple(METHODS),
-        default="diffsr",
-        help="what restores the faces (default diffsr)",
-    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="of methods that draw noise: face i of a picture has the seed plus i (default 0)",
+        "--seed", type=int, default=0, help="face i of a picture has the seed plus i (default 0)"
     )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument(
-        "--identity",
-        action="store_true",
-        help="report how far each face moved from the input's, with the `eval` extra",
+        "--identity", action="store_true", help="report how far each face moved, with the `eval` extra"
     )
     group = parser.add_argument_group("which faces")
     group.add_argument(
@@ -66,142 +81,28 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(FILES)}, or a weight file of one of them (default mtcnn)",
     )
     group.add_argument(
-        "--which",
-        default="",
-        metavar="NUMBERS",
-        help="only these faces of every picture, such as 0,2 (default all)",
+        "--which", default="", metavar="NUMBERS", help="only these faces, such as 0,2 (default all)"
     )
     add_settings(group, DetectSettings, but=("which",))
     group = parser.add_argument_group("how faces are cut out and put back")
-    add_settings(group, RestoreSettings, but=("size", "frame"))
-    group = parser.add_argument_group("diffsr, dpi, srdg, srcnn")
+    add_settings(group, RestoreSettings, but=("size", "frame", "scale"))
     group.add_argument(
-        "--coarse",
-        type=float,
-        default=0.0,
-        help="how many times fewer pixels than the method gives it a face truly has; 0: as in the picture (default 0)",
-    )
-    group = parser.add_argument_group("diffsr, dpi, srdg")
-    group.add_argument(
-        "--prior",
-        help=f"a weight file, or its name in a model folder (default: {SHIPPED_PRIOR}; for srdg the network that comes along, if one does)",
-    )
-    group.add_argument(
-        "--frame",
-        choices=tuple(FRAMES),
-        help="how the prior's faces are cropped (default: tight for shipped priors, else ffhq)",
-    )
-    add_settings(group, PriorSettings, prefix="prior-")
-    add_settings(parser.add_argument_group("diffsr"), DiffSRSettings, prefix="diffsr-")
-    group = parser.add_argument_group("dpi")
-    group.add_argument(
-        "--corrector",
-        default=choice.AUTO,
-        help="auto: the shipped one of the scale; none; or a weight file (default auto)",
-    )
-    group.add_argument(
-        "--preset",
-        choices=(choice.AUTO, *PRESETS),
-        default=choice.AUTO,
-        help="how strong the conditions are (default auto)",
-    )
-    group.add_argument(
-        "--dpi-steps",
-        type=int,
-        default=0,
-        help="network calls for each face; 0: as the preset says (default 0)",
-    )
-    group = srdg.add_options(parser)
-    group.add_argument(
-        "--classifier",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="what tells the attributes, one each (default: those that come along)",
-    )
-    stablesr.add_options(parser)
-    group = parser.add_argument_group("srcnn, stablesr")
-    group.add_argument(
-        "--size", type=int, default=SIDE, help=f"pixels across that an aligned face gets (default {SIDE})"
-    )
-    group = parser.add_argument_group("codeformer")
-    group.add_argument(
-        "--codeformer",
-        default=CODEFORMER,
-        help="a weight file, or its name in a model folder (default codeformer)",
-    )
-    add_settings(group, CodeFormerSettings)
-    group.add_argument("--half", action="store_true", help="half precision, for GPUs")
-
-
-def _prior(options: argparse.Namespace):
-    name = options.prior or SHIPPED_PRIOR
-    return load_prior(name, read_settings(PriorSettings, options, "prior-")), options.frame or frame_of(name)
-
-
-def _enlarging(restorer: EnlargingRestorer, device: torch.device) -> Chosen:
-    for network in restorer.networks:
-        network.to(device)
-    return Chosen(restorer, restorer.size, restorer.frame)
-
-
-def _diffsr(options: argparse.Namespace, device: torch.device) -> Chosen:
-    prior, frame = _prior(options)
-    settings = read_settings(DiffSRSettings, options, "diffsr-")
-    return _enlarging(by_diffsr(prior, frame, settings, options.coarse, report=log.info), device)
-
-
-def _dpi(options: argparse.Namespace, device: torch.device) -> Chosen:
-    prior, frame = _prior(options)
-    return _enlarging(
-        by_dpi(
-            prior,
-            frame,
-            options.preset,
-            options.dpi_steps,
-            options.corrector,
-            options.coarse,
-            report=log.info,
-        ),
-        device,
+        "--scale", type=float, default=1.0, help="enlargement of the whole picture (default 1.0)"
     )
 
 
-def _srdg(options: argparse.Namespace, device: torch.device) -> Chosen:
-    chosen = srdg.choose(options, device)
-    frame, scales = options.frame or frame_of(chosen.name), scales_of(chosen.name)
-    return _enlarging(
-        by_srdg(chosen.prior, frame, chosen.wanted, chosen.settings, scales, options.coarse), device
-    )
+def _restorer(options: argparse.Namespace, device: torch.device, report: Report) -> Restorer:
+    """What restores the faces, on its device. Raises ValueError and FileNotFoundError."""
+    if options.method == "codeformer":
+        settings = read_settings(CodeFormerSettings, options)
+        return load_codeformer(options.codeformer, settings, device, options.half)
+    method = method_named(options.method)
+    upscaler = prepared(method, options)
+    coarse = getattr(options, "coarse", 0.0)
+    return restorer_of(upscaler, method.faces, options.size, options.frame or "", coarse, report=report)
 
 
-def _stablesr(options: argparse.Namespace, device: torch.device) -> Chosen:
-    upscale, _ = stablesr.enlarger(options, device)
-    return Chosen(lambda faces, seeds: upscale(faces.to(device), 1.0, seeds=seeds), options.size, "ffhq")
-
-
-def _srcnn(options: argparse.Namespace, device: torch.device) -> Chosen:
-    return _enlarging(by_srcnn(options.size, options.coarse), device)
-
-
-def _codeformer(options: argparse.Namespace, device: torch.device) -> Chosen:
-    restorer = load_codeformer(
-        options.codeformer, read_settings(CodeFormerSettings, options), device, options.half
-    )
-    return Chosen(restorer, restorer.size, "ffhq")
-
-
-METHODS = {
-    "diffsr": _diffsr,
-    "dpi": _dpi,
-    "srdg": _srdg,
-    "stablesr": _stablesr,
-    "srcnn": _srcnn,
-    "codeformer": _codeformer,
-}
-
-
-def _recogniser(options: argparse.Namespace, chosen: Chosen) -> Identity | None:
+def _recogniser(options: argparse.Namespace, chosen: Restorer) -> Identity | None:
     if not options.identity:
         return None
     if missing := available():
@@ -224,7 +125,8 @@ def _restore_faces(options: argparse.Namespace) -> int:
         face_numbers(options.which),
         options.turned,
     )
-    chosen = METHODS[options.method](options, device)
+    notes: list[str] = []
+    chosen = _restorer(options, device, notes.append)
     own = {
         name: getattr(options, name)
         for name in ("mask", "rule", "strength", "scale", "robust", "blend", "keep_grey", "batch")
@@ -237,8 +139,11 @@ def _restore_faces(options: argparse.Namespace) -> int:
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         x = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha], 1)
         done = restore_faces(
-            x, chosen.restorer, detector, settings, which, options.seed, parser=parser, recogniser=recogniser
+            x, chosen, detector, settings, which, options.seed, parser=parser, recogniser=recogniser
         )
+        for note in dict.fromkeys(notes):
+            log.info("%s", note)
+        notes.clear()
         log.info("%s: %s", job.source, done.describe())
         colours = picture.pixels.shape[1]
         alpha = None if picture.alpha is None else done.pictures[:, colours:]
@@ -249,11 +154,4 @@ def _restore_faces(options: argparse.Namespace) -> int:
     return run_files(options, work)
 
 
-COMMANDS = (
-    Command(
-        "restore-faces",
-        "Find the faces of pictures, restore each and put it back.",
-        _arguments,
-        _restore_faces,
-    ),
-)
+COMMANDS = (Command("restore-faces", _arguments, _restore_faces, json=False),)

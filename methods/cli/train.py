@@ -20,7 +20,7 @@ from ..train.stablesr import cfw
 from ..train.stablesr import task as stablesr
 from ..visionrefine.srcnn import SCALES
 from ..weights import load as weights
-from .main import add_settings, read_settings
+from .options import add_settings, read_settings
 
 log = logging.getLogger("priorsr")
 

@@ -28,7 +28,7 @@ def choose_settings(name: str, scale: float, steps: int = 0, **own) -> DPISettin
     if steps < 0:
         raise ValueError(f"{steps} steps cannot be taken: give 1 or more, or 0 for those of the preset")
     base = preset(scale) if name == AUTO else PRESETS[name]
-    kept = steps or (AUTO_STEPS if name == AUTO else base.respacing)
+    kept = own.pop("respacing", "") or steps or (AUTO_STEPS if name == AUTO else base.respacing)
     return replace(base, respacing=str(kept), **own)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +41,8 @@ class CodeFormerRestorer:
 
     network: CodeFormer
     settings: CodeFormerSettings = CodeFormerSettings()
+
+    frame: ClassVar[str] = "ffhq"
 
     @property
     def size(self) -> int:

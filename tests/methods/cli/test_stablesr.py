@@ -151,10 +151,10 @@ def test_the_longer_side_can_be_given_and_networks_are_loaded_once(files, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "needs --stablesr FILE: huggingface.co/Iceclear/StableSR publishes stablesr_000117.ckpt"),
+        ((), "huggingface.co/Iceclear/StableSR publishes stablesr_000117.ckpt"),
         (("--stablesr", "none.ckpt"), "no weights called none.ckpt"),
-        (("--stablesr", "none.ckpt"), "publishes v2-1_512-ema-pruned.safetensors for --base"),
-        (("--stablesr", "full.safetensors", "--cfw", "none.ckpt"), "vqgan_cfw_00011.ckpt for --cfw"),
+        (("--stablesr", "none.ckpt"), "publishes v2-1_512-ema-pruned.safetensors for base"),
+        (("--stablesr", "full.safetensors", "--cfw", "none.ckpt"), "vqgan_cfw_00011.ckpt for cfw"),
         (("--stablesr", "layers.ckpt"), "the base must be a Stable Diffusion 2.1 file"),
         (
             ("--stablesr", "layers.ckpt", "--base", "cfw.ckpt"),
@@ -165,7 +165,7 @@ def test_the_longer_side_can_be_given_and_networks_are_loaded_once(files, tmp_pa
             ("--stablesr", "layers.ckpt", "--base", "bare.safetensors"),
             "holds no text encoder of Stable Diffusion 2",
         ),
-        (("--stablesr", "full.safetensors", "--prompt", "cat"), "the prompt 'cat' needs --tokenizer FOLDER"),
+        (("--stablesr", "full.safetensors", "--prompt", "cat"), "the prompt 'cat' needs tokenizer FOLDER"),
         (("--stablesr", "full.safetensors", "--stablesr-guidance", "4"), "the prompt '3d, cartoon, anime"),
         (
             ("--stablesr", "full.safetensors", "--context", "narrow.safetensors"),
@@ -185,7 +185,7 @@ def test_the_longer_side_can_be_given_and_networks_are_loaded_once(files, tmp_pa
         (("--stablesr", "full.safetensors", "--context", "cfw.ckpt"), "no tensor called context"),
         (("--stablesr", "full.safetensors", "--stablesr-tile", "20"), "cannot overlap by 16"),
         (("--stablesr", "full.safetensors", "--stablesr-steps", "0"), "steps 0 is outside"),
-        (("--stablesr", "full.safetensors", "--pre-clean", "dps"), "dps needs --prior FILE, an ADM one"),
+        (("--stablesr", "full.safetensors", "--pre-clean", "dps"), "dps needs prior"),
     ],
 )
 def test_mistakes_are_told_before_any_work(files, tmp_path, arguments, words, caplog):

@@ -6,6 +6,7 @@ from stablesr_tiny import context, tiny
 from tiny_checkpoints import attribute, score_network
 
 from priorsr.methods.diffsr.method import DiffSRSettings, diffsr_upscale
+from priorsr.methods.diffsr.upscaler import DiffSRUpscaler
 from priorsr.methods.dpi.method import dpi_upscale
 from priorsr.methods.dpi.presets import choose_corrector, choose_settings
 from priorsr.methods.faces.align import template
@@ -13,19 +14,26 @@ from priorsr.methods.faces.detect import Faces
 from priorsr.methods.faces.restore import RestoreSettings, restore_faces
 from priorsr.methods.faces.restorers import (
     EnlargingRestorer,
-    by_diffsr,
-    by_dpi,
-    by_srcnn,
-    by_srdg,
-    by_stablesr,
-    frame_of,
     nearest,
+    restorer_of,
 )
+from priorsr.methods.imaging.canvas import CanvasSettings
 from priorsr.methods.imaging.resize import resize
-from priorsr.methods.priors.load import load_prior
+from priorsr.methods.method import FaceUse
+from priorsr.methods.priors.load import frame_of, load_prior
+from priorsr.methods.registry import method_named
 from priorsr.methods.srdg.attributes import load_wishes
-from priorsr.methods.srdg.method import SRDGSettings, load_sr_prior, network_name, scales_of, srdg_upscale
+from priorsr.methods.srdg.method import (
+    RELEASED,
+    SRDGSettings,
+    load_sr_prior,
+    network_name,
+    scales_of,
+    srdg_upscale,
+)
+from priorsr.methods.srdg.upscaler import SRDGUpscaler
 from priorsr.methods.stablesr.method import StableSRSettings, stablesr_upscale
+from priorsr.methods.stablesr.upscaler import StableSRUpscaler
 from priorsr.methods.weights.load import load, save
 
 FEW = DiffSRSettings(steps=2, level=10)
@@ -99,7 +107,9 @@ def test_small_faces_keep_the_detail_that_they_have():
 
 def test_diffsr_restores_as_on_its_own_with_the_seed_of_each_face(prior, faces):
     said: list[str] = []
-    restored = by_diffsr(prior, "tight", FEW, report=said.append)(faces, [3, 4, 5], [4.0, 4.0, 2.0])
+    restored = restorer_of(
+        DiffSRUpscaler(prior, FEW, CanvasSettings(), "tight"), FaceUse(), report=said.append
+    )(faces, [3, 4, 5], [4.0, 4.0, 2.0])
     low = resize(faces, (16, 16)).clamp(0, 1)
     torch.testing.assert_close(
         restored[:2], diffsr_upscale(prior, low[:2], 4.0, FEW, seeds=[3, 4]), rtol=0, atol=1e-5
@@ -109,24 +119,32 @@ def test_diffsr_restores_as_on_its_own_with_the_seed_of_each_face(prior, faces):
 
 def test_dpi_takes_the_scale_that_correctors_are_trained_for(prior, faces):
     said: list[str] = []
-    restorer = by_dpi(prior, "tight", steps=2, report=said.append)
+    restorer = restorer_of(method_named("dpi").prepare(values={"steps": 2}), FaceUse(), report=said.append)
     assert (restorer.steps, restorer.size) == (2, 64)
     restored = restorer(faces, [3, 4, 5], [3.3, 8.0, 2.5])
     assert [bool(restorer.leaves(zoom)) for zoom in (1.5, 2.1, 9.0)] == [True, False, False]
-    assert sum("x4" in text for text in said) == 1
+    assert any("dpi_x4" in text for text in said)
     low = resize(faces[[0, 2]], (16, 16)).clamp(0, 1)
     corrector = choose_corrector("auto", 1, 4.0)
     alone = dpi_upscale(prior, corrector, low, 4.0, choose_settings("auto", 4.0, 2), seeds=[3, 5])
     torch.testing.assert_close(restored[[0, 2]], alone, rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match="unknown preset"):
-        by_dpi(prior, "tight", "x3")
+    with pytest.raises(ValueError, match="no preset"):
+        method_named("dpi").prepare(preset="x3")
 
 
 def test_srdg_restores_at_the_scale_of_its_network_towards_what_is_wished_for(tmp_path, faces):
     prior = load_sr_prior(str(score_network(tmp_path / "sr.safetensors")))
     wanted = load_wishes([str(attribute(tmp_path / "happy.safetensors"))], "happy=1")
     settings = SRDGSettings(steps=3, corrections=1, h=20)
-    plain, pulled = (by_srdg(prior, "tight", some, settings) for some in ((), wanted))
+    plain, pulled = (
+        restorer_of(
+            SRDGUpscaler(
+                prior, settings, CanvasSettings(), [w.classifier for w in some], some, RELEASED, "tight"
+            ),
+            FaceUse(),
+        )
+        for some in ((), wanted)
+    )
     assert (plain.size, len(plain.networks), len(pulled.networks)) == (64, 1, 2)
     assert [bool(plain.leaves(zoom)) for zoom in (3.9, 4.1)] == [True, False]
     low = resize(faces[[0, 2]], (8, 8)).clamp(0, 1)
@@ -152,7 +170,7 @@ def test_networks_of_srdg_tell_their_scales_and_must_be_named_where_none_comes_a
 
 def test_stablesr_restores_faces_as_they_are_each_with_its_seed(faces):
     settings = StableSRSettings(steps=2, tile=64, overlap=32, vae_tile=64, vae_overlap=32)
-    restorer = by_stablesr(tiny(), context(), settings, size=64)
+    restorer = restorer_of(StableSRUpscaler(tiny(), context(), settings), FaceUse(blind=True), 64)
     assert (restorer.size, restorer.frame, len(restorer.networks)) == (64, "ffhq", 5)
     torch.testing.assert_close(
         restorer(faces, [3, 4, 5]), stablesr_upscale(tiny(), faces, 1.0, context(), settings, seeds=[3, 4, 5])
@@ -165,7 +183,7 @@ def test_stablesr_restores_faces_as_they_are_each_with_its_seed(faces):
 
 
 def test_srcnn_keeps_the_picture(faces):
-    restorer = by_srcnn(64)
+    restorer = restorer_of(method_named("srcnn").prepare(), FaceUse(), 64)
     restored = restorer(faces, [0, 0, 0], [2.0, 3.0, 2.5])
     assert (restored - faces).abs().mean() < 0.02
     assert len(restorer.networks) == 3

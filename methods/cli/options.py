@@ -1,0 +1,198 @@
+"""What the commands share: options made of settings, devices, files in and out, a parser that answers with the nearest word."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from ..method import AUTO, Method, Upscaler, nearest
+from . import folder
+
+log = logging.getLogger("priorsr")
+PRESET_HELP = "which settings decide what is not given; auto: as the scale and the weights ask (default auto)"
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one sentence that names the nearest option, with exit code 2, and as JSON where that was asked for."""
+
+    def parse_args(self, args=None, namespace=None):
+        options, rest = self.parse_known_args(args, namespace)
+        if rest:
+            known = [flag for action in _actions(self, options) for flag in action.option_strings]
+            hint = nearest(rest[0].split("=")[0], known) if rest[0].startswith("-") else ""
+            self.refuse(f"there is no option {rest[0]}{hint if 'did you mean' in hint else ''}")
+        return options
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            what = action.metavar or (action.option_strings or [action.dest])[0]
+            hint = nearest(str(value), [str(c) for c in action.choices])
+            raise argparse.ArgumentError(None, f"there is no {what} {value!r}{hint}")
+
+    def error(self, message: str) -> NoReturn:
+        self.refuse(message)
+
+    def refuse(self, message: str) -> NoReturn:
+        """Raises SystemExit 2."""
+        print(f"{self.prog}: {message} (--help shows what there is)", file=sys.stderr)
+        if "--json" in sys.argv:
+            print(json.dumps({"error": message}))
+        raise SystemExit(2)
+
+
+def _actions(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[argparse.Action]:
+    """The actions of a parser and of those of its subcommands that were chosen."""
+    found = []
+    for action in parser._actions:
+        found.append(action)
+        if isinstance(action, argparse._SubParsersAction):
+            chosen = action.choices.get(getattr(options, action.dest, None))
+            found += _actions(chosen, options) if chosen else []
+    return found
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command's name, its line of help, its options and what it does."""
+
+    name: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    json: bool = True  # whether --json is added here
+
+
+def compute_device(name: str) -> torch.device:
+    """The device of a name; auto is CUDA where there is one. Raises ValueError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"there is no device {name!r}: give auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("torch sees no CUDA device: use --device cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("torch sees no MPS device: use --device cpu")
+    return device
+
+
+def add_settings(
+    parser: argparse._ActionsContainer,
+    kind: type,
+    defaults: Any = None,
+    prefix: str = "",
+    but: Sequence[str] = (),
+    preset: bool = False,
+) -> None:
+    """One option for each field of a settings class `but` some, under the same name, with its help, choices and default.
+
+    preset: what is not given is left to a preset, so that the options have no default of their own (`given_settings`).
+    """
+    for f in (f for f in fields(kind) if f.name not in but):
+        default = getattr(defaults, f.name) if defaults is not None else f.default
+        assert default is not MISSING, f"{kind.__name__}.{f.name} needs a default"
+        flag, text = f"--{prefix}{f.name.replace('_', '-')}", f.metadata["help"]
+        if isinstance(default, bool):
+            parser.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=None if preset else default, help=text
+            )
+            continue
+        shown, start = ("of the preset", None) if preset else (default, default)
+        parser.add_argument(
+            flag,
+            type=type(default),
+            choices=f.metadata["choices"] or None,
+            default=start,
+            help=f"{text} (default {shown})",
+        )
+
+
+def add_method(parser: argparse.ArgumentParser, method: Method) -> None:
+    """The weights, the preset and the settings of a method; what is not given is left to the preset or its default."""
+    for one in method.weights:
+        flag = f"--{one.name.replace('_', '-')}"
+        default = one.default or ("those that come along" if one.many else "needed")
+        parser.add_argument(
+            flag, nargs="+" if one.many else None, metavar="FILE", help=f"{one.help} (default {default})"
+        )
+    if method.presets:
+        parser.add_argument("--preset", choices=(AUTO, *method.presets), default=AUTO, help=PRESET_HELP)
+    for name, f in method.fields().items():
+        flag = f"--{name.replace('_', '-')}"
+        shown = "as the preset says" if method.presets and f.default not in ("", None) else f.default
+        text = f"{f.metadata['help']} (default {shown})".replace("%", "%%")
+        if isinstance(f.default, bool):
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+            continue
+        kind = type(f.default)
+        parser.add_argument(flag, type=kind, choices=f.metadata["choices"] or None, default=None, help=text)
+
+
+def prepared(method: Method, options: argparse.Namespace) -> Upscaler:
+    """The method with what the command names, on its device. Raises ValueError and FileNotFoundError."""
+    files = {one.name: value for one in method.weights if (value := getattr(options, one.name, None))}
+    values = {n: v for n in method.fields() if (v := getattr(options, n, None)) is not None}
+    device = compute_device(options.device)
+    return method.prepare(files, getattr(options, "preset", AUTO), values).to(device)
+
+
+def read_settings(kind: type, options: argparse.Namespace, prefix: str = "") -> Any:
+    return kind(**{f.name: getattr(options, prefix.replace("-", "_") + f.name) for f in fields(kind)})
+
+
+def given_settings(kind: type, options: argparse.Namespace, prefix: str = "") -> dict[str, Any]:
+    """The fields of a settings class that the command names, of options that a preset decides otherwise."""
+    values = {f.name: getattr(options, prefix.replace("-", "_") + f.name, None) for f in fields(kind)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="IN", help="a picture, or a folder of them")
+    parser.add_argument("destination", metavar="OUT", help="the output picture or folder")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace existing outputs; without it a folder run skips them, and so resumes",
+    )
+    parser.add_argument(
+        "--format", choices=("png", "jpg", "webp"), help="format of the outputs (default: as the input)"
+    )
+    parser.add_argument(
+        "--quality",
+        type=int,
+        default=95,
+        choices=range(1, 101),
+        metavar="1..100",
+        help="of JPEG and WebP outputs (default 95)",
+    )
+
+
+def run_files(options: argparse.Namespace, work: Callable) -> int:
+    """Apply `work` to every file with a progress bar; report failures and tell by the exit code."""
+    from tqdm import tqdm
+
+    jobs = folder.plan(options.source, options.destination, f".{options.format}" if options.format else None)
+    outcomes = []
+    single = Path(options.source).is_file()
+    with tqdm(total=len(jobs), unit="file", disable=single or None) as bar:
+        for outcome in folder.run(jobs, work, options.overwrite, skip=not single, quality=options.quality):
+            outcomes.append(outcome)
+            bar.update()
+            if outcome.status == "failed":
+                log.error("failed: %s", outcome.message)
+            elif single:
+                log.info("wrote %s (%.2f s)", outcome.target, outcome.seconds)
+    counts = {s: sum(o.status == s for o in outcomes) for s in ("written", "skipped", "failed")}
+    if not single:
+        log.info("%d written, %d skipped because they exist, %d failed", *counts.values())
+    if options.json:
+        print(json.dumps({**counts, "files": [vars(o) for o in outcomes]}))
+    return 1 if counts["failed"] else 0

@@ -1,0 +1,81 @@
+"""`priorsr upscale METHOD IN OUT`: a subcommand for every method, with only its own options."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..imaging.images import Picture
+from ..imaging.resize import resize, scale_for
+from ..method import Upscaler
+from ..registry import method_named, methods
+from .folder import Job
+from .options import Command, Parser, add_files, add_method, log, prepared, run_files
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    subparsers = parser.add_subparsers(dest="method", required=True, metavar="METHOD", parser_class=Parser)
+    for method in methods().values():
+        sub = subparsers.add_parser(method.name, help=method.about, description=method.about)
+        add_files(sub)
+        scales = method.scales
+        size = sub.add_mutually_exclusive_group()
+        size.add_argument(
+            "--scale",
+            type=float,
+            default=scales.default,
+            help=f"enlargement, {scales.least:g} to {scales.most:g} (default {scales.default:g})",
+        )
+        size.add_argument(
+            "--longest", type=int, metavar="PIXELS", help="in place of --scale: the longer side of results"
+        )
+        sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
+        sub.add_argument("--seed", type=int, default=0, help="of what is invented (default 0)")
+        sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+        add_method(sub, method)
+
+
+def _run(options: argparse.Namespace) -> int:
+    method = method_named(options.method)
+    if options.longest is None:
+        method.scales.check(options.scale, method.name)
+    elif options.longest < 1:
+        raise ValueError(f"--longest {options.longest} leaves no picture: give the pixels of the longer side")
+    upscaler = prepared(method, options)
+    if options.longest is None:
+        upscaler.plan((64, 64), options.scale)  # complains before the first picture is read
+
+    @torch.no_grad()
+    def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
+        low = picture.pixels
+        scale = (
+            options.scale if options.longest is None else scale_for(options.longest, tuple(low.shape[-2:]))
+        )
+        notes: list[str] = []
+        pixels = upscaled(upscaler, low, scale, options.seed, notes)
+        for note in dict.fromkeys(notes):
+            log.info("%s", note)
+        size = tuple(pixels.shape[-2:])
+        alpha = None if picture.alpha is None else resize(picture.alpha, size).clamp(0, 1)
+        row = {"size": [size[1], size[0]], "notes": notes}
+        return replace(picture, pixels=pixels, alpha=alpha), row
+
+    return run_files(options, work)
+
+
+def upscaled(upscaler: Upscaler, low: Tensor, scale: float, seed: int, notes: list[str]) -> Tensor:
+    """Pictures enlarged with a bar that shows network calls, on the CPU; notes hears what was chosen and warned of."""
+    with tqdm(total=0, unit="step", leave=False, disable=None) as bar:
+
+        def on_step(done: int, total: int, preview: Tensor | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return upscaler(low, scale, [seed] * len(low), on_step, notes.append).cpu()
+
+
+COMMANDS = (Command("upscale", _arguments, _run, json=False),)
