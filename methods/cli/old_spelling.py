@@ -9,6 +9,7 @@ WORD = {"upscale": "--method", "restore-faces": "--with"}
 DEFAULT = {"upscale": "srcnn", "restore-faces": "diffsr"}
 PREFIXES = {"edm-dps": "edm"}  # of a method's options, where not its name
 NEW = {"--unet-target": "--target"}
+KEPT = {"restore-faces": ("--srdg-limit",)}  # the command has an option of the bare name itself
 
 
 def translated(arguments: Sequence[str], known: Sequence[str]) -> list[str] | None:
@@ -28,7 +29,11 @@ def translated(arguments: Sequence[str], known: Sequence[str]) -> list[str] | No
         else:
             kept.append(argument)
     own = (f"--{PREFIXES.get(method, method)}-", "--prior-")
-    return [command, method, *(_renamed(argument, own) for argument in kept)]
+    return [
+        command,
+        method,
+        *(a if a.split("=")[0] in KEPT.get(command, ()) else _renamed(a, own) for a in kept),
+    ]
 
 
 def _renamed(argument: str, prefixes: Sequence[str]) -> str:

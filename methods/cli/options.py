@@ -126,20 +126,41 @@ def add_method(parser: argparse.ArgumentParser, method: Method) -> None:
     if method.presets:
         parser.add_argument("--preset", choices=(AUTO, *method.presets), default=AUTO, help=PRESET_HELP)
     for name, f in method.fields().items():
-        flag = f"--{name.replace('_', '-')}"
+        flag = option_of(method, name, parser)
         shown = "as the preset says" if method.presets and f.default not in ("", None) else f.default
         text = f"{f.metadata['help']} (default {shown})".replace("%", "%%")
         if isinstance(f.default, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+            parser.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=None, help=text, dest=f"method_{name}"
+            )
             continue
-        kind = type(f.default)
-        parser.add_argument(flag, type=kind, choices=f.metadata["choices"] or None, default=None, help=text)
+        kind, choices = type(f.default), f.metadata["choices"] or None
+        parser.add_argument(
+            flag,
+            type=kind,
+            choices=choices,
+            default=None,
+            help=text,
+            dest=f"method_{name}",
+            metavar=_metavar(f),
+        )
+
+
+def option_of(method: Method, name: str, parser: argparse.ArgumentParser) -> str:
+    """The option of a setting: its name, after that of the method where the command has one of that name itself."""
+    flag = f"--{name.replace('_', '-')}"
+    return f"--{method.name}{flag[1:]}" if flag in parser._option_string_actions else flag
+
+
+def _metavar(f: Any) -> str | None:
+    """What stands for a value in the help; choices speak for themselves."""
+    return None if f.metadata["choices"] else f.name.upper()
 
 
 def prepared(method: Method, options: argparse.Namespace) -> Upscaler:
     """The method with what the command names, on its device. Raises ValueError and FileNotFoundError."""
     files = {one.name: value for one in method.weights if (value := getattr(options, one.name, None))}
-    values = {n: v for n in method.fields() if (v := getattr(options, n, None)) is not None}
+    values = {n: v for n in method.fields() if (v := getattr(options, f"method_{n}", None)) is not None}
     device = compute_device(options.device)
     return method.prepare(files, getattr(options, "preset", AUTO), values).to(device)
 

@@ -142,7 +142,7 @@ def _restore_faces(options: argparse.Namespace) -> int:
             x, chosen, detector, settings, which, options.seed, parser=parser, recogniser=recogniser
         )
         for note in dict.fromkeys(notes):
-            log.info("%s", note)
+            log.warning("%s", note)
         notes.clear()
         log.info("%s: %s", job.source, done.describe())
         colours = picture.pixels.shape[1]

@@ -49,6 +49,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.longest is None:
         upscaler.plan((64, 64), options.scale)  # complains before the first picture is read
 
+    said: set[str] = set()
+
     @torch.no_grad()
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         low = picture.pixels
@@ -58,7 +60,9 @@ def _run(options: argparse.Namespace) -> int:
         notes: list[str] = []
         pixels = upscaled(upscaler, low, scale, options.seed, notes)
         for note in dict.fromkeys(notes):
-            log.info("%s", note)
+            if note not in said:
+                log.warning("%s", note)
+        said.update(upscaler.plan(tuple(low.shape[-2:]), scale).warnings)  # of a folder, said once
         size = tuple(pixels.shape[-2:])
         alpha = None if picture.alpha is None else resize(picture.alpha, size).clamp(0, 1)
         row = {"size": [size[1], size[0]], "notes": notes}

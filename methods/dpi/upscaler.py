@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..imaging.canvas import CanvasSettings
 from ..memory import call_bytes
-from ..method import AUTO, NONE, FaceUse, Given, Method, Report, Scales, WeightInput
+from ..method import AUTO, NONE, FaceUse, Given, Method, Plan, Report, Scales, WeightInput
 from ..priors.load import PriorSettings, frame_of, load_prior, shipped_priors
 from ..priors.prior import Prior
 from ..priors.typicality import untypical
@@ -71,6 +71,11 @@ class DPIUpscaler(PriorUpscaler):
             )
         self.said = self.notes.get(key, [])
         return self.correctors[key]
+
+    def plan(self, size: tuple[int, int], scale: float) -> Plan:
+        if corrector := self.corrector(scale):
+            corrector.check(self.prior.channels, self.settings(scale).k, scale)
+        return super().plan(size, scale)
 
     def calls(self, scale: float) -> int:
         return len(levels_of(self.prior, self.settings(scale))) - 1

@@ -390,10 +390,10 @@ def test_mistakes_with_dpi(files, correctors, arguments, words, caplog, monkeypa
     assert not (files / "out.png").exists()
 
 
-def test_a_scale_below_the_grid_fails_the_picture(files, caplog):
+def test_a_scale_below_the_grid_is_refused_before_any_work(files, caplog):
     arguments = ("--method", "dpi", "--scale", "1.5", "--corrector", "none", "--dpi-steps", "2")
-    assert run("upscale", files / "a.png", files / "out.png", *arguments) == 1
-    assert "a scale of 1.5 leaves fewer pixels" in caplog.text
+    assert run("upscale", files / "a.png", files / "out.png", *arguments) == 2
+    assert "dpi enlarges by 2 to 64, not by 1.5" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_identity_and_parse_masks_are_optional(files, tmp_path, caplog):
         (["--detector", "srcnn_x2"], "no face detector"),
         (["--which", "first"], "does not number faces"),
         (["--coarse", "1"], "coarse 1 is outside"),
-        (["--with", "dpi", "--preset", "x4", "--dpi-steps", "-1"], "-1 steps"),
+        (["--with", "dpi", "--preset", "x4", "--dpi-steps", "-1"], "steps -1 is outside"),
         (["--scale", "0.5"], "scale 0.5 is outside 1 .. 64"),
         (["--with", "srdg", "--prior", "face64"], "where ncsnpp weights are needed"),
         (["--with", "srdg", "--prior", "face64", "--attributes", "happy"], "no attribute with its label"),

@@ -119,7 +119,7 @@ def test_what_is_asked_reaches_the_method(files, tmp_path):
 
 
 def test_the_longer_side_can_be_given_and_networks_are_loaded_once(files, tmp_path, monkeypatch):
-    from priorsr.methods.cli import stablesr_options as commands
+    from priorsr.methods.stablesr import upscaler as commands
 
     loaded = []
     monkeypatch.setattr(
@@ -202,4 +202,4 @@ def test_a_file_named_for_the_other_target_is_told(files, tmp_path, caplog):
     caplog.clear()
     assert upscale(files, tmp_path / "b.png", "--stablesr", str(wide), "--target", "v") == 0
     assert "by its name" not in caplog.text
-    assert "--stablesr-tile 768" in caplog.text
+    assert "set tile to 768" in caplog.text
