@@ -20,7 +20,9 @@ class Pack:
 
     def __init__(self, host: standin.Host, module):
         self.host = host
-        self.nodes = {node.GET_SCHEMA().node_id: node for node in asyncio.run(module.PriorSRExtension().get_node_list())}
+        self.nodes = {
+            node.GET_SCHEMA().node_id: node for node in asyncio.run(module.PriorSRExtension().get_node_list())
+        }
 
     def run(self, name: str, **given) -> tuple:
         """The outputs of a node; what is not given is at its default."""
@@ -35,9 +37,12 @@ class Pack:
         assert picture.max() <= 1
         return picture
 
-    def watched(self, name: str, stop_after: int = 0, **given) -> list[tuple[int, int]]:
-        """Every move (done, total) of the bar while a node runs, which is cancelled after so many."""
-        moves = []
+    def watched(self, name: str, stop_after: int = 0, **given) -> tuple[list[tuple[int, int]], tuple]:
+        """The moves (done, total) of the bar while a node runs, cancelled after so many; and its outputs.
+
+        What was loaded before is loaded still, and nothing else.
+        """
+        before, moves, outputs = list(self.host.loaded), [], ()
 
         def report(done: int, total: int) -> None:
             moves.append((done, total))
@@ -49,10 +54,12 @@ class Pack:
                 with pytest.raises(standin.Cancelled):
                     self.run(name, **given)
             else:
-                self.run(name, **given)
+                outputs = self.run(name, **given)
         finally:
             self.host.report = lambda done, total: None
-        return moves
+            self.host.cancelling = False
+        assert self.host.loaded == before
+        return moves, outputs
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +95,9 @@ def photograph() -> Tensor:
 def scene(photograph) -> Tensor:
     """One face in the middle of much else, 1 120 150 3."""
     picture = torch.full((1, 120, 150, 3), 0.4)
-    portrait = torch.nn.functional.interpolate(photograph.movedim(-1, 1), (56, 56), mode="bilinear", antialias=True)
+    portrait = torch.nn.functional.interpolate(
+        photograph.movedim(-1, 1), (56, 56), mode="bilinear", antialias=True
+    )
     picture[:, 30:86, 50:106] = portrait.movedim(1, -1)
     return picture
 

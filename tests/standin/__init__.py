@@ -1,4 +1,4 @@
-"""A stand-in of the host: what the nodes of the pack are written against, as far as they need it to be built and run."""
+"""A stand-in of the host, as far as the nodes of the pack need it to be built and run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ START = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}  # of widgets w
 
 @contextmanager
 def installed(models: Path, package: str) -> Iterator[tuple[Host, ModuleType]]:
-    """A host with its models folder, and the package of nodes imported on it; afterwards neither is left in sys.modules."""
+    """A host and the package of nodes imported on it; afterwards neither is left in sys.modules."""
     host = Host(models)
     modules = {"comfy_api": ModuleType("comfy_api"), "comfy_api.latest": node_api, **host.modules()}
     if taken := [name for name in (*modules, package) if name in sys.modules]:
-        raise RuntimeError(f"{', '.join(taken)} is imported already: the stand-in has to come first, and never into a real host")
+        raise RuntimeError(
+            f"{', '.join(taken)} is imported already: the stand-in has to come first, and never into a real host"
+        )
     sys.modules.update(modules)
     try:
         yield host, importlib.import_module(package)
@@ -37,7 +39,7 @@ def installed(models: Path, package: str) -> Iterator[tuple[Host, ModuleType]]:
 
 
 def execute(node: type[ComfyNode], **given: object) -> tuple:
-    """The outputs of a node for values by the names of its inputs, "tiles.overlap" for nested ones; the others are defaults."""
+    """The outputs of a node for values by input, "tiles.overlap" for nested ones; the others are defaults."""
     arguments = _arguments(node.GET_SCHEMA().inputs, given)
     if given:
         raise ValueError(f"{node.__name__} has no inputs {', '.join(given)}")
@@ -46,7 +48,7 @@ def execute(node: type[ComfyNode], **given: object) -> tuple:
 
 
 def _arguments(inputs: Sequence[Input], given: dict, prefix: str = "") -> dict:
-    """What a node is called with; takes what it uses out of `given`. Raises ValueError for what the host refuses to run."""
+    """What a node is called with, taken out of `given`. Raises ValueError for what the host refuses."""
     taken = {}
     for one in inputs:
         name, dynamic = prefix + one.id, one.io_type == node_api.io.DynamicCombo.io_type
@@ -66,7 +68,7 @@ def _arguments(inputs: Sequence[Input], given: dict, prefix: str = "") -> dict:
             continue
         if one.options and value not in one.options:
             raise ValueError(f"{name} {value!r} is none of {list(one.options)}")
-        if one.min is not None and not one.min <= value <= one.max:
+        if (one.min is not None and value < one.min) or (one.max is not None and value > one.max):
             raise ValueError(f"{name} {value} is outside {one.min} to {one.max}")
         taken[one.id] = value
     return taken

@@ -75,9 +75,14 @@ def kind(io_type: str) -> type:
 
 
 NAMES = {"UpscaleModel": "UPSCALE_MODEL", "DynamicCombo": "COMFY_DYNAMICCOMBO_V3"}
-NAMES |= {name: name.upper() for name in ("Int", "Float", "String", "Boolean", "Combo", "Image", "Mask", "Latent", "Model", "Vae")}
+NAMES |= {
+    name: name.upper()
+    for name in ("Int", "Float", "String", "Boolean", "Combo", "Image", "Mask", "Latent", "Model", "Vae")
+}
 NAMES |= {name: name.upper() for name in ("Conditioning", "Sampler", "Sigmas", "Noise", "Guider")}
-io = SimpleNamespace(Schema=Schema, ComfyNode=ComfyNode, NodeOutput=NodeOutput, Input=Input, Output=Output, Custom=kind)
+io = SimpleNamespace(
+    Schema=Schema, ComfyNode=ComfyNode, NodeOutput=NodeOutput, Input=Input, Output=Output, Custom=kind
+)
 vars(io).update({name: kind(io_type) for name, io_type in NAMES.items()})
 io.DynamicCombo.Option = Option
 ui = SimpleNamespace(PreviewText=lambda text: {"text": (text,)})

@@ -1,4 +1,4 @@
-"""The host's services: folders, devices, memory, progress, cancel, and the classes that priors and samplers are made of."""
+"""The host's services: folders, devices, memory, progress, cancel, and what priors and samplers are made of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from types import ModuleType, SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-PLACES = ("get_torch_device", "unet_offload_device", "vae_device", "vae_offload_device", "intermediate_device")
+INTERMEDIATE = "intermediate_device"
+DEVICES = ("get_torch_device", "unet_offload_device", "vae_device", "vae_offload_device", INTERMEDIATE)
 WRAPPERS = ("APPLY_MODEL", "PREPARE_SAMPLING", "OUTER_SAMPLE", "CALC_COND_BATCH", "DIFFUSION_MODEL")
 
 
@@ -46,6 +47,13 @@ class ModelPatcher:
         return self.get_wrappers("models", key)
 
 
+class Config:
+    """supported_models_base.BASE."""
+
+    def __init__(self, unet_config: dict):
+        self.unet_config = unet_config
+
+
 class BaseModel(nn.Module):
     def __init__(self, model_config: object, model_type: object):
         super().__init__()
@@ -58,6 +66,9 @@ class Discrete(nn.Module):
         kept = torch.cumprod(1 - torch.as_tensor(given_betas, dtype=torch.float64), 0)
         self.register_buffer("sigmas", ((1 - kept) / kept).sqrt().float())
 
+    def timestep(self, sigma: Tensor) -> Tensor:
+        return (sigma.log()[:, None] - self.sigmas.log()).abs().argmin(1)
+
 
 class Continuous(nn.Module):
     """ModelSamplingContinuousEDM: noise levels between two limits."""
@@ -67,7 +78,7 @@ class Continuous(nn.Module):
 
 
 class Host:
-    """One host: `report` is told of every move of a bar; what runs ends when it next asks after `cancelling` was set."""
+    """One host: `report` is told of every move of a bar; `cancelling` ends what runs when it next asks."""
 
     def __init__(self, models: Path):
         self.models, self.cancelling = models, False
@@ -85,11 +96,18 @@ class Host:
         self.loaded += [SimpleNamespace(model=patcher, model_unload=lambda: None) for patcher in new]
 
     def bar(self, total: int) -> SimpleNamespace:
-        return SimpleNamespace(update_absolute=lambda value, total=total, preview=None: self.report(value, total))
+        return SimpleNamespace(
+            update_absolute=lambda value, total=total, preview=None: self.report(value, total)
+        )
 
     def files(self, folder: str) -> list[str]:
         paths, suffixes = self.folders[folder]
-        return sorted(str(file.relative_to(path)) for path in paths for file in Path(path).rglob("*") if file.suffix in suffixes)
+        return sorted(
+            str(file.relative_to(path))
+            for path in paths
+            for file in Path(path).rglob("*")
+            if file.suffix in suffixes
+        )
 
     def path(self, folder: str, name: str) -> str:
         if name not in self.files(folder):
@@ -98,7 +116,7 @@ class Host:
 
     def modules(self) -> dict[str, ModuleType]:
         """Everything under the names that the nodes import."""
-        management = dict.fromkeys(PLACES, lambda: torch.device("cpu")) | {
+        management = dict.fromkeys(DEVICES, lambda: torch.device("cpu")) | {
             **dict.fromkeys(("unet_dtype", "vae_dtype"), lambda *args: torch.float32),
             "loaded_models": lambda: [held.model for held in self.loaded],
             "current_loaded_models": self.loaded,
@@ -118,10 +136,14 @@ class Host:
             "comfy.model_base": {"BaseModel": BaseModel, "ModelType": SimpleNamespace(EPS="eps")},
             "comfy.model_sampling": sampling,
             "comfy.latent_formats": {"LatentFormat": type("LatentFormat", (), {})},
-            "comfy.supported_models_base": {"BASE": type("BASE", (SimpleNamespace,), {"__init__": lambda self, unet_config: None})},
+            "comfy.supported_models_base": {
+                "BASE": type("BASE", (SimpleNamespace,), {"__init__": lambda self, unet_config: None})
+            },
             "comfy.patcher_extension": {"WrappersMP": SimpleNamespace(**{name: name for name in WRAPPERS})},
             "comfy.samplers": {"KSAMPLER": lambda function: SimpleNamespace(sampler_function=function)},
-            "comfy.conds": dict.fromkeys(("CONDRegular", "CONDNoiseShape", "CONDConstant"), lambda cond: SimpleNamespace(cond=cond)),
+            "comfy.conds": dict.fromkeys(
+                ("CONDRegular", "CONDNoiseShape", "CONDConstant"), lambda cond: SimpleNamespace(cond=cond)
+            ),
             "comfy.utils": {"ProgressBar": self.bar},
             "comfy_extras": {},
             "comfy_extras.nodes_upscale_model": {"ImageUpscaleWithModel": upscaler},
