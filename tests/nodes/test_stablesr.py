@@ -93,6 +93,7 @@ def test_runs_start_with_noise_or_with_the_latent(pack, model):
 def test_latents_are_decoded_around_the_picture(pack, vae, wrap, photograph, tile):
     latent = {"samples": torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))}
     given = {"latent": latent, "vae": vae, "cfw": wrap, "vae_tile": tile, "vae_overlap": 16}
+    pack.run("DecodeCFW", image=photograph, fidelity=1.0, **given)  # both networks stay with the host
     moves, (plain,) = pack.watched("DecodeCFW", image=photograph, fidelity=0.0, **given)
     assert moves[0][0] == 0
     assert len(moves) == moves[-1][1]

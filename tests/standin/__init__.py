@@ -25,9 +25,7 @@ def installed(models: Path, package: str) -> Iterator[tuple[Host, ModuleType]]:
     host = Host(models)
     modules = {"comfy_api": ModuleType("comfy_api"), "comfy_api.latest": node_api, **host.modules()}
     if taken := [name for name in (*modules, package) if name in sys.modules]:
-        raise RuntimeError(
-            f"{', '.join(taken)} is imported already: the stand-in has to come first, and never into a real host"
-        )
+        raise RuntimeError(f"{taken} are there already: the stand-in comes first or never")
     sys.modules.update(modules)
     try:
         yield host, importlib.import_module(package)

@@ -1,4 +1,4 @@
-"""The host's services: folders, devices, memory, progress, cancel, and what priors and samplers are made of."""
+"""The host's services: folders, devices, memory, progress, cancel, and what priors are made of."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from types import ModuleType, SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-INTERMEDIATE = "intermediate_device"
-DEVICES = ("get_torch_device", "unet_offload_device", "vae_device", "vae_offload_device", INTERMEDIATE)
+CONDITIONS = ("CONDRegular", "CONDNoiseShape", "CONDConstant")
 WRAPPERS = ("APPLY_MODEL", "PREPARE_SAMPLING", "OUTER_SAMPLE", "CALC_COND_BATCH", "DIFFUSION_MODEL")
 
 
@@ -45,13 +44,6 @@ class ModelPatcher:
 
     def get_additional_models_with_key(self, key: str) -> list[ModelPatcher]:
         return self.get_wrappers("models", key)
-
-
-class Config:
-    """supported_models_base.BASE."""
-
-    def __init__(self, unet_config: dict):
-        self.unet_config = unet_config
 
 
 class BaseModel(nn.Module):
@@ -96,18 +88,12 @@ class Host:
         self.loaded += [SimpleNamespace(model=patcher, model_unload=lambda: None) for patcher in new]
 
     def bar(self, total: int) -> SimpleNamespace:
-        return SimpleNamespace(
-            update_absolute=lambda value, total=total, preview=None: self.report(value, total)
-        )
+        return SimpleNamespace(update_absolute=lambda done, total, *preview: self.report(done, total))
 
     def files(self, folder: str) -> list[str]:
         paths, suffixes = self.folders[folder]
-        return sorted(
-            str(file.relative_to(path))
-            for path in paths
-            for file in Path(path).rglob("*")
-            if file.suffix in suffixes
-        )
+        found = [file.relative_to(path) for path in paths for file in Path(path).rglob("*")]
+        return sorted(str(file) for file in found if file.suffix in suffixes)
 
     def path(self, folder: str, name: str) -> str:
         if name not in self.files(folder):
@@ -116,7 +102,10 @@ class Host:
 
     def modules(self) -> dict[str, ModuleType]:
         """Everything under the names that the nodes import."""
-        management = dict.fromkeys(DEVICES, lambda: torch.device("cpu")) | {
+        cpu = lambda: torch.device("cpu")  # noqa: E731
+        management = {
+            **dict.fromkeys(("get_torch_device", "unet_offload_device", "intermediate_device"), cpu),
+            **dict.fromkeys(("vae_device", "vae_offload_device"), cpu),
             **dict.fromkeys(("unet_dtype", "vae_dtype"), lambda *args: torch.float32),
             "loaded_models": lambda: [held.model for held in self.loaded],
             "current_loaded_models": self.loaded,
@@ -136,14 +125,10 @@ class Host:
             "comfy.model_base": {"BaseModel": BaseModel, "ModelType": SimpleNamespace(EPS="eps")},
             "comfy.model_sampling": sampling,
             "comfy.latent_formats": {"LatentFormat": type("LatentFormat", (), {})},
-            "comfy.supported_models_base": {
-                "BASE": type("BASE", (SimpleNamespace,), {"__init__": lambda self, unet_config: None})
-            },
+            "comfy.supported_models_base": {"BASE": type("BASE", (dict,), {})},
             "comfy.patcher_extension": {"WrappersMP": SimpleNamespace(**{name: name for name in WRAPPERS})},
             "comfy.samplers": {"KSAMPLER": lambda function: SimpleNamespace(sampler_function=function)},
-            "comfy.conds": dict.fromkeys(
-                ("CONDRegular", "CONDNoiseShape", "CONDConstant"), lambda cond: SimpleNamespace(cond=cond)
-            ),
+            "comfy.conds": dict.fromkeys(CONDITIONS, lambda cond: SimpleNamespace(cond=cond)),
             "comfy.utils": {"ProgressBar": self.bar},
             "comfy_extras": {},
             "comfy_extras.nodes_upscale_model": {"ImageUpscaleWithModel": upscaler},
