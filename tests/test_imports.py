@@ -95,7 +95,8 @@ def circles(graph: Graph) -> set[frozenset[str]]:
             waiting += new
         return frozenset(seen)
 
-    found = {frozenset(one for one in {name, *reached(name)} if name in {one, *reached(one)}) for name in graph}
+    mutual = lambda name: (other for other in reached(name) if name in reached(other))  # noqa: E731
+    found = {frozenset({name, *mutual(name)}) for name in graph}
     return {circle for circle in found if len(circle) > 1}
 
 
