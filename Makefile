@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint test-host bench pictures clean
+.PHONY: demo test coverage lint test-host bench pictures clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -15,6 +15,11 @@ demo: $(BIN)/priorsr
 
 test: $(BIN)/priorsr
 	$(BIN)/python -m pytest -q
+
+# how much of nodes/ its tests run without ComfyUI
+coverage: $(BIN)/priorsr
+	$(BIN)/python -m coverage run -m pytest -q tests/nodes
+	$(BIN)/python -m coverage report
 
 lint: $(BIN)/priorsr
 	$(BIN)/ruff check .

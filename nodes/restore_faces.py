@@ -204,16 +204,18 @@ def _chosen(given: dict, frame: str, coarse: float, classifiers: tuple) -> _Chos
     """What the choice of a method asks for. Raises ValueError."""
     name = given.pop("method", None)
     if name not in METHODS:
-        raise ValueError(f"there is no method {name!r} for faces: choose {', '.join(METHODS)}")
+        raise ValueError(
+            f"there is no method {name!r} for faces: choose {', '.join(METHODS[:-1])} or {METHODS[-1]}"
+        )
     method, size, said = method_named(name), given.pop("size", 0), []
     preset = given.pop(f"{name}_preset", None) or given.pop("preset", AUTO)
     values = {WIDGETS.get(key, key): value for key, value in given.items()}
     if not values.get("steps", 1):
         del values["steps"]  # 0 leaves them to the preset
+    judge = values.pop("classifier", UNJUDGED)
     files = {one.name: _file(values.pop(one.name), one) for one in method.weights if one.name in values}
-    own = ()
     if name == "srdg":
-        own = [] if files["classifier"] == [UNJUDGED] else [load_classifier(*files["classifier"])]
+        own = [] if judge == UNJUDGED else [load_classifier(judge)]
         files["classifier"] = [*classifiers_of(classifiers), *own]
     upscaler = method.prepare(files, preset, values)
     restorer = restorer_of(
@@ -226,10 +228,9 @@ def _chosen(given: dict, frame: str, coarse: float, classifiers: tuple) -> _Chos
     return _Chosen(restorer, networks, room, said, classifiers if name == "srdg" else ())
 
 
-def _file(name: str, one: WeightInput) -> str | list[str]:
+def _file(name: str, one: WeightInput) -> str:
     """The path of a file of the models folder; names that the method knows stay."""
-    found = name if name in (UNJUDGED, *one.names()) else str(host.weight_path(name))
-    return [found] if one.many else found
+    return name if name in one.names() else str(host.weight_path(name))
 
 
 def _cancellable():

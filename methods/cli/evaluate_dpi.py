@@ -28,8 +28,8 @@ from ..evaluate.dpi_study import (
 )
 from ..metrics.faces import markdown
 from ..priors.load import load_prior
-from .evaluate import face_arguments, read_faces, save
 from .options import add_settings, given_settings, read_settings
+from .studies import face_arguments, read_faces, save
 
 log = logging.getLogger("priorsr")
 

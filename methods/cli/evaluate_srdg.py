@@ -33,8 +33,8 @@ from ..srdg.method import SRDGSettings, condition, load_sr_prior, network_name
 from ..train.classifier import ClassifierRecipe, Labelled
 from ..train.datasets import read_named, read_table
 from ..weights import load as weights
-from .evaluate import save
 from .options import add_settings, read_settings
+from .studies import save
 
 log = logging.getLogger("priorsr")
 

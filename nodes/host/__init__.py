@@ -2,8 +2,10 @@
 
 from .runtime import (
     CATEGORY,
+    FOLDER,
     cancellable,
     loaded,
+    log,
     on_device,
     progress,
     register_folders,
@@ -18,6 +20,8 @@ from .schema import longest_input, schema, settings_inputs, weight_choices
 
 __all__ = [
     "CATEGORY",
+    "FOLDER",
+    "log",
     "cancellable",
     "loaded",
     "longest_input",

@@ -1,0 +1,144 @@
+"""The host's services: folders, devices, memory, progress, cancel, and what priors are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+
+CONDITIONS = ("CONDRegular", "CONDNoiseShape", "CONDConstant")
+WRAPPERS = ("APPLY_MODEL", "PREPARE_SAMPLING", "OUTER_SAMPLE", "CALC_COND_BATCH", "DIFFUSION_MODEL")
+
+
+class Cancelled(Exception):
+    """The host's InterruptProcessingException."""
+
+
+class ModelPatcher:
+    """A network, where it computes and where it waits, and what is patched into it."""
+
+    def __init__(self, model: nn.Module, load_device: torch.device, offload_device: torch.device):
+        self.model, self.load_device, self.offload_device = model, load_device, offload_device
+        self.patches: dict[tuple, list] = {}
+
+    def clone(self) -> ModelPatcher:
+        copy = type(self)(self.model, self.load_device, self.offload_device)
+        copy.patches = {key: [*some] for key, some in self.patches.items()}
+        return copy
+
+    def get_model_object(self, name: str) -> object:
+        return attrgetter(name)(self.model)
+
+    def add_wrapper_with_key(self, kind: str, key: str, wrapper: Callable) -> None:
+        self.patches.setdefault((kind, key), []).append(wrapper)
+
+    def get_wrappers(self, kind: str, key: str) -> list[Callable]:
+        return self.patches.get((kind, key), [])
+
+    def set_additional_models(self, key: str, models: list[ModelPatcher]) -> None:
+        self.patches["models", key] = models
+
+    def get_additional_models_with_key(self, key: str) -> list[ModelPatcher]:
+        return self.get_wrappers("models", key)
+
+
+class BaseModel(nn.Module):
+    def __init__(self, model_config: object, model_type: object):
+        super().__init__()
+
+
+class Discrete(nn.Module):
+    """ModelSamplingDiscrete: a table of noise levels."""
+
+    def _register_schedule(self, given_betas: Tensor) -> None:
+        kept = torch.cumprod(1 - torch.as_tensor(given_betas, dtype=torch.float64), 0)
+        self.register_buffer("sigmas", ((1 - kept) / kept).sqrt().float())
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        return (sigma.log()[:, None] - self.sigmas.log()).abs().argmin(1)
+
+
+class Continuous(nn.Module):
+    """ModelSamplingContinuousEDM: noise levels between two limits."""
+
+    def set_parameters(self, sigma_min: float, sigma_max: float, sigma_data: float) -> None:
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
+
+
+class Host:
+    """One host: `report` is told of every move of a bar; `cancelling` ends what runs when it next asks."""
+
+    def __init__(self, models: Path):
+        self.models, self.cancelling = models, False
+        self.folders: dict[str, tuple[list[str], set[str]]] = {}
+        self.loaded: list[SimpleNamespace] = []
+        self.report: Callable[[int, int], None] = lambda done, total: None
+
+    def stop_if_cancelled(self) -> None:
+        if self.cancelling:
+            self.cancelling = False
+            raise Cancelled
+
+    def load(self, patchers: list[ModelPatcher], memory_required: int = 0) -> None:
+        new = [patcher for patcher in patchers if all(patcher is not held.model for held in self.loaded)]
+        self.loaded += [SimpleNamespace(model=patcher, model_unload=lambda: None) for patcher in new]
+
+    def bar(self, total: int) -> SimpleNamespace:
+        return SimpleNamespace(update_absolute=lambda done, total, *preview: self.report(done, total))
+
+    def files(self, folder: str) -> list[str]:
+        paths, suffixes = self.folders[folder]
+        found = [file.relative_to(path) for path in paths for file in Path(path).rglob("*")]
+        return sorted(str(file) for file in found if file.suffix in suffixes)
+
+    def path(self, folder: str, name: str) -> str:
+        if name not in self.files(folder):
+            raise FileNotFoundError(f"there is no {name} in the folder {folder}")
+        return next(str(Path(path, name)) for path in self.folders[folder][0] if Path(path, name).exists())
+
+    def modules(self) -> dict[str, ModuleType]:
+        """Everything under the names that the nodes import."""
+        cpu = lambda: torch.device("cpu")  # noqa: E731
+        management = {
+            **dict.fromkeys(("get_torch_device", "unet_offload_device", "intermediate_device"), cpu),
+            **dict.fromkeys(("vae_device", "vae_offload_device"), cpu),
+            **dict.fromkeys(("unet_dtype", "vae_dtype"), lambda *args: torch.float32),
+            "loaded_models": lambda: [held.model for held in self.loaded],
+            "current_loaded_models": self.loaded,
+            "load_models_gpu": self.load,
+            "soft_empty_cache": lambda: None,
+            "throw_exception_if_processing_interrupted": self.stop_if_cancelled,
+            "OOM_EXCEPTION": torch.OutOfMemoryError,
+        }
+        sampling = {"ModelSamplingDiscrete": Discrete, "ModelSamplingContinuousEDM": Continuous}
+        sampling |= {name: type(name, (), {}) for name in ("EPS", "V_PREDICTION", "CONST")}
+        upscaler = SimpleNamespace(execute=lambda model, image: SimpleNamespace(args=(model(image),)))
+        folders = {"folder_names_and_paths": self.folders, "models_dir": str(self.models)}
+        contents = {
+            "comfy": {},
+            "comfy.model_management": management,
+            "comfy.model_patcher": {"ModelPatcher": ModelPatcher},
+            "comfy.model_base": {"BaseModel": BaseModel, "ModelType": SimpleNamespace(EPS="eps")},
+            "comfy.model_sampling": sampling,
+            "comfy.latent_formats": {"LatentFormat": type("LatentFormat", (), {})},
+            "comfy.supported_models_base": {"BASE": type("BASE", (dict,), {})},
+            "comfy.patcher_extension": {"WrappersMP": SimpleNamespace(**{name: name for name in WRAPPERS})},
+            "comfy.samplers": {"KSAMPLER": lambda function: SimpleNamespace(sampler_function=function)},
+            "comfy.conds": dict.fromkeys(CONDITIONS, lambda cond: SimpleNamespace(cond=cond)),
+            "comfy.utils": {"ProgressBar": self.bar},
+            "comfy_extras": {},
+            "comfy_extras.nodes_upscale_model": {"ImageUpscaleWithModel": upscaler},
+            "folder_paths": {**folders, "get_filename_list": self.files, "get_full_path_or_raise": self.path},
+            "latent_preview": {},
+        }
+        made = {name: ModuleType(name) for name in contents}
+        for name, module in made.items():
+            vars(module).update(contents[name])
+            parent, _, last = name.rpartition(".")
+            if parent:
+                setattr(made[parent], last, module)
+        return made
