@@ -15,15 +15,15 @@ from pathlib import Path
 
 import torch
 
+from .. import weights
 from ..degrade import PRESETS, Recipe, preset
 from ..imaging.images import Picture, read, replacing
 from ..imaging.resize import check_scale, resize, scale_for
 from ..metrics.compare import compare
 from ..priors.load import PriorSettings, load_prior
-from ..visionrefine.srcnn import SCALES
-from ..weights import load as weights
 from .folder import Job
 from .main import add_files, add_settings, log, read_settings, run_files
+from .models import list_models
 from .upscalers import UPSCALERS, add_upscalers
 
 
@@ -255,28 +255,6 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _models(options: argparse.Namespace) -> int:
-    rows = []
-    for path in weights.installed():
-        try:
-            found = weights.load(path)
-            state, kind, scale = "ready", found.kind, found.scale or ""
-        except (ValueError, OSError) as error:
-            state, kind, scale = str(error), "", ""
-        rows.append({"name": path.stem, "kind": kind, "scale": scale, "state": state, "path": str(path)})
-    names = {r["name"] for r in rows if r["state"] == "ready"}
-    for missing in (f"srcnn_x{s}" for s in SCALES if f"srcnn_x{s}" not in names):
-        row = {
-            "name": missing,
-            "kind": "srcnn",
-            "scale": missing[-1],
-            "state": "missing: reinstall PriorSR, or train it",
-        }
-        rows.append({**row, "path": str(weights.SHIPPED)})
-    _print(rows, options.json)
-    return 0
-
-
 def _print(rows: list[dict], as_json: bool) -> None:
     if as_json:
         # JSON has no infinity, which is the PSNR of equal pictures
@@ -324,5 +302,5 @@ COMMANDS = (
         _calibrate,
     ),
     Command("train", "Train a network of this package.", _train_arguments, _train, json=False),
-    Command("models", "List the weight files found, and what is missing.", lambda parser: None, _models),
+    Command("models", "List the weight files found, and what is missing.", lambda parser: None, list_models),
 )

@@ -15,6 +15,7 @@ from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import Level
 from ...samplers.sde import EulerMaruyama, ReverseDiffusion
 from ...samplers.transition import Renoise
+from .. import weights
 from ..imaging.canvas import CanvasSettings, planes
 from ..imaging.images import check_pixels
 from ..imaging.resize import resize, scaled_size
@@ -22,7 +23,6 @@ from ..priors.adm import ADMPrior
 from ..priors.edm import EDMPrior
 from ..priors.ncsnpp import NCSNppPrior
 from ..settings import Settings, option
-from ..weights import load as weights
 from .attributes import Wish
 from .classifier_crop import VIEWS
 from .guidance import STRONGEST, AttributeGuidance, check_strength

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...methods.imaging.images import to_uint8
-from ...methods.weights.load import SUFFIXES
+from ...methods.weights import SUFFIXES
 from ...samplers.run import Step
 from .images import join
 

@@ -26,7 +26,7 @@ from priorsr.methods.priors.load import load_prior
 from priorsr.methods.srdg.attributes import load_wishes
 from priorsr.methods.srdg.method import SRDGSettings, load_sr_prior, network_name, scales_of, srdg_upscale
 from priorsr.methods.stablesr.method import StableSRSettings, stablesr_upscale
-from priorsr.methods.weights.load import load, save
+from priorsr.methods.weights import load, save
 
 FEW = DiffSRSettings(steps=2, level=10)
 
