@@ -10,6 +10,7 @@ from typing import Any
 
 LONGEST = 1 << 20  # of a text of JSON
 LARGEST = 1_000_000  # any width, size or number of steps
+MOST_LAYERS = 1024  # of what a name calls blocks or layers
 MOST_ITEMS = 4096
 LONGEST_LIST = 64  # levels, kernels
 DEEPEST = 3
@@ -52,8 +53,10 @@ def _bounded(value: Any, name: str, depth: int = DEEPEST) -> Any:
         if isinstance(value, dict):
             return {k: _bounded(v, f"{name}.{k}", depth - 1) for k, v in value.items()}
         return tuple(_bounded(v, name, depth - 1) for v in value)
-    if isinstance(value, (int, float)) and (math.isnan(value) or abs(value) > LARGEST) and value != math.inf:
-        raise ValueError(f"its setting {name} is no number up to {LARGEST}")
+    if isinstance(value, (int, float)) and value != math.inf:
+        largest = MOST_LAYERS if "block" in name or "layer" in name else LARGEST
+        if math.isnan(value) or abs(value) > largest:
+            raise ValueError(f"its setting {name} is no number up to {largest}")
     if isinstance(value, str) and len(value) > LONGEST_LIST:
         raise ValueError(f"its setting {name} is too long")
     return value

@@ -130,7 +130,9 @@ def _choose(listing: Listing, wanted: str | None) -> Kind:
             f"{listing.path} holds no network that PriorSR knows (first keys: {first or 'none'}{bad}){hint}"
         )
     if wanted not in (None, found.id):
-        raise ValueError(f"{listing.path} holds {found.title} weights where {wanted} weights are needed{hint}")
+        raise ValueError(
+            f"{listing.path} holds {found.title} weights where {wanted} weights are needed{hint}"
+        )
     if found.build is None:
         raise ValueError(
             f"{listing.path} holds the several networks of a {found.title} file: choose a file of one"

@@ -141,7 +141,9 @@ def test_a_zip_that_is_no_checkpoint_is_refused(tmp_path):
         weights.load(path)
 
 
-def test_names_are_looked_up_in_the_users_folders_and_shipped_ones_in_the_package(tmp_path, monkeypatch, state):
+def test_names_are_looked_up_in_the_users_folders_and_shipped_ones_in_the_package(
+    tmp_path, monkeypatch, state
+):
     assert weights.locate("srcnn_x2") == weights.SHIPPED / "srcnn_x2.safetensors"
     for name in ("srcnn_x2.safetensors", "own.safetensors"):
         save_file(state, tmp_path / name)
