@@ -11,14 +11,14 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from .. import weights
 from ..degrade import PRESETS, Recipe, preset
 from ..imaging.images import Picture, read, replacing
 from ..imaging.resize import resize
 from ..metrics.compare import compare
 from ..priors.load import PriorSettings, load_prior
-from ..visionrefine.srcnn import SCALES
-from ..weights import load as weights
 from .folder import Job
+from .models import list_models
 from .options import Command, add_files, add_settings, compute_device, log, read_settings, run_files
 
 
@@ -185,28 +185,6 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _models(options: argparse.Namespace) -> int:
-    rows = []
-    for path in weights.installed():
-        try:
-            found = weights.load(path)
-            state, kind, scale = "ready", found.kind, found.scale or ""
-        except (ValueError, OSError) as error:
-            state, kind, scale = str(error), "", ""
-        rows.append({"name": path.stem, "kind": kind, "scale": scale, "state": state, "path": str(path)})
-    names = {r["name"] for r in rows if r["state"] == "ready"}
-    for missing in (f"srcnn_x{s}" for s in SCALES if f"srcnn_x{s}" not in names):
-        row = {
-            "name": missing,
-            "kind": "srcnn",
-            "scale": missing[-1],
-            "state": "missing: reinstall PriorSR, or train it",
-        }
-        rows.append({**row, "path": str(weights.SHIPPED)})
-    _print(rows, options.json)
-    return 0
-
-
 def _print(rows: list[dict], as_json: bool) -> None:
     if as_json:
         # JSON has no infinity, which is the PSNR of equal pictures
@@ -235,5 +213,5 @@ COMMANDS = (
     Command("evaluate", _evaluate_arguments, _evaluate, json=False),
     Command("calibrate", _calibrate_arguments, _calibrate),
     Command("train", _train_arguments, _train, json=False),
-    Command("models", lambda parser: None, _models),
+    Command("models", lambda parser: None, list_models),
 )

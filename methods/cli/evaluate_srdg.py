@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from .. import weights
 from ..dps.sampling import DPSSettings
 from ..evaluate.srdg_plot import strength_plot
 from ..evaluate.srdg_study import (
@@ -32,7 +33,6 @@ from ..srdg.attributes import AttributeClassifier, load_attribute
 from ..srdg.method import SRDGSettings, condition, load_sr_prior, network_name
 from ..train.classifier import ClassifierRecipe, Labelled
 from ..train.datasets import read_named, read_table
-from ..weights import load as weights
 from .options import add_settings, read_settings
 from .studies import save
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .. import weights
 from ..train import classifier, prior, sr_sde, srcnn
 from ..train.codeformer import task as codeformer
 from ..train.corrector import task as corrector
@@ -19,7 +20,6 @@ from ..train.loop import Optimisation, Task, fit, headlines, leads
 from ..train.stablesr import cfw
 from ..train.stablesr import task as stablesr
 from ..visionrefine.srcnn import SCALES
-from ..weights import load as weights
 from .options import add_settings, read_settings
 
 log = logging.getLogger("priorsr")

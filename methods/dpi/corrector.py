@@ -13,8 +13,8 @@ from torch import Tensor
 from ...samplers.denoiser import Cond, Prediction
 from ...samplers.schedule import Level
 from ...samplers.tiled import Tiled
+from .. import weights
 from ..nets.corrector import CorrectorUNet
-from ..weights import load as weights
 from .conditions import Correct
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..weights import load as weights
+from .. import weights
 from .corrector import Corrector, load_corrector
 from .method import PRESETS, DPISettings, preset
 

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from ...samplers.schedule import Level
+from .. import weights
 from ..diffsr.method import DiffSRSettings, Prior, choose_level
 from ..diffsr.prf import fidelity_loss, recoverable_field, signature_loss
 from ..imaging.resize import resize
@@ -19,7 +20,6 @@ from ..priors.adm import ADMPrior
 from ..priors.calibration import Measured, eps_mse, spread
 from ..priors.load import PriorSettings
 from ..priors.typicality import usual_surprise
-from ..weights import load as weights
 from .diffsr_study import BETTER, Sweep, sweep
 
 POINTS = 25

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import weights
 from ..degrade import degrade
 from ..degrade import preset as degradation
 from ..degrade.presets import FACE_LEVELS
@@ -24,7 +25,6 @@ from ..metrics.compare import side_by_side
 from ..metrics.faces import Judge, Restore, exact_scale, reduced
 from ..priors.edm import EDMPrior
 from ..priors.prior import Prior
-from ..weights import load as weights
 from . import diffsr_study as diffsr
 
 LEVELS = tuple(

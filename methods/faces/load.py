@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..weights import load as weights
+from .. import weights
 from .codeformer import CodeFormerRestorer, CodeFormerSettings
 from .detect import Detector
 from .mtcnn import MTCNNDetector

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..imaging.images import check_pixels
-from ..weights.load import read_state
+from ..weights import check_plain
 
 SMALLEST = 32  # of less, the pooling of LPIPS leaves nothing
 TOKENIZER = "openai/clip-vit-base-patch16"
@@ -146,7 +146,7 @@ def _per_image(metric: Any, *images: Tensor) -> Tensor:
 
 @lru_cache
 def _lpips(network: str) -> Any:
-    read_state(_require(f"lpips-{network}"))  # holds tensors and no code, which torchvision does not check
+    check_plain(_require(f"lpips-{network}"))  # holds tensors and no code, which torchvision does not check
     name, url = BACKBONES[network]
     current = import_module("torchvision.models").get_model_weights(name).DEFAULT.url
     if current.rsplit("/", 1)[1] != url.rsplit("/", 1)[1]:  # torchvision would fetch its own choice
@@ -161,7 +161,7 @@ def _lpips(network: str) -> Any:
 @lru_cache
 def _fid() -> Any:
     path = _require("fid")
-    read_state(path)  # torch-fidelity would run what is pickled in it
+    check_plain(path)  # torch-fidelity would run what is pickled in it
     return import_module("torchmetrics.image.fid").FrechetInceptionDistance(
         normalize=True, feature_extractor_weights_path=str(path)
     )

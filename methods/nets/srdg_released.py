@@ -57,14 +57,17 @@ def averaged(content: Mapping) -> State:
 
 
 def from_flax(arrays: Mapping[str, Tensor]) -> State:
-    """Arrays under Flax paths, in Flax layouts, as the state dict of our NCSNpp or DenseNet. Raises ValueError."""
+    """Arrays (or what has their form) under Flax paths and in Flax layouts as the state dict of our NCSNpp or DenseNet.
+
+    Raises ValueError.
+    """
     state = {}
     for path, value in arrays.items():
         *parts, leaf = path.split("/")
         parts = parts[1:] if parts and parts[0] in ("params", "batch_stats") else parts
         if leaf == "kernel":  # dense (in, out), convolutions H W in out
             value = value.mT if value.ndim == 2 else value.permute(3, 2, 0, 1) if value.ndim == 4 else value
-        state[".".join([*parts, LEAVES.get(leaf, leaf)])] = value.contiguous()
+        state[".".join([*parts, LEAVES.get(leaf, leaf)])] = value
     if "ResnetBlockBigGANpp_0.Conv_0.weight" not in state:
         return state
     config = _config_of_flax(state)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ...samplers.schedule import BETAS, DiscreteSchedule
+from .. import weights
 from ..nets.adm_classifier import ADMClassifier
 from ..nets.adm_config import ADMConfig
 from ..settings import Settings, option
-from ..weights import load as weights
 from .adm import TARGETS, ADMPrior
 from .calibration import Measured
 from .edm import EDMPrior
@@ -73,7 +72,7 @@ def load_prior(
     found = weights.load(weights.locate(name))
     if conditional and found.kind == "ncsnpp":
         return NCSNppPrior(found.network, (-1.0, 1.0))
-    measured = Measured.from_json(found.metadata["measured"]) if "measured" in found.metadata else None
+    measured = _measured(found)
     if found.kind == "edm":
         return EDMPrior(found.network, measured)
     if found.kind != "adm":
@@ -81,8 +80,15 @@ def load_prior(
             f"{found.path} holds {found.kind} weights, not a diffusion prior: choose an ADM or EDM file"
         )
     config = found.network.config
-    resolved = settings.resolved(config, json.loads(found.metadata.get("chain", "{}")))
+    with weights.naming(found.path):
+        resolved = settings.resolved(config, found.json("chain"))
     return ADMPrior(found.network, resolved.chain(config), resolved.target, measured)
+
+
+def _measured(found: weights.Weights) -> Measured | None:
+    """What was measured of a prior, as its file says. Raises ValueError naming the file where it says something else."""
+    with weights.naming(found.path):
+        return Measured.from_json(found.metadata["measured"]) if found.json("measured") else None
 
 
 def load_classifier(name: str) -> ADMClassifier:

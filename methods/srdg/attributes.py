@@ -13,10 +13,10 @@ from torch import Tensor
 from ...samplers.noise import Noise
 from ...samplers.run import Draw
 from ...samplers.schedule import ExplodingSchedule
+from .. import weights
 from ..imaging.color import BT601, grey
 from ..imaging.images import check_pixels
 from ..nets.densenet import DenseNet
-from ..weights import load as weights
 from .classifier_crop import View
 
 CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(

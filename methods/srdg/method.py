@@ -14,13 +14,13 @@ from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import Level
 from ...samplers.sde import EulerMaruyama, ReverseDiffusion
 from ...samplers.transition import Renoise
+from .. import weights
 from ..imaging.canvas import CanvasSettings, enlarge, noise_for, padded
 from ..imaging.images import check_pixels
 from ..imaging.resize import resize
 from ..priors.ncsnpp import NCSNppPrior
 from ..priors.prior import Prior
 from ..settings import Settings, option
-from ..weights import load as weights
 from .attributes import Wish
 from .classifier_crop import VIEWS
 from .guidance import STRONGEST, AttributeGuidance, check_strength

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from ..nets import struct_encoder
 from ..nets.spade import SFT
 from ..nets.struct_encoder import StructEncoder
+from ..weights.layouts import STRUCT as STRUCT
+from ..weights.layouts import UNET as UNET
 
-UNET, STRUCT = "model.diffusion_model.", "structcond_stage_model."  # where the published files keep the two
 CONTEXT_DIM = (
     1024  # channels of a prompt's tokens in Stable Diffusion 2; nothing else tells its UNet from that of 1.x
 )

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .. import weights
 from ..nets.open_clip_text import LENGTH
-from ..weights import load as weights
 
 START, END, PADDING = 49406, 49407, 0
 FILES = ("vocab.json", "merges.txt")

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
+from .. import weights
 from ..imaging.images import Picture, write
 from ..nets.ncsnpp import NCSNpp, NCSNppConfig
 from ..priors.ncsnpp import NCSNppPrior
 from ..settings import Settings, option
 from ..srdg.method import KIND, SRDGSettings, condition, enlarged, srdg
 from ..srdg.objective import noisy, score_loss, train_times
-from ..weights import load as weights
 from .curve import plot_profiles
 from .loop import Batch, Optimisation, Task
 from .prior import grid, numbers

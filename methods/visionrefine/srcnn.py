@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import weights
 from ..imaging.color import BT601, BT601_SRCNN, YCbCr, rgb_to_ycbcr, ycbcr_to_rgb
 from ..imaging.images import check_pixels
 from ..imaging.resize import MAX_SIDE, Resampler, check_scale, resize, scaled_size
 from ..nets.srcnn import SRCNN
 from ..settings import Settings, option
-from ..weights import load as weights
 
 SCALES = (2, 3, 4)
 SPACES: dict[str, YCbCr] = {"bt601": BT601, "srcnn-pytorch": BT601_SRCNN}

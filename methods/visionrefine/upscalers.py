@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .. import weights
 from ..dps.posterior import posterior_upscale, steps_of
 from ..imaging.canvas import CanvasSettings
 from ..memory import gradient_bytes
@@ -17,7 +18,6 @@ from ..priors.adm import ADMPrior
 from ..priors.load import PriorSettings, load_classifier, load_prior
 from ..priors.upscaler import PriorUpscaler
 from ..settings import Settings, option
-from ..weights import load as weights
 from .edm_dps import EDMDPSSettings
 from .guided import NATIVE, GuidedSettings, check_guided, guided_upscale
 from .guided import steps_of as guided_steps

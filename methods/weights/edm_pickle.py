@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import math
+import mmap
 import os
-import pickle
 import re
-import struct
-from collections import OrderedDict
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
+from .boundary import PickledCode, naming
+from .entry import Entry, entry, read_tensors
+from .pickles import Machine, Name, Record, Span
+from .torch_file import ZIP, Stored, legacy
 
-from ..nets.edm_precond import WRAPPER_SETTINGS
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NETWORK = "torch_utils.persistence._reconstruct_persistent_obj"  # one argument: a dict with class_name, module_src (never looked at), state
 MODULES = "torch.nn.modules.container.ModuleDict"
@@ -26,24 +24,10 @@ PARAMETER = "torch._utils._rebuild_parameter"
 SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 DTYPE = "numpy.dtype"
 RECORDED = {NETWORK, MODULES, STORAGE, TENSOR, PARAMETER, *SCALARS, DTYPE}
-BUILT = {"collections.OrderedDict": OrderedDict, "dnnlib.util.EasyDict": dict, "dnnlib.EasyDict": dict}
+BUILT = {"collections.OrderedDict", "dnnlib.util.EasyDict", "dnnlib.EasyDict"}  # as plain dicts
+DEEPEST = 32  # levels of modules
 
 WRAPPER = "EDMPrecond"
-DAMAGE = (  # what reading a damaged file can raise, here and in torch.load
-    pickle.UnpicklingError,
-    struct.error,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 class EDMPickle(NamedTuple):
@@ -53,64 +37,48 @@ class EDMPickle(NamedTuple):
     settings: dict[str, object]
 
 
-class _Foreign(ValueError):
-    """The file wants something called that PriorSR does not know to be data."""
+class EDMListing(NamedTuple):
+    """The same with the tensors still in the file."""
 
-
-class _Recorded:
-    """What a pickle wants built, kept as data: the arguments and the state, with nothing built or called."""
-
-    name = ""
-
-    def __new__(cls, *args: object):
-        self = object.__new__(cls)
-        self.args, self.state = args, None
-        return self
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-
-class _Reader(pickle.Unpickler):
-    """Knows a few names by heart, and builds an inert record for each. Each reader has its own classes: a file can change only those."""
-
-    def __init__(self, file: io.BufferedIOBase):
-        super().__init__(file)
-        self.known = {name: type("Recorded", (_Recorded,), {"name": name}) for name in RECORDED}
-
-    def find_class(self, module: str, name: str) -> type:
-        full = f"{module}.{name}"
-        if full in self.known:
-            return self.known[full]
-        if full in BUILT:
-            return BUILT[full]
-        raise _Foreign(f"it asks for {full}")
+    entries: dict[str, Entry]
+    settings: dict[str, object]
 
 
 def read_edm_pickle(path: str | os.PathLike) -> EDMPickle:
     """The averaged network of a checkpoint written by EDM: tensors on the CPU as stored, and what `build_edm` takes.
 
-    Raises FileNotFoundError, or ValueError naming the file when it is damaged, holds another network, or would have to run
-    code to be read. Layout: Karras et al. (2022), released code's persistent objects.
+    Raises as `list_edm`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint at {path}")
-    try:
-        with path.open("rb") as file:
-            content = _Reader(file).load()
-        return _network(content)
-    except _Foreign as error:
-        raise ValueError(
-            f"{path} is not read: {error}, and PriorSR never runs code from a file. Choose a checkpoint written by EDM"
-        ) from error
-    except DAMAGE as error:
-        raise ValueError(
-            f"cannot read {path}: {str(error) or type(error).__name__}. The file is damaged or no EDM checkpoint; fetch it again"
-        ) from error
+    with naming(path, "EDM checkpoint"):
+        listing = list_edm(Path(path))
+        return EDMPickle(read_tensors(Path(path), listing.entries), listing.settings)
 
 
-def _network(content: object) -> EDMPickle:
+def list_edm(path: Path) -> EDMListing:
+    """What the averaged network of a checkpoint written by EDM holds.
+
+    Raises PickledCode where it would have to run code to be read, ValueError and others of `DAMAGE` for damaged files.
+    Layout: Karras et al. (2022), released code's persistent objects.
+    """
+    if not path.stat().st_size:
+        raise ValueError("it is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return _network(Machine(data, allow=_allow, build=_build).load(), data)
+
+
+def _allow(name: Name) -> None:
+    if name.full not in RECORDED and name.full not in BUILT:
+        raise PickledCode(f"it asks for {name.full}")
+
+
+def _build(name: str, args: tuple) -> object:
+    if name not in BUILT:
+        return Record(name, args)
+    given = args[0] if args and isinstance(args[0], list) else []
+    return {k: v for k, v in given if isinstance(k, str)}
+
+
+def _network(content: object, data) -> EDMListing:
     if isinstance(content, dict):
         content = content.get("ema")
     if getattr(content, "name", "") != NETWORK:
@@ -118,64 +86,70 @@ def _network(content: object) -> EDMPickle:
     meta = content.args[0]
     if (kind := meta.get("class_name", WRAPPER)) != WRAPPER:
         raise ValueError(f"its network is {kind}, and only {WRAPPER} is supported")
-    tensors: dict[str, Tensor] = {}
-    _collect(content, "", tensors, set())
-    return EDMPickle(tensors, _settings(meta["state"]))
+    entries: dict[str, Entry] = {}
+    _collect(content, "", entries, set(), data)
+    return EDMListing(entries, _settings(meta["state"], data))
 
 
-def _settings(state: dict) -> dict[str, object]:
+def _settings(state: dict, data) -> dict[str, object]:
     """The arguments that the wrapper recorded, and what it kept of them, defaults included."""
+    from ..nets.edm_precond import WRAPPER_SETTINGS
+
     kept = {name: state[name] for name in WRAPPER_SETTINGS if name in state}
-    return {name: _plain(value) for name, value in {**state.get("_init_kwargs", {}), **kept}.items()}
+    return {name: _plain(value, data) for name, value in {**state.get("_init_kwargs", {}), **kept}.items()}
 
 
-def _collect(record: object, prefix: str, tensors: dict[str, Tensor], seen: set[int]) -> None:
+def _collect(record: object, prefix: str, entries: dict[str, Entry], seen: set[int], data) -> None:
     """Add the tensors of a recorded module and of those inside it, under the keys of its state dict."""
     if getattr(record, "name", "") not in (NETWORK, MODULES) or id(record) in seen:
         raise ValueError(f"its part {prefix.rstrip('.') or 'ema'} is no module, or used twice")
+    if prefix.count(".") > DEEPEST:
+        raise ValueError(f"its modules are nested deeper than {DEEPEST} levels")
     seen.add(id(record))
     state = record.args[0]["state"] if record.name == NETWORK else record.state
     temporary = state.get("_non_persistent_buffers_set", ())
     buffers = {k: v for k, v in state.get("_buffers", {}).items() if k not in temporary}
     for name, value in {**state.get("_parameters", {}), **buffers}.items():
         if value is not None:
-            tensors[prefix + name] = _tensor(value, prefix + name)
+            entries[prefix + name] = _tensor(value, prefix + name, data)
     for name, child in state.get("_modules", {}).items():
         if child is not None:
-            _collect(child, prefix + name + ".", tensors, seen)
+            _collect(child, prefix + name + ".", entries, seen, data)
 
 
-def _tensor(record: object, key: str) -> Tensor:
-    while getattr(record, "name", "") == PARAMETER:
+def _tensor(record: object, key: str, data) -> Entry:
+    if getattr(record, "name", "") == PARAMETER:
         record = record.args[0]
     if getattr(record, "name", "") != TENSOR or getattr(record.args[0], "name", "") != STORAGE:
         raise ValueError(f"its {key} is no tensor")
     stored, offset, size, stride = record.args[:4]
-    try:
-        # from memory: torch's reader of tar archives, which was once unsafe, opens real files only
-        storage = torch.load(io.BytesIO(stored.args[0]), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _Foreign(f"the bytes of {key} are pickled code or damaged") from error
-    if not isinstance(storage, torch.storage.TypedStorage):
+    (span,) = stored.args
+    if not isinstance(span, Span):
         raise ValueError(f"its {key} has no stored numbers")
-    flat = torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)
-    if math.prod(size) > flat.numel():
-        raise ValueError(f"its {key} is larger than what is stored of it")
-    return flat.as_strided(size, stride, offset).clone(
-        memory_format=torch.contiguous_format
-    )  # as_strided refuses to leave the storage
+    if data[span.start : span.start + 4] == ZIP:  # EDM never writes one, and it could hold anything
+        raise PickledCode(f"the bytes of {key} are an archive")
+    storage = legacy(data, *span)
+    if not isinstance(storage, Stored) or storage.start < 0:
+        raise ValueError(f"its {key} has no stored numbers")
+    if not storage.dtype:
+        raise ValueError(f"its {key} holds no real numbers ({storage.what})")
+    return entry(storage.dtype, size, storage, offset, stride)
 
 
-def _plain(value: object, depth: int = 2) -> object:
+def _plain(value: object, data, depth: int = 2) -> object:
     """A setting as a number, text or short list of them. Raises ValueError for anything else."""
+    if isinstance(value, Span):
+        raise ValueError("one of its settings is bytes, not a number or text")
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)) and depth:
-        return [_plain(v, depth - 1) for v in value]
+        return [_plain(v, data, depth - 1) for v in value]
     if getattr(value, "name", "") in SCALARS:
-        dtype, data = value.args
+        import numpy as np
+
+        dtype, span = value.args
         if re.fullmatch(r"b1|[fiu][1248]", code := str(dtype.args[0])):
-            return np.frombuffer(data, np.dtype(code).newbyteorder(dtype.state[1]), 1)[0].item()
+            return np.frombuffer(data[slice(*span)], np.dtype(code).newbyteorder(dtype.state[1]), 1)[0].item()
     raise ValueError(
         f"one of its settings is {getattr(value, 'name', type(value).__name__)}, not a number or text"
     )

@@ -6,18 +6,23 @@ dicts only, and no claim of a file about sizes is believed beyond the bytes that
 
 from __future__ import annotations
 
-import math
+import mmap
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+from .boundary import Incomplete, naming
+from .entry import Entry, Storage, entry, read_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ARRAY = 1  # Flax's extension type of an array: (shape, name of the type, bytes), packed once more
 DEEPEST = 32
+MOST_VALUES = 1_000_000
+LONGEST_TEXT = 1 << 20
 DTYPES = (
     "float16",
     "bfloat16",
@@ -56,30 +61,44 @@ SIZED = {  # code: what follows, and how its length is written
 
 
 class Extension(NamedTuple):
-    """A value of an application's own type, not looked into."""
+    """A value of an application's own type, not looked into: where its bytes lie."""
 
     code: int
-    data: memoryview
+    start: int
+    stop: int
+
+
+class Bytes(NamedTuple):
+    """Where bytes lie."""
+
+    start: int
+    stop: int
 
 
 class _Reader:
     """The values of a msgpack text, one after the other (github.com/msgpack/msgpack/blob/master/spec.md)."""
 
-    def __init__(self, data: memoryview):
-        self.data, self.at = data, 0
+    def __init__(self, data, at: int = 0, stop: int | None = None):
+        self.data = data
+        self.at = at
+        self.stop = len(data) if stop is None else stop
+        self.left = MOST_VALUES
 
-    def take(self, count: int) -> memoryview:
-        if count > len(self.data) - self.at:
+    def skip(self, count: int) -> Bytes:
+        if count > self.stop - self.at:
             raise ValueError("it ends too early")
         self.at += count
-        return self.data[self.at - count : self.at]
+        return Bytes(self.at - count, self.at)
 
     def number(self, form: str) -> int | float:
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+        return struct.unpack(form, self.data[slice(*self.skip(struct.calcsize(form)))])[0]
 
     def value(self, depth: int = 0) -> object:
+        self.left -= 1
         if depth > DEEPEST:
             raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+        if self.left < 0:
+            raise ValueError(f"it holds more than {MOST_VALUES} values")
         code = self.number(">B")
         if code <= 0x7F or code >= 0xE0:
             return code if code <= 0x7F else code - 0x100
@@ -90,14 +109,12 @@ class _Reader:
         if code in SIZED:
             kind, size = SIZED[code]
             count = self.number(size)
-        elif code <= 0xBF:  # short ones carry their length in the code
-            kind, count = (
-                ("dict", code & 0x0F)
-                if code <= 0x8F
-                else ("list", code & 0x0F)
-                if code <= 0x9F
-                else ("text", code & 0x1F)
-            )
+        elif code <= 0x8F:  # short ones carry their length in the code
+            kind, count = "dict", code & 0x0F
+        elif code <= 0x9F:
+            kind, count = "list", code & 0x0F
+        elif code <= 0xBF:
+            kind, count = "text", code & 0x1F
         elif 0xD4 <= code <= 0xD8:
             kind, count = "extension", 1 << (code - 0xD4)
         else:
@@ -106,10 +123,14 @@ class _Reader:
 
     def _sized(self, kind: str, count: int, depth: int) -> object:
         if kind == "extension":
-            return Extension(self.number(">b"), self.take(count))
-        if kind in ("bytes", "text"):
-            return self.take(count) if kind == "bytes" else str(self.take(count), "utf-8")
-        if count > len(self.data) - self.at:  # every value takes a byte at least
+            return Extension(self.number(">b"), *self.skip(count))
+        if kind == "bytes":
+            return self.skip(count)
+        if kind == "text":
+            if count > LONGEST_TEXT:
+                raise ValueError(f"it holds a text of {count} bytes")
+            return str(self.data[slice(*self.skip(count))], "utf-8")
+        if count > self.stop - self.at:  # every value takes a byte at least
             raise ValueError("it ends too early")
         if kind == "list":
             return [self.value(depth + 1) for _ in range(count)]
@@ -123,50 +144,46 @@ class _Reader:
 
 
 def read_flax(path: str | os.PathLike) -> dict[str, Tensor]:
-    """The arrays of a Flax checkpoint as stored, by their paths with slashes; of a training state, those of its average `params_ema`.
+    """The arrays of a Flax checkpoint as stored, by their paths with slashes. Raises as `list_flax`."""
+    with naming(path, "Flax checkpoint"):
+        return read_tensors(Path(path), list_flax(Path(path)))
 
-    Raises ValueError naming the file when it is damaged, no msgpack, or a training state without an average.
+
+def list_flax(path: Path) -> dict[str, Entry]:
+    """The arrays of a Flax checkpoint, still in the file; of a training state, those of its average `params_ema`.
+
+    Raises ValueError when it is damaged, no msgpack, or a training state without an average.
     """
-    try:
-        reader = _Reader(memoryview(Path(path).read_bytes()))
+    if not path.stat().st_size:
+        raise ValueError("it is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        reader = _Reader(data)
         content = reader.value()
-        if not isinstance(content, Mapping) or reader.at < len(reader.data):
+        if not isinstance(content, Mapping) or reader.at < len(data):
             raise ValueError("it holds no single tree of arrays")
-    except (ValueError, struct.error) as error:
-        raise ValueError(
-            f"cannot read {path}: {error}. The file is damaged or no Flax checkpoint; fetch it again"
-        ) from error
-    if "params_ema" in content:
-        content = content["params_ema"]
-    elif "optimizer" in content or "ema_rate" in content:
-        raise ValueError(
-            f"{path} is a training state without averaged weights (params_ema), which are what is sampled from: choose a complete one"
-        )
-    try:
-        return dict(_arrays(content, ""))
-    except (ValueError, TypeError, struct.error) as error:
-        raise ValueError(f"cannot read {path}: {error}. The file is damaged; fetch it again") from error
+        if "params_ema" in content:
+            content = content["params_ema"]
+        elif "optimizer" in content or "ema_rate" in content:
+            raise Incomplete(
+                "it is a training state without averaged weights (params_ema), which are what is sampled from: "
+                "choose a complete one"
+            )
+        return dict(_arrays(content, "", data))
 
 
-def _arrays(tree: object, name: str):
+def _arrays(tree: object, name: str, data) -> Iterator[tuple[str, Entry]]:
     if isinstance(tree, Mapping):
         for key, value in tree.items():
-            yield from _arrays(value, f"{name}/{key}" if name else str(key))
+            yield from _arrays(value, f"{name}/{key}" if name else str(key), data)
     elif isinstance(tree, Extension) and tree.code == ARRAY:
-        yield name, _array(tree.data, name)
+        yield name, _array(tree, name, data)
 
 
-def _array(data: memoryview, name: str) -> Tensor:
-    match _Reader(data).value():
-        case [[*shape], str(dtype), memoryview() as raw] if dtype in DTYPES and all(
-            isinstance(n, int) and n >= 0 for n in shape
-        ):
-            kind = getattr(torch, dtype)
-            if math.prod(shape) * kind.itemsize != len(raw):
-                raise ValueError(f"{name} does not have the size that it says")
-            return (
-                torch.frombuffer(bytearray(raw), dtype=kind).view(shape)
-                if len(raw)
-                else torch.empty(shape, dtype=kind)
-            )
+def _array(found: Extension, name: str, data) -> Entry:
+    match _Reader(data, found.start, found.stop).value():
+        case [[*shape], str(dtype), Bytes(start, stop)] if dtype in DTYPES:
+            array = entry(dtype, shape, Storage(stop - start, start))
+            if array.nbytes == stop - start:
+                return array
+            raise ValueError(f"{name} does not have the size that it says")
     raise ValueError(f"{name} is no array of numbers")

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...methods.imaging.images import to_uint8
-from ...methods.weights.load import SUFFIXES
+from ...methods.weights import SUFFIXES, is_weight_file
 from ...samplers.run import Step
 from .images import join
 
@@ -34,11 +34,14 @@ def register_folders() -> None:
     default = os.path.join(folder_paths.models_dir, FOLDER)
     if default not in paths:
         paths.append(default)
-    folder_paths.folder_names_and_paths[FOLDER] = (paths, set(suffixes) | set(SUFFIXES))
+    # Flax's files, such as checkpoint_30, have no suffix
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, {*suffixes, *SUFFIXES, ""})
 
 
 def weight_files() -> list[str]:
-    return folder_paths.get_filename_list(FOLDER)
+    """What the host lists, without notes and hidden files, which have no suffix either."""
+    names = folder_paths.get_filename_list(FOLDER)
+    return [name for name in names if Path(name).suffix or is_weight_file(weight_path(name))]
 
 
 def weight_path(name: str) -> Path:

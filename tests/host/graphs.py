@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from priorsr.methods.imaging.images import Picture, read
-from priorsr.methods.weights.load import SHIPPED
+from priorsr.methods.weights import SHIPPED
 
 STAND_INS = {
     "srdg_face64": "tiny_sr.safetensors",

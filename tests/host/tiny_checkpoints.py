@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from priorsr.methods import weights
 from priorsr.methods.nets import struct_encoder
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
@@ -34,7 +35,6 @@ from priorsr.methods.nets.spade import SFT, residual_blocks
 from priorsr.methods.nets.struct_encoder import StructEncoder
 from priorsr.methods.stablesr.layers import UNET, Layers
 from priorsr.methods.stablesr.load import AUTOENCODER
-from priorsr.methods.weights import load as weights
 
 ADM = ADMConfig(
     image_size=16,

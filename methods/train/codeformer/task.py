@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ... import weights
 from ...degrade import Recipe, degrade
 from ...degrade.presets import FACE_LEVELS
 from ...faces.codeformer import from_network
@@ -18,7 +19,6 @@ from ...nets.codeformer import CodeFormer, CodeFormerConfig
 from ...nets.codeformer_vqgan import VQGAN, VQGANConfig
 from ...nets.face_released import settings_text
 from ...settings import Settings, option
-from ...weights import load as weights
 from ..corrector.task import face_damage
 from ..loop import Batch, Optimisation, Task
 from ..perceptual import used

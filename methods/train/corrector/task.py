@@ -28,7 +28,7 @@ from ...priors.calibration import spread
 from ...priors.load import load_prior
 from ...priors.prior import Prior
 from ...settings import Settings, option
-from ...weights.load import State
+from ...weights import State
 from ..curve import plot_profiles
 from ..loop import Batch, Optimisation, Task
 from ..prior import grid, numbers, signed

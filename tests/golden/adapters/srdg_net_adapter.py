@@ -10,6 +10,7 @@ from fill import weight
 from golden_cases import Case, adapter
 from torch import Tensor
 
+from priorsr.methods import weights
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
 from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
 from priorsr.methods.priors.ncsnpp import NCSNppPrior
@@ -17,7 +18,6 @@ from priorsr.methods.srdg.attributes import AttributeClassifier, Wish
 from priorsr.methods.srdg.guidance import AttributeGuidance
 from priorsr.methods.srdg.method import condition, enlarged
 from priorsr.methods.srdg.objective import ScoreOptimisation, ScoreTraining, score_loss, train_times
-from priorsr.methods.weights import load as weights
 from priorsr.samplers.denoiser import Cond
 from priorsr.samplers.schedule import ExplodingSchedule, Level
 from priorsr.samplers.sde import taken

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny_checkpoints import TINY, corrector, tiny
 
+from priorsr.methods import weights
 from priorsr.methods.cli import commands, folder
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
-from priorsr.methods.weights import load as weights
 
 
 @pytest.fixture

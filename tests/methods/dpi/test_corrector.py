@@ -8,6 +8,7 @@ import pytest
 import torch
 from dpi_runs import CONFIG, CRT, FEW, filled, picture, tiny_corrector, tiny_prior
 
+from priorsr.methods import weights
 from priorsr.methods.dpi.corrector import TiledCorrector, load_corrector
 from priorsr.methods.dpi.masks import sparse
 from priorsr.methods.dpi.method import dpi_upscale
@@ -15,7 +16,6 @@ from priorsr.methods.imaging.canvas import CanvasSettings
 from priorsr.methods.nets.adm_released import RELEASED as NETWORKS
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.corrector import SMALL, CorrectorUNet
-from priorsr.methods.weights import load as weights
 
 MANIFEST = Path(__file__).resolve().parents[2] / "golden" / "cases" / "dpi" / "manifests" / "corrector.json"
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from tiny_checkpoints import corrector
 
+from priorsr.methods import weights
 from priorsr.methods.dpi.method import PRESETS, DPISettings, grid_condition
 from priorsr.methods.dpi.presets import AUTO_STEPS, choose_corrector, choose_settings, shipped_correctors
 from priorsr.methods.priors.load import load_prior
 from priorsr.methods.priors.typicality import misfit
-from priorsr.methods.weights import load as weights
 
 
 @pytest.fixture

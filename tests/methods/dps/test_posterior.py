@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.dps.posterior import posterior_upscale
 from priorsr.methods.dps.sampling import DPSSettings
@@ -21,7 +22,6 @@ from priorsr.methods.priors.edm import EDMPrior
 from priorsr.methods.priors.load import PriorSettings, load_classifier, load_prior
 from priorsr.methods.visionrefine.edm_dps import EDMDPSSettings
 from priorsr.methods.visionrefine.guided import GuidedSettings, guided_upsample
-from priorsr.methods.weights import load as weights
 
 ADM = ADMConfig(
     image_size=16,

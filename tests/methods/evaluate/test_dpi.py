@@ -12,6 +12,7 @@ from dpi_runs import CONFIG
 from tiny_checkpoints import corrector as corrector_file
 from tiny_checkpoints import randomised, tiny_corrector
 
+from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.degrade import degrade
 from priorsr.methods.degrade import preset as degradation
@@ -37,7 +38,6 @@ from priorsr.methods.metrics.faces import Judge, reduced
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.calibration import Measured
-from priorsr.methods.weights import load as weights
 
 GREY = dataclasses.replace(CONFIG, in_channels=1, out_channels=2)
 FEW = {"respacing": "3"}

@@ -11,6 +11,7 @@ import torch
 from dpi_runs import CONFIG
 from tiny_checkpoints import attribute, randomised, score_network
 
+from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.dps.sampling import DPSSettings, dps
 from priorsr.methods.evaluate.srdg_plot import strength_plot
@@ -38,7 +39,6 @@ from priorsr.methods.srdg.method import (
     srdg_upscale,
 )
 from priorsr.methods.train.classifier import Labelled
-from priorsr.methods.weights import load as weights
 from priorsr.samplers.hooks import ClipX0
 from priorsr.samplers.noise import Noise
 

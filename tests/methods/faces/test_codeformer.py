@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from priorsr.methods import weights
 from priorsr.methods.faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from priorsr.methods.faces.load import load_codeformer
 from priorsr.methods.nets.codeformer import CodeFormer, CodeFormerConfig
@@ -13,7 +14,6 @@ from priorsr.methods.nets.face_released import settings_text
 from priorsr.methods.nets.mtcnn import MTCNN
 from priorsr.methods.nets.parsenet import ParseNet
 from priorsr.methods.nets.retinaface import RetinaFace
-from priorsr.methods.weights import load as weights
 
 SMALL = VQGANConfig(32, 32, (1, 2), 1, (16,), 40, 16)
 TINY = CodeFormerConfig(SMALL, 32, 4, 1, (16, 32))

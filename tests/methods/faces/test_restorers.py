@@ -34,7 +34,7 @@ from priorsr.methods.srdg.method import (
 from priorsr.methods.srdg.upscaler import SRDGUpscaler
 from priorsr.methods.stablesr.method import StableSRSettings, stablesr_upscale
 from priorsr.methods.stablesr.upscaler import StableSRUpscaler
-from priorsr.methods.weights.load import load, save
+from priorsr.methods.weights import load, save
 
 FEW = DiffSRSettings(steps=2, level=10)
 

@@ -15,7 +15,8 @@ from priorsr.methods.nets.sd_vae import VAE, VAEConfig, split_moments
 from priorsr.methods.nets.spade import SFT, SPADE, residual_blocks
 from priorsr.methods.nets.struct_encoder import RELEASED, StructEncoder
 from priorsr.methods.stablesr.layers import Layers
-from priorsr.methods.stablesr.load import cfw_from, layers_from, unet_from, vae_from
+from priorsr.methods.stablesr.load import layers_of
+from priorsr.methods.weights import network_of
 
 MANIFESTS = {
     p.stem: json.loads(p.read_text())
@@ -41,7 +42,7 @@ def hooks(network):
 
 @pytest.mark.parametrize("name", ["stablesr_full_ckpt", "stablesr_webui_stripped"])
 def test_released_layers_fit_key_for_key(name):
-    layers = layers_from(released(name), name)
+    layers = layers_of(network_of("stablesr-layers", released(name)))
     assert shapes(layers.released_state()) == MANIFESTS["stablesr_webui_stripped"]
     assert layers.encoder.config == RELEASED
     assert len(layers.sft.widths) == 22
@@ -55,16 +56,17 @@ def test_the_halves_of_the_released_layers_are_the_two_manifests():
 
 def test_released_base_model_fits_key_for_key_and_takes_the_layers():
     full = released("stablesr_full_ckpt")
-    unet, vae = unet_from(full, "full"), vae_from(full, "full")
+    unet = network_of("sd-unet", full)
+    vae = network_of("sd-vae", full)
     assert unet.config == SDConfig()
     assert vae.config == VAEConfig()
     assert (millions(unet), millions(vae)) == (865.91, 83.65)
-    layers_from(full, "full").check(unet)
+    layers_of(network_of("stablesr-layers", full)).check(unet)
 
 
 @pytest.mark.parametrize("name", ["vqgan_cfw_ckpt", "vqgan_cfw_fusion_only"])
 def test_released_fusion_fits_key_for_key(name):
-    cfw = cfw_from(released(name), name)
+    cfw = network_of("cfw", released(name))
     assert (
         shapes({f"decoder.{k}": v for k, v in cfw.state_dict().items()}) == MANIFESTS["vqgan_cfw_fusion_only"]
     )
@@ -74,7 +76,7 @@ def test_released_fusion_fits_key_for_key(name):
 
 
 def test_the_autoencoder_beside_the_fusion_is_the_released_one():
-    assert vae_from(released("vqgan_cfw_ckpt"), "file").config == VAEConfig()
+    assert network_of("sd-vae", released("vqgan_cfw_ckpt")).config == VAEConfig()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_another_base_model_is_refused(other, message):
     with torch.device("meta"):
         unet = SDUNet(other)
     with pytest.raises(ValueError, match=message):
-        layers_from(released("stablesr_webui_stripped"), "file").check(unet)
+        layers_of(network_of("stablesr-layers", released("stablesr_webui_stripped"))).check(unet)
 
 
 def test_features_halve_with_any_size_and_do_not_depend_on_the_batch():

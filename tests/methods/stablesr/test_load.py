@@ -19,7 +19,7 @@ from priorsr.methods.stablesr.load import (
     load_unet,
     load_vae,
 )
-from priorsr.methods.weights.torch_file import read_checkpoint
+from priorsr.methods.weights.torch_file import list_torch
 
 MODEL = tiny()
 LAYERS = MODEL.layers.released_state()
@@ -97,7 +97,7 @@ def test_everything_comes_out_of_a_full_training_file(full):
 
 def test_classes_of_training_programs_are_skipped_and_forgotten(full):
     before = set(torch.serialization.get_safe_globals())
-    content = read_checkpoint(full)
+    content = list_torch(full)
     assert content["global_step"] == 117
     assert set(torch.serialization.get_safe_globals()) == before
     assert "pytorch_lightning" not in sys.modules
@@ -136,26 +136,30 @@ VAE_ONLY = dict(MODEL.vae.state_dict())
 @pytest.mark.parametrize(
     ("load", "state", "message"),
     [
-        (load_layers, BASE, "holds no StableSR layers: it is a Stable Diffusion model without them"),
-        (load_layers, CFW_FILE, "holds no StableSR layers: it is a CFW file"),
-        (load_layers, VAE_ONLY, "holds no StableSR layers: it holds an autoencoder"),
-        (load_layers, {"conv1.weight": torch.zeros(1)}, "its first keys are conv1.weight"),
-        (load_layers, EMA, "holds no StableSR layers"),
+        (load_layers, BASE, "holds Stable Diffusion weights where stablesr-layers .*stablesr_000117.ckpt"),
+        (load_layers, CFW_FILE, "holds StableSR CFW weights where stablesr-layers"),
+        (load_layers, VAE_ONLY, "holds Stable Diffusion autoencoder weights where"),
+        (
+            load_layers,
+            {"conv1.weight": torch.zeros(1)},
+            "no network that PriorSR knows .first keys: state_dict, conv1.weight",
+        ),
+        (load_layers, EMA, "no network that PriorSR knows"),
         (load_layers, ENCODER_ONLY, r"lacks the modulation layers \(model"),
         (load_layers, SPADE_ONLY, r"lacks the encoder \(structcond"),
-        (load_layers, WITHOUT_ONE, r"1 missing \(output_blocks.1.0.spade.mlp_beta.bias"),
-        (load_layers, WITHOUT_BLOCK, r"8 missing \(middle_block.2.spade"),
-        (load_layers, RESHAPED, r"1 misshapen \(fea_tran.1.out_layers.3.bias"),
-        (load_cfw, LAYERS, "holds no CFW: it holds StableSR's layers"),
-        (load_cfw, VAE_ONLY, "holds no CFW: it holds an autoencoder without CFW"),
+        (load_layers, WITHOUT_ONE, r"1 missing \(sft.output_blocks.1.0.spade.mlp_beta.bias"),
+        (load_layers, WITHOUT_BLOCK, r"8 missing \(sft.middle_block.2.spade"),
+        (load_layers, RESHAPED, r"1 misshapen \(encoder.fea_tran.1.out_layers.3.bias"),
+        (load_cfw, LAYERS, "holds StableSR layer weights where cfw weights are needed"),
+        (load_cfw, VAE_ONLY, "holds Stable Diffusion autoencoder weights where cfw .*vqgan_cfw_00011.ckpt"),
         (load_cfw, {k: v for k, v in FUSION.items() if "_2." not in k}, "fusion_layer_2.* is missing"),
-        (load_vae, FUSION, "holds no autoencoder: it is a CFW file"),
+        (load_vae, FUSION, "holds StableSR CFW weights where sd-vae"),
         (
             load_vae,
             {k: v for k, v in VAE_ONLY.items() if k != "decoder.conv_in.weight"},
             "1 missing .decoder.conv_in.weight",
         ),
-        (load_unet, LAYERS, "holds no Stable Diffusion UNet: it holds StableSR's layers"),
+        (load_unet, LAYERS, "holds StableSR layer weights where sd-unet"),
         (load_unet, {k: v for k, v in BASE.items() if k != f"{UNET}out.2.weight"}, "out.2.weight"),
     ],
 )

@@ -79,7 +79,7 @@ def test_half_precision_files_and_those_without_the_last_block_give_the_same(tmp
 def test_files_without_or_with_half_a_text_encoder_are_refused(tmp_path):
     file = tmp_path / "sd.safetensors"
     save_file({"cond_stage_model.transformer.text_model.final_layer_norm.weight": torch.zeros(8)}, file)
-    with pytest.raises(ValueError, match=r"holds no text encoder of Stable Diffusion 2 .*embeddings"):
+    with pytest.raises(ValueError, match=r"no network that PriorSR knows .*embeddings"):
         load_text(str(file))
     state = {f"{TEXT[0]}{k}": v for k, v in text_state(8).items()}
     save_file({k: v for k, v in state.items() if "resblocks.7.ln_1.bias" not in k}, file)

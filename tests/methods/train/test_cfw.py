@@ -24,7 +24,7 @@ from priorsr.methods.train.perceptual import Perceptual
 from priorsr.methods.train.stablesr import cfw
 from priorsr.methods.train.stablesr.cfw import CFWRecipe, build, files, metadata, synthesise, task
 from priorsr.methods.train.stablesr.cfw_loss import Wrapping
-from priorsr.methods.weights.load import save
+from priorsr.methods.weights import save
 from priorsr.samplers.noise import Noise
 
 QUICK = Optimisation(

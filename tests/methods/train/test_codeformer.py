@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.faces.load import load_codeformer
 from priorsr.methods.imaging.images import Picture, write
@@ -15,7 +16,6 @@ from priorsr.methods.train.codeformer.loss import Reconstruction, Teacher
 from priorsr.methods.train.codeformer.task import CodeFormerRecipe, build, check, lowered, metadata, task
 from priorsr.methods.train.corrector.task import face_damage
 from priorsr.methods.train.loop import Batch, Optimisation, fit
-from priorsr.methods.weights import load as weights
 
 SIZES = {
     "size": 16,

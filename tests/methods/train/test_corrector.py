@@ -8,6 +8,7 @@ import pytest
 import torch
 from trainings import interrupted, weights_of
 
+from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.degrade.presets import FACE_LEVELS
 from priorsr.methods.dpi.corrector import Corrector, load_corrector
@@ -35,7 +36,6 @@ from priorsr.methods.train.corrector.task import (
     task,
 )
 from priorsr.methods.train.loop import Batch, Optimisation, fit
-from priorsr.methods.weights import load as weights
 from priorsr.samplers.noise import Noise
 
 RECIPE = CorrectorRecipe(size=16, scale=4, unshuffle=2, mult="1", attention="", batch=8)

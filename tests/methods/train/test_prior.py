@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.diffsr.prf import recoverable_field
 from priorsr.methods.evaluate.calibrate import faithful_omega, limits, lost
@@ -20,7 +21,6 @@ from priorsr.methods.priors.calibration import Measured, spread
 from priorsr.methods.priors.load import PriorSettings, load_prior
 from priorsr.methods.train.loop import Optimisation, fit
 from priorsr.methods.train.prior import PriorRecipe, grid, squares, task
-from priorsr.methods.weights import load as weights
 from priorsr.samplers.schedule import DiscreteSchedule
 
 RECIPE = PriorRecipe(size=16, mult="1,2", attention="2", blocks=1, train_steps=100, batch=8)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from trainings import interrupted
 
+from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.nets.ncsnpp import NCSNppConfig
@@ -16,7 +17,6 @@ from priorsr.methods.srdg.method import condition, load_sr_prior, srdg_upscale
 from priorsr.methods.srdg.objective import ScoreOptimisation
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.methods.train.sr_sde import TUNED, SRRecipe, build, errors, pairs, task
-from priorsr.methods.weights import load as weights
 
 RECIPE = SRRecipe(
     size=16,

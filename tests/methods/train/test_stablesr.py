@@ -22,7 +22,7 @@ from priorsr.methods.train.pairs import Crops, enlarged
 from priorsr.methods.train.stablesr import task as stablesr
 from priorsr.methods.train.stablesr.loss import Modulation, Noised, encoded
 from priorsr.methods.train.stablesr.task import TUNED, StableSRRecipe, build, files, metadata, task
-from priorsr.methods.weights.load import save
+from priorsr.methods.weights import save
 
 SIZES = {"size": 32, "width": 32, "mult": "1,2", "blocks": 1, "attention": "1", "features": 32}
 TIMES = (100, 500, 900)

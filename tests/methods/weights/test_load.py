@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from priorsr.methods import weights
 from priorsr.methods.nets.srcnn import SRCNN
-from priorsr.methods.weights import load as weights
 
 
 @pytest.fixture
@@ -141,15 +141,41 @@ def test_a_zip_that_is_no_checkpoint_is_refused(tmp_path):
         weights.load(path)
 
 
-def test_names_are_looked_up_in_the_users_folders_first(tmp_path, monkeypatch, state):
+def test_names_are_looked_up_in_the_users_folders_and_shipped_ones_in_the_package(
+    tmp_path, monkeypatch, state
+):
     assert weights.locate("srcnn_x2") == weights.SHIPPED / "srcnn_x2.safetensors"
-    own = tmp_path / "srcnn_x2.safetensors"
-    save_file(state, own)
+    for name in ("srcnn_x2.safetensors", "own.safetensors"):
+        save_file(state, tmp_path / name)
     monkeypatch.setenv("PRIORSR_MODELS", f"{tmp_path}{os.pathsep}{tmp_path / 'missing'}")
-    assert weights.locate("srcnn_x2") == own
-    assert own in weights.installed()
-    with pytest.raises(FileNotFoundError, match="no weights called nothing"):
-        weights.locate("nothing")
+    assert weights.locate("srcnn_x2") == weights.SHIPPED / "srcnn_x2.safetensors"
+    assert weights.locate("own") == weights.locate("own.safetensors") == tmp_path / "own.safetensors"
+    assert {tmp_path / "srcnn_x2.safetensors", tmp_path / "own.safetensors"} <= set(weights.installed())
+    for name in ("nothing", "", "../own", "."):
+        with pytest.raises(FileNotFoundError, match="no weights called"):
+            weights.locate(name)
+
+
+def test_a_file_of_the_working_directory_is_taken_only_where_a_path_was_typed(tmp_path, monkeypatch):
+    """Fault 38."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("srcnn_x2", "checkpoint_30", "own.pth"):
+        (tmp_path / name).write_bytes(b"notes")
+    assert weights.locate("srcnn_x2").parent == weights.SHIPPED
+    with pytest.raises(FileNotFoundError):
+        weights.locate("checkpoint_30")
+    for typed in ("./checkpoint_30", "./srcnn_x2", "own.pth", str(tmp_path / "own.pth")):
+        assert weights.locate(typed).resolve().parent == tmp_path
+
+
+def test_released_files_without_a_suffix_are_found(tmp_path, monkeypatch):
+    """Fault 29."""
+    monkeypatch.setenv("PRIORSR_MODELS", str(tmp_path))
+    for name, content in (("checkpoint_30", b"\xde\x00\x01"), ("README", b"hello"), (".hidden", b"\x81")):
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "ckpt_pipe")
+    assert weights.locate("checkpoint_30") == tmp_path / "checkpoint_30"
+    assert [p.name for p in weights.installed() if p.parent == tmp_path] == ["checkpoint_30"]
 
 
 def test_shipped_weights_are_complete_small_and_documented():

@@ -11,12 +11,12 @@ import torch
 from fill import fill_
 from safetensors.torch import save_file
 
+from priorsr.methods import weights
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
 from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
 from priorsr.methods.nets.srdg_released import flax_modules
 from priorsr.methods.srdg.attributes import load_attribute
 from priorsr.methods.srdg.method import load_sr_prior
-from priorsr.methods.weights import load as weights
 from priorsr.methods.weights.flax import read_flax
 
 CONFIG = NCSNppConfig(

@@ -1,0 +1,84 @@
+"""`priorsr models`: every weight file that is found, what it is, what it is for, and why where it cannot be used."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from .. import weights
+from ..visionrefine.srcnn import SCALES
+
+SHOWN = ("name", "kind", "scale", "size", "dtype", "state")  # columns of the table; --json has all
+
+
+def list_models(options: argparse.Namespace) -> int:
+    rows = [_row(path) for path in weights.installed()]
+    ready = {row["name"] for row in rows if row["state"] == "ready"}
+    rows += [_missing(f"srcnn_x{scale}") for scale in SCALES if f"srcnn_x{scale}" not in ready]
+    if options.json:
+        print(json.dumps(rows))
+        return 0
+    _table([[row[key] for key in SHOWN] for row in rows], SHOWN)
+    kinds = {
+        row["kind"]: (row["kind"], row["title"], row["use"], row["licence"]) for row in rows if row["kind"]
+    }
+    print()
+    _table(sorted(kinds.values()), ("kind", "title", "use", "licence"))
+    return 0
+
+
+def _row(path: Path) -> dict[str, object]:
+    """What the header of a file says; a file that cannot be used gets the reason as its state."""
+    row = dict.fromkeys(("name", "kind", "title", "use", "licence", "parts", "scale", "size", "dtype"), "")
+    row.update({"name": path.stem, "parts": [], "path": str(path)})
+    try:
+        row["size"] = _size(path.stat().st_size)
+        found = weights.describe(path)
+    except (ValueError, OSError) as error:
+        return {**row, "state": str(error)}
+    if found.kind is not None:
+        row.update(
+            kind=found.kind.id,
+            title=found.kind.title,
+            use=found.kind.use,
+            parts=[part.id for part in found.parts],
+        )
+    row.update(licence=found.licence, scale=found.scale or "", dtype=found.dtype)
+    return {**row, "state": found.problem or "ready"}
+
+
+def _missing(name: str) -> dict[str, object]:
+    kind = next(kind for kind in weights.KINDS if kind.id == "srcnn")
+    return {
+        "name": name,
+        "kind": kind.id,
+        "title": kind.title,
+        "use": kind.use,
+        "licence": kind.licence,
+        "parts": [],
+        "scale": name[-1],
+        "size": "",
+        "dtype": "",
+        "path": str(weights.SHIPPED),
+        "state": "missing: reinstall PriorSR, or train it",
+    }
+
+
+def _size(count: int) -> str:
+    """Bytes in words."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def _table(rows: list, names: tuple[str, ...]) -> None:
+    """Columns of text; what a console cannot print is replaced."""
+    encoding = sys.stdout.encoding or "utf-8"
+    cells = [[str(v).encode(encoding, "replace").decode(encoding) for v in row] for row in [names, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

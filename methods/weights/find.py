@@ -1,0 +1,74 @@
+"""Weight files by name: those that ship with the package, and those in the user's folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .safetensors_file import read_metadata
+
+SUFFIXES = (".safetensors", ".sft", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".msgpack")
+SHIPPED = Path(__file__).resolve().parents[2] / "weights"
+MSGPACK_DICTS = (*range(0x81, 0x90), 0xDE, 0xDF)  # first bytes of Flax's files, which bear no suffix
+
+
+def folders() -> list[Path]:
+    """Where weights are looked for: each folder of PRIORSR_MODELS, then the shipped ones."""
+    return [Path(p) for p in os.environ.get("PRIORSR_MODELS", "").split(os.pathsep) if p] + [SHIPPED]
+
+
+def locate(name: str) -> Path:
+    """The weight file called `name`: a shipped one, a path, or a file of one of `folders` with or without its suffix.
+
+    The name of a shipped file always means that file, and a path is what has a separator or a weight file's suffix: a file
+    that happens to lie in the working directory is never taken for either. Raises FileNotFoundError.
+    """
+    shipped = SHIPPED / f"{name}.safetensors"
+    if not _separated(name) and shipped.is_file():
+        return shipped
+    if (_separated(name) or Path(name).suffix.lower() in SUFFIXES) and Path(name).is_file():
+        return Path(name)
+    if name and not Path(name).is_absolute() and ".." not in Path(name).parts:
+        for folder in folders():
+            for candidate in (folder / name, *(folder / f"{name}{suffix}" for suffix in SUFFIXES)):
+                if candidate.is_file():
+                    return candidate
+    raise FileNotFoundError(f"there are no weights called {name}: looked in {', '.join(map(str, folders()))}")
+
+
+def _separated(name: str) -> bool:
+    return any(mark in name for mark in (os.sep, os.altsep) if mark)
+
+
+def shipped(kind: str) -> list[str]:
+    """Names of the files of a kind that come with the package, by what they say of themselves."""
+    return sorted(p.stem for p in SHIPPED.glob("*.safetensors") if read_metadata(p).get("kind") == kind)
+
+
+def installed() -> list[Path]:
+    """Every weight file in `folders`."""
+    return [path for folder in folders() for path in _files(folder) if is_weight_file(path)]
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # it may be listed before it is made, or not be ours to read
+        return []
+
+
+def is_weight_file(path: Path) -> bool:
+    """Whether a file looks like weights: by its suffix or, without one, by how Flax's files begin."""
+    try:
+        if path.suffix:
+            return path.suffix.lower() in SUFFIXES and path.is_file()
+        if path.name.startswith(".") or not path.is_file():
+            return False
+        with path.open("rb", buffering=0) as file:
+            return file.read(1)[:1] in map(_byte, MSGPACK_DICTS)
+    except OSError:
+        return False
+
+
+def _byte(value: int) -> bytes:
+    return bytes([value])
