@@ -72,8 +72,7 @@ class SRDGUpscaler(PriorUpscaler):
 
     def native(self, scale: float) -> float:
         """The scale that the network is run at: one that it is trained for, or any where that is not known."""
-        nearby = min(self.scales, key=lambda s: max(s, scale) / min(s, scale), default=scale)
-        return nearby
+        return min(self.scales, key=lambda s: max(s, scale) / min(s, scale), default=scale)
 
     def calls(self, scale: float) -> int:
         return len(levels_of(self.prior, self.settings)) - 1
