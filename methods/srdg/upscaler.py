@@ -126,7 +126,9 @@ def _load(files: Mapping[str, str], given: Given) -> SRDGUpscaler:
     settings = preset(given.preset, name, **given.of(SRDGSettings))
     asked = given.make(AttributeSettings)
     wanted = parse_wishes(asked.attributes)
-    named = files["classifier"] or (shipped_attributes() if wanted else ())
+    named = files["classifier"]
+    if named == "":  # none are named, which is not the same as an empty list of them
+        named = shipped_attributes() if wanted else ()
     classifiers = [c if isinstance(c, AttributeClassifier) else load_attribute(c) for c in named]
     targets = wishes(classifiers, wanted, parse_weights(asked.attribute_weights))
     prior = load_sr_prior(name)

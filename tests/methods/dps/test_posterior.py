@@ -221,12 +221,12 @@ def test_the_command(files, method, extra):
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        (("--method", "dps"), "needs --prior FILE"),
+        (("--method", "dps"), "needs prior"),
         (("--method", "dps", "--prior", "edm.safetensors"), "use EDM-DPS for EDM priors"),
         (("--method", "edm-dps", "--prior", "adm.safetensors"), "use EDM-DPS for EDM priors"),
         (("--method", "dps", "--prior", "classifier.safetensors"), "not a diffusion prior"),
         (("--method", "dps", "--prior", "adm.safetensors", "--dps-respacing", "9999"), "give at most 1000"),
-        (("--method", "dps", "--prior", "adm.safetensors", "--scale", "0.5"), "would shrink"),
+        (("--method", "dps", "--prior", "adm.safetensors", "--scale", "0.5"), "enlarges by 1 to 64"),
     ],
 )
 def test_mistakes_are_explained(files, extra, words, monkeypatch, caplog):
