@@ -181,7 +181,8 @@ class Method:
         """
         chosen = {}
         for one in self.weights:
-            chosen[one.name] = files.get(one.name) or one.default
+            value = files.get(one.name)
+            chosen[one.name] = one.default if value in (None, "") else value
             if not chosen[one.name] and not one.many:
                 raise ValueError(f"{self.name} needs {one.name}: {one.help}")
         unknown = [n for n in files if n not in chosen] or [n for n in values if n not in self.fields()]

@@ -28,6 +28,9 @@ def translated(arguments: Sequence[str], known: Sequence[str]) -> list[str] | No
             method = value if equals else next(words, "")
         else:
             kept.append(argument)
+    sized = any(a.split("=")[0] in ("--scale", "--longest") for a in kept)
+    if command == "upscale" and not sized:
+        kept += ["--scale", "2"]  # which was every method's default
     own = (f"--{PREFIXES.get(method, method)}-", "--prior-")
     return [
         command,

@@ -58,9 +58,11 @@ def methods(prior: Prior, scale: float, settings: DiffSRSettings) -> dict[str, R
     """What is compared at one scale: names to upscalers."""
     network, native = load_srcnn(scale)
     published = vars(replace(PUBLISHED, steps=settings.steps))
-    diff = lambda **changes: (
-        lambda x, seeds: diffsr_upscale(prior, x, scale, replace(settings, **changes), seeds=seeds)
-    )  # noqa: E731
+
+    def diff(**changes) -> Restore:
+        changed = replace(settings, **changes)
+        return lambda x, seeds: diffsr_upscale(prior, x, scale, changed, seeds=seeds)
+
     return {
         "bicubic": lambda x, seeds: resize(x, tuple(scaled_size(n, scale) for n in x.shape[-2:])).clamp(0, 1),
         "srcnn": lambda x, seeds: srcnn_upscale(network, x, scale, native),

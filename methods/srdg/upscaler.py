@@ -72,8 +72,7 @@ class SRDGUpscaler(PriorUpscaler):
 
     def native(self, scale: float) -> float:
         """The scale that the network is run at: one that it is trained for, or any where that is not known."""
-        nearby = min(self.scales, key=lambda s: max(s, scale) / min(s, scale), default=scale)
-        return nearby
+        return min(self.scales, key=lambda s: max(s, scale) / min(s, scale), default=scale)
 
     def calls(self, scale: float) -> int:
         return len(levels_of(self.prior, self.settings)) - 1
@@ -127,7 +126,9 @@ def _load(files: Mapping[str, str], given: Given) -> SRDGUpscaler:
     settings = preset(given.preset, name, **given.of(SRDGSettings))
     asked = given.make(AttributeSettings)
     wanted = parse_wishes(asked.attributes)
-    named = files["classifier"] or (shipped_attributes() if wanted else ())
+    named = files["classifier"]
+    if named == "":  # none are named, which is not the same as an empty list of them
+        named = shipped_attributes() if wanted else ()
     classifiers = [c if isinstance(c, AttributeClassifier) else load_attribute(c) for c in named]
     targets = wishes(classifiers, wanted, parse_weights(asked.attribute_weights))
     prior = load_sr_prior(name)

@@ -21,9 +21,9 @@ from .schema import longest_input, schema, settings_inputs, weight_choices
 __all__ = [
     "CATEGORY",
     "FOLDER",
-    "log",
     "cancellable",
     "loaded",
+    "log",
     "longest_input",
     "on_device",
     "progress",

@@ -188,10 +188,11 @@ def tiled(
     """A copy of the MODEL that sees its picture or latent in tiles, whatever the sampler."""
     patched, cut = model.clone(), TiledCall(size, overlap, batch, weights)
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, TILES, cut)
+
     # the host makes room for what a call sees, not for the whole picture
-    prepare = lambda executor, model, shape, *args, **kwargs: executor(
-        model, cut.shape(shape), *args, **kwargs
-    )  # noqa: E731
+    def prepare(executor, model, shape, *args, **kwargs):
+        return executor(model, cut.shape(shape), *args, **kwargs)
+
     patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, TILES, prepare)
     return patched
 

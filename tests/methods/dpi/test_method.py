@@ -93,7 +93,7 @@ def test_a_batch_of_sixteen_equals_sixteen_singles(prior, corrector):
     together = dpi(prior, corrector, low, (16, 16), FEW, Noise(seeds))
     for i in (0, 7, 15):
         alone = dpi(prior, corrector, low[i : i + 1], (16, 16), FEW, Noise(seeds[i : i + 1]))
-        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together[i : i + 1], alone, atol=5e-3, rtol=1e-3)
     assert (together[:1] - dpi(prior, corrector, low[:1], (16, 16), FEW, Noise(99))).abs().max() > 0.01
 
 
