@@ -65,10 +65,12 @@ def scale_of(path: Path, metadata: Mapping[str, str]) -> int | None:
 
 
 def load(path: str | os.PathLike, kind: str | None = None) -> Weights:
-    """Load a network in evaluation mode on the CPU. `kind` is what the caller needs; None takes any known one.
+    """Load a network in evaluation mode on the CPU. `kind` is what the caller needs; None takes any known
+    one.
 
-    Of a file that holds several networks, only the tensors of the one that is wanted are read. Raises FileNotFoundError, or
-    ValueError naming the file when it is of another kind, incomplete, damaged, or would have to run code to be read.
+    Of a file that holds several networks, only the tensors of the one that is wanted are read. Raises
+    FileNotFoundError, or ValueError naming the file when it is of another kind, incomplete, damaged, or would
+    have to run code to be read.
     """
     listing = _recognisable(list_file(path))
     found = _choose(listing, kind)
@@ -78,7 +80,10 @@ def load(path: str | os.PathLike, kind: str | None = None) -> Weights:
 
 
 def describe(path: str | os.PathLike) -> Description:
-    """What a file is and whether it can be used, by its header alone. Raises as `load` where the header cannot be read."""
+    """What a file is and whether it can be used, by its header alone.
+
+    Raises as `load` where the header cannot be read.
+    """
     listing = _recognisable(list_file(path))
     found = find_kind(listing.entries, listing.metadata)
     parts = tuple(find_parts(listing.entries))
@@ -96,14 +101,17 @@ def describe(path: str | os.PathLike) -> Description:
     return Description(found, parts, scale, ", ".join(floating or dtypes), problem, licence)
 
 
-def network_of(kind: str, state: Shapes, name: str = "the state") -> nn.Module:
-    """The network of a kind, without numbers, for tensors under their published names. Raises ValueError as `load`."""
+def network_of(kind: str | None, state: Shapes, name: str = "the state") -> nn.Module:
+    """The network of a kind, without numbers, for tensors under their published names.
+
+    Raises ValueError as `load`.
+    """
     listing = Listing(Path(name), dict(state))
     return _built(listing, _choose(listing, kind))[0]
 
 
 def _recognisable(listing: Listing) -> Listing:
-    """A listing under the names that the kinds know: Flax's are translated, a Lightning module's prefix goes."""
+    """Under the names that the kinds know: Flax's are translated, a Lightning module's prefix goes."""
     if any("/" in key for key in listing.entries):
         from ..nets.srdg_released import from_flax
 
@@ -118,7 +126,10 @@ def _recognisable(listing: Listing) -> Listing:
 
 
 def _choose(listing: Listing, wanted: str | None) -> Kind:
-    """The kind that is wanted of a file, or that of the whole file. Raises ValueError that says what it holds instead."""
+    """The kind that is wanted of a file, or that of the whole file.
+
+    Raises ValueError that says what it holds instead.
+    """
     found = find_kind(listing.entries, listing.metadata)
     if wanted is not None and wanted in {part.id for part in find_parts(listing.entries)}:
         return BY_ID[wanted]
@@ -223,7 +234,10 @@ def _misfit(network: nn.Module, state: Shapes) -> str:
 
 
 def fill(network: nn.Module, state: State, name: str) -> nn.Module:
-    """Assign a state dict in float32. Raises ValueError that lists what is missing, surplus, misshapen or no real number."""
+    """Assign a state dict in float32.
+
+    Raises ValueError that lists what is missing, surplus, misshapen or no real number.
+    """
     if wrong := _misfit(network, state):
         raise ValueError(
             f"{name} does not fit {type(network).__name__}: {wrong}. Is it the right file, and complete?"
@@ -255,7 +269,7 @@ def save(
     metadata: Mapping[str, object],
     dtype: torch.dtype | None = None,
 ) -> Path:
-    """Write a network as safetensors, in `dtype` if given, in one step; metadata values are stored as text."""
+    """Write a network as safetensors in one step, in `dtype` if given; metadata becomes text."""
     from safetensors.torch import save_file
 
     from ..imaging.images import replacing
