@@ -24,7 +24,6 @@ from priorsr.methods.weights.load import describe
 
 COUNT = int(os.environ.get("PRIORSR_FUZZ", "200"))
 LONGEST = 10.0  # seconds of a file
-SMALL = SRCNN(1, (3, 2), (3, 1, 3), (1, 0, 1)).state_dict()
 
 
 def saved(content, **options) -> bytes:
@@ -35,22 +34,24 @@ def saved(content, **options) -> bytes:
 
 def seeds(folder) -> list[tuple[str, bytes]]:
     """Whole files of every container, by suffix."""
+    torch.manual_seed(0)
+    small = SRCNN(1, (3, 2), (3, 1, 3), (1, 0, 1)).state_dict()
     adm = {k: torch.zeros(2, 2) for k in ("time_embed.0.weight", "input_blocks.0.0.weight")}
     adm["output_blocks.0.0.in_layers.0.weight"] = torch.zeros(2)
     told = {"settings": json.dumps({"image_size": 64, "channel_mult": [1, 2], "num_res_blocks": 1})}
     flax = b"\x81\xa6params\x81\xa1a\xc7\x0e\x01\x93\x91\x01\xa7float32\xc4\x04" + bytes(4)
     inner = state({"conv1.weight": tensor("0", 4, (2, 2), (2, 1))})
     files = [
-        (".safetensors", save(SMALL)),
+        (".safetensors", save(small)),
         (".safetensors", save(adm, told)),
-        (".pth", saved(SMALL)),
-        (".pth", saved({"state_dict": SMALL, "epoch": 3})),
-        (".pt", saved(SMALL, _use_new_zipfile_serialization=False)),
+        (".pth", saved(small)),
+        (".pth", saved({"state_dict": small, "epoch": 3})),
+        (".pt", saved(small, _use_new_zipfile_serialization=False)),
         (".ckpt", zipped(folder / "seed", inner, _0=bytes(16)).read_bytes()),
         (".msgpack", flax),
         ("", flax),
         (".pkl", pickle.dumps({"ema": {"a": [1, 2.5, "x", b"yz", (None, True)]}}, 4)),
-        (".pkl", saved(SMALL)),
+        (".pkl", saved(small)),
     ]
     for data in attacks(f"touch {folder / 'mark'}").values():
         files += [(".ckpt", zipped(folder / "seed", data).read_bytes()), (".pkl", data), (".pt", data)]
@@ -94,9 +95,9 @@ def test_changed_files_are_read_or_refused_by_name(tmp_path):
         suffix, data = files[number % len(files)]
         path = tmp_path / f"file{suffix}"
         path.write_bytes(changed(data, dice))
-        start = time.monotonic()
+        start = time.process_time()
         for read in (weights.load, describe, weights.read_state):
             fault = told(read, path)
             assert not fault, f"file {number}{suffix}: {fault}"
-        assert time.monotonic() - start < LONGEST, f"file {number} takes too long"
+        assert time.process_time() - start < LONGEST, f"file {number} takes too long"
         assert not (tmp_path / "mark").exists(), f"file {number} ran code"
