@@ -139,7 +139,11 @@ VAE_ONLY = dict(MODEL.vae.state_dict())
         (load_layers, BASE, "holds Stable Diffusion weights where stablesr-layers .*stablesr_000117.ckpt"),
         (load_layers, CFW_FILE, "holds StableSR CFW weights where stablesr-layers"),
         (load_layers, VAE_ONLY, "holds Stable Diffusion autoencoder weights where"),
-        (load_layers, {"conv1.weight": torch.zeros(1)}, "no network that PriorSR knows .first keys: state_dict, conv1.weight"),
+        (
+            load_layers,
+            {"conv1.weight": torch.zeros(1)},
+            "no network that PriorSR knows .first keys: state_dict, conv1.weight",
+        ),
         (load_layers, EMA, "no network that PriorSR knows"),
         (load_layers, ENCODER_ONLY, r"lacks the modulation layers \(model"),
         (load_layers, SPADE_ONLY, r"lacks the encoder \(structcond"),
