@@ -69,24 +69,8 @@ DATA_MODULES = {  # of Python's own, those whose objects are data
     "typing",
     "uuid",
 }
-DATA_BUILTINS = {
-    "bool",
-    "bytearray",
-    "bytes",
-    "complex",
-    "dict",
-    "float",
-    "frozenset",
-    "int",
-    "list",
-    "object",
-    "range",
-    "set",
-    "slice",
-    "str",
-    "tuple",
-    "type",
-}
+DATA_BUILTINS = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list"}
+DATA_BUILTINS |= {"object", "range", "set", "slice", "str", "tuple", "type"}
 
 
 class Stored(Storage):
