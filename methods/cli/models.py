@@ -1,4 +1,6 @@
-"""`priorsr models`: every weight file that is found, what it is, what it is for, and why where it cannot be used."""
+"""`priorsr models`: every weight file that is found, what it is, what it is for, and why where it cannot be
+used.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,10 @@ def infer_struct(state: State) -> ADMConfig:
 
 
 def infer_sft(state: State, levels: int) -> dict[str, int]:
-    """Every residual block that a UNet of these levels has, so that a missing layer is noticed. Raises KeyError."""
+    """Every residual block that a UNet of these levels has, so that a missing layer is noticed.
+
+    Raises KeyError.
+    """
     period = count(state, r"output_blocks\.(\d+)\.") // levels
     firsts = [f"input_blocks.{i * period + 1}.0.spade.param_free_norm.weight" for i in range(levels)]
     widths = [state[first].shape[0] for first in firsts]
@@ -90,7 +93,10 @@ def infer_vae(state: State) -> VAEConfig:
 
 
 def infer_cfw(state: State) -> tuple[dict[int, int], int, int]:
-    """Widths by level, dense blocks and their growth of CFW's fusion blocks. Raises KeyError for a missing entry."""
+    """Widths by level, dense blocks and their growth of CFW's fusion blocks.
+
+    Raises KeyError for a missing entry.
+    """
     norms = {level: f"fusion_layer_{level}.encode_enc_3.norm1.weight" for level in cfw.RELEASED}
     widths = {level: state[norm].shape[0] for level, norm in norms.items()}
     blocks = count(state, r"fusion_layer_1\.encode_enc_2\.(\d+)\.")
@@ -115,7 +121,9 @@ PARTS = (  # of a diffusers autoencoder, and the same in the released files
 
 
 def vae_of_diffusers(entries: Mapping) -> dict:
-    """Entries of a diffusers autoencoder under the released names; its linear layers become 1 x 1 convolutions."""
+    """Entries of a diffusers autoencoder under the released names; its linear layers become 1 x 1
+    convolutions.
+    """
     levels = count(entries, r"decoder\.up_blocks\.(\d+)\.")
     renamed = {}
     for key, value in entries.items():

@@ -26,7 +26,8 @@ class ChainSettings(Settings):
 
     schedule: str = option(
         "auto",
-        "Noise schedule it was trained with; auto: what the file says, else cosine at 64 pixels, linear elsewhere",
+        "Noise schedule it was trained with; auto: what the file says, else cosine at 64 pixels, "
+        "linear elsewhere",
         choices=("auto", *BETAS),
     )
     train_steps: int = option(
@@ -67,7 +68,8 @@ def load_prior(
 ) -> ADMPrior | EDMPrior | NCSNppPrior:
     """The prior in a weight file (a path, or a name in a model folder), of pictures in -1..1.
 
-    conditional: NCSN++ networks too, which only restore a low-resolution picture. Raises ValueError when the file holds something else.
+    conditional: NCSN++ networks too, which only restore a low-resolution picture. Raises ValueError when the
+    file holds something else.
     """
     found = weights.load(weights.locate(name))
     if conditional and found.kind == "ncsnpp":
@@ -86,7 +88,10 @@ def load_prior(
 
 
 def _measured(found: weights.Weights) -> Measured | None:
-    """What was measured of a prior, as its file says. Raises ValueError naming the file where it says something else."""
+    """What was measured of a prior, as its file says.
+
+    Raises ValueError naming the file where it says something else.
+    """
     with weights.naming(found.path):
         return Measured.from_json(found.metadata["measured"]) if found.json("measured") else None
 

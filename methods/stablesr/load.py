@@ -1,4 +1,6 @@
-"""StableSR's weight files: full training files, the extracted layers, CFW files with or without their autoencoder."""
+"""StableSR's weight files: full training files, the extracted layers, CFW files with or without their
+autoencoder.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ from .prior import diffusion_prior
 def load_stablesr(name: str, base: str = "", cfw: str = "", target: str = "eps") -> StableSR:
     """All networks: the layers in `name`, UNet and autoencoder in `base` or, without one, in the same file.
 
-    cfw: a CFW file, for feature wrapping; target: what the UNet predicts, which no file tells: v for the 768-pixel model.
-    Raises as `load_layers`, also where the layers and the UNet do not go together.
+    cfw: a CFW file, for feature wrapping; target: what the UNet predicts, which no file tells: v for the
+    768-pixel model. Raises as `load_layers`, also where the layers and the UNet do not go together.
     """
     layers = load_layers(name)
     try:
@@ -35,7 +37,8 @@ def load_stablesr(name: str, base: str = "", cfw: str = "", target: str = "eps")
 
 
 def load_layers(name: str) -> Layers:
-    """From a full training file (`stablesr_*.ckpt`) or the extracted layers (`webui_*.ckpt`), by path or name.
+    """From a full training file (`stablesr_*.ckpt`) or the extracted layers (`webui_*.ckpt`), by path or
+    name.
 
     Raises FileNotFoundError, or ValueError that says what the file holds instead or lacks.
     """
@@ -58,12 +61,18 @@ def load_vae(name: str) -> VAE:
 
 
 def load_cfw(name: str) -> CFW:
-    """The fusion blocks of a CFW file (`vqgan_cfw_*.ckpt`), with or without its autoencoder. Raises as `load_layers`."""
+    """The fusion blocks of a CFW file (`vqgan_cfw_*.ckpt`), with or without its autoencoder.
+
+    Raises as `load_layers`.
+    """
     return _load(name, "cfw")
 
 
 def load_text(name: str) -> OpenCLIPText:
-    """The text encoder of a full Stable Diffusion 2.1, SD-Turbo or StableSR file, or OpenCLIP's. Raises as `load_layers`."""
+    """The text encoder of a full Stable Diffusion 2.1, SD-Turbo or StableSR file, or OpenCLIP's.
+
+    Raises as `load_layers`.
+    """
     return _load(name, "sd-text")
 
 

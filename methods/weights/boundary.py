@@ -35,13 +35,13 @@ DAMAGE = (  # what reading and building can raise for a file that is not what it
 
 @contextmanager
 def naming(path: str | os.PathLike, what: str = "weight file") -> Iterator[None]:
-    """The boundary around a file: whatever its content leads to in here becomes one ValueError that names it."""
+    """The boundary around a file: what its content leads to in here becomes one ValueError that names it."""
     try:
         yield
     except PickledCode as error:
         raise ValueError(
-            f"{path} holds pickled code ({error}), and PriorSR never runs code from a file: ask its author for safetensors "
-            "or a plain state dict"
+            f"{path} holds pickled code ({error}), and PriorSR never runs code from a file: "
+            "ask its author for safetensors or a plain state dict"
         ) from error
     except Incomplete as error:
         raise ValueError(f"{path}: {error}") from error
@@ -73,5 +73,6 @@ def building(path: str | os.PathLike, title: str) -> Iterator[None]:
     except DAMAGE as error:
         reason = (str(error).splitlines() or [""])[0][:300]
         raise ValueError(
-            f"{path} describes no {title} that can be built ({type(error).__name__}: {reason}): choose another file"
+            f"{path} describes no {title} that can be built ({type(error).__name__}: {reason}): "
+            "choose another file"
         ) from error

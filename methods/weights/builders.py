@@ -92,7 +92,9 @@ def build_corrector(state: Shapes, metadata: Metadata) -> nn.Module:
 
 
 def is_corrector(state: Shapes, metadata: Metadata) -> bool:
-    """It has the keys of an ADM prior; other programs' files are told by their sizes: 32 channels, as many out as in."""
+    """It has the keys of an ADM prior; other programs' files are told by their sizes: 32 channels, as many
+    out as in.
+    """
     if not all(key in state for key in ADM_KEYS):
         return False
     if "settings" in metadata:
@@ -107,7 +109,8 @@ def build_edm_kind(state: Shapes, metadata: Metadata) -> nn.Module:
 
     if "settings" not in metadata:
         raise Incomplete(
-            "this EDM file does not say how its network is built: use the released .pkl, or save it again with PriorSR"
+            "this EDM file does not say how its network is built: use the released .pkl, "
+            "or save it again with PriorSR"
         )
     return build_edm({k: list(v) if isinstance(v, tuple) else v for k, v in read_settings(metadata).items()})
 

@@ -16,7 +16,8 @@ from .torch_file import ZIP, Stored, legacy
 if TYPE_CHECKING:
     from torch import Tensor
 
-NETWORK = "torch_utils.persistence._reconstruct_persistent_obj"  # one argument: a dict with class_name, module_src (never looked at), state
+# one argument: a dict with class_name, module_src (never looked at) and state
+NETWORK = "torch_utils.persistence._reconstruct_persistent_obj"
 MODULES = "torch.nn.modules.container.ModuleDict"
 STORAGE = "torch.storage._load_from_bytes"
 TENSOR = "torch._utils._rebuild_tensor_v2"
@@ -45,7 +46,8 @@ class EDMListing(NamedTuple):
 
 
 def read_edm_pickle(path: str | os.PathLike) -> EDMPickle:
-    """The averaged network of a checkpoint written by EDM: tensors on the CPU as stored, and what `build_edm` takes.
+    """The averaged network of a checkpoint written by EDM: tensors on the CPU as stored, and what `build_edm`
+    takes.
 
     Raises as `list_edm`.
     """
@@ -57,8 +59,8 @@ def read_edm_pickle(path: str | os.PathLike) -> EDMPickle:
 def list_edm(path: Path) -> EDMListing:
     """What the averaged network of a checkpoint written by EDM holds.
 
-    Raises PickledCode where it would have to run code to be read, ValueError and others of `DAMAGE` for damaged files.
-    Layout: Karras et al. (2022), released code's persistent objects.
+    Raises PickledCode where it would have to run code to be read, ValueError and others of `DAMAGE` for
+    damaged files. Layout: Karras et al. (2022), released code's persistent objects.
     """
     if not path.stat().st_size:
         raise ValueError("it is empty")

@@ -1,4 +1,6 @@
-"""Tensors that are still in their file: what a header says of them, checked, and the reading of those that are wanted."""
+"""Tensors that are still in their file: what a header says of them, checked, and the reading of those that
+are wanted.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,10 @@ class Storage:
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor of a file: its storage, and how it lies in there, in numbers. Has what of a Tensor tells its form."""
+    """A tensor of a file: its storage, and how it lies in there, in numbers.
+
+    Has what of a Tensor tells its form.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -63,7 +68,7 @@ class Entry:
         return len(self.shape)
 
     @property
-    def mT(self) -> Entry:  # noqa: N802 (torch's name)
+    def mT(self) -> Entry:
         return self.permute(*range(self.ndim - 2), self.ndim - 1, self.ndim - 2)
 
     @property
@@ -119,7 +124,9 @@ def _numbers(values: object, what: str) -> tuple[int, ...]:
 
 
 def read_tensors(path: Path, entries: Mapping[str, Entry | Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU as stored; numbers that several share are read once. What is a tensor already is passed on.
+    """The tensors on the CPU as stored; numbers that several share are read once.
+
+    What is a tensor already is passed on.
 
     Raises ValueError where they would be far larger than the file, or it became shorter.
     """

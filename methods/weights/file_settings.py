@@ -1,4 +1,6 @@
-"""What a file says of how its network is built: JSON whose numbers and types are checked before anything is built."""
+"""What a file says of how its network is built: JSON whose numbers and types are checked before anything is
+built.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,15 @@ def read_json(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
 
 
 def read_settings(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The `settings` of a network: numbers in bounds, texts, and short lists of them as tuples. Raises ValueError."""
+    """The `settings` of a network: numbers in bounds, texts, and short lists of them as tuples.
+
+    Raises ValueError.
+    """
     return {k: _bounded(v, k) for k, v in read_json(metadata, "settings").items()}
 
 
 def config_from(kind: type, values: Mapping[str, Any], **parts: Any):
-    """A dataclass of a network's sizes from a file's `values`, of its fields' own types; `parts` are built already.
+    """A dataclass of a network's sizes from a file's `values`, of its fields' own types, and built `parts`.
 
     Raises ValueError for unknown names and for values of another type.
     """

@@ -18,10 +18,12 @@ def folders() -> list[Path]:
 
 
 def locate(name: str) -> Path:
-    """The weight file called `name`: a shipped one, a path, or a file of one of `folders` with or without its suffix.
+    """The weight file called `name`: a shipped one, a path, or a file of one of `folders` with or without its
+    suffix.
 
-    The name of a shipped file always means that file, and a path is what has a separator or a weight file's suffix: a file
-    that happens to lie in the working directory is never taken for either. Raises FileNotFoundError.
+    The name of a shipped file always means that file, and a path is what has a separator or a weight file's
+    suffix: a file that happens to lie in the working directory is never taken for either. Raises
+    FileNotFoundError.
     """
     shipped = SHIPPED / f"{name}.safetensors"
     if not _separated(name) and shipped.is_file():

@@ -1,7 +1,8 @@
 """Flax checkpoints (msgpack), read without a library: plain data and arrays, nothing that could be called.
 
-A reader of the whole format is these few lines, so three published files need no further package; it builds numbers, texts, lists and
-dicts only, and no claim of a file about sizes is believed beyond the bytes that it has.
+A reader of the whole format is these few lines, so three published files need no further package; it builds
+numbers, texts, lists and dicts only, and no claim of a file about sizes is believed beyond the bytes that it
+has.
 """
 
 from __future__ import annotations
@@ -150,7 +151,8 @@ def read_flax(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def list_flax(path: Path) -> dict[str, Entry]:
-    """The arrays of a Flax checkpoint, still in the file; of a training state, those of its average `params_ema`.
+    """The arrays of a Flax checkpoint, still in the file; of a training state, those of its average
+    `params_ema`.
 
     Raises ValueError when it is damaged, no msgpack, or a training state without an average.
     """
@@ -165,8 +167,8 @@ def list_flax(path: Path) -> dict[str, Entry]:
             content = content["params_ema"]
         elif "optimizer" in content or "ema_rate" in content:
             raise Incomplete(
-                "it is a training state without averaged weights (params_ema), which are what is sampled from: "
-                "choose a complete one"
+                "it is a training state without averaged weights (params_ema), which are what is "
+                "sampled from: choose a complete one"
             )
         return dict(_arrays(content, "", data))
 

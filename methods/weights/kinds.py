@@ -1,4 +1,4 @@
-"""Every kind of weight file in one table: how it is recognised by names and shapes alone, built, and what it is for."""
+"""Every kind of weight file in one table: how its header tells it, how it is built, and what it is for."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ FACEXLIB = "released with facexlib (MIT); see there"
 class Kind:
     """One family of networks.
 
-    detect: whether names and shapes are of this kind (the first of KINDS that says so is it). select: of all entries those
-    of this network, under its own names. build: the network, from forms, those `values` that it must read, and metadata;
-    None for files of several networks. example: names of files that hold it.
+    detect: whether names and shapes are of this kind (the first of KINDS that says so is it). select: of all
+    entries those of this network, under its own names. build: the network, from forms, those `values` that it
+    must read, and metadata; None for files of several networks. example: names of files that hold it.
     """
 
     id: str

@@ -1,4 +1,6 @@
-"""Which keys of StableSR's and Stable Diffusion's files belong to which network, under that network's own names."""
+"""Which keys of StableSR's and Stable Diffusion's files belong to which network, under that network's own
+names.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A reader of pickles that builds plain data and records, and has no way to import or call anything.
 
-Python's own Unpickler gets memory from numbers that a file claims (a memo of 2^28 entries in nine bytes) and hashes what a
-file nests; this machine does neither. Opcodes: the Python standard library's pickletools.
+Python's own Unpickler gets memory from numbers that a file claims (a memo of 2^28 entries in nine bytes) and
+hashes what a file nests; this machine does neither. Opcodes: the Python standard library's pickletools.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ def record(name: str, args: tuple) -> object:
 
 
 class Machine:
-    """Reads one pickle of `data` (bytes or a mapped file) from `at` on; afterwards `at` is where the next one starts.
+    """Reads one pickle of `data` (bytes or a mapped file) from `at` on; afterwards `at` is where the next one
+    starts.
 
-    allow: raises PickledCode for a name that the file may not mention. build: what stands for a call of a name.
-    persistent: what stands for an object that the file keeps elsewhere. Sets become lists. Raises ValueError, IndexError,
-    struct.error and TypeError for damaged pickles.
+    allow: raises PickledCode for a name that the file may not mention. build: what stands for a call of a
+    name. persistent: what stands for an object that the file keeps elsewhere. Sets become lists. Raises
+    ValueError, IndexError, struct.error and TypeError for damaged pickles.
     """
 
     def __init__(
@@ -195,7 +196,9 @@ class Machine:
 
 
 def _key(value: object) -> object:
-    """The key itself where its hash costs nothing, else a record in its place: a nested tuple can take for ever."""
+    """The key itself where its hash costs nothing, else a record in its place: a nested tuple can take for
+    ever.
+    """
     if isinstance(value, (Name, Record)):
         return value
     if isinstance(value, tuple):

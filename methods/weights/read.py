@@ -1,4 +1,4 @@
-"""What weight files hold: names and forms of their tensors from the header, and the tensors that are wanted."""
+"""What weight files hold: the form of their tensors from the header, and the tensors that are wanted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic num
 
 @dataclass(frozen=True)
 class Listing:
-    """A weight file's header: its tensors, still in the file, those that no network takes, and what it says of itself."""
+    """A weight file's header: its tensors, still in the file, those that no network takes, and what it says
+    of itself.
+    """
 
     path: Path
     entries: Entries
@@ -60,7 +62,8 @@ class Listing:
 def list_file(path: str | os.PathLike) -> Listing:
     """The header of a weight file, without prefixes and containers; no tensor is read.
 
-    Raises FileNotFoundError, or ValueError naming the file when it is damaged or would have to run code to be read.
+    Raises FileNotFoundError, or ValueError naming the file when it is damaged or would have to run code to be
+    read.
     """
     path = Path(path)
     if not path.is_file():
@@ -95,7 +98,9 @@ def read_state(
 
 
 def check_plain(path: str | os.PathLike) -> None:
-    """Raises ValueError unless a torch file mentions nothing but tensors, so that whoever unpickles it runs no code."""
+    """Raises ValueError unless a torch file mentions nothing but tensors, so that whoever unpickles it runs
+    no code.
+    """
     with naming(path):
         _listing(Path(path), list_torch(path, allow_plain))
 
@@ -125,7 +130,9 @@ def _listing(path: Path, content: object, metadata: Mapping[str, str] | None = N
 
 
 def _averaged(content: Mapping) -> Mapping:
-    """A training checkpoint of SDE-SR as its average, which is a list beside the network; anything else as it is."""
+    """A training checkpoint of SDE-SR as its average, which is a list beside the network; anything else as it
+    is.
+    """
     model = content.get("model")
     if not isinstance(model, Mapping) or not any("all_modules.0.W" in str(key)[:30] for key in model):
         return content
@@ -160,7 +167,9 @@ def _holds_tensors(content: Mapping) -> bool:
 
 
 def _without_wrappers(tensors: Mapping[str, Entry | Unusable]) -> dict[str, Entry | Unusable]:
-    """Without what wraps every key: DataParallel, torch.compile, an average with its count, a container in safetensors."""
+    """Without what wraps every key: DataParallel, torch.compile, an average with its count, a container in
+    safetensors.
+    """
     prefixes = (*WRAPPERS, *(f"{name}." for name in CONTAINERS if name not in ("model", "net", "generator")))
     while True:
         counted = {k: v for k, v in tensors.items() if k != "n_averaged"}

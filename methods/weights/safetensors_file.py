@@ -36,7 +36,10 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
 
 
 def list_safetensors(path: Path) -> tuple[dict[str, Entry | Unusable], dict[str, str]]:
-    """Tensors by name, still in the file, and metadata. Raises ValueError and others of `DAMAGE` for damaged files."""
+    """Tensors by name, still in the file, and metadata.
+
+    Raises ValueError and others of `DAMAGE` for damaged files.
+    """
     size = path.stat().st_size
     with path.open("rb", buffering=0) as file:
         start = file.read(8)

@@ -1,7 +1,10 @@
-"""Files of torch.save, zipped and legacy, listed by a reader of our own: tensors stay in the file, nothing in it runs."""
+"""Files of torch.save, zipped and legacy, listed by a reader of our own: tensors stay in the file, nothing in
+it runs.
+"""
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
@@ -66,24 +69,8 @@ DATA_MODULES = {  # of Python's own, those whose objects are data
     "typing",
     "uuid",
 }
-DATA_BUILTINS = {
-    "bool",
-    "bytearray",
-    "bytes",
-    "complex",
-    "dict",
-    "float",
-    "frozenset",
-    "int",
-    "list",
-    "object",
-    "range",
-    "set",
-    "slice",
-    "str",
-    "tuple",
-    "type",
-}
+DATA_BUILTINS = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list"}
+DATA_BUILTINS |= {"object", "range", "set", "slice", "str", "tuple", "type"}
 
 
 class Stored(Storage):
@@ -114,9 +101,11 @@ def allow_plain(name: Name) -> None:
 
 
 def list_torch(path: str | os.PathLike, allow: Callable[[Name], None] = allow) -> object:
-    """What was given to torch.save, with an Entry for every tensor and inert records for objects of other programs.
+    """What was given to torch.save, with an Entry for every tensor and inert records for objects of other
+    programs.
 
-    Raises PickledCode for a file that wants functions called, ValueError and others of `DAMAGE` for damaged ones.
+    Raises PickledCode for a file that wants functions called, ValueError and others of `DAMAGE` for damaged
+    ones.
     """
     path = Path(path)
     with path.open("rb", buffering=0) as file:
@@ -177,7 +166,13 @@ def _stored(identity: object) -> tuple[str, Stored]:
 
 def _zipped(file: BinaryIO, allow: Callable[[Name], None]) -> object:
     size = os.fstat(file.fileno()).st_size
-    with zipfile.ZipFile(file) as archive:
+    try:
+        archive = zipfile.ZipFile(file)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise ValueError("its archive points before its start") from error
+    with archive:
         entries = {info.filename: info for info in archive.infolist()}
         if len(entries) != len(archive.infolist()):  # readers differ in which of two they take
             raise ValueError("two parts of it have one name")
@@ -219,9 +214,14 @@ def _bytes(file: BinaryIO, info: zipfile.ZipInfo, size: int) -> bytes:
 
 
 def _position(file: BinaryIO, info: zipfile.ZipInfo, size: int) -> tuple[int, int]:
-    """Where an entry's bytes start, and how many there are. Raises ValueError for compressed ones, which torch never writes."""
+    """Where an entry's bytes start, and how many there are.
+
+    Raises ValueError for compressed ones, which torch never writes.
+    """
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise ValueError("its archive is compressed: unpack it, or save it again with torch")
+    if not 0 <= info.header_offset <= size:
+        raise ValueError(f"its part {info.filename} is not where the archive says")
     file.seek(info.header_offset)
     head = file.read(30)
     if len(head) < 30 or head[:4] != ZIP:
@@ -233,7 +233,9 @@ def _position(file: BinaryIO, info: zipfile.ZipInfo, size: int) -> tuple[int, in
 
 
 def legacy(data, at: int, stop: int, allow: Callable[[Name], None] = allow) -> object:
-    """The content of a legacy file, or of a plain pickle, that lies in `data` (bytes or a mapped file) from `at` to `stop`."""
+    """The content of a legacy file, or of a plain pickle, that lies in `data` (bytes or a mapped file) from
+    `at` to `stop`.
+    """
     machine = Machine(data, at, stop, allow=allow, build=build)
     content = machine.load()
     if content != LEGACY:

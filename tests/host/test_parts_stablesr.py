@@ -411,7 +411,7 @@ WRONG = {
     "twice": ({"24": applied("30"), "30": applied()}, "already"),
     "a prior's file": (
         {"23": node("PriorSRLoadStableSR", stablesr="tiny_adm.safetensors")},
-        "holds no StableSR layers",
+        "where stablesr-layers weights are needed",
     ),
     "a CFW file": ({"23": node("PriorSRLoadStableSR", stablesr=WRAP)}, "it is a CFW file"),
     "no weights": ({"23": node("PriorSRLoadStableSR", stablesr="broken.safetensors")}, "cannot read"),
@@ -436,7 +436,9 @@ def test_mistakes_around_the_decoder_are_told(host):
     graph = decoded(**pixel_space)
     graph["13"]["inputs"]["vae"] = ["30", 0]
     assert "autoencoder of Stable Diffusion 2.1" in failure(host, graph)
-    assert "holds no CFW" in failure(host, decoded(**{"26": node("PriorSRLoadCFW", cfw=LAYERS)}))
+    assert "where cfw weights are needed" in failure(
+        host, decoded(**{"26": node("PriorSRLoadCFW", cfw=LAYERS)})
+    )
 
 
 @pytest.mark.parametrize(

@@ -158,12 +158,12 @@ def test_the_longer_side_can_be_given_and_networks_are_loaded_once(files, tmp_pa
         (("--stablesr", "layers.ckpt"), "the base must be a Stable Diffusion 2.1 file"),
         (
             ("--stablesr", "layers.ckpt", "--base", "cfw.ckpt"),
-            "holds no Stable Diffusion UNet: it is a CFW file",
+            "holds StableSR CFW weights where sd-unet",
         ),
-        (("--stablesr", "base.safetensors"), "holds no StableSR layers"),
+        (("--stablesr", "base.safetensors"), "where stablesr-layers weights are needed"),
         (
             ("--stablesr", "layers.ckpt", "--base", "bare.safetensors"),
-            "holds no text encoder of Stable Diffusion 2",
+            "where sd-text weights are needed",
         ),
         (("--stablesr", "full.safetensors", "--prompt", "cat"), "the prompt 'cat' needs tokenizer FOLDER"),
         (("--stablesr", "full.safetensors", "--stablesr-guidance", "4"), "the prompt '3d, cartoon, anime"),

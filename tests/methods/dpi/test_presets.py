@@ -24,7 +24,7 @@ def shipped(tmp_path, monkeypatch):
     corrector(tmp_path / "colour_x4.safetensors", channels=3)
     corrector(tmp_path / "wide_x4.safetensors", k=4)
     corrector(tmp_path / "something.safetensors", kind="prior")
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    monkeypatch.setattr(weights.find, "SHIPPED", tmp_path)
     return tmp_path
 
 

@@ -48,9 +48,7 @@ def test_keys_and_shapes_are_the_released_ones(root, manifest, make):
     with torch.device("meta"):
         network = make()
     assert {k: list(v.shape) for k, v in network.state_dict().items()} == released
-    found = weights.detect({k: torch.empty(shape, device="meta") for k, shape in released.items()}, {})
-    with torch.device("meta"):
-        rebuilt = found.build({k: torch.empty(shape, device="meta") for k, shape in released.items()}, {})
+    rebuilt = weights.network_of(None, {k: torch.empty(v, device="meta") for k, v in released.items()})
     assert {k: list(v.shape) for k, v in rebuilt.state_dict().items()} == released
 
 

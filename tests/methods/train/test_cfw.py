@@ -284,8 +284,8 @@ def test_the_command_trains(recipe, place, capsys):
         ({"base": ""}, "needs --base FILE"),
         ({"layers": ""}, "needs --layers FILE"),
         ({"latents": ""}, "needs --latents FOLDER"),
-        ({"base": "{place}/layers.safetensors"}, "holds no autoencoder"),
-        ({"start": "{place}/base.safetensors"}, "holds no CFW"),
+        ({"base": "{place}/layers.safetensors"}, "where sd-vae weights are needed"),
+        ({"start": "{place}/base.safetensors"}, "where cfw weights are needed"),
         (
             {"start": "{place}/other.safetensors"},
             "CFW was made for an autoencoder with 64 channels at level 1",
@@ -305,7 +305,7 @@ def test_mistakes_are_told_before_sampling(recipe, place, change, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"layers": "{place}/base.safetensors"}, "holds no StableSR layers"),
+        ({"layers": "{place}/base.safetensors"}, "where stablesr-layers weights are needed"),
         ({"size": 40}, "no multiple of 16"),
     ],
 )

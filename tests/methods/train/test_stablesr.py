@@ -213,7 +213,7 @@ def test_without_a_file_the_prompt_is_the_base_s_own(recipe, place, tmp_path):
     base_file(tmp_path / "full.safetensors", {f"{TEXT[0]}{k}": v for k, v in text.state_dict().items()})
     _, tokens = build(replace(recipe, base=str(tmp_path / "full.safetensors"), context=""))
     assert tokens.shape == (1, 77, UNET.context_dim)
-    with pytest.raises(ValueError, match="holds no text encoder"):
+    with pytest.raises(ValueError, match="where sd-text weights are needed"):
         build(replace(recipe, context=""))
 
 
@@ -250,8 +250,8 @@ def test_the_command_trains(place, capsys):
     ("change", "words"),
     [
         ({"base": ""}, "needs --base FILE"),
-        ({"base": "{place}/empty.safetensors"}, "holds no Stable Diffusion UNet"),
-        ({"start": "{place}/base.safetensors"}, "holds no StableSR layers"),
+        ({"base": "{place}/empty.safetensors"}, "choose a file such as v2-1_512"),
+        ({"start": "{place}/base.safetensors"}, "where stablesr-layers weights are needed"),
         ({"context": "{place}/base.safetensors"}, "holds no tensor called context"),
         ({"context": "{place}/wide.safetensors"}, "prompts of 24 channels, .*wide.safetensors gives 9"),
         ({"size": 40}, "size 40 is no multiple of 16"),

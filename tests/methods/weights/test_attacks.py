@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from priorsr.methods import weights
 from priorsr.methods.nets.srcnn import SRCNN
-from priorsr.methods.weights import pickles, read
+from priorsr.methods.weights import pickles
+from priorsr.methods.weights import read as reader
 from priorsr.methods.weights.load import describe
 
 MiB = 1 << 20
@@ -111,7 +112,7 @@ def test_a_memo_of_2_to_28_costs_nothing(tmp_path):
     data = b"\x80\x02]r\xff\xff\xff\x0f."
     for suffix in (".pkl", ".pt"):
         (tmp_path / f"a{suffix}").write_bytes(data)
-        with pytest.raises(ValueError, match="a.p"):
+        with pytest.raises(ValueError, match=r"a\.p"):
             weights.load(tmp_path / f"a{suffix}")
 
 
@@ -277,7 +278,7 @@ def test_keys_that_count_to_a_billion_are_refused(tmp_path, key):
 
 
 def test_too_many_tensors_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(read, "MOST_TENSORS", 1000)
+    monkeypatch.setattr(reader, "MOST_TENSORS", 1000)
     path = tmp_path / "a.safetensors"
     header = {f"k{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(2000)}
     data = json.dumps(header).encode()

@@ -42,7 +42,7 @@ def sparse_safetensors(path: Path, shapes: dict) -> Path:
 
 
 def sparse_zip(path: Path, shapes: dict) -> Path:
-    """The same as torch.save writes it, with a directory of its own making: zipfile would write every byte."""
+    """The same as torch.save writes it; zipfile would write every byte of it."""
     entries = {
         key: tensor(str(i), torch.Size(shape).numel(), tuple(shape), _steps(shape))
         for i, (key, shape) in enumerate(shapes.items())
@@ -62,8 +62,8 @@ def sparse_zip(path: Path, shapes: dict) -> Path:
             file.seek(at + 30 + len(name) + size)
             large = struct.pack("<2H3Q", 1, 24, size, size, at)
             head = struct.pack(
-                "<4s6H3I5H2I", b"PK\x01\x02", 45, 45, 0, 0, 0, 0, 0, 2**32 - 1, 2**32 - 1, len(name), 28, 0, 0, 0, 0,
-                2**32 - 1,
+                "<4s6H3I5H2I", b"PK\x01\x02", 45, 45, 0, 0, 0, 0, 0, 2**32 - 1, 2**32 - 1, len(name), 28,
+                0, 0, 0, 0, 2**32 - 1,
             )  # fmt: skip
             directory.append(head + name.encode() + large)
         start, whole = file.tell(), b"".join(directory)
