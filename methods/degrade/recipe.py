@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, fields
@@ -12,6 +13,29 @@ from torch import Tensor
 
 from ..imaging.images import check_pixels
 from .steps import STEPS, Sequence, Step
+
+MOST_STEPS = 200
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _range(value: object) -> bool:
+    return _number(value) or (isinstance(value, list) and len(value) == 2 and all(map(_number, value)))
+
+
+# what JSON may hold for a setting of each annotation
+FITS = {
+    "float": _number,
+    "bool": lambda v: isinstance(v, bool),
+    "Range": _range,
+    "Range | None": lambda v: v is None or _range(v),
+    "int | None": lambda v: v is None or (isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 2**63),
+    "tuple[str, ...]": lambda v: isinstance(v, list) and v != [] and all(isinstance(i, str) for i in v),
+    "tuple[float, ...]": lambda v: isinstance(v, list) and all(_number(i) and i >= 0 for i in v),
+    "tuple[Step, ...]": lambda v: isinstance(v, list) and all(isinstance(i, dict) for i in v),
+}
 
 
 @dataclass(frozen=True)
@@ -38,9 +62,13 @@ class Recipe:
         """Read what `to_json` wrote. Raises ValueError that says which step or setting is wrong."""
         try:
             content = json.loads(text)
+            if _count(content["steps"]) > MOST_STEPS:
+                raise ValueError(f"the recipe has more than {MOST_STEPS} steps")
             return Recipe(str(content["name"]), tuple(_load(s) for s in content["steps"]))
         except json.JSONDecodeError as error:
             raise ValueError(f"the recipe is no JSON (line {error.lineno}: {error.msg})") from error
+        except RecursionError as error:
+            raise ValueError("the recipe is nested too deeply") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f'the recipe is incomplete ({error}): it needs "name" and "steps", each step a "step" name and settings'
@@ -76,6 +104,10 @@ def _dump(step: Step) -> dict:
     return out
 
 
+def _count(steps: list) -> int:
+    return sum(1 + _count(step.get("steps", [])) for step in steps)
+
+
 def _load(content: dict) -> Step:
     kind = STEPS.get(content["step"])
     if kind is None:
@@ -85,6 +117,9 @@ def _load(content: dict) -> Step:
         raise ValueError(
             f"{content['step']} has no setting {', '.join(sorted(unknown))}: it has {', '.join(f.name for f in fields(kind))}"
         )
+    for f in fields(kind):
+        if f.name in content and not FITS[f.type](content[f.name]):
+            raise ValueError(f"{content['step']} {f.name} cannot be {json.dumps(content[f.name])[:60]}")
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k != "step"}
     if "steps" in settings:
         settings["steps"] = tuple(_load(s) for s in settings["steps"])

@@ -21,6 +21,7 @@ from ..imaging.resize import METHODS, resize
 
 Range = float | tuple[float, float]  # a value, or the limits of a uniform draw
 Size = tuple[int, int]
+LARGEST = 2**25  # pixels that a small picture may grow to on its way
 
 
 class Step:
@@ -168,6 +169,8 @@ class Resample(Step):
         border = "renormalise" if self.antialias else "edge"
         if target == tuple(x.shape[-2:]):
             return x
+        if math.prod(target) > max(LARGEST, 4 * math.prod(size), x.shape[-2] * x.shape[-1]):
+            raise ValueError(f"the recipe makes a picture of {target[1]} x {target[0]}: lower its factors")
         out = resize(x, target, method=self.methods[0], antialias=self.antialias, border=border)
         return out.clamp(0, 1) if self.clip else out
 

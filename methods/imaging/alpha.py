@@ -18,8 +18,8 @@ def fill_hidden(pixels: Tensor, alpha: Tensor) -> Tensor:
     """Pixels B C H W with the visible colours continued where alpha B 1 H W is 0, whatever was hidden.
 
     A method that looks at neighbours, linear or not, then meets neither hidden colours nor an edge that nobody sees.
-    Colours count as far as they are visible, level by level of a pyramid that is pulled and pushed (Gortler et
-    al., The Lumigraph, 1996, section 3.6). Fully opaque pictures come back as they are.
+    Colours count as far as they are visible, level by level of a pyramid (pull and push: Gortler et al., The
+    Lumigraph, 1996, section 3.6). Fully opaque pictures come back as they are.
     """
     if bool((alpha >= 1).all()):
         return pixels
@@ -33,7 +33,7 @@ def fill_hidden(pixels: Tensor, alpha: Tensor) -> Tensor:
 def upscale_with_alpha(
     pixels: Tensor, alpha: Tensor | None, enlarge: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor | None]:
-    """What `enlarge` makes of pixels B C H W, and alpha B 1 H W at that size; alpha None is opaque."""
+    """What `enlarge` makes of pixels B C H W, and alpha B 1 H W at that size; None is opaque."""
     if alpha is None:
         return enlarge(pixels), None
     done = enlarge(fill_hidden(pixels, alpha))

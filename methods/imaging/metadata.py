@@ -66,7 +66,7 @@ class Metadata:
 
 
 def read_metadata(image: Image.Image, parts: list[png.Chunk], channels: int) -> Metadata:
-    """Of an opened file, whose chunks are `parts` if it is a PNG; channels of its pixels, 0: not the file's own."""
+    """Of an opened file, whose chunks are `parts` if it is a PNG; channels 0: converted from others."""
     left_out: list[str] = []
     text, lost = png.texts(parts)
     left_out += lost
