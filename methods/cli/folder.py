@@ -37,7 +37,7 @@ class Plan(list[Job]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: written, skipped or failed; message says why, report is what the work returned."""
+    """What became of a job: written, skipped or failed; message says why, report is what work returned."""
 
     source: str
     target: str
@@ -48,10 +48,10 @@ class Outcome:
 
 
 def plan(source: str | os.PathLike, target: str | os.PathLike, suffix: str | None = None) -> Plan:
-    """Pair every picture of a file or folder (searched to its depth) with its output; `suffix` changes the format.
+    """Pair every picture of a file or folder and its subfolders with its output; `suffix` sets the format.
 
-    Nothing is read but heads, and nothing written. Raises FileNotFoundError, ValueError or OSError when there is
-    nothing to do, an output would be an input, or the only picture or the output folder cannot be written.
+    Only heads are read, and nothing is written. Raises FileNotFoundError, ValueError or OSError when there
+    is nothing to do, an output would be an input, or the only picture or the output folder cannot be written.
     """
     source, target = Path(source), Path(target)
     others: list[Path] = []
@@ -85,7 +85,7 @@ def run(
 ) -> Iterable[Outcome]:
     """Yield one outcome a job as it ends, whatever it raises.
 
-    Existing outputs are skipped with `skip`, replaced with `overwrite`, else refused; so are those that appear meanwhile.
+    Existing outputs, also new ones, are skipped with `skip`, replaced with `overwrite`, else refused.
     """
     jobs = list(jobs)
     for folder in {job.target.parent for job in jobs}:
@@ -118,7 +118,7 @@ def run(
 
 
 def picture_seed(seed: int, name: str) -> int:
-    """The seed of one picture of a run: of the run's seed and the file's name alone, not of its place in the list.
+    """The seed of one picture of a run: of the run's seed and the file's name, not of its place in the list.
 
     48 bits, which JSON readers keep; names are the same however a file system writes their accents.
     """
@@ -130,8 +130,8 @@ def picture_seed(seed: int, name: str) -> int:
 def check_output(path: str | os.PathLike, others: Iterable[str | os.PathLike], overwrite: bool) -> None:
     """See before any work whether a further file of a command can be written.
 
-    Raises FileExistsError unless `overwrite`, ValueError where it would be one of the command's other files, and as
-    `check_place`.
+    Raises FileExistsError unless `overwrite`, ValueError where it would be one of the command's other files,
+    and as `check_place`.
     """
     path = Path(path)
     for other in map(Path, others):

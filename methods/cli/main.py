@@ -46,8 +46,8 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0: all done, 1: something failed (the rest was done), 2: the command itself is wrong, 128 plus the number of a
-    signal that ended it (130: Ctrl-C, 141: nobody reads the output).
+    0: all done, 1: something failed (the rest was done), 2: the command itself is wrong, 128 plus the
+    number of a signal that ended it (130: Ctrl-C, 141: nobody reads the output).
     """
     _prepare_streams()
     try:
@@ -159,7 +159,7 @@ def add_settings(
 ) -> None:
     """One option for each field of a settings class `but` some: its name, help, choices and default.
 
-    preset: what is not given is left to a preset, so the options have no default of their own (`given_settings`).
+    preset: what is not given is left to a preset, so that options have no default here (`given_settings`).
     """
     for f in (f for f in fields(kind) if f.name not in but):
         default = getattr(defaults, f.name) if defaults is not None else f.default

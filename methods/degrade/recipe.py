@@ -40,7 +40,7 @@ FITS = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps in order. A recipe with ranges describes a family of degradations; a drawn one is a single degradation."""
+    """Steps in order. One with ranges describes a family of degradations; a drawn one is a single one."""
 
     name: str
     steps: tuple[Step, ...]
@@ -51,7 +51,7 @@ class Recipe:
         return Recipe(self.name, tuple(step.draw(rng) for step in self.steps))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Apply a drawn recipe to one picture C H W in 0..1. Raises ValueError while it holds ranges or choices."""
+        """Apply a drawn recipe to a picture C H W in 0..1. Raises ValueError if it has ranges or choices."""
         return Sequence(self.steps)(x, tuple(x.shape[-2:]))
 
     def to_json(self) -> str:
@@ -71,14 +71,14 @@ class Recipe:
             raise ValueError("the recipe is nested too deeply") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f'the recipe is incomplete ({error}): it needs "name" and "steps", each step a "step" name and settings'
+                f'the recipe is incomplete ({error}): it needs "name" and "steps", each a "step" and settings'
             ) from error
 
 
 def degrade(images: Tensor, recipe: Recipe, seeds: Seq[int]) -> tuple[Tensor, list[Recipe]]:
-    """Degrade a batch B C H W in 0..1, one seed an image; also returns what was drawn for each, ready to replay.
+    """Degrade a batch B C H W in 0..1, one seed an image; also returns what was drawn, ready to replay.
 
-    The result of an image depends on the image and its seed alone. Raises ValueError when the drawn sizes differ.
+    A result depends on the image and its seed alone. Raises ValueError when the drawn sizes differ.
     """
     check_pixels(images)
     if len(seeds) != len(images):
@@ -88,7 +88,8 @@ def degrade(images: Tensor, recipe: Recipe, seeds: Seq[int]) -> tuple[Tensor, li
     sizes = {tuple(r.shape[-2:]) for r in results}
     if len(sizes) > 1:
         raise ValueError(
-            f"recipe {recipe.name!r} gives images of different sizes {sorted(sizes)}: end it with a Resample of_input, or degrade singly"
+            f"recipe {recipe.name!r} gives images of different sizes {sorted(sizes)}: "
+            "end it with a Resample of_input, or degrade singly"
         )
     return torch.stack(results), drawn
 
@@ -114,9 +115,8 @@ def _load(content: dict) -> Step:
         raise ValueError(f"unknown step {content['step']!r}: choose from {', '.join(STEPS)}")
     unknown = content.keys() - {f.name for f in fields(kind)} - {"step"}
     if unknown:
-        raise ValueError(
-            f"{content['step']} has no setting {', '.join(sorted(unknown))}: it has {', '.join(f.name for f in fields(kind))}"
-        )
+        known = ", ".join(f.name for f in fields(kind))
+        raise ValueError(f"{content['step']} has no setting {', '.join(sorted(unknown))}: it has {known}")
     for f in fields(kind):
         if f.name in content and not FITS[f.type](content[f.name]):
             raise ValueError(f"{content['step']} {f.name} cannot be {json.dumps(content[f.name])[:60]}")

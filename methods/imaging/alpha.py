@@ -17,7 +17,7 @@ FAINT = 4.0  # colours below 1 / FAINT of the largest alpha around are mixed wit
 def fill_hidden(pixels: Tensor, alpha: Tensor) -> Tensor:
     """Pixels B C H W with the visible colours continued where alpha B 1 H W is 0, whatever was hidden.
 
-    A method that looks at neighbours, linear or not, then meets neither hidden colours nor an edge that nobody sees.
+    A method that looks at neighbours, linear or not, then meets neither hidden colours nor edges nobody sees.
     Colours count as far as they are visible, level by level of a pyramid (pull and push: Gortler et al., The
     Lumigraph, 1996, section 3.6). Fully opaque pictures come back as they are.
     """

@@ -62,10 +62,9 @@ def open_picture(path: Path, parts: list[png.Chunk] | None = None) -> Image.Imag
         parts = list(png.chunks(path.read_bytes())) if path.suffix.lower() in (".png", ".apng") else []
     sources = [path]
     if parts:
-        sources += [
-            io.BytesIO(png.pixels_only(parts, (*png.PIXELS, b"eXIf", b"pHYs"))),
-            io.BytesIO(png.pixels_only(parts)),
-        ]
+        # the orientation is worth most, the resolution little
+        wanted = ((*png.PIXELS, b"eXIf", b"pHYs"), (*png.PIXELS, b"eXIf"), png.PIXELS)
+        sources += [io.BytesIO(png.pixels_only(parts, kept)) for kept in wanted]
     refusal = None
     for source in sources:
         try:

@@ -42,7 +42,7 @@ class Crops:
         if not large:
             places = ", ".join(map(str, paths))
             raise ValueError(
-                f"none of the {len(files)} pictures in {places} has {size} pixels along each side: give a smaller --size"
+                f"none of the {len(files)} pictures in {places} has {size} pixels along a side: lower --size"
             )
         if len(large) < len(files):
             log.warning(
