@@ -56,7 +56,7 @@ def plan(source: str | os.PathLike, target: str | os.PathLike, suffix: str | Non
     source, target = Path(source), Path(target)
     others: list[Path] = []
     if source.is_file():
-        to_folder = target.is_dir() or not target.suffix
+        to_folder = os.path.isdir(target) or not target.suffix
         jobs = [Job(source, _named(target / source.name, suffix) if to_folder else target)]
     elif source.is_dir():
         found, others = _found(source, target)
@@ -148,7 +148,7 @@ def _found(source: Path, target: Path) -> tuple[list[Path], list[Path]]:
     inside = target.resolve()
     if inside == source.resolve():
         raise ValueError(f"the output folder {target} is the input folder itself: choose another one")
-    if target.is_file():
+    if os.path.isfile(target):
         raise ValueError(f"{target} is a file: a folder of pictures needs an output folder")
     check_place(target / "x.png")
     nested = source.resolve() in inside.parents

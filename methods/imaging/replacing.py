@@ -71,20 +71,22 @@ def check_place(path: Path) -> None:
     Raises ValueError for a name that is too long or a folder's, OSError where the folder cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: choose a file name")
     folder = path.parent
-    while not folder.exists() and folder != folder.parent:
+    # of os.path, for Path's own raise for names that are too long
+    while not os.path.exists(folder) and folder != folder.parent:
         if os.path.lexists(folder):
             raise OSError(f"cannot write into {folder}: it is a link to nowhere. Choose another folder")
         folder = folder.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise OSError(f"cannot write into {path.parent}: {folder} is a file. Choose another folder")
+    longest = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    for part in path.parts:
+        if len(os.fsencode(part)) > longest:
+            raise ValueError(f"{part[:40]}... is too long a name: {longest} bytes at most")
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder: choose a file name")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OSError(f"cannot write into {folder}: permission denied. Choose a folder you may write to")
-    longest = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
-    if any(len(os.fsencode(part)) > longest for part in path.parts):
-        raise ValueError(f"{path.name[:40]}... is too long a name: {longest} bytes at most")
 
 
 def sweep(folder: Path) -> int:
