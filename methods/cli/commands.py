@@ -222,7 +222,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from ..train.prior import squares
 
     source, target = weights.locate(options.source), Path(options.out)
-    check_output(target, [source], options.overwrite)
+    check_output(target, [], options.overwrite)  # IN itself may be what is overwritten
     settings, device = read_settings(PriorSettings, options), compute_device(options.device)
     prior = load_prior(str(source), settings)
     prior.network.to(device)

@@ -134,12 +134,12 @@ def check_output(path: str | os.PathLike, others: Iterable[str | os.PathLike], o
     and as `check_place`.
     """
     path = Path(path)
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(f"{path} exists: choose another name or add --overwrite")
     for other in map(Path, others):
         same = path.exists() and other.exists() and path.samefile(other)
         if same or path.resolve() == other.resolve():
             raise ValueError(f"{path} would replace {other}: choose another name")
-    if os.path.lexists(path) and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another name or add --overwrite")
     check_place(path)
 
 
