@@ -6,6 +6,7 @@ import io
 import logging
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def read(path: str | os.PathLike) -> Picture:
         raise _unreadable(path, error) from error
     left_out = (*decoded.notes, *decoded.metadata.left_out)
     if left_out:
-        log.warning("%s: left out: %s", path, "; ".join(left_out))
+        _say_once(path, "; ".join(left_out))
     planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(decoded.samples, -1, 0), dtype=np.float32))
     planes = planes / decoded.top
     colours = len(planes) - (len(planes) in (2, 4))
@@ -158,6 +159,12 @@ def encode(x: Tensor, kind: str, quality: int) -> Tensor:
     decoded = Image.open(buffer).convert("L" if x.shape[0] == 1 else "RGB")
     back = torch.from_numpy(np.array(decoded, dtype=np.float32) / 255)
     return (back[None] if back.ndim == 2 else back.permute(2, 0, 1)).to(x)
+
+
+@lru_cache(4096)
+def _say_once(path: Path, left_out: str) -> None:
+    """Trainings read a file thousands of times."""
+    log.warning("%s: left out: %s", path, left_out)
 
 
 def _check_there(path: Path) -> None:
