@@ -38,9 +38,8 @@ class Step:
                 or not all(low <= v <= high for v in values)
                 or values[0] > values[-1]
             ):
-                raise ValueError(
-                    f"{type(self).__name__} {name} {value} must lie within {low:g} .. {high:g}, smaller first"
-                )
+                words = f"{name} {value} must lie within {low:g} .. {high:g}, smaller value first"
+                raise ValueError(f"{type(self).__name__} {words}")
 
     def draw(self, rng: random.Random) -> Step:
         """A copy with one value for every range and a seed for every noise; what is fixed already stays."""
@@ -70,7 +69,7 @@ def _fixed(step: Step) -> None:
 class Blur(Step):
     """Gaussian-like blur: kernel width in pixels, standard deviations in pixels, angle in radians.
 
-    isotropic is the chance of a round kernel; an oval one draws sigma for each axis. shapes are drawn by weight.
+    isotropic is the chance of a round kernel; an oval one draws sigma for each axis.
     """
 
     kernel: Range = 21
@@ -134,7 +133,7 @@ class Sinc(Step):
 
 @dataclass(frozen=True)
 class Resample(Step):
-    """Resize by `factor` of the current size, or of the recipe's input when `of_input`; methods are drawn evenly.
+    """Resize by `factor` of the current size, or of the recipe's input when `of_input`.
 
     With `divide` the factor is a divisor (8 to 16 times smaller, drawn evenly). With antialias off,
     shrinking aliases as OpenCV's and torch's plain interpolation do.
@@ -154,7 +153,7 @@ class Resample(Step):
         unknown = set(self.methods) - set(METHODS)
         if unknown or not self.methods:
             raise ValueError(
-                f"unknown resize {', '.join(sorted(unknown)) or 'none'}: choose from {', '.join(METHODS)}"
+                f"unknown resize method {', '.join(sorted(unknown)) or 'none'}: one of {', '.join(METHODS)}"
             )
 
     def draw(self, rng: random.Random) -> Resample:
@@ -272,7 +271,7 @@ class Sequence(Step):
 
 @dataclass(frozen=True)
 class OneOf(Step):
-    """One of several steps, drawn by weight; a drawn one is that step. What weights lack to one is for none."""
+    """One of several steps, drawn by weight; a drawn one is that step. The rest is for none."""
 
     steps: tuple[Step, ...] = ()
     weights: tuple[float, ...] = ()

@@ -11,7 +11,7 @@ from torch import Tensor
 from .resize import resize
 
 REACH = 5  # pixels across within which alpha is compared
-FAINT = 4.0  # colours below 1 / FAINT of the largest alpha around are mixed with those they would fade into
+FAINT = 32.0  # colours below 1 / FAINT of the largest alpha around, of few levels, give way to those beside
 
 
 def fill_hidden(pixels: Tensor, alpha: Tensor) -> Tensor:

@@ -75,6 +75,12 @@ def test_bicubic_comes_close_to_premultiplied_bicubic(photo):
     assert (colour * wide - truth).abs().mean() < 0.004
 
 
+def test_a_faint_shadow_beside_an_opaque_object_keeps_its_colour():
+    pixels, alpha = torch.ones(1, 3, 12, 12), torch.ones(1, 1, 12, 12)
+    pixels[..., 6:], alpha[..., 6:] = 0, 0.1
+    assert torch.equal(fill_hidden(pixels, alpha), pixels)
+
+
 def test_visible_colours_stay_and_hidden_ones_are_their_continuation():
     pixels, alpha = torch.rand(2, 3, 9, 14), torch.zeros(2, 1, 9, 14)
     alpha[0, :, 2:4, 3:6] = 1
