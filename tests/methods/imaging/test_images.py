@@ -159,3 +159,10 @@ def test_codecs_lose_more_at_lower_quality(photo, channels):
         low, high = ((encode(x, kind, q) - x).abs().mean() for q in (5, 95))
         assert high < low
         assert encode(x, kind, 50).shape == x.shape
+
+
+def test_pictures_of_another_program_are_not_started(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(ValueError, match="not a supported picture"):
+        read(path)
