@@ -13,11 +13,12 @@ from pathlib import Path
 
 from .. import weights
 from ..degrade import PRESETS, Recipe, preset
+from ..imaging.alpha import upscale_with_alpha
+from ..imaging.files import is_sidecar
 from ..imaging.images import Picture, read, replacing
-from ..imaging.resize import resize
 from ..metrics.compare import compare
 from ..priors.load import PriorSettings, load_prior
-from .folder import Job
+from .folder import Job, check_output, picture_seed, plan
 from .models import list_models
 from .options import Command, add_files, add_settings, compute_device, log, read_settings, run_files
 
@@ -51,19 +52,20 @@ def _degrade(options: argparse.Namespace) -> int:
     )
     if options.save_recipe and not Path(options.source).is_file():
         raise ValueError("--save-recipe is for a single picture: a folder's recipes are printed with --json")
-    if options.save_recipe and Path(options.save_recipe).exists() and not options.overwrite:
-        raise FileExistsError(f"{options.save_recipe} exists: choose another name or add --overwrite")
+    if options.save_recipe:
+        (job,) = plan(options.source, options.destination, f".{options.format}" if options.format else None)
+        others = [job.source, job.target, *([options.recipe] if options.recipe else [])]
+        check_output(options.save_recipe, others, options.overwrite)
 
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         # a name keeps its seed when the folder around it changes, a place in the list would not
-        seed = f"{options.seed}/{job.source.name}" if options.vary else options.seed
+        seed = picture_seed(options.seed, job.source.name) if options.vary else options.seed
         drawn = recipe.draw(seed)
-        pixels = drawn(picture.pixels[0])[None].clamp(0, 1)
-        alpha = picture.alpha
-        if alpha is not None and alpha.shape[-2:] != pixels.shape[-2:]:
-            alpha = resize(alpha, tuple(pixels.shape[-2:])).clamp(0, 1)
+        pixels, alpha = upscale_with_alpha(
+            picture.pixels, picture.alpha, lambda x: drawn(x[0])[None].clamp(0, 1)
+        )
         if options.save_recipe:
-            with replacing(Path(options.save_recipe)) as partial:
+            with replacing(Path(options.save_recipe), options.overwrite) as partial:
                 partial.write_text(drawn.to_json(), encoding="utf-8")
         return replace(picture, pixels=pixels, alpha=alpha), {
             "seed": seed,
@@ -86,7 +88,7 @@ def _compare(options: argparse.Namespace) -> int:
     a, b = Path(options.a), Path(options.b)
     if a.is_dir() != b.is_dir():
         raise ValueError("compare takes two pictures or two folders, not one of each")
-    names = sorted(p.name for p in a.iterdir() if p.is_file()) if a.is_dir() else [None]
+    names = sorted(p.name for p in a.iterdir() if p.is_file() and not is_sidecar(p)) if a.is_dir() else [None]
     rows, failed = [], 0
     for name in names:
         one, other = (a / name, b / name) if name else (a, b)
@@ -150,8 +152,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from ..train.prior import squares
 
     source, target = weights.locate(options.source), Path(options.out)
-    if target.exists() and not options.overwrite:
-        raise FileExistsError(f"{target} exists: choose another name or add --overwrite")
+    check_output(target, [], options.overwrite)  # IN itself may be what is overwritten
     settings, device = read_settings(PriorSettings, options), compute_device(options.device)
     prior = load_prior(str(source), settings)
     prior.network.to(device)

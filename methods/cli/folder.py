@@ -1,25 +1,43 @@
-"""Work on one picture file or a folder of them: nothing lost, nothing half written, one bad file stops no other."""
+"""Work on a picture or a folder of them: nothing lost, nothing half written, one bad file stops no other."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import time
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..imaging.images import READABLE, WRITABLE, Picture, read, write
+from ..imaging.files import READABLE, picture_files
+from ..imaging.images import WRITABLE, Picture, check_writable, read, read_head, write
+from ..imaging.replacing import check_place, sweep
+
+log = logging.getLogger("priorsr")
 
 
 @dataclass(frozen=True)
 class Job:
+    """A picture and where its result goes; problem is why it cannot, where that is known before."""
+
     source: Path
     target: Path
+    problem: str = ""
+
+
+class Plan(list[Job]):
+    """The jobs of a run, and the files that hold pictures but are not done."""
+
+    def __init__(self, jobs: Iterable[Job], passed_over: Iterable[Path] = ()):
+        super().__init__(jobs)
+        self.passed_over = tuple(passed_over)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: status is written, skipped or failed; message says why; report holds what the work returned."""
+    """What became of a job: written, skipped or failed; message says why, report is what work returned."""
 
     source: str
     target: str
@@ -29,27 +47,20 @@ class Outcome:
     report: dict = field(default_factory=dict)
 
 
-def plan(source: str | os.PathLike, target: str | os.PathLike, suffix: str | None = None) -> list[Job]:
-    """Pair every picture of a file or folder (searched to its depth) with its output; `suffix` changes the format.
+def plan(source: str | os.PathLike, target: str | os.PathLike, suffix: str | None = None) -> Plan:
+    """Pair every picture of a file or folder and its subfolders with its output; `suffix` sets the format.
 
-    Raises FileNotFoundError or ValueError when there is nothing to do or an output would be an input.
+    Only heads are read, and nothing is written. Raises FileNotFoundError, ValueError or OSError when there
+    is nothing to do, an output would be an input, or the only picture or the output folder cannot be written.
     """
     source, target = Path(source), Path(target)
+    others: list[Path] = []
     if source.is_file():
-        to_folder = target.is_dir() or not target.suffix
+        to_folder = os.path.isdir(target) or not target.suffix
         jobs = [Job(source, _named(target / source.name, suffix) if to_folder else target)]
     elif source.is_dir():
-        if target.is_file():
-            raise ValueError(f"{target} is a file: a folder of pictures needs an output folder")
-        inside = target.resolve()
-        found = sorted(
-            p
-            for p in source.rglob("*")
-            if p.suffix.lower() in READABLE and p.is_file() and inside not in p.resolve().parents
-        )
+        found, others = _found(source, target)
         jobs = [Job(p, _named(target / p.relative_to(source), suffix)) for p in found]
-        if not jobs:
-            raise FileNotFoundError(f"there is no picture in {source} ({', '.join(READABLE)})")
     else:
         raise FileNotFoundError(f"there is no file or folder at {source}")
     sources, seen = {job.source.resolve() for job in jobs}, {}
@@ -59,7 +70,10 @@ def plan(source: str | os.PathLike, target: str | os.PathLike, suffix: str | Non
         other = seen.setdefault(job.target, job.source)
         if other != job.source:
             raise ValueError(f"{other} and {job.source} would both become {job.target}: rename one of them")
-    return jobs
+    if source.is_file():
+        _check(jobs[0])
+        return Plan(jobs)
+    return Plan([replace(job, problem=_problem(job)) for job in jobs], others)
 
 
 def run(
@@ -69,32 +83,110 @@ def run(
     skip: bool = False,
     quality: int = 95,
 ) -> Iterable[Outcome]:
-    """Yield one outcome a job as it ends. Existing outputs are skipped with `skip`, replaced with `overwrite`, else refused."""
+    """Yield one outcome a job as it ends, whatever it raises.
+
+    Existing outputs, also new ones, are skipped with `skip`, replaced with `overwrite`, else refused.
+    """
+    jobs = list(jobs)
+    for folder in {job.target.parent for job in jobs}:
+        if removed := sweep(folder):
+            log.info("%s: removed %d unfinished files of an earlier run", folder, removed)
     for job in jobs:
         outcome = Outcome(str(job.source), str(job.target), "failed")
-        if job.target.exists() and not overwrite:
-            status, message = (
-                ("skipped", "exists")
-                if skip
-                else ("failed", f"{job.target} exists: choose another name or allow overwriting")
-            )
-            yield replace(outcome, status=status, message=message)
+        taken = ("skipped", "exists") if skip else ("failed", f"{job.target} exists: choose another name")
+        if os.path.lexists(job.target) and not overwrite:
+            yield replace(outcome, status=taken[0], message=taken[1])
+            continue
+        if job.problem:
+            yield replace(outcome, message=job.problem)
             continue
         start = time.perf_counter()
         try:
             result, report = work(read(job.source), job)
+        except Exception as error:
+            yield replace(outcome, message=_said(error, job))
+            continue
+        try:
             write(result, job.target, overwrite, quality)
-        except (
-            ValueError,
-            OSError,
-            MemoryError,
-            RuntimeError,
-        ) as error:  # RuntimeError: torch's out-of-memory among others
-            yield replace(
-                outcome, message=f"{job.source}: {error}" if str(job.source) not in str(error) else str(error)
-            )
+        except FileExistsError:  # another run was faster
+            yield replace(outcome, status=taken[0], message=taken[1])
+            continue
+        except Exception as error:
+            yield replace(outcome, message=_said(error, job))
             continue
         yield replace(outcome, status="written", seconds=round(time.perf_counter() - start, 3), report=report)
+
+
+def picture_seed(seed: int, name: str) -> int:
+    """The seed of one picture of a run: of the run's seed and the file's name, not of its place in the list.
+
+    48 bits, which JSON readers keep; names are the same however a file system writes their accents.
+    """
+    plain = unicodedata.normalize("NFC", name)
+    digest = hashlib.sha256(f"{seed}/{plain}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:6], "big")
+
+
+def check_output(path: str | os.PathLike, others: Iterable[str | os.PathLike], overwrite: bool) -> None:
+    """See before any work whether a further file of a command can be written.
+
+    Raises FileExistsError unless `overwrite`, ValueError where it would be one of the command's other files,
+    and as `check_place`.
+    """
+    path = Path(path)
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(f"{path} exists: choose another name or add --overwrite")
+    for other in map(Path, others):
+        same = path.exists() and other.exists() and path.samefile(other)
+        if same or path.resolve() == other.resolve():
+            raise ValueError(f"{path} would replace {other}: choose another name")
+    check_place(path)
+
+
+def _found(source: Path, target: Path) -> tuple[list[Path], list[Path]]:
+    """Pictures of a folder that are not results of an earlier run, and files that hold others."""
+    inside = target.resolve()
+    if inside == source.resolve():
+        raise ValueError(f"the output folder {target} is the input folder itself: choose another one")
+    if os.path.isfile(target):
+        raise ValueError(f"{target} is a file: a folder of pictures needs an output folder")
+    check_place(target / "x.png")
+    nested = source.resolve() in inside.parents
+    found, others = (
+        [p for p in paths if not (nested and inside in p.resolve().parents)]
+        for paths in picture_files(source)
+    )
+    if not found:
+        beside = f", only {', '.join(p.name for p in others[:5])}" if others else ""
+        raise FileNotFoundError(f"there is no picture in {source} ({', '.join(READABLE)}){beside}")
+    return found, others
+
+
+def _problem(job: Job) -> str:
+    try:
+        _check(job)
+    except (ValueError, OSError) as error:
+        return _said(error, job)
+    return ""
+
+
+def _check(job: Job) -> None:
+    """See whether a job's result can be written. Raises ValueError or OSError."""
+    # only JPEG has no place for transparency; what cannot be read at all is said when its turn comes
+    alpha = False
+    if job.target.suffix.lower() in (".jpg", ".jpeg"):
+        try:
+            alpha = read_head(job.source).alpha
+        except (ValueError, OSError):
+            alpha = False
+    check_writable(job.target, alpha)
+
+
+def _said(error: Exception, job: Job) -> str:
+    text = str(error) or type(error).__name__
+    if not isinstance(error, ValueError | OSError | MemoryError | RuntimeError):
+        text = f"{type(error).__name__}: {text}"
+    return text if str(job.source) in text else f"{job.source}: {text}"
 
 
 def _named(path: Path, suffix: str | None) -> Path:

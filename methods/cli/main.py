@@ -1,12 +1,16 @@
-"""The `priorsr` command: upscale, restore faces, degrade, compare, evaluate, train and list models, for files and folders."""
+"""The `priorsr` command: its options, exit codes and signals, and the work on files and folders."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -28,9 +32,35 @@ TABLE = {  # what each command is for, and the module that does it: others are n
 }
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal that asks for the end, which whatever cleans up after Ctrl-C takes for one."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. 0: all done, 1: something failed (the rest was done), 2: the command itself is wrong, 130: interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command and return its exit code.
+
+    0: all done, 1: something failed (the rest was done), 2: the command itself is wrong, 128 plus the
+    number of a signal that ended it (130: Ctrl-C, 141: nobody reads the output).
+    """
+    _prepare_streams()
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _discard_output()
+        return 128 + 13
+    except OSError as error:  # what was computed is written; only its report is lost
+        log.error("priorsr: the result cannot be printed: %s", error)
+        _discard_output()
+        return 2
+
+
+def _run(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
@@ -38,15 +68,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = _new_spelling(arguments)
     options = build_parser(arguments[0]).parse_args(arguments)
     try:
-        return options.execute(options)
-    except KeyboardInterrupt:
+        with _stopping():
+            _raise_pixel_limit()
+            return options.execute(options)
+    except KeyboardInterrupt as error:
         log.error("interrupted: finished files are complete, nothing half-written is left")
-        return 130
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        log.error("priorsr: %s", error)
+        return 128 + getattr(error, "number", signal.SIGINT)
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError) as error:
+        text = str(error) or type(error).__name__
+        log.error("priorsr: %s", text)
         if options.json:
-            print(json.dumps({"error": str(error)}))
+            print(json.dumps({"error": text}))
         return 2
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Signals that ask for the end raise Stopped in this block, so that nothing half-written is left."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP, and nohup has it ignored
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _prepare_streams() -> None:
+    """Replace what was closed, and let characters that a console lacks cost no result."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="replace")
+
+
+def _discard_output() -> None:
+    """Let Python's own flush at the end find no broken pipe or full disk."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _raise_pixel_limit() -> None:
+    from PIL import Image
+
+    from ..imaging.images import LIMIT
+
+    wanted = os.environ.get(LIMIT, "")
+    if wanted and not (wanted.isdecimal() and int(wanted) > 0):
+        raise ValueError(f"{LIMIT} is {wanted!r}: give a number of pixels")
+    if wanted:
+        Image.MAX_IMAGE_PIXELS = -(-int(wanted) // 2)  # Pillow refuses twice as many
 
 
 def overview() -> str:

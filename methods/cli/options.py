@@ -23,6 +23,12 @@ PRESET_HELP = "which settings decide what is not given; auto: as the scale and t
 class Parser(argparse.ArgumentParser):
     """Complains in one sentence that names the nearest option, with exit code 2, and as JSON where that was asked for."""
 
+    given: tuple[str, ...] = ()
+
+    def parse_known_args(self, args=None, namespace=None):
+        self.given = tuple(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def parse_args(self, args=None, namespace=None):
         options, rest = self.parse_known_args(args, namespace)
         if rest:
@@ -43,7 +49,7 @@ class Parser(argparse.ArgumentParser):
     def refuse(self, message: str) -> NoReturn:
         """Raises SystemExit 2."""
         print(f"{self.prog}: {message} (--help shows what there is)", file=sys.stderr)
-        if "--json" in sys.argv:
+        if "--json" in self.given:
             print(json.dumps({"error": message}))
         raise SystemExit(2)
 
@@ -201,6 +207,10 @@ def run_files(options: argparse.Namespace, work: Callable) -> int:
     from tqdm import tqdm
 
     jobs = folder.plan(options.source, options.destination, f".{options.format}" if options.format else None)
+    if jobs.passed_over:
+        shown = ", ".join(str(p) for p in jobs.passed_over[:10])
+        more = f" and {len(jobs.passed_over) - 10} more" if len(jobs.passed_over) > 10 else ""
+        log.warning("passed over, for their names are none of pictures that are read: %s%s", shown, more)
     outcomes = []
     single = Path(options.source).is_file()
     with tqdm(total=len(jobs), unit="file", disable=single or None) as bar:
@@ -215,5 +225,6 @@ def run_files(options: argparse.Namespace, work: Callable) -> int:
     if not single:
         log.info("%d written, %d skipped because they exist, %d failed", *counts.values())
     if options.json:
-        print(json.dumps({**counts, "files": [vars(o) for o in outcomes]}))
+        passed_over = [str(p) for p in jobs.passed_over]
+        print(json.dumps({**counts, "passed_over": passed_over, "files": [vars(o) for o in outcomes]}))
     return 1 if counts["failed"] else 0

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..imaging.images import Picture
-from ..imaging.resize import resize, scale_for
+from ..imaging.alpha import upscale_with_alpha
+from ..imaging.images import Picture, check_writable
+from ..imaging.resize import scale_for
 from ..method import Upscaler
 from ..registry import method_named, methods
 from .folder import Job
@@ -58,13 +59,15 @@ def _run(options: argparse.Namespace) -> int:
             options.scale if options.longest is None else scale_for(options.longest, tuple(low.shape[-2:]))
         )
         notes: list[str] = []
-        pixels = upscaled(upscaler, low, scale, options.seed, notes)
+        size = upscaler.plan(tuple(low.shape[-2:]), scale).size
+        check_writable(job.target, picture.alpha is not None, size)  # before any step is taken
+        pixels, alpha = upscale_with_alpha(
+            low, picture.alpha, lambda x: upscaled(upscaler, x, scale, options.seed, notes)
+        )
         for note in dict.fromkeys(notes):
             if note not in said:
                 log.warning("%s", note)
         said.update(upscaler.plan(tuple(low.shape[-2:]), scale).warnings)  # of a folder, said once
-        size = tuple(pixels.shape[-2:])
-        alpha = None if picture.alpha is None else resize(picture.alpha, size).clamp(0, 1)
         row = {"size": [size[1], size[0]], "notes": notes}
         return replace(picture, pixels=pixels, alpha=alpha), row
 

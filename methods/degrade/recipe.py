@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, fields
@@ -13,10 +14,33 @@ from torch import Tensor
 from ..imaging.images import check_pixels
 from .steps import STEPS, Sequence, Step
 
+MOST_STEPS = 200
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _range(value: object) -> bool:
+    return _number(value) or (isinstance(value, list) and len(value) == 2 and all(map(_number, value)))
+
+
+# what JSON may hold for a setting of each annotation
+FITS = {
+    "float": _number,
+    "bool": lambda v: isinstance(v, bool),
+    "Range": _range,
+    "Range | None": lambda v: v is None or _range(v),
+    "int | None": lambda v: v is None or (isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 2**63),
+    "tuple[str, ...]": lambda v: isinstance(v, list) and v != [] and all(isinstance(i, str) for i in v),
+    "tuple[float, ...]": lambda v: isinstance(v, list) and all(_number(i) and i >= 0 for i in v),
+    "tuple[Step, ...]": lambda v: isinstance(v, list) and all(isinstance(i, dict) for i in v),
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps in order. A recipe with ranges describes a family of degradations; a drawn one is a single degradation."""
+    """Steps in order. One with ranges describes a family of degradations; a drawn one is a single one."""
 
     name: str
     steps: tuple[Step, ...]
@@ -27,7 +51,7 @@ class Recipe:
         return Recipe(self.name, tuple(step.draw(rng) for step in self.steps))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Apply a drawn recipe to one picture C H W in 0..1. Raises ValueError while it holds ranges or choices."""
+        """Apply a drawn recipe to a picture C H W in 0..1. Raises ValueError if it has ranges or choices."""
         return Sequence(self.steps)(x, tuple(x.shape[-2:]))
 
     def to_json(self) -> str:
@@ -38,19 +62,23 @@ class Recipe:
         """Read what `to_json` wrote. Raises ValueError that says which step or setting is wrong."""
         try:
             content = json.loads(text)
+            if _count(content["steps"]) > MOST_STEPS:
+                raise ValueError(f"the recipe has more than {MOST_STEPS} steps")
             return Recipe(str(content["name"]), tuple(_load(s) for s in content["steps"]))
         except json.JSONDecodeError as error:
             raise ValueError(f"the recipe is no JSON (line {error.lineno}: {error.msg})") from error
+        except RecursionError as error:
+            raise ValueError("the recipe is nested too deeply") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f'the recipe is incomplete ({error}): it needs "name" and "steps", each step a "step" name and settings'
+                f'the recipe is incomplete ({error}): it needs "name" and "steps", each a "step" and settings'
             ) from error
 
 
 def degrade(images: Tensor, recipe: Recipe, seeds: Seq[int]) -> tuple[Tensor, list[Recipe]]:
-    """Degrade a batch B C H W in 0..1, one seed an image; also returns what was drawn for each, ready to replay.
+    """Degrade a batch B C H W in 0..1, one seed an image; also returns what was drawn, ready to replay.
 
-    The result of an image depends on the image and its seed alone. Raises ValueError when the drawn sizes differ.
+    A result depends on the image and its seed alone. Raises ValueError when the drawn sizes differ.
     """
     check_pixels(images)
     if len(seeds) != len(images):
@@ -60,7 +88,8 @@ def degrade(images: Tensor, recipe: Recipe, seeds: Seq[int]) -> tuple[Tensor, li
     sizes = {tuple(r.shape[-2:]) for r in results}
     if len(sizes) > 1:
         raise ValueError(
-            f"recipe {recipe.name!r} gives images of different sizes {sorted(sizes)}: end it with a Resample of_input, or degrade singly"
+            f"recipe {recipe.name!r} gives images of different sizes {sorted(sizes)}: "
+            "end it with a Resample of_input, or degrade singly"
         )
     return torch.stack(results), drawn
 
@@ -76,15 +105,21 @@ def _dump(step: Step) -> dict:
     return out
 
 
+def _count(steps: list) -> int:
+    return sum(1 + _count(step.get("steps", [])) for step in steps)
+
+
 def _load(content: dict) -> Step:
     kind = STEPS.get(content["step"])
     if kind is None:
         raise ValueError(f"unknown step {content['step']!r}: choose from {', '.join(STEPS)}")
     unknown = content.keys() - {f.name for f in fields(kind)} - {"step"}
     if unknown:
-        raise ValueError(
-            f"{content['step']} has no setting {', '.join(sorted(unknown))}: it has {', '.join(f.name for f in fields(kind))}"
-        )
+        known = ", ".join(f.name for f in fields(kind))
+        raise ValueError(f"{content['step']} has no setting {', '.join(sorted(unknown))}: it has {known}")
+    for f in fields(kind):
+        if f.name in content and not FITS[f.type](content[f.name]):
+            raise ValueError(f"{content['step']} {f.name} cannot be {json.dumps(content[f.name])[:60]}")
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k != "step"}
     if "steps" in settings:
         settings["steps"] = tuple(_load(s) for s in settings["steps"])

@@ -1,6 +1,6 @@
-"""Single degradations. A step's settings may be ranges; `draw` fixes them, and a fixed step is a plain function.
+"""Single degradations. Settings may be ranges; `draw` fixes them, and a fixed step is a plain function.
 
-Every step maps C H W in 0..1 to the same range; `size` is the picture's size before the first step of its recipe.
+Every step maps C H W in 0..1 to the same range; `size` is the picture's before the first step of its recipe.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..imaging.resize import METHODS, resize
 
 Range = float | tuple[float, float]  # a value, or the limits of a uniform draw
 Size = tuple[int, int]
+LARGEST = 2**25  # pixels that a small picture may grow to on its way
 
 
 class Step:
@@ -37,12 +38,11 @@ class Step:
                 or not all(low <= v <= high for v in values)
                 or values[0] > values[-1]
             ):
-                raise ValueError(
-                    f"{type(self).__name__} {name} {value} must lie within {low:g} .. {high:g}, smaller value first"
-                )
+                words = f"{name} {value} must lie within {low:g} .. {high:g}, smaller value first"
+                raise ValueError(f"{type(self).__name__} {words}")
 
     def draw(self, rng: random.Random) -> Step:
-        """A copy with one value for every range and a seed of its own for every noise; what is fixed already stays."""
+        """A copy with one value for every range and a seed for every noise; what is fixed already stays."""
         changes = {name: uniform(rng, getattr(self, name)) for name in self.limits}
         if getattr(self, "seed", 0) is None:
             changes["seed"] = rng.getrandbits(48)
@@ -69,7 +69,7 @@ def _fixed(step: Step) -> None:
 class Blur(Step):
     """Gaussian-like blur: kernel width in pixels, standard deviations in pixels, angle in radians.
 
-    isotropic is the chance of a round kernel; an oval one draws sigma for each axis. shapes are drawn with shape_weights.
+    isotropic is the chance of a round kernel; an oval one draws sigma for each axis.
     """
 
     kernel: Range = 21
@@ -133,9 +133,9 @@ class Sinc(Step):
 
 @dataclass(frozen=True)
 class Resample(Step):
-    """Resize by `factor` of the current size, or of the recipe's input size when `of_input`; methods are drawn evenly.
+    """Resize by `factor` of the current size, or of the recipe's input when `of_input`.
 
-    With `divide` the factor is a divisor (8 to 16 times smaller, drawn evenly in that number). With antialias off,
+    With `divide` the factor is a divisor (8 to 16 times smaller, drawn evenly). With antialias off,
     shrinking aliases as OpenCV's and torch's plain interpolation do.
     """
 
@@ -153,7 +153,7 @@ class Resample(Step):
         unknown = set(self.methods) - set(METHODS)
         if unknown or not self.methods:
             raise ValueError(
-                f"unknown resize method {', '.join(sorted(unknown)) or 'none'}: choose from {', '.join(METHODS)}"
+                f"unknown resize method {', '.join(sorted(unknown)) or 'none'}: one of {', '.join(METHODS)}"
             )
 
     def draw(self, rng: random.Random) -> Resample:
@@ -168,6 +168,8 @@ class Resample(Step):
         border = "renormalise" if self.antialias else "edge"
         if target == tuple(x.shape[-2:]):
             return x
+        if math.prod(target) > max(LARGEST, 4 * math.prod(size), x.shape[-2] * x.shape[-1]):
+            raise ValueError(f"the recipe makes a picture of {target[1]} x {target[0]}: lower its factors")
         out = resize(x, target, method=self.methods[0], antialias=self.antialias, border=border)
         return out.clamp(0, 1) if self.clip else out
 
@@ -269,7 +271,7 @@ class Sequence(Step):
 
 @dataclass(frozen=True)
 class OneOf(Step):
-    """One of several steps, drawn by weight; a drawn one is that step itself. Weights below one leave the rest to no step."""
+    """One of several steps, drawn by weight; a drawn one is that step. The rest is for none."""
 
     steps: tuple[Step, ...] = ()
     weights: tuple[float, ...] = ()

@@ -1,34 +1,47 @@
-"""Reading and writing pictures: 8 and 16 bits, alpha, orientation, colour profile; never a half-written file."""
+"""Reading and writing pictures: every level, alpha, metadata that stays true; never a half-written file."""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
-import struct
-import tempfile
-import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-READABLE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+from . import png
+from .decode import decode, open_head
+from .files import READABLE
+from .metadata import DAMAGE, fits
+from .replacing import check_place, replacing
+
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+LONGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side that the format can hold
+MOST_EXIF = 65_500  # bytes of EXIF that a JPEG can hold
+LIMIT = "PRIORSR_MAX_PIXELS"  # the environment variable that raises Pillow's limit for the command
+
+log = logging.getLogger("priorsr")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded image: pixels 1 C H W (C is 1 or 3) and alpha 1 1 H W or None, float32 in 0..1; bits of the file."""
+    """One decoded image: pixels 1 C H W (C is 1 or 3), alpha 1 1 H W or None, in 0..1; bits of the file.
+
+    icc, exif, text (PNG chunks) and dpi are what of its metadata is true of the picture at any size.
+    """
 
     pixels: Tensor
     alpha: Tensor | None = None
     bits: int = 8
     icc: bytes | None = None
     exif: bytes | None = None
+    text: tuple[tuple[bytes, bytes], ...] = ()
+    dpi: tuple[float, float] | None = None
 
 
 def check_pixels(x: Tensor, name: str = "the image") -> Tensor:
@@ -43,110 +56,94 @@ def check_pixels(x: Tensor, name: str = "the image") -> Tensor:
 
 
 def read(path: str | os.PathLike) -> Picture:
-    """Decode a picture file, upright and in RGB or grey. Animated files give their first frame.
+    """Decode a picture file, upright and in RGB or grey; what of it is left out is said once in the log.
 
-    Raises FileNotFoundError, or ValueError naming the file when it is empty, truncated or no picture.
+    Raises FileNotFoundError, or ValueError naming the file when it is empty, cut, too large or no picture.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no picture file at {path}")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes): replace it")
+    _check_there(path)
     try:
-        with Image.open(path) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            samples, rgb_profile = _samples(path, image, upright)
-            icc = image.info.get("icc_profile") if rgb_profile else None
-            exif = upright.getexif().tobytes() if upright.getexif() else None
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        struct.error,
-        zlib.error,
-        EOFError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise ValueError(
-            f"cannot read {path}: {error}. The file is damaged or not a supported picture ({', '.join(READABLE)})"
-        ) from error
-    bits = 16 if samples.dtype == np.uint16 else 8
-    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(samples, -1, 0), dtype=np.float32)) / (
-        2**bits - 1
-    )
+        decoded = decode(path)
+    except (*DAMAGE, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+    left_out = (*decoded.notes, *decoded.metadata.left_out)
+    if left_out:
+        _say_once(path, "; ".join(left_out))
+    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(decoded.samples, -1, 0), dtype=np.float32))
+    planes = planes / decoded.top
     colours = len(planes) - (len(planes) in (2, 4))
-    return Picture(
-        planes[None, :colours], planes[None, colours:] if colours < len(planes) else None, bits, icc, exif
-    )
+    alpha = planes[None, colours:] if colours < len(planes) else None
+    said = decoded.metadata
+    return Picture(planes[None, :colours], alpha, decoded.bits, said.icc, said.exif, said.text, said.dpi)
 
 
-def write(picture: Picture, path: str | os.PathLike, overwrite: bool = False, quality: int = 95) -> Path:
-    """Encode to PNG, JPEG or WebP by suffix; 16 bits are kept in PNG. The file appears whole or not at all.
+@dataclass(frozen=True)
+class Head:
+    """What the beginning of a file tells: height and width when upright, whether it can be transparent."""
 
-    Raises FileExistsError unless `overwrite`, ValueError for another suffix or alpha in JPEG, OSError when the folder
-    cannot be written or the disk is full.
+    size: tuple[int, int]
+    alpha: bool
+
+
+def read_head(path: str | os.PathLike) -> Head:
+    """Size and transparency of a picture whose pixels are not read. Raises as `read`."""
+    path = Path(path)
+    _check_there(path)
+    try:
+        return Head(*open_head(path))
+    except Image.DecompressionBombError as error:
+        raise _unreadable(path, error) from error
+    except DAMAGE:
+        picture = read(path)  # which reads more kinds, and says what is wrong
+        return Head(tuple(picture.pixels.shape[-2:]), picture.alpha is not None)
+
+
+def check_writable(path: str | os.PathLike, alpha: bool = False, size: tuple[int, int] | None = None) -> None:
+    """See before any work whether a picture, of a height and width if they are known, can be written.
+
+    Raises ValueError for what the name or format does not allow, OSError where the folder cannot be written.
     """
     path = Path(path)
     kind = WRITABLE.get(path.suffix.lower())
     if kind is None:
         raise ValueError(f"cannot write {path.name}: choose a name ending in {', '.join(WRITABLE)}")
-    if kind == "JPEG" and picture.alpha is not None:
+    if kind == "JPEG" and alpha:
         raise ValueError(f"{path.name} cannot hold the picture's transparency: write PNG or WebP instead")
-    if path.exists() and not overwrite:
+    longest = LONGEST.get(kind)
+    if size and longest and max(size) > longest:
+        raise ValueError(
+            f"{path.name} cannot hold {size[1]} x {size[0]} pixels, {kind} ends at {longest}: write PNG"
+        )
+    check_place(path)
+
+
+def write(picture: Picture, path: str | os.PathLike, overwrite: bool = False, quality: int = 95) -> Path:
+    """Encode to PNG, JPEG or WebP by suffix; 16 bits are kept in PNG. The file appears whole or not at all.
+
+    Raises FileExistsError unless `overwrite`, even if the file appears meanwhile; else as `check_writable`,
+    ValueError for broken pixels and OSError when the disk is full.
+    """
+    path = Path(path)
+    check_writable(path, picture.alpha is not None, tuple(picture.pixels.shape[-2:]))
+    kind = WRITABLE[path.suffix.lower()]
+    if os.path.lexists(path) and not overwrite:
         raise FileExistsError(f"{path} exists: choose another name or allow overwriting")
     samples = _quantise(picture, 16 if picture.bits == 16 and kind == "PNG" else 8)
-    if samples.dtype == np.uint16 and samples.shape[-1] == 2:
-        samples = samples[..., [0, 0, 0, 1]]  # no encoder at hand writes 16-bit grey with alpha
-    with replacing(path) as partial:
+    said = _metadata(picture, path, kind)
+    with replacing(path, overwrite) as partial:
         if samples.dtype == np.uint16:
-            _write_png16(samples, partial, picture.icc)
+            png.write16(samples, partial, *png.said(**said))
+            return path
+        if kind == "PNG":
+            texts = PngImagePlugin.PngInfo()
+            for name, content in said.pop("text", ()):
+                texts.add(name, content)
+            said["pnginfo"] = texts
         else:
-            options = {
-                "PNG": {},
-                "JPEG": {"quality": quality, "subsampling": 0},
-                "WEBP": {"quality": quality, "exact": True},
-            }[kind]
-            extra = {k: v for k, v in (("icc_profile", picture.icc), ("exif", picture.exif)) if v}
-            Image.fromarray(samples.squeeze(-1) if samples.shape[-1] == 1 else samples).save(
-                partial, kind, **options, **extra
-            )
+            said |= {"JPEG": {"subsampling": 0}, "WEBP": {"exact": True}}[kind] | {"quality": quality}
+        image = Image.fromarray(samples.squeeze(-1) if samples.shape[-1] == 1 else samples)
+        image.save(partial, kind, **said)
     return path
-
-
-class replacing:
-    """A temporary file beside `path` that takes its name when the block ends well, and vanishes otherwise."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> Path:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(
-                prefix=f".{self.path.stem}-", suffix=".part", dir=self.path.parent
-            )
-        except OSError as error:
-            raise OSError(
-                f"cannot write into {self.path.parent}: {error.strerror or error}. Choose a folder you may write to"
-            ) from error
-        os.close(handle)
-        self.partial = Path(name)
-        return self.partial
-
-    def __exit__(self, kind, error, trace) -> None:
-        try:
-            if kind is None:
-                mask = os.umask(0)
-                os.umask(mask)
-                self.partial.chmod(0o666 & ~mask)  # mkstemp makes files private, results are ordinary ones
-                os.replace(self.partial, self.path)
-        finally:
-            self.partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(
-                f"cannot write {self.path}: {error.strerror or error}. Nothing was left behind"
-            ) from error
 
 
 def to_uint8(x: Tensor) -> Tensor:
@@ -164,54 +161,56 @@ def encode(x: Tensor, kind: str, quality: int) -> Tensor:
     return (back[None] if back.ndim == 2 else back.permute(2, 0, 1)).to(x)
 
 
-def _samples(path: Path, image: Image.Image, upright: Image.Image) -> tuple[np.ndarray, bool]:
-    """H W C samples, uint8 or uint16, and whether the file's colour profile still describes them."""
-    deep = _png16_mode(path)
-    if deep:
-        array = np.asarray(_kornia_io().read_image_png_u16(str(path), deep))
-        return _orient(array, image), True
-    if upright.mode.startswith("I;16"):
-        return np.asarray(upright).astype(np.uint16)[..., None], True
-    if upright.mode in ("I", "F"):
-        raise OSError(f"its {upright.mode!r} samples have no stated range; save it with 8 or 16 bits")
-    if upright.mode == "CMYK":
-        profile = image.info.get("icc_profile")
-        if profile:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            upright = ImageCms.profileToProfile(
-                upright, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
-        return np.asarray(upright.convert("RGB")), False
-    transparent = upright.has_transparency_data
-    grey = upright.mode in ("1", "L", "LA", "La")
-    array = np.asarray(
-        upright.convert(("LA" if transparent else "L") if grey else ("RGBA" if transparent else "RGB"))
+@lru_cache(4096)
+def _say_once(path: Path, left_out: str) -> None:
+    """Trainings read a file thousands of times."""
+    log.warning("%s: left out: %s", path, left_out)
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no picture file at {path}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes): replace it")
+
+
+def _unreadable(path: Path, error: BaseException) -> Exception:
+    if isinstance(error, Image.DecompressionBombError):
+        return ValueError(
+            f"cannot read {path}: {error} If you trust it, set the environment variable {LIMIT} to its "
+            "number of pixels (in Python: PIL.Image.MAX_IMAGE_PIXELS)"
+        )
+    if isinstance(error, PermissionError):
+        return error
+    reason = str(error) or type(error).__name__
+    kinds = ", ".join(READABLE)
+    return ValueError(
+        f"cannot read {path}: {reason}. The file is damaged or not a supported picture ({kinds})"
     )
-    return array[..., None] if array.ndim == 2 else array, True
 
 
-def _png16_mode(path: Path) -> str | None:
-    """The reader's name for a 16-bit RGB or RGBA PNG, which Pillow would reduce to 8 bits."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    if head[:8] == PNG_SIGNATURE and len(head) == 26 and head[24] == 16:
-        return {2: "rgb", 6: "rgba"}.get(head[25])
-    return None
-
-
-def _orient(array: np.ndarray, image: Image.Image) -> np.ndarray:
-    turns = {
-        2: (0, True),
-        3: (2, False),
-        4: (2, True),
-        5: (3, True),
-        6: (3, False),
-        7: (1, True),
-        8: (1, False),
-    }
-    count, flip = turns.get(image.getexif().get(0x0112, 1), (0, False))
-    array = np.rot90(array, count)
-    return array[:, ::-1] if flip else array
+def _metadata(picture: Picture, path: Path, kind: str) -> dict:
+    """What a format can hold of a picture's metadata, as Pillow's options; the rest is said in the log."""
+    said, left_out = {}, []
+    if picture.icc and not fits(picture.icc, picture.pixels.shape[1]):
+        left_out.append("the colour profile, which does not describe these pixels")
+    elif picture.icc and kind == "PNG" and len(picture.icc) > png.LARGEST:
+        left_out.append("the colour profile, which is larger than PNG readers take")
+    elif picture.icc:
+        said["icc_profile"] = picture.icc
+    if picture.exif and kind == "JPEG" and len(picture.exif) > MOST_EXIF:
+        left_out.append("EXIF, which is larger than JPEG can hold")
+    elif picture.exif:
+        said["exif"] = picture.exif
+    if picture.text and kind == "PNG":
+        said["text"] = picture.text
+    elif picture.text:
+        left_out.append("texts, which only PNG can hold")
+    if picture.dpi and kind != "WEBP":
+        said["dpi"] = picture.dpi
+    if left_out:
+        log.warning("%s: left out: %s", path, "; ".join(left_out))
+    return said
 
 
 def _quantise(picture: Picture, bits: int) -> np.ndarray:
@@ -219,26 +218,3 @@ def _quantise(picture: Picture, bits: int) -> np.ndarray:
     check_pixels(planes, "the picture to write")
     levels = (planes[0].double() * (2**bits - 1)).clamp(0, 2**bits - 1).round()
     return levels.permute(1, 2, 0).cpu().numpy().astype(np.uint16 if bits == 16 else np.uint8)
-
-
-def _write_png16(samples: np.ndarray, path: Path, icc: bytes | None) -> None:
-    mode = {1: "mono", 3: "rgb", 4: "rgba"}[samples.shape[-1]]
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "plain.png"  # the encoder insists on the suffix
-        _kornia_io().write_image_png_u16(str(plain), np.ascontiguousarray(samples), mode)
-        data = plain.read_bytes()
-    if icc:
-        body = b"iCCP" + b"ICC\0\0" + zlib.compress(icc)
-        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-        data = data[:33] + chunk + data[33:]  # right after the header, before any pixel
-    path.write_bytes(data)
-
-
-def _kornia_io():
-    import kornia_rs
-
-    try:
-        from kornia_rs import io as codec
-    except ImportError:  # before 0.1.11 the functions stood at the top
-        codec = kornia_rs
-    return codec

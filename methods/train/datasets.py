@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -10,26 +11,33 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..imaging.images import READABLE, read
+from ..imaging.files import READABLE, picture_files
+from ..imaging.images import read
+
+log = logging.getLogger("priorsr")
 
 FILE = "file"  # the column that names pictures
 
 
 def read_pictures(paths: Sequence[str | Path]) -> list[Tensor]:
-    """Every picture of the folders and zip archives, C H W in 0..1, sorted by name. Raises as `read_named`."""
+    """Every picture of the folders and zip archives, C H W in 0..1, by name. Raises as `read_named`."""
     return [picture for _, picture in read_named(paths)]
 
 
 def read_named(paths: Sequence[str | Path]) -> list[tuple[str, Tensor]]:
-    """The same with their names, those of files below the folder or archive. Raises as `find_files`, or ValueError for a file
-    that cannot be read."""
+    """The same with their names, those of files below the folder or archive.
+
+    Raises as `find_files`, or ValueError for a file that cannot be read.
+    """
     with tempfile.TemporaryDirectory() as folder:
         return [(name, read(path).pixels[0]) for name, path in find_files(paths, Path(folder))]
 
 
 def find_files(paths: Sequence[str | Path], folder: Path) -> list[tuple[str, Path]]:
-    """Names and places of the pictures; archives are unpacked into `folder`. Raises ValueError or FileNotFoundError that names
-    the path when one holds no picture."""
+    """Names and places of the pictures; archives are unpacked into `folder`.
+
+    Raises ValueError or FileNotFoundError that names the path when one holds no picture.
+    """
     found = []
     for i, root in enumerate(map(Path, paths)):
         path = root
@@ -39,11 +47,10 @@ def find_files(paths: Sequence[str | Path], folder: Path) -> list[tuple[str, Pat
                 archive.extractall(root)  # which keeps every member inside the folder
         elif not path.is_dir():
             raise FileNotFoundError(f"{path} is no folder and no zip archive of pictures")
-        files = [
-            (p.relative_to(root).as_posix(), p)
-            for p in sorted(root.rglob("*"))
-            if p.suffix.lower() in READABLE
-        ]
+        pictures, others = picture_files(root)
+        if others:
+            log.warning("%s: %d files hold pictures but are not read: %s", path, len(others), others[0].name)
+        files = [(p.relative_to(root).as_posix(), p) for p in pictures]
         if not files:
             raise ValueError(f"{path} holds no picture ({', '.join(READABLE)})")
         found += files
@@ -51,15 +58,17 @@ def find_files(paths: Sequence[str | Path], folder: Path) -> list[tuple[str, Pat
 
 
 def read_table(paths: Sequence[str | Path]) -> dict[str, dict[str, str]]:
-    """CSV files with a column `file` as {file: {column: value}}. Raises ValueError for tables without it or that disagree."""
+    """CSV files with a column `file` as {file: {column: value}}.
+
+    Raises ValueError for tables without it or that disagree.
+    """
     rows: dict[str, dict[str, str]] = {}
     for path in map(Path, paths):
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file)
             if FILE not in (table.fieldnames or ()):
-                raise ValueError(
-                    f"{path} has no column {FILE!r} but {', '.join(table.fieldnames or ()) or 'none'}: name that of the pictures so"
-                )
+                names = ", ".join(table.fieldnames or ()) or "none"
+                raise ValueError(f"{path} has no column {FILE!r} but {names}: name that of the pictures so")
             for row in table:
                 name = row.pop(FILE)
                 if rows.setdefault(name, row) != row:

@@ -1,4 +1,4 @@
-"""High-resolution crops and what a degradation leaves of them, drawn by seed from more pictures than memory holds."""
+"""Crops and what a degradation leaves of them, drawn by seed from more pictures than memory holds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..degrade import Recipe
-from ..imaging.images import read, to_uint8
+from ..imaging.images import read, read_head, to_uint8
 from ..imaging.resize import resize
 from .datasets import find_files
 
@@ -33,7 +32,7 @@ class Crops:
 
     @staticmethod
     def of(paths: Sequence[str | Path], size: int, flip: bool = True) -> Crops:
-        """Of the pictures of folders and zip archives that are large enough; the others are left out, which is logged.
+        """Of the pictures of folders and zip archives that are large enough; those left out are logged.
 
         Raises ValueError when none is left or one cannot be read, and as `find_files`.
         """
@@ -41,8 +40,9 @@ class Crops:
         files = [path for _, path in find_files(paths, Path(folder.name))]
         large = tuple(path for path in files if _shorter_side(path) >= size)
         if not large:
+            places = ", ".join(map(str, paths))
             raise ValueError(
-                f"none of the {len(files)} pictures in {', '.join(map(str, paths))} has {size} pixels along each side: give a smaller --size"
+                f"none of the {len(files)} pictures in {places} has {size} pixels along a side: lower --size"
             )
         if len(large) < len(files):
             log.warning(
@@ -90,8 +90,4 @@ def enlarged(low: Tensor, size: int) -> Tensor:
 
 def _shorter_side(path: Path) -> int:
     """Of a picture whose head alone is read. Raises ValueError where that fails."""
-    try:
-        with Image.open(path) as image:
-            return min(image.size)
-    except OSError:
-        return min(read(path).pixels.shape[-2:])  # which says what is wrong
+    return min(read_head(path).size)

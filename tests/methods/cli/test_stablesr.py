@@ -12,6 +12,7 @@ from stablesr_tiny import UNET as CONFIG
 from stablesr_tiny import tiny
 
 from priorsr.methods.cli import main as cli
+from priorsr.methods.imaging.alpha import fill_hidden
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.stablesr.layers import UNET
 from priorsr.methods.stablesr.load import AUTOENCODER, TEXT, load_stablesr, load_text
@@ -27,7 +28,7 @@ OPTIONS = [
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A full file and its parts, of which bare.safetensors is without a text encoder; embeddings; a tokenizer; a picture."""
+    """A full file and parts (bare.safetensors has no text encoder), embeddings, a tokenizer, one picture."""
     folder, model = tmp_path_factory.mktemp("stablesr"), tiny()
     layers = model.layers.released_state()
     parts = ((UNET, model.prior.network), (AUTOENCODER, model.vae))
@@ -64,7 +65,8 @@ def test_a_full_file_is_enough(files, tmp_path, caplog):
     assert found.alpha.shape == (1, 1, 32, 40)
     settings = StableSRSettings(**(vars(SETTINGS) | {"fidelity": 0.0}))
     context = load_text(str(files / "full.safetensors"))(tokenise(""))
-    expected = stablesr_upscale(model, read(files / "low.png").pixels, 4, context, settings, seeds=[3])
+    low = read(files / "low.png")
+    expected = stablesr_upscale(model, fill_hidden(low.pixels, low.alpha), 4, context, settings, seeds=[3])
     torch.testing.assert_close(found.pixels, expected, rtol=0, atol=1 / 255)
     assert expected.std() > 0.1
 
