@@ -125,7 +125,7 @@ def test_one_picture_that_cannot_be_written_is_told_before_any_work(
     write(Picture(photo, photo[:, :1]), tmp_path / "a.png")
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(folder, "read", never)
-    assert run("upscale", tmp_path / "a.png", tmp_path / name, "--method", "bicubic", "--overwrite") == 2
+    assert run("upscale", "bicubic", tmp_path / "a.png", tmp_path / name, "--overwrite") == 2
     assert len(caplog.records) == 1
     assert listing(tmp_path) == ["a.png", "file"]
 
