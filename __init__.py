@@ -1,4 +1,7 @@
-"""PriorSR: image and face super-resolution with diffusion priors. A ComfyUI node pack and a plain Python package."""
+"""PriorSR: image and face super-resolution with diffusion priors.
+
+A ComfyUI node pack and a plain Python package.
+"""
 
 __version__ = "0.1.0"
 

@@ -1,8 +1,10 @@
 """Diff-SR on the shipped prior: seconds of one face, and what a batch gains.
 
-    python benchmarks/diffsr_speed.py [--prior face64] [--scale 4] [--steps 20] [--batch 16] [--threads 2] [--device cpu] [--repeat 5]
+python benchmarks/diffsr_speed.py [--prior face64] [--scale 4] [--steps 20] [--batch 16] [--threads 2]
+[--device cpu] [--repeat 5]
 
-A batch and as many single faces in turn, medians of elapsed time; the level is given, so that all faces take the same steps.
+A batch and as many single faces in turn, medians of elapsed time; the level is given, so that all faces take
+the same steps.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ def main() -> None:
         batch.append(seconds(low))
     one, many = statistics.median(single), statistics.median(batch) / options.batch
     print(
-        f"{options.steps} steps, {prior.size} px, {options.threads} threads, {options.device}: one face {one:.3f} s; in a batch of {options.batch}"
+        f"{options.steps} steps, {prior.size} px, {options.threads} threads, {options.device}: one face "
+        f"{one:.3f} s; in a batch of {options.batch}"
     )
     print(f"{many:.3f} s each, {one / many:.2f} times the throughput")
 

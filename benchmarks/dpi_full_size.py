@@ -1,8 +1,10 @@
-"""DPI at the published size: 32 to 256 pixels with networks laid out as ffhq_10m and the published corrector, weights at random.
+"""DPI at the published size: 32 to 256 pixels with networks laid out as ffhq_10m and the published corrector,
+weights at random.
 
-    python benchmarks/dpi_full_size.py [--steps 4] [--batch 1] [--device cuda --half]
+python benchmarks/dpi_full_size.py [--steps 4] [--batch 1] [--device cuda --half]
 
-Tells seconds a step and a face, and the highest memory; the picture means nothing, but must be finite and the condition on its grid.
+Tells seconds a step and a face, and the highest memory; the picture means nothing, but must be finite and the
+condition on its grid.
 """
 
 from __future__ import annotations
@@ -57,8 +59,12 @@ def main() -> None:
     assert result.shape == (options.batch, 3, 256, 256), "wrong size"
     assert torch.isfinite(result).all(), "not finite"
     per_step = seconds / options.steps / options.batch
-    print(f"{options.steps} steps, batch {options.batch}, {'float16' if options.half else 'float32'} on {options.device}: "
-          f"{per_step:.3f} s a step and face ({1000 * per_step:.0f} s in 1000 steps), at most {peak / 2**20:.0f} MiB")  # fmt: skip
+    print(
+        f"{options.steps} steps, batch {options.batch}, {'float16' if options.half else 'float32'} on "
+        f"{options.device}: "
+        f"{per_step:.3f} s a step and face ({1000 * per_step:.0f} s in 1000 steps), at most "
+        f"{peak / 2**20:.0f} MiB"
+    )
 
 
 if __name__ == "__main__":

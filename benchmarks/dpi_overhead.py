@@ -1,10 +1,12 @@
-"""What DPI costs beside its two networks: time of a step in either stage, beside a plain DDPM step with x0 clipped.
+"""What DPI costs beside its two networks: time of a step in either stage, beside a plain DDPM step with x0
+clipped.
 
-    python benchmarks/dpi_overhead.py [--repeat 100] [--sizes 64 128 256] [--steps 50]
+python benchmarks/dpi_overhead.py [--repeat 100] [--sizes 64 128 256] [--steps 50]
 
-Both networks answer at once with what was computed before, so that only the rest is measured: CPU time of one thread, the fastest of
-many short runs taken in turn, because other programs on the machine only ever add to it. `mask` is the part of stage 2 that makes the
-adaptive one. Aim: at most 1.6 plain steps, and less than the published implementation.
+Both networks answer at once with what was computed before, so that only the rest is measured: CPU time of one
+thread, the fastest of many short runs taken in turn, because other programs on the machine only ever add to
+it. `mask` is the part of stage 2 that makes the adaptive one. Aim: at most 1.6 plain steps, and less than the
+published implementation.
 """
 
 from __future__ import annotations
@@ -55,10 +57,12 @@ def main() -> None:
         : options.steps + 1
     ]  # all in one stage or all in the other, whatever tau says
     print(
-        f"CPU ms per step, RGB, k = 2, ancestral with a learned variance; the fastest of {options.repeat} runs of {options.steps} steps"
+        f"CPU ms per step, RGB, k = 2, ancestral with a learned variance; the fastest of {options.repeat} "
+        f"runs of {options.steps} steps"
     )
     print(
-        f"{'size':>6}{'plain':>9}{'stage 1':>9}{'stage 2':>9}{'mask':>9}{'ratio 1':>9}{'ratio 2':>9}   published: plain, stage 1, stage 2, mask"
+        f"{'size':>6}{'plain':>9}{'stage 1':>9}{'stage 2':>9}{'mask':>9}{'ratio 1':>9}{'ratio 2':>9}   "
+        "published: plain, stage 1, stage 2, mask"
     )
     for size in options.sizes:
         draws = Noise(0)

@@ -1,10 +1,12 @@
-"""CodeFormer against its bare convolutions and products, and the peak memory of a large picture with many faces.
+"""CodeFormer against its bare convolutions and products, and the peak memory of a large picture with many
+faces.
 
-    python benchmarks/faces.py [--w 0.5 0] [--threads 1] [--repeat 1] [--width 6000] [--height 4000] [--faces 50]
+python benchmarks/faces.py [--w 0.5 0] [--threads 1] [--repeat 1] [--width 6000] [--height 4000] [--faces 50]
 
-The bare run makes every call for which torch counts floating-point operations, on fresh maps of the same shapes and layout, and
-nothing else: no norms, activations or resampling. Seconds are of the processor, which other programs hardly lengthen. Weights
-are random. Memory is measured in a process of its own, from detection to the blended picture, with a restorer that changes nothing.
+The bare run makes every call for which torch counts floating-point operations, on fresh maps of the same
+shapes and layout, and nothing else: no norms, activations or resampling. Seconds are of the processor, which
+other programs hardly lengthen. Weights are random. Memory is measured in a process of its own, from detection
+to the blended picture, with a restorer that changes nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ SAMPLE = Path(__file__).resolve().parents[1] / "docs" / "sample" / "astronaut.pn
 
 
 class Heavy(TorchDispatchMode):
-    """Notes the calls that cost floating-point operations, of their tensors only what it takes to make others like them."""
+    """Notes the calls that cost floating-point operations, of their tensors only what it takes to make others
+    like them.
+    """
 
     def __init__(self):
         super().__init__()
@@ -78,7 +82,8 @@ def speed(weights: list[float], repeat: int) -> None:
             bare.append(heavy.seconds())
         a, b = statistics.median(whole), statistics.median(bare)
         print(
-            f"w {w:g}: {counter.get_total_flops() / 2e9:.0f} G multiplications, {a:.1f} s, bare {b:.1f} s, ratio {a / b:.2f}",
+            f"w {w:g}: {counter.get_total_flops() / 2e9:.0f} G multiplications, {a:.1f} s, bare {b:.1f} s, "
+            f"ratio {a / b:.2f}",
             flush=True,
         )
 
@@ -106,7 +111,8 @@ def memory(width: int, height: int, faces: int) -> None:
     found = sum(r.outcome == "restored" for r in done.reports[0])
     size, more = picture.numel() * 4 / 2**20, (peak - before) / 1024
     print(
-        f"{width} x {height} pixels: {found} of {faces} faces found, cut out and put back in {taken:.1f} s; {peak / 1024:.0f} MiB at the peak,"
+        f"{width} x {height} pixels: {found} of {faces} faces found, cut out and put back in {taken:.1f} "
+        f"s; {peak / 1024:.0f} MiB at the peak,"
     )
     print(f"{more:.0f} MiB more than the program with the picture, of which {size:.0f} MiB are the result")
 

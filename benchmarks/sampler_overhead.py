@@ -1,15 +1,19 @@
-"""What the sampling loop costs beside the network: time of a step, of a guided step, and memory of a tiled picture.
+"""What the sampling loop costs beside the network: time of a step, of a guided step, and memory of a tiled
+picture.
 
-    python benchmarks/sampler_overhead.py [--parts step guided share memory] [--repeat 15] [--sizes 64 128 256] [--side 2048]
+python benchmarks/sampler_overhead.py [--parts step guided share memory] [--repeat 15] [--sizes 64 128 256]
+[--side 2048]
 
-step    a DDPM step on a precomputed answer and on a one-layer network, beside the same step written out by hand
+step    a DDPM step on a precomputed answer and on a one-layer network, beside the same step written out by
+  hand
 guided  a DPS step on ADM networks, the FFHQ one among them, beside a plain step (at most 2.2 of those)
 share   time outside the network in a 256 x 256 step of the FFHQ network (at most 3 %), with random weights
-memory  peak of denoising a large picture in 256-pixel tiles, beside one batch of tiles plus the images (at most 1.2 of those): freely, and
+memory  peak of denoising a large picture in 256-pixel tiles, beside one batch of tiles plus the images (at
+  most 1.2 of those): freely, and
         guided by a measurement of it, where the batch is a forward and a backward pass
 
-CPU time of one thread, which other programs on the machine disturb less than elapsed time; medians. Every part runs in a process of
-its own, and so does every measurement of memory.
+CPU time of one thread, which other programs on the machine disturb less than elapsed time; medians. Every
+part runs in a process of its own, and so does every measurement of memory.
 """
 
 from __future__ import annotations
@@ -25,8 +29,10 @@ import time
 from collections.abc import Callable
 
 PARTS = ("step", "guided", "share", "memory")
-# whose memory is measured: its name, the batch it is compared with, and how many pictures it holds. Those are x, x0, eps, frac, and in a
-# run its own copy of x; under guidance also x0 before it was clipped, the gradients to both x0 and to x, and the state after the step
+# whose memory is measured: its name, the batch it is compared with, and how many pictures it holds. Those are
+# x, x0, eps, frac, and in a
+# run its own copy of x; under guidance also x0 before it was clipped, the gradients to both x0 and to x, and
+# the state after the step
 ACTIONS = {
     "batch": ("one batch of tiles", "batch", 0),
     "tiled": ("the picture, denoised once", "batch", 4),
@@ -38,7 +44,9 @@ TILE, OVERLAP, BATCH = 256, 32, 4
 
 
 def alternating(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
-    """Median CPU seconds of each, in turn and in changing order, after one run of each that does not count."""
+    """Median CPU seconds of each, in turn and in changing order, after one run of each that does not
+    count.
+    """
     found: dict[str, list[float]] = {name: [] for name in runs}
     for i in range(repeat + 1):
         for name in sorted(runs, reverse=bool(i % 2)):
@@ -115,7 +123,8 @@ def step(sizes: list[int], repeat: int) -> None:
             ms = {name: seconds / len(betas) * 1000 for name, seconds in alternating(runs, repeat).items()}
             name = type(network).__name__.lower()
             print(
-                f"{size:>6}{name:>14}{ms['by hand']:>10.2f}{ms['run']:>10.2f}{ms['run'] / ms['by hand']:>8.2f}{ms['noise']:>14.2f}"
+                f"{size:>6}{name:>14}{ms['by hand']:>10.2f}{ms['run']:>10.2f}"
+                f"{ms['run'] / ms['by hand']:>8.2f}{ms['noise']:>14.2f}"
             )
 
 
@@ -180,7 +189,8 @@ def guided(repeat: int) -> None:
     }
     print("DPS with x4 reduction beside plain DDPM (x0 clipped in both), ADM networks, CPU ms per step")
     print(
-        f"{'network':>8}{'size':>6}{'forward':>9}{'+backward':>11}{'plain':>8}{'DPS':>8}{'ratio':>8}   network calls a step"
+        f"{'network':>8}{'size':>6}{'forward':>9}{'+backward':>11}{'plain':>8}{'DPS':>8}{'ratio':>8}   "
+        "network calls a step"
     )
     for name, size, settings in (
         ("small", 64, small),
@@ -210,7 +220,8 @@ def guided(repeat: int) -> None:
         plain, dps = ms["plain"] / steps, ms["DPS"] / steps
         network_ms = f"{ms['forward']:>9.0f}{ms['both']:>11.0f}"
         print(
-            f"{name:>8}{size:>6}{network_ms}{plain:>8.0f}{dps:>8.0f}{dps / plain:>8.2f}   {', '.join(calls.values())}"
+            f"{name:>8}{size:>6}{network_ms}{plain:>8.0f}{dps:>8.0f}{dps / plain:>8.2f}   "
+            f"{', '.join(calls.values())}"
         )
 
 
@@ -292,7 +303,8 @@ def memory(what: str, side: int, width: int) -> dict:
 
 def memory_table(side: int, width: int) -> None:
     print(
-        f"{side} x {side} RGB, tiles of {TILE}, overlap {OVERLAP}, {BATCH} a batch, ADM network of {width} channels; MB beyond the loaded program"
+        f"{side} x {side} RGB, tiles of {TILE}, overlap {OVERLAP}, {BATCH} a batch, ADM network of {width} "
+        "channels; MB beyond the loaded program"
     )
     print(f"{'':<34}{'network calls':>14}{'peak':>8}{'batch':>8}{'images':>8}{'ratio':>8}")
     peaks = {}

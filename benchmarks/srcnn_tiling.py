@@ -1,6 +1,7 @@
 """Tiled against untiled SRCNN, side by side: time and peak memory, each run in a process of its own.
 
-    python benchmarks/srcnn_tiling.py [--width 4000] [--height 3000] [--scale 2] [--tiles 0 256 512 1024] [--repeat 3]
+python benchmarks/srcnn_tiling.py [--width 4000] [--height 3000] [--scale 2] [--tiles 0 256 512 1024]
+[--repeat 3]
 
 width and height are those of the result.
 """

@@ -1,12 +1,15 @@
-"""What SRDG costs beside its networks: time of a guided step beside a plain one of the core, and how often classifiers are asked.
+"""What SRDG costs beside its networks: time of a guided step beside a plain one of the core, and how often
+classifiers are asked.
 
-    python benchmarks/srdg_overhead.py [--repeat 100] [--sizes 64 128] [--steps 50] [--full]
+python benchmarks/srdg_overhead.py [--repeat 100] [--sizes 64 128] [--steps 50] [--full]
 
-Score network and classifier answer at once with what was computed before, a gradient included, so that only the rest is measured: CPU time
-of one thread, the fastest of many short runs taken in turn, because other programs on the machine only ever add to it. `asked` is a plain
-run that also asks the classifier for its gradient and does nothing with it; what that adds counts as a network and is taken off the guided
-runs. `1 + 2` steps have two Langevin corrections as published. Aim: at most 1.6 plain steps, one classifier call for every network call
-inside the window, none outside. --full runs two steps of the published layout, 128 pixels and three classifiers, on random weights.
+Score network and classifier answer at once with what was computed before, a gradient included, so that only
+the rest is measured: CPU time of one thread, the fastest of many short runs taken in turn, because other
+programs on the machine only ever add to it. `asked` is a plain run that also asks the classifier for its
+gradient and does nothing with it; what that adds counts as a network and is taken off the guided runs. `1 +
+2` steps have two Langevin corrections as published. Aim: at most 1.6 plain steps, one classifier call for
+every network call inside the window, none outside. --full runs two steps of the published layout, 128 pixels
+and three classifiers, on random weights.
 """
 
 from __future__ import annotations
@@ -76,7 +79,8 @@ def overhead(sizes: list[int], steps: int, repeat: int) -> None:
 
     window = {"first": 0.6, "last": 0.2}
     print(
-        f"CPU ms per step, RGB, one picture; the fastest of {repeat} runs of {steps} steps; classifier calls by network calls, h 500"
+        f"CPU ms per step, RGB, one picture; the fastest of {repeat} runs of {steps} steps; classifier "
+        "calls by network calls, h 500"
     )
     names = "".join(f"{name:>9}" for name in ("plain", "guided", "limited", "asked", "guided", "limited"))
     print(f"{'size':>6}{'step':>7}{names}   asked everywhere, inside and outside of t 0.6 .. 0.2", flush=True)
@@ -150,7 +154,8 @@ def full() -> None:
         cpu, elapsed = (time.process_time() - cpu) / 2, (time.perf_counter() - start) / 2
         assert result.shape == (1, 3, 128, 128)
         print(
-            f"16 to 128 pixels, {name}: {cpu:.1f} CPU s a step ({elapsed:.1f} elapsed), {steps * cpu / 3600:.1f} hours for {steps} steps",
+            f"16 to 128 pixels, {name}: {cpu:.1f} CPU s a step ({elapsed:.1f} elapsed), "
+            f"{steps * cpu / 3600:.1f} hours for {steps} steps",
             flush=True,
         )
 

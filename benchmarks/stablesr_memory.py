@@ -1,10 +1,12 @@
-"""Memory of StableSR on a large picture beside that of one tile: sampling in tiles, then decoding in tiles with feature wrapping.
+"""Memory of StableSR on a large picture beside that of one tile: sampling in tiles, then decoding in tiles
+with feature wrapping.
 
-    python benchmarks/stablesr_memory.py [--side 2048] [--tile 512] [--overlap 64] [--batch 1]
+python benchmarks/stablesr_memory.py [--side 2048] [--tile 512] [--overlap 64] [--batch 1]
 
-Small networks of random weights, float32, one thread. The peak of the large picture, less its pictures and latents, is to be at most 1.15
-times that of pictures as large as a tile, as many of them as tiles go into one call. Each measurement has a process of its own; large
-blocks of memory go back to the system at once, so that the peak is what is held and not what the allocator keeps.
+Small networks of random weights, float32, one thread. The peak of the large picture, less its pictures and
+latents, is to be at most 1.15 times that of pictures as large as a tile, as many of them as tiles go into one
+call. Each measurement has a process of its own; large blocks of memory go back to the system at once, so that
+the peak is what is held and not what the allocator keeps.
 """
 
 from __future__ import annotations
@@ -20,11 +22,15 @@ AIM = 1.15
 PICTURES, LATENTS = (
     2,
     8,
-)  # the input and the result; x, its two answers, noise, the step's mean, the new x, the input's, its random part
+    # the input and the result; x, its two answers, noise, the step's mean, the new x, the input's, its random
+    # part
+)
 
 
 def networks():
-    """StableSR in its released form but for the widths, with random weights that keep the size of what passes through."""
+    """StableSR in its released form but for the widths, with random weights that keep the size of what passes
+    through.
+    """
     import math
 
     import torch
@@ -78,7 +84,9 @@ def networks():
 
 
 def measure(side: int, pictures: int, tile: int, overlap: int, batch: int) -> dict[str, float]:
-    """MB beyond the loaded program at the end of sampling and at the end of decoding, and those of a picture and of a latent."""
+    """MB beyond the loaded program at the end of sampling and at the end of decoding, and those of a picture
+    and of a latent.
+    """
     import torch
 
     from priorsr.methods.stablesr.autoencoder import Autoencoder
@@ -134,7 +142,8 @@ def main() -> None:
         print(json.dumps(measure(options.one, pictures, options.tile, options.overlap, options.batch)))
         return
     print(
-        f"MB beyond the loaded program; tiles of {options.tile} that overlap by {options.overlap}, {options.batch} in one call of the UNet"
+        f"MB beyond the loaded program; tiles of {options.tile} that overlap by {options.overlap}, "
+        f"{options.batch} in one call of the UNet"
     )
     print(f"{'picture':>14}{'sampling':>10}{'and decoding':>14}{'pictures, latents':>19}{'less those':>12}")
     left = {}

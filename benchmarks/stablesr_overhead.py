@@ -1,11 +1,13 @@
-"""What StableSR adds to a call of Stable Diffusion's network: its share of the time beside its share of the arithmetic.
+"""What StableSR adds to a call of Stable Diffusion's network: its share of the time beside its share of the
+arithmetic.
 
-    python benchmarks/stablesr_overhead.py [--repeat 10] [--sizes 32 64] [--channels 64]
+python benchmarks/stablesr_overhead.py [--repeat 10] [--sizes 32 64] [--channels 64]
 
-A UNet of Stable Diffusion 2.1's form with fewer channels answers alone and with StableSR's encoder and layers, which are reduced alike:
-CPU time of one thread, the fastest of many calls in turn, because other programs on the machine only ever add to it. Operations are
-those that torch counts, of convolutions, products and attention. Aim: what is added takes at most 1.25 times the share that its
-operations have, both in calls of the plain network.
+A UNet of Stable Diffusion 2.1's form with fewer channels answers alone and with StableSR's encoder and
+layers, which are reduced alike: CPU time of one thread, the fastest of many calls in turn, because other
+programs on the machine only ever add to it. Operations are those that torch counts, of convolutions, products
+and attention. Aim: what is added takes at most 1.25 times the share that its operations have, both in calls
+of the plain network.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ def main() -> None:
     context = draws((1, 77, unet.config.context_dim))
 
     print(
-        f"one call with {options.channels} channels, one picture, one thread; the fastest of {options.repeat}, CPU time"
+        f"one call with {options.channels} channels, one picture, one thread; the fastest of "
+        f"{options.repeat}, CPU time"
     )
     print(
         f"{'latent':>8}{'plain':>11}{'StableSR':>11}{'plain':>11}{'StableSR':>11}{'time':>9}{'operations':>12}{'ratio':>8}"

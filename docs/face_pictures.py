@@ -1,4 +1,6 @@
-"""The pictures of faces.md, from the two samples: what is found, what masks cover, what is restored, how the rest is sharpened."""
+"""The pictures of faces.md, from the two samples: what is found, what masks cover, what is restored, how the
+rest is sharpened.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Remake the pictures of the README, of core.md, of faces.md and of the workflow templates, and the icon: python docs/make_pictures.py."""
+"""Remake the pictures of the README, of core.md, of faces.md and of the workflow templates, and the icon:
+python docs/make_pictures.py.
+"""
 
 from __future__ import annotations
 

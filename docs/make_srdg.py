@@ -1,4 +1,6 @@
-"""The picture of srdg.md: tiny faces of the portrait by the network alone, and pulled towards either expression."""
+"""The picture of srdg.md: tiny faces of the portrait by the network alone, and pulled towards either
+expression.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ GRADIENT_SHARE = 14  # how much more a gradient keeps than a plain call needs (A
 
 @torch.inference_mode(False)
 def gradient_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1) -> int:
-    """The bytes that autograd keeps of network(x, t) for x B C H W, counted on the meta device, where nothing is computed.
+    """The bytes that autograd keeps of network(x, t) for x B C H W, counted on the meta device, where nothing
+    is computed.
 
     pictures: 2 for a network that sees another one, network(x, t, y).
     """
@@ -36,7 +37,9 @@ def gradient_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1) 
 
 
 def call_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1, gradient: bool = False) -> int:
-    """The bytes that a call needs beside the weights: what its gradient keeps, or without one a share of that."""
+    """The bytes that a call needs beside the weights: what its gradient keeps, or without one a share of
+    that.
+    """
     kept = gradient_bytes(network, shape, pictures)
     return kept if gradient else kept // GRADIENT_SHARE
 

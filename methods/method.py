@@ -1,4 +1,6 @@
-"""What a method is, said once: its settings, weights and scales, how it is loaded, and what it does to a picture."""
+"""What a method is, said once: its settings, weights and scales, how it is loaded, and what it does to a
+picture.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ NO_FILES: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do: size of the result (H, W), network calls a picture and tile, bytes of one call, what to beware of."""
+    """What a run will do: size of the result (H, W), network calls a picture and tile, bytes of one call,
+    what to beware of.
+    """
 
     size: tuple[int, int]
     calls: int = 0
@@ -39,8 +43,8 @@ class Plan:
 class WeightInput:
     """A weight file that a method takes.
 
-    default: "" where one must be given; words: what stands for a file, such as auto; shipped: names that come along.
-    many: several may be given.
+    default: "" where one must be given; words: what stands for a file, such as auto; shipped: names that come
+    along. many: several may be given.
     """
 
     name: str
@@ -72,13 +76,16 @@ class Scales:
 
 @dataclass(frozen=True)
 class FaceUse:
-    """How a method restores aligned faces. blind: as they are, else reduced to the pixels that they have and enlarged again."""
+    """How a method restores aligned faces. blind: as they are, else reduced to the pixels that they have and
+    enlarged again.
+    """
 
     blind: bool = False
 
 
 class Upscaler(ABC):
-    """A method with its networks loaded: networks, so that a host may place them; scales that they are trained for, () for any.
+    """A method with its networks loaded: networks, so that a host may place them; scales that they are
+    trained for, () for any.
 
     size: side of the faces that it makes, 0 for any. frame: how tightly faces of its prior are cropped.
     """
@@ -90,13 +97,18 @@ class Upscaler(ABC):
 
     @abstractmethod
     def plan(self, size: tuple[int, int], scale: float) -> Plan:
-        """What enlarging a picture of h x w will take; nothing is computed. Raises ValueError for what cannot be done."""
+        """What enlarging a picture of h x w will take; nothing is computed.
+
+        Raises ValueError for what cannot be done.
+        """
 
     @abstractmethod
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
     ) -> Tensor:
-        """B C h w in 0..1 on the networks' device to B C H W in 0..1; step(step, x) after every network call."""
+        """B C h w in 0..1 on the networks' device to B C H W in 0..1; step(step, x) after every network
+        call.
+        """
 
     def __call__(
         self,
@@ -153,8 +165,8 @@ Loader = Callable[[Mapping[str, Any], "Given"], Upscaler]
 class Method:
     """A method: everything that command, node, restorer, study and help derive from.
 
-    settings: classes whose fields, taken together, are its settings. presets: names beside auto. load(files, given): files by
-    the names of `weights`; given what the user named, and the preset.
+    settings: classes whose fields, taken together, are its settings. presets: names beside auto. load(files,
+    given): files by the names of `weights`; given what the user named, and the preset.
     """
 
     name: str
@@ -175,7 +187,8 @@ class Method:
     def prepare(
         self, files: Mapping[str, Any] = NO_FILES, preset: str = AUTO, values: Mapping[str, Any] = NO_FILES
     ) -> Upscaler:
-        """The method with its networks loaded on the CPU. values: settings that are given; a preset decides the others.
+        """The method with its networks loaded on the CPU. values: settings that are given; a preset decides
+        the others.
 
         Raises ValueError and FileNotFoundError that name what is wrong.
         """
@@ -199,7 +212,9 @@ class Method:
 
 @dataclass(frozen=True)
 class Given:
-    """The settings that a user named, the preset that decides the rest, and the classes that they belong to."""
+    """The settings that a user named, the preset that decides the rest, and the classes that they belong
+    to.
+    """
 
     kinds: tuple[type[Settings], ...]
     preset: str = AUTO

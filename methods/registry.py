@@ -1,4 +1,6 @@
-"""Every method by its name: those of this package, and those that other packages add by the entry points `priorsr.methods`."""
+"""Every method by its name: those of this package, and those that other packages add by the entry points
+`priorsr.methods`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ BUILT_IN = (  # module and name of each method's value, in the order of help tab
 
 @lru_cache(1)
 def methods() -> dict[str, Method]:
-    """All of them. Raises ValueError where another package's entry is no method or takes a name that is taken."""
+    """All of them.
+
+    Raises ValueError where another package's entry is no method or takes a name that is taken.
+    """
     found = {}
     for entry in BUILT_IN:
         module, name = entry.split(":")

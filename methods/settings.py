@@ -1,4 +1,6 @@
-"""Settings as frozen dataclasses whose fields carry their limits and help, so that CLI and nodes are made from them."""
+"""Settings as frozen dataclasses whose fields carry their limits and help, so that CLI and nodes are made
+from them.
+"""
 
 from __future__ import annotations
 

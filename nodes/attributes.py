@@ -1,4 +1,6 @@
-"""Attributes in nodes: what asks for them, and guidance whose classifiers' place in memory the host manages."""
+"""Attributes in nodes: what asks for them, and guidance whose classifiers' place in memory the host
+manages.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def network_input() -> io.Input:
     return io.Combo.Input(
         "prior",
         options=[*shipped_networks(), *host.weight_files()] or host.weight_choices(),
-        tooltip="An NCSN++ super-resolution network: a shipped one for small grey faces, or a file of SDE-SR or SRDG in models/priorsr.",
+        tooltip=(
+            "An NCSN++ super-resolution network: a shipped one for small grey faces, or a file of "
+            "SDE-SR or SRDG in models/priorsr."
+        ),
     )
 
 
@@ -40,7 +45,10 @@ def classifier_input() -> io.Input:
     return io.Combo.Input(
         "classifier",
         options=[NONE, *shipped_attributes(), *host.weight_files()],
-        tooltip="What tells the attribute: a shipped classifier, or a file of models/priorsr. More of them by the socket.",
+        tooltip=(
+            "What tells the attribute: a shipped classifier, or a file of models/priorsr. More of them "
+            "by the socket."
+        ),
     )
 
 
@@ -50,7 +58,10 @@ def wanted_inputs() -> list[io.Input]:
         io.String.Input(
             "attributes",
             default="",
-            tooltip=f"What the faces shall have, by name or number: gender=male, glasses=1. {LABELS}; others as their file says.",
+            tooltip=(
+                f"What the faces shall have, by name or number: gender=male, glasses=1. {LABELS}; "
+                "others as their file says."
+            ),
         ),
         io.String.Input(
             "weights", default="", tooltip="How much each attribute weighs, where not 1: gender=2, beard=0.5."
@@ -65,7 +76,8 @@ def wished(judges: Sequence[AttributeClassifier], attributes: str, weights: str)
 def told(wanted: Sequence[Wish]) -> str:
     """What the labels mean, a line each."""
     lines = (
-        f"{w.classifier.attribute}: {w.classifier.classes[w.labels[0]]} (of {w.classifier.meaning}), weight {w.weight:g}"
+        f"{w.classifier.attribute}: {w.classifier.classes[w.labels[0]]} (of {w.classifier.meaning}), "
+        f"weight {w.weight:g}"
         for w in wanted
     )
     return "\n".join(lines) or "no attribute is asked for"

@@ -28,7 +28,10 @@ TILES = ("vae_tile", "vae_overlap")
 def autoencoder(
     vae, managed: ManagedCFW | None, tile: int, overlap: int, before: Callable[[], None] = lambda: None
 ) -> Autoencoder:
-    """The host's VAE as the core's. Raises ValueError where it, or CFW with it, is of another kind, or tiles do not fit."""
+    """The host's VAE as the core's.
+
+    Raises ValueError where it, or CFW with it, is of another kind, or tiles do not fit.
+    """
     beside = () if managed is None else (managed.cfw,)
     network = AdoptedVAE(getattr(vae, "first_stage_model", vae), beside, before, getattr(vae, "device", None))
     return Autoencoder(network, managed and managed.cfw, tile, overlap)
@@ -42,7 +45,9 @@ def encode(vae, image: Tensor, tile: int, overlap: int, noise: Draw | None = Non
 def decode(
     vae, managed: ManagedCFW | None, z: Tensor, image: Tensor | None, w: float, tile: int, overlap: int
 ) -> Tensor:
-    """Latents B Z h w as the MODEL sees them to pictures B 3 H W in about -1..1, one by one; with w wrapped around `image`, B or 1 of them."""
+    """Latents B Z h w as the MODEL sees them to pictures B 3 H W in about -1..1, one by one; with w wrapped
+    around `image`, B or 1 of them.
+    """
     around = image.expand(len(z), -1, -1, -1) if w else [None] * len(z)
     size = (len(z), 3, *(n * LATENT for n in z.shape[-2:]))
     each = lambda coder, i: coder.decode(z[i : i + 1], around[i : i + 1] if w else None, w)  # noqa: E731
@@ -86,7 +91,10 @@ class LoadCFW(io.ComfyNode):
             node_id="PriorSRLoadCFW",
             display_name="Load CFW",
             category=CATEGORY,
-            description="StableSR's feature wrapping, which keeps what the decoder makes faithful to the input, for CFW Decode.",
+            description=(
+                "StableSR's feature wrapping, which keeps what the decoder makes faithful to the "
+                "input, for CFW Decode."
+            ),
             search_aliases=["cfw", "stablesr", "controllable feature wrapping", "vqgan", "load model"],
             inputs=[
                 io.Combo.Input(
@@ -111,7 +119,10 @@ class CFWDecode(io.ComfyNode):
             node_id="PriorSRDecodeCFW",
             display_name="CFW Decode",
             category=CATEGORY,
-            description="Stable Diffusion's latents as images, wrapped around features of the input; in tiles, so that memory does not grow.",
+            description=(
+                "Stable Diffusion's latents as images, wrapped around features of the input; in "
+                "tiles, so that memory does not grow."
+            ),
             search_aliases=["vae decode", "cfw", "stablesr", "fidelity", "tiled decode"],
             inputs=[
                 io.Latent.Input("latent", tooltip="What was sampled."),
@@ -119,7 +130,10 @@ class CFWDecode(io.ComfyNode):
                 Fusion.Input("cfw", tooltip="From Load CFW."),
                 io.Image.Input(
                     "image",
-                    tooltip="What was encoded: the enlarged input, one or one for each latent. A small one is enlarged; alpha is ignored.",
+                    tooltip=(
+                        "What was encoded: the enlarged input, one or one for each latent. A small one "
+                        "is enlarged; alpha is ignored."
+                    ),
                 ),
                 *host.settings_inputs(StableSRSettings, ("fidelity",), advanced=False),
                 *host.settings_inputs(StableSRSettings, TILES),
@@ -144,7 +158,10 @@ class CFWDecode(io.ComfyNode):
 
 
 def _fitted(image: Tensor, vae, z: Tensor) -> Tensor:
-    """The picture behind the latents, as the VAE saw it, B 3 H W in -1..1. Raises ValueError where it cannot be that."""
+    """The picture behind the latents, as the VAE saw it, B 3 H W in -1..1.
+
+    Raises ValueError where it cannot be that.
+    """
     pixels, _ = split(image)
     size, (height, width) = tuple(n * LATENT for n in z.shape[-2:]), pixels.shape[-2:]
     if len(pixels) not in (1, len(z)):
@@ -153,7 +170,8 @@ def _fitted(image: Tensor, vae, z: Tensor) -> Tensor:
         scale = size[0] / height
         if abs(width * scale - size[1]) > LATENT * max(1.0, scale):
             raise ValueError(
-                f"the image is of {width} x {height}, the latents of a picture of {size[1]} x {size[0]}: give the image that was encoded, "
+                f"the image is of {width} x {height}, the latents of a picture of {size[1]} x {size[0]}: "
+                "give the image that was encoded, "
                 "or one of the same shape"
             )
         return resize(pixels, size).clamp(0, 1).expand(-1, 3, -1, -1) * 2 - 1

@@ -62,7 +62,10 @@ class CodeFormerRestore(io.ComfyNode):
             node_id="PriorSRCodeFormer",
             display_name="CodeFormer Restore",
             category=CATEGORY,
-            description="Restore every face of a picture with CodeFormer and put it back (Zhou et al. 2022). Needs codeformer.pth.",
+            description=(
+                "Restore every face of a picture with CodeFormer and put it back (Zhou et al. "
+                "2022). Needs codeformer.pth."
+            ),
             search_aliases=["face restoration", "codeformer", "gfpgan", "restore face", "visionrefine"],
             inputs=[
                 io.Image.Input(
@@ -106,7 +109,10 @@ class LoadCodeFormer(io.ComfyNode):
             node_id="PriorSRLoadCodeFormer",
             display_name="Load CodeFormer",
             category=CATEGORY,
-            description="CodeFormer, for Restore Aligned Face. Its weights are released by its authors for non-commercial use.",
+            description=(
+                "CodeFormer, for Restore Aligned Face. Its weights are released by its authors for "
+                "non-commercial use."
+            ),
             search_aliases=["codeformer", "face restoration", "load model"],
             inputs=[_file_input(), _half_input()],
             outputs=[Network.Output("network", display_name="codeformer")],
@@ -125,13 +131,18 @@ class RestoreAlignedFace(io.ComfyNode):
             node_id="PriorSRRestoreAlignedFace",
             display_name="Restore Aligned Face",
             category=CATEGORY,
-            description="Restore faces that are already aligned as in FFHQ with CodeFormer; for whole pictures use CodeFormer Restore.",
+            description=(
+                "Restore faces that are already aligned as in FFHQ with CodeFormer; for whole "
+                "pictures use CodeFormer Restore."
+            ),
             search_aliases=["codeformer", "face restoration", "aligned face", "ffhq"],
             inputs=[
                 Network.Input("codeformer", tooltip="From Load CodeFormer."),
                 io.Image.Input(
                     "image",
-                    tooltip="One aligned face an image. It is resized to the network's 512 pixels; alpha is kept.",
+                    tooltip=(
+                        "One aligned face an image. It is resized to the network's 512 pixels; alpha is kept."
+                    ),
                 ),
                 *host.settings_inputs(CodeFormerSettings, advanced=False),
                 *host.settings_inputs(RestoreSettings, ("batch",)),

@@ -19,19 +19,27 @@ class ColourCorrection(io.ComfyNode):
             node_id="PriorSRColourCorrection",
             display_name="Colour Correction",
             category=f"{host.CATEGORY}/image",
-            description="Give restored images the colours of the image they were made from, whatever made them (Wang et al. 2024, Eq. 2-5).",
+            description=(
+                "Give restored images the colours of the image they were made from, whatever made "
+                "them (Wang et al. 2024, Eq. 2-5)."
+            ),
             search_aliases=["color fix", "color match", "adain", "wavelet", "stablesr"],
             inputs=[
                 io.Image.Input("image", tooltip="The images to correct; alpha is kept."),
                 io.Image.Input(
                     "source",
-                    tooltip="Whose colours they get: one image or one for each, of any size; alpha is ignored.",
+                    tooltip=(
+                        "Whose colours they get: one image or one for each, of any size; alpha is ignored."
+                    ),
                 ),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
                     default="adain",
-                    tooltip="adain: mean and contrast of each channel. wavelet: the coarse colours of every place, for large images.",
+                    tooltip=(
+                        "adain: mean and contrast of each channel. wavelet: the coarse colours of "
+                        "every place, for large images."
+                    ),
                 ),
             ],
             outputs=[io.Image.Output("image", display_name="image")],
@@ -55,7 +63,10 @@ class PreClean(io.ComfyNode):
             node_id="PriorSRPreClean",
             display_name="Pre-clean",
             category=f"{host.CATEGORY}/image",
-            description="Prepare badly damaged images for StableSR: restore them with another model, then reduce (Wang et al. 2024, appendix C).",
+            description=(
+                "Prepare badly damaged images for StableSR: restore them with another model, then "
+                "reduce (Wang et al. 2024, appendix C)."
+            ),
             search_aliases=["stablesr", "pre-clean", "real-esrgan", "artefacts", "denoise"],
             inputs=[
                 io.Image.Input("image", tooltip="The damaged images; alpha is kept."),
@@ -65,7 +76,10 @@ class PreClean(io.ComfyNode):
                     min=1.0,
                     max=16.0,
                     step=0.5,
-                    tooltip="How much the restored images are shrunk, so that what the model made up is not enlarged. The paper's is 2.",
+                    tooltip=(
+                        "How much the restored images are shrunk, so that what the model made up is "
+                        "not enlarged. The paper's is 2."
+                    ),
                 ),
                 io.UpscaleModel.Input(
                     "upscale_model",

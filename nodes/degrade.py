@@ -33,7 +33,10 @@ OPTIONS = [
                 "level",
                 options=list(FACE_LEVELS),
                 default="heavy",
-                tooltip="How strong blur, reduction, noise and JPEG may get (DPI, Eq. 19). The result keeps the input's size.",
+                tooltip=(
+                    "How strong blur, reduction, noise and JPEG may get (DPI, Eq. 19). The result "
+                    "keeps the input's size."
+                ),
             )
         ],
     ),
@@ -114,7 +117,10 @@ OPTIONS = [
                 min=0.0,
                 max=255.0,
                 step=0.5,
-                tooltip="Gaussian: sigma in levels of 255. Poisson: ten times its scale. Speckle: sigma in percent of the pixel.",
+                tooltip=(
+                    "Gaussian: sigma in levels of 255. Poisson: ten times its scale. Speckle: sigma in "
+                    "percent of the pixel."
+                ),
             ),
             io.Boolean.Input("grey", default=False, tooltip="All channels share the noise."),
         ],
@@ -154,7 +160,10 @@ class DegradeImage(io.ComfyNode):
             node_id="PriorSRDegrade",
             display_name="Degrade Image",
             category=f"{host.CATEGORY}/degrade",
-            description="Damage images the way the papers do, to test restorers or make training pairs. Image and seed decide the result.",
+            description=(
+                "Damage images the way the papers do, to test restorers or make training pairs. "
+                "Image and seed decide the result."
+            ),
             search_aliases=["blur", "noise", "jpeg", "downscale", "low resolution", "synthetic degradation"],
             inputs=[
                 io.Image.Input("image", tooltip="Alpha is kept, resized where the result is smaller."),
@@ -169,7 +178,10 @@ class DegradeImage(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Decides every random value. Each image of a batch gets this seed, so its place in the batch does not matter.",
+                    tooltip=(
+                        "Decides every random value. Each image of a batch gets this seed, so its "
+                        "place in the batch does not matter."
+                    ),
                 ),
                 io.Boolean.Input(
                     "vary",

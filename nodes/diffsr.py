@@ -67,12 +67,18 @@ class RecoverableField(io.ComfyNode):
             node_id="PriorSRRecoverableField",
             display_name="Noise Level by Recoverable Field",
             category=CATEGORY,
-            description="How much noise an enlarged image needs so that a prior can restore it and still keep it (Diff-SR), as SIGMAS.",
+            description=(
+                "How much noise an enlarged image needs so that a prior can restore it and still "
+                "keep it (Diff-SR), as SIGMAS."
+            ),
             search_aliases=["prf", "diff-sr", "denoise strength", "noise level", "sigmas"],
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="A prior of Load Shipped Prior or Load Pixel Prior whose file knows the prior's errors.",
+                    tooltip=(
+                        "A prior of Load Shipped Prior or Load Pixel Prior whose file knows the "
+                        "prior's errors."
+                    ),
                 ),
                 io.Image.Input(
                     "image",
@@ -129,7 +135,10 @@ class DiffSRUpscale(io.ComfyNode):
             node_id="PriorSRUpscaleDiffSR",
             display_name="Diff-SR Super-Resolution",
             category=f"{host.CATEGORY}/upscale",
-            description="Enlarge images by any factor with one diffusion prior: noise hides what was lost, the prior restores it (Diff-SR).",
+            description=(
+                "Enlarge images by any factor with one diffusion prior: noise hides what was lost, "
+                "the prior restores it (Diff-SR)."
+            ),
             search_aliases=[
                 "super resolution",
                 "diffusion",
@@ -141,12 +150,18 @@ class DiffSRUpscale(io.ComfyNode):
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="The low-resolution images; each is restored by itself, with the same seed. Alpha is kept.",
+                    tooltip=(
+                        "The low-resolution images; each is restored by itself, with the same seed. "
+                        "Alpha is kept."
+                    ),
                 ),
                 io.Combo.Input(
                     "prior",
                     options=[*shipped_priors(), *host.weight_files()],
-                    tooltip="face64 comes along, for upright and tightly cropped faces; or an ADM or EDM file of models/priorsr.",
+                    tooltip=(
+                        "face64 comes along, for upright and tightly cropped faces; or an ADM or EDM "
+                        "file of models/priorsr."
+                    ),
                 ),
                 io.Float.Input(
                     "scale",

@@ -37,7 +37,10 @@ def _preset(*custom: str) -> io.Input:
     return io.DynamicCombo.Input(
         "preset",
         options=[*(io.DynamicCombo.Option(name, []) for name in (AUTO, *PRESETS)), own],
-        tooltip="How strong the conditions are: auto as the scale asks, the paper's for x4, x8, x16 and real photographs, or by hand.",
+        tooltip=(
+            "How strong the conditions are: auto as the scale asks, the paper's for x4, x8, x16 and "
+            "real photographs, or by hand."
+        ),
     )
 
 
@@ -58,7 +61,10 @@ class DPIUpscale(io.ComfyNode):
             node_id="PriorSRUpscaleDPI",
             display_name="DPI Face Super-Resolution",
             category=f"{host.CATEGORY}/upscale",
-            description="Enlarge faces with a diffusion prior, held by conditions on a sparse grid that a corrector refines (DPI, Yang et al. 2025).",
+            description=(
+                "Enlarge faces with a diffusion prior, held by conditions on a sparse grid that a "
+                "corrector refines (DPI, Yang et al. 2025)."
+            ),
             search_aliases=[
                 "super resolution",
                 "diffusion",
@@ -70,7 +76,10 @@ class DPIUpscale(io.ComfyNode):
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="The low-resolution faces; each is restored by itself, with the same seed. Alpha is kept.",
+                    tooltip=(
+                        "The low-resolution faces; each is restored by itself, with the same seed. "
+                        "Alpha is kept."
+                    ),
                 ),
                 io.Float.Input(
                     "scale", tooltip="Enlargement, 2 or more. Correctors are trained for one.", **SCALE
@@ -79,12 +88,18 @@ class DPIUpscale(io.ComfyNode):
                 io.Combo.Input(
                     "prior",
                     options=[*shipped_priors(), *host.weight_files()],
-                    tooltip="face64 comes along, for upright and tightly cropped faces of 64 pixels; or an ADM or EDM file of models/priorsr.",
+                    tooltip=(
+                        "face64 comes along, for upright and tightly cropped faces of 64 pixels; or an "
+                        "ADM or EDM file of models/priorsr."
+                    ),
                 ),
                 io.Combo.Input(
                     "corrector",
                     options=[AUTO, NONE, *shipped_correctors(), *host.weight_files()],
-                    tooltip="What refines the conditions. auto: the shipped one of the scale, if there is one; none: nothing.",
+                    tooltip=(
+                        "What refines the conditions. auto: the shipped one of the scale, if there is "
+                        "one; none: nothing."
+                    ),
                 ),
                 _preset(*STRENGTH, "sampler", "eta"),
                 io.Int.Input(
@@ -149,7 +164,8 @@ class DPIUpscale(io.ComfyNode):
             )
             taken = len(levels_of(loaded, settings)) - 1
             said.append(
-                f"tau {settings.tau:g}, s {settings.s:g}, omega {settings.omega:g}, {settings.sampler}, {taken} steps"
+                f"tau {settings.tau:g}, s {settings.s:g}, omega {settings.omega:g}, {settings.sampler}, "
+                f"{taken} steps"
             )
             if warning := misfit(loaded, tuple(pixels.shape[-2:]), scale):
                 host.log.warning("PriorSR: %s", warning)
@@ -188,13 +204,19 @@ class LoadCorrector(io.ComfyNode):
             node_id="PriorSRLoadCorrector",
             display_name="Load Corrector",
             category=CATEGORY,
-            description="A condition corrector, which DPI Conditions refines its conditions with. Those of the small face prior come along.",
+            description=(
+                "A condition corrector, which DPI Conditions refines its conditions with. Those of "
+                "the small face prior come along."
+            ),
             search_aliases=["dpi", "crt", "condition corrector", "load model"],
             inputs=[
                 io.Combo.Input(
                     "corrector",
                     options=[*shipped_correctors(), *host.weight_files()] or host.weight_choices(),
-                    tooltip="dpi_x4 to dpi_x16 are for one scale, dpi_real is for damaged pictures of any; or a file of models/priorsr.",
+                    tooltip=(
+                        "dpi_x4 to dpi_x16 are for one scale, dpi_real is for damaged pictures of any; "
+                        "or a file of models/priorsr."
+                    ),
                 )
             ],
             outputs=[Corrector.Output("corrector", display_name="corrector")],
@@ -213,7 +235,10 @@ class DPIConditions(io.ComfyNode):
             node_id="PriorSRGuideDPI",
             display_name="DPI Conditions",
             category=CATEGORY,
-            description="Hold samples of any MODEL to a low-resolution image at the pixels of a sparse grid, in every step (DPI, Yang et al. 2025).",
+            description=(
+                "Hold samples of any MODEL to a low-resolution image at the pixels of a sparse "
+                "grid, in every step (DPI, Yang et al. 2025)."
+            ),
             search_aliases=[
                 "dpi",
                 "diffusion prior interpolation",
@@ -224,11 +249,16 @@ class DPIConditions(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="The MODEL that will sample: a pixel prior, or a latent one, which needs its VAE below.",
+                    tooltip=(
+                        "The MODEL that will sample: a pixel prior, or a latent one, which needs its "
+                        "VAE below."
+                    ),
                 ),
                 io.Image.Input(
                     "image",
-                    tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored.",
+                    tooltip=(
+                        "The low-resolution image, or one for each sample of the batch; alpha is ignored."
+                    ),
                 ),
                 io.Float.Input(
                     "scale", tooltip="How much larger than the image the result will be, 2 or more.", **SCALE
@@ -244,7 +274,9 @@ class DPIConditions(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="Of a latent MODEL: its conditions are latents of the image. Pixel priors need none.",
+                    tooltip=(
+                        "Of a latent MODEL: its conditions are latents of the image. Pixel priors need none."
+                    ),
                 ),
                 more_guidance(),
             ],
@@ -292,7 +324,9 @@ def _pixel_condition(model, image: Tensor, scale: float, k: int) -> Tensor:
 
 
 def _latent_condition(model, vae, image: Tensor, scale: float, k: int) -> Tensor:
-    """Latents of the image enlarged to the grid, which is what the latents of the result are at every k-th place."""
+    """Latents of the image enlarged to the grid, which is what the latents of the result are at every k-th
+    place.
+    """
     base, _ = grid_condition(split(image.clone())[0], scale, k, k)
     return host_model.latents_of(model, vae, join(base.expand(-1, 3, -1, -1) / 2 + 0.5)).float().clone()
 
@@ -304,7 +338,10 @@ class DPIMasks(io.ComfyNode):
             node_id="PriorSRDPIMasks",
             display_name="DPI Masks",
             category=CATEGORY,
-            description="Where DPI's conditions lie: the fixed grid, how likely the second stage keeps each of its pixels, and one draw of them.",
+            description=(
+                "Where DPI's conditions lie: the fixed grid, how likely the second stage keeps "
+                "each of its pixels, and one draw of them."
+            ),
             search_aliases=["dpi", "mask", "edges", "sparse", "grid"],
             inputs=[
                 io.Image.Input(

@@ -44,7 +44,10 @@ class CropFaces(io.ComfyNode):
             node_id="PriorSRCropFaces",
             display_name="Crop Faces",
             category=CATEGORY,
-            description="Cut faces out upright, at one size, for any node that restores images; Paste Faces puts them back.",
+            description=(
+                "Cut faces out upright, at one size, for any node that restores images; Paste "
+                "Faces puts them back."
+            ),
             search_aliases=["align faces", "face crop", "face restoration", "ffhq", "stablesr"],
             inputs=[
                 io.Image.Input(
@@ -87,7 +90,10 @@ class PasteFaces(io.ComfyNode):
             node_id="PriorSRPasteFaces",
             display_name="Paste Faces",
             category=CATEGORY,
-            description="Put aligned faces back where Crop Faces cut them out, whatever restored them, with a soft edge.",
+            description=(
+                "Put aligned faces back where Crop Faces cut them out, whatever restored them, "
+                "with a soft edge."
+            ),
             search_aliases=["paste back", "face restoration", "blend", "stablesr"],
             inputs=[
                 io.Image.Input("image", tooltip="The images out of which the faces were cut; alpha is kept."),

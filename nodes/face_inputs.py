@@ -1,4 +1,6 @@
-"""What the nodes of faces share: their files, the faces that pass between them, and how a picture's faces are restored."""
+"""What the nodes of faces share: their files, the faces that pass between them, and how a picture's faces are
+restored.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ class FoundFaces:
         if len(pictures) != len(self.detections) or tuple(pictures.shape[-2:]) != self.size:
             height, width = self.size
             raise ValueError(
-                f"the faces are those of {len(self.detections)} images of {width} x {height}, not of {len(pictures)} of "
+                f"the faces are those of {len(self.detections)} images of {width} x {height}, not of "
+                f"{len(pictures)} of "
                 f"{pictures.shape[-1]} x {pictures.shape[-2]}: give the images in which they were found"
             )
         return [d.faces for d in self.detections]
@@ -51,7 +54,10 @@ def detector_input() -> io.Input:
     return io.Combo.Input(
         "detector",
         options=[*FILES, *host.weight_files()],
-        tooltip="mtcnn comes along; retinaface and retinaface-mobile are better and need facexlib's files in models/priorsr.",
+        tooltip=(
+            "mtcnn comes along; retinaface and retinaface-mobile are better and need facexlib's files "
+            "in models/priorsr."
+        ),
     )
 
 
@@ -134,7 +140,10 @@ def detect_settings(which: str, **values) -> DetectSettings:
 
 
 def file_of(name: str) -> str:
-    """A weight file of models/priorsr by its name, or by what it is called when released. Raises FileNotFoundError."""
+    """A weight file of models/priorsr by its name, or by what it is called when released.
+
+    Raises FileNotFoundError.
+    """
     if name == "mtcnn":
         return name
     stem = FILES.get(name, name)
@@ -193,12 +202,16 @@ class Asked:
         return detect_settings(self.which, **{name: getattr(self, name) for name in FIELDS})
 
     def behind(self, pixels: Tensor) -> tuple[Tensor | None, float]:
-        """What lies behind the faces of B C H W, if not the pictures themselves, and the scale. Raises ValueError."""
+        """What lies behind the faces of B C H W, if not the pictures themselves, and the scale.
+
+        Raises ValueError.
+        """
         size = tuple(pixels.shape[-2:])
         if self.background is not None:
             if self.upscale_model is not None:
                 raise ValueError(
-                    "the background and the upscale_model both decide what lies behind the faces: connect one of the two"
+                    "the background and the upscale_model both decide what lies behind the faces: connect "
+                    "one of the two"
                 )
             given = split(self.background.clone(), "background")[0]
             return given, scale_for(max(given.shape[-2:]), size)
@@ -219,7 +232,9 @@ def put_back(
     seed: int = 0,
     said: Sequence[str] = (),
 ) -> io.NodeOutput:
-    """IMAGE with its faces restored by what takes `size` pixels in a frame, and the report. room: bytes that the restorer needs for itself."""
+    """IMAGE with its faces restored by what takes `size` pixels in a frame, and the report. room: bytes that
+    the restorer needs for itself.
+    """
     pixels, alpha = split(image.clone())
     settings, which = asked.settings(size, frame), asked.which_faces()
     faces = None if asked.faces is None else asked.faces.of(pixels)

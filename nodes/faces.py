@@ -38,7 +38,10 @@ class DetectFaces(io.ComfyNode):
             node_id="PriorSRDetectFaces",
             display_name="Detect Faces",
             category=CATEGORY,
-            description="Find the faces of any picture with five landmarks each. A detector comes along; nothing is downloaded.",
+            description=(
+                "Find the faces of any picture with five landmarks each. A detector comes along; "
+                "nothing is downloaded."
+            ),
             search_aliases=["face detection", "mtcnn", "retinaface", "landmarks", "bounding box"],
             inputs=[
                 io.Image.Input("image", tooltip="Images of any size, in colour or grey; alpha is ignored."),
@@ -82,7 +85,10 @@ class FaceMask(io.ComfyNode):
             node_id="PriorSRFaceMask",
             display_name="Face Mask",
             category=CATEGORY,
-            description="A mask of the faces that were found: their boxes, the hulls of their landmarks, or parts such as hair or eyes.",
+            description=(
+                "A mask of the faces that were found: their boxes, the hulls of their landmarks, "
+                "or parts such as hair or eyes."
+            ),
             search_aliases=["face mask", "face parsing", "bounding box", "segmentation", "hair", "skin"],
             inputs=[
                 io.Image.Input("image", tooltip="The images in which the faces were found."),
@@ -96,7 +102,10 @@ class FaceMask(io.ComfyNode):
                         ),
                         io.DynamicCombo.Option("parts", [cls._parts(), parser_input()]),
                     ],
-                    tooltip="The box of each face, the hull of its landmarks, or some of its parts, which ParseNet tells.",
+                    tooltip=(
+                        "The box of each face, the hull of its landmarks, or some of its parts, which "
+                        "ParseNet tells."
+                    ),
                 ),
                 *host.settings_inputs(MaskSettings, ("grow", "feather"), advanced=False),
             ],
@@ -140,18 +149,27 @@ class EnhanceOutside(io.ComfyNode):
             node_id="PriorSREnhanceOutside",
             display_name="Enhance Outside Faces",
             category=CATEGORY,
-            description="Blur and sharpen what lies outside a mask and leave the rest as it is (the last step of VisionRefine).",
+            description=(
+                "Blur and sharpen what lies outside a mask and leave the rest as it is (the last "
+                "step of VisionRefine)."
+            ),
             search_aliases=["sharpen", "blur", "unsharp mask", "background", "visionrefine"],
             inputs=[
                 io.Image.Input("image", tooltip="The images; alpha is kept."),
                 io.Mask.Input(
                     "mask",
-                    tooltip="What is left as it is, 1; one for all images or one for each. It is resized to the images.",
+                    tooltip=(
+                        "What is left as it is, 1; one for all images or one for each. It is resized "
+                        "to the images."
+                    ),
                 ),
                 io.DynamicCombo.Input(
                     "filters",
                     options=[own, *(io.DynamicCombo.Option(name, []) for name in PRESETS)],
-                    tooltip="By hand, or VisionRefine's: a blur of 3 pixels, then the kernel of the released code or the stronger one of the paper.",
+                    tooltip=(
+                        "By hand, or VisionRefine's: a blur of 3 pixels, then the kernel of the "
+                        "released code or the stronger one of the paper."
+                    ),
                 ),
             ],
             outputs=[io.Image.Output("image", display_name="image")],

@@ -33,12 +33,17 @@ class GuideByMeasurement(io.ComfyNode):
             node_id="PriorSRGuideMeasurement",
             display_name="Guide by Measurement (DPS)",
             category=CATEGORY,
-            description="Pull samples of a pixel prior towards agreement with a low-resolution image, in every step (Chung et al. 2023).",
+            description=(
+                "Pull samples of a pixel prior towards agreement with a low-resolution image, in "
+                "every step (Chung et al. 2023)."
+            ),
             search_aliases=["dps", "posterior sampling", "guidance", "super resolution"],
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored.",
+                    tooltip=(
+                        "The low-resolution image, or one for each sample of the batch; alpha is ignored."
+                    ),
                 ),
                 io.Float.Input(
                     "scale",
@@ -74,16 +79,23 @@ class GuideByConsistency(io.ComfyNode):
             node_id="PriorSRGuideConsistency",
             display_name="Guide by Consistency",
             category=CATEGORY,
-            description="Make every predicted picture agree with a low-resolution image by projection, without gradients (Wang et al. 2023).",
+            description=(
+                "Make every predicted picture agree with a low-resolution image by projection, "
+                "without gradients (Wang et al. 2023)."
+            ),
             search_aliases=["ddnm", "null space", "data consistency", "guidance", "super resolution"],
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="The prior that will sample; a luma prior is compared with the luma of the image.",
+                    tooltip=(
+                        "The prior that will sample; a luma prior is compared with the luma of the image."
+                    ),
                 ),
                 io.Image.Input(
                     "image",
-                    tooltip="The low-resolution image, or one for each sample of the batch; alpha is ignored.",
+                    tooltip=(
+                        "The low-resolution image, or one for each sample of the batch; alpha is ignored."
+                    ),
                 ),
                 io.Float.Input(
                     "strength",
@@ -143,12 +155,17 @@ class GuideByClassifier(io.ComfyNode):
             node_id="PriorSRGuideClassifier",
             display_name="Guide by Classifier",
             category=CATEGORY,
-            description="Push samples of a pixel prior towards a class, by the gradient of a noise-aware classifier (Dhariwal and Nichol 2021).",
+            description=(
+                "Push samples of a pixel prior towards a class, by the gradient of a noise-aware "
+                "classifier (Dhariwal and Nichol 2021)."
+            ),
             search_aliases=["classifier guidance", "class label", "guidance"],
             inputs=[
                 Classifier.Input(
                     "classifier",
-                    tooltip="From Load Noise Classifier. Pictures larger than its own size are judged in tiles.",
+                    tooltip=(
+                        "From Load Noise Classifier. Pictures larger than its own size are judged in tiles."
+                    ),
                 ),
                 io.Int.Input(
                     "label",
@@ -169,7 +186,10 @@ class GuideByClassifier(io.ComfyNode):
                     "form",
                     options=["score", "mean"],
                     default="score",
-                    tooltip="score changes the predicted noise, for any transition; mean the mean of a random step, for ddpm and the like.",
+                    tooltip=(
+                        "score changes the predicted noise, for any transition; mean the mean of a "
+                        "random step, for ddpm and the like."
+                    ),
                 ),
                 more_guidance(),
             ],
@@ -217,7 +237,10 @@ class GuideByClipping(io.ComfyNode):
             node_id="PriorSRGuideClip",
             display_name="Guide by Clipping",
             category=CATEGORY,
-            description="Keep what is predicted in every step within a range: a fixed one, or one by each picture's own values.",
+            description=(
+                "Keep what is predicted in every step within a range: a fixed one, or one by each "
+                "picture's own values."
+            ),
             search_aliases=["clip", "clamp", "dynamic thresholding", "guidance"],
             inputs=[
                 io.DynamicCombo.Input(
@@ -226,7 +249,10 @@ class GuideByClipping(io.ComfyNode):
                         io.DynamicCombo.Option("range", values),
                         io.DynamicCombo.Option("dynamic", [percentile]),
                     ],
-                    tooltip="range: cut at two values. dynamic: cut at a percentile of each picture and scale to it (Saharia et al. 2022).",
+                    tooltip=(
+                        "range: cut at two values. dynamic: cut at a percentile of each picture and "
+                        "scale to it (Saharia et al. 2022)."
+                    ),
                 ),
                 more_guidance(),
             ],
@@ -246,6 +272,7 @@ def _clip(choice: dict | None):
         raise ValueError(f"unknown limit {kind!r}: choose range or dynamic")
     if choice["low"] >= choice["high"]:
         raise ValueError(
-            f"a range from {choice['low']:g} to {choice['high']:g} holds nothing: give a low value below the high one"
+            f"a range from {choice['low']:g} to {choice['high']:g} holds nothing: give a low value below "
+            "the high one"
         )
     return ClipX0(choice["low"], choice["high"])

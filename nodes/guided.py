@@ -24,7 +24,10 @@ class GuidedUpsampler(io.ComfyNode):
             node_id="PriorSRUpscaleGuided",
             display_name="Guided Upsampler",
             category=f"{host.CATEGORY}/upscale",
-            description="Enlarge images of a known class with a diffusion upsampler and a classifier that pushes it (VisionRefine, Algorithms 1-2).",
+            description=(
+                "Enlarge images of a known class with a diffusion upsampler and a classifier that "
+                "pushes it (VisionRefine, Algorithms 1-2)."
+            ),
             search_aliases=[
                 "super resolution",
                 "diffusion",
@@ -35,7 +38,10 @@ class GuidedUpsampler(io.ComfyNode):
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="The low-resolution images; each is enlarged by itself, with the same seed and label. Alpha is kept.",
+                    tooltip=(
+                        "The low-resolution images; each is enlarged by itself, with the same seed and "
+                        "label. Alpha is kept."
+                    ),
                 ),
                 io.Combo.Input(
                     "prior",
@@ -46,7 +52,10 @@ class GuidedUpsampler(io.ComfyNode):
                     "classifier",
                     options=[NONE, *host.weight_files()],
                     default=NONE,
-                    tooltip="A noise-aware classifier such as 256x256_classifier.pt; none lets the upsampler run alone.",
+                    tooltip=(
+                        "A noise-aware classifier such as 256x256_classifier.pt; none lets the "
+                        "upsampler run alone."
+                    ),
                 ),
                 io.Int.Input(
                     "label",
@@ -117,7 +126,9 @@ class GuidedUpsampler(io.ComfyNode):
 
 
 def _activations(canvas: CanvasSettings, upsampler, judge) -> int:
-    """The bytes of one call: the feature maps that the upsampler hands across, and all of the classifier's, for its gradient."""
+    """The bytes of one call: the feature maps that the upsampler hands across, and all of the classifier's,
+    for its gradient.
+    """
     tiles = canvas.tiles(upsampler)
     maps = tiles.batch * tiles.size**2 * 4 * 16 * upsampler.network.config.model_channels
     return maps + (

@@ -1,4 +1,6 @@
-"""Pictures as the latents of pixel priors, and back: where the core's pixel_space VAE does not fit (luma priors, odd sizes)."""
+"""Pictures as the latents of pixel priors, and back: where the core's pixel_space VAE does not fit (luma
+priors, odd sizes).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ class ImageToPixelLatent(io.ComfyNode):
             node_id="PriorSRImageToPixelLatent",
             display_name="Image to Pixel Latent",
             category=CATEGORY,
-            description="Images as the LATENT that a pixel prior samples on: luma for luma priors, sides padded to what the network takes.",
+            description=(
+                "Images as the LATENT that a pixel prior samples on: luma for luma priors, sides "
+                "padded to what the network takes."
+            ),
             search_aliases=["vae encode", "pixel space", "luma", "latent"],
             inputs=[
                 io.Model.Input(
@@ -46,7 +51,10 @@ class PixelLatentToImage(io.ComfyNode):
             node_id="PriorSRPixelLatentToImage",
             display_name="Pixel Latent to Image",
             category=CATEGORY,
-            description="What a pixel prior sampled, as images. A second image gives luma its colour, alpha and size back.",
+            description=(
+                "What a pixel prior sampled, as images. A second image gives luma its colour, "
+                "alpha and size back."
+            ),
             search_aliases=["vae decode", "pixel space", "luma", "colour", "latent"],
             inputs=[
                 io.Latent.Input("latent", tooltip="Of a pixel prior, in -1..1."),
@@ -64,7 +72,8 @@ class PixelLatentToImage(io.ComfyNode):
         samples = latent["samples"]
         if samples.ndim != 4 or samples.shape[1] not in (1, 3):
             raise ValueError(
-                f"a latent of shape {tuple(samples.shape)} is not of a pixel prior: decode it with its own VAE"
+                f"a latent of shape {tuple(samples.shape)} is not of a pixel prior: decode it with its own "
+                "VAE"
             )
         sampled = ((samples.float() + 1) / 2).clamp(0, 1)
         if like is None:
@@ -74,7 +83,8 @@ class PixelLatentToImage(io.ComfyNode):
         if any(n > have for n, have in zip(size, sampled.shape[-2:], strict=True)):
             sides = f"{sampled.shape[-1]}x{sampled.shape[-2]}"
             raise ValueError(
-                f"the latent is {sides}, smaller than like's {size[1]}x{size[0]}: give the picture it was made from"
+                f"the latent is {sides}, smaller than like's {size[1]}x{size[0]}: give the picture it was "
+                "made from"
             )
         if len(pixels) not in (1, len(sampled)):
             raise ValueError(

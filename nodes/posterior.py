@@ -23,7 +23,9 @@ def _inputs(own: type, prior: type | None) -> list[io.Input]:
     return [
         io.Image.Input(
             "image",
-            tooltip="The low-resolution images; each gets the same seed and is restored by itself. Alpha is kept.",
+            tooltip=(
+                "The low-resolution images; each gets the same seed and is restored by itself. Alpha is kept."
+            ),
         ),
         io.Combo.Input(
             "prior",
@@ -82,7 +84,10 @@ class DPSUpscale(io.ComfyNode):
             node_id="PriorSRUpscaleDPS",
             display_name="DPS Super-Resolution",
             category=f"{host.CATEGORY}/upscale",
-            description="Enlarge images with an ADM diffusion prior, guided so that the result agrees with the input (Chung et al. 2023).",
+            description=(
+                "Enlarge images with an ADM diffusion prior, guided so that the result agrees with "
+                "the input (Chung et al. 2023)."
+            ),
             search_aliases=["super resolution", "diffusion", "posterior sampling", "dps", "upscale"],
             inputs=_inputs(DPSSettings, PriorSettings),
             outputs=[io.Image.Output("image", display_name="image")],
@@ -120,7 +125,10 @@ class EDMDPSUpscale(io.ComfyNode):
             node_id="PriorSRUpscaleEDMDPS",
             display_name="EDM-DPS Super-Resolution",
             category=f"{host.CATEGORY}/upscale",
-            description="Enlarge images with an EDM diffusion prior and its Heun sampler, guided by the input (VisionRefine, Algorithm 3).",
+            description=(
+                "Enlarge images with an EDM diffusion prior and its Heun sampler, guided by the "
+                "input (VisionRefine, Algorithm 3)."
+            ),
             search_aliases=[
                 "super resolution",
                 "diffusion",

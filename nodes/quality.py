@@ -20,7 +20,10 @@ class ImageQuality(io.ComfyNode):
             node_id="PriorSRImageQuality",
             display_name="Image Quality",
             category=f"{host.CATEGORY}/evaluate",
-            description="Measure how close images are to a reference: PSNR, SSIM and mean absolute error, with a picture of both side by side.",
+            description=(
+                "Measure how close images are to a reference: PSNR, SSIM and mean absolute error, "
+                "with a picture of both side by side."
+            ),
             search_aliases=["psnr", "ssim", "metric", "compare", "quality"],
             is_output_node=True,
             inputs=[
@@ -43,7 +46,9 @@ class ImageQuality(io.ComfyNode):
                     "when_sizes_differ",
                     options=["error", "resize reference"],
                     default="error",
-                    tooltip="Resizing the reference (bicubic) allows a comparison, at the cost of up to a few dB.",
+                    tooltip=(
+                        "Resizing the reference (bicubic) allows a comparison, at the cost of up to a few dB."
+                    ),
                 ),
                 io.Image.Input(
                     "low_resolution",

@@ -16,7 +16,10 @@ class ResizeImage(io.ComfyNode):
             node_id="PriorSRResize",
             display_name="Resize Image (exact)",
             category=f"{host.CATEGORY}/image",
-            description="Resize with the filters that super-resolution papers use: antialiased like Pillow, or MATLAB's bicubic.",
+            description=(
+                "Resize with the filters that super-resolution papers use: antialiased like "
+                "Pillow, or MATLAB's bicubic."
+            ),
             search_aliases=["resize", "downscale", "bicubic", "matlab", "lanczos", "antialias"],
             inputs=[
                 io.Image.Input("image", tooltip="Alpha is resized with the same filter."),

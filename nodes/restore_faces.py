@@ -53,7 +53,10 @@ def _prior() -> io.Input:
     return io.Combo.Input(
         "prior",
         options=[*shipped_priors(), *host.weight_files()],
-        tooltip="face64 comes along and gives every face 64 pixels across; or an ADM or EDM file of models/priorsr.",
+        tooltip=(
+            "face64 comes along and gives every face 64 pixels across; or an ADM or EDM file of "
+            "models/priorsr."
+        ),
     )
 
 
@@ -119,7 +122,10 @@ class RestoreFacesWith(io.ComfyNode):
             node_id="PriorSRRestoreFaces",
             display_name="Restore Faces With",
             category=CATEGORY,
-            description="Find the faces of a picture, restore each with a method of this pack, and put it back. Needs no download.",
+            description=(
+                "Find the faces of a picture, restore each with a method of this pack, and put it "
+                "back. Needs no download."
+            ),
             search_aliases=[
                 "face restoration",
                 "restore face",
@@ -137,7 +143,10 @@ class RestoreFacesWith(io.ComfyNode):
                 io.DynamicCombo.Input(
                     "method",
                     options=_methods(),
-                    tooltip="A diffusion prior by Diff-SR or DPI, SRDG's network, or SRCNN, which invents nothing.",
+                    tooltip=(
+                        "A diffusion prior by Diff-SR or DPI, SRDG's network, or SRCNN, which invents "
+                        "nothing."
+                    ),
                 ),
                 *scale_input(),
                 io.Float.Input(
@@ -146,7 +155,10 @@ class RestoreFacesWith(io.ComfyNode):
                     min=0.0,
                     max=64.0,
                     step=0.1,
-                    tooltip="How many times fewer pixels than the method gives it a face truly has; 0: as in the image. For large but blurred faces.",
+                    tooltip=(
+                        "How many times fewer pixels than the method gives it a face truly has; 0: as "
+                        "in the image. For large but blurred faces."
+                    ),
                 ),
                 detector_input(),
                 io.Int.Input("seed", tooltip="Decides what a prior invents; face i has seed + i.", **SEED),
@@ -191,7 +203,9 @@ class RestoreFacesWith(io.ComfyNode):
 
 @dataclass(frozen=True)
 class _Chosen:
-    """A restorer, the networks that come and go with it and those that the host manages, the bytes that a call needs, and what is said."""
+    """A restorer, the networks that come and go with it and those that the host manages, the bytes that a
+    call needs, and what is said.
+    """
 
     restorer: EnlargingRestorer
     networks: Sequence[nn.Module]

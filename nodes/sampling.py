@@ -27,7 +27,10 @@ class LoadPixelPrior(io.ComfyNode):
             node_id="PriorSRLoadPixelPrior",
             display_name="Load Pixel Prior",
             category=CATEGORY,
-            description="A pixel diffusion prior (ADM, EDM, NCSN++) as a MODEL for any sampler. Decode with the VAE called pixel_space.",
+            description=(
+                "A pixel diffusion prior (ADM, EDM, NCSN++) as a MODEL for any sampler. Decode "
+                "with the VAE called pixel_space."
+            ),
             search_aliases=["guided diffusion", "adm", "edm", "pixel diffusion", "load model"],
             inputs=[
                 io.Combo.Input(
@@ -70,7 +73,10 @@ class ConditionPixelPrior(io.ComfyNode):
             node_id="PriorSRConditionPixelPrior",
             display_name="Condition Pixel Prior",
             category=CATEGORY,
-            description="What a pixel prior is told beside the noise: the class, and the picture to enlarge where it is an upsampler.",
+            description=(
+                "What a pixel prior is told beside the noise: the class, and the picture to "
+                "enlarge where it is an upsampler."
+            ),
             search_aliases=["class label", "class conditional", "upsampler", "conditioning"],
             inputs=[
                 io.Int.Input(
@@ -176,7 +182,10 @@ class Sampler(io.ComfyNode):
             node_id="PriorSRSampler",
             display_name="Sampler (PriorSR)",
             category=CATEGORY,
-            description="The papers' sampling loop as a SAMPLER, with guidance, for any MODEL that predicts noise. Each image has its own noise.",
+            description=(
+                "The papers' sampling loop as a SAMPLER, with guidance, for any MODEL that "
+                "predicts noise. Each image has its own noise."
+            ),
             search_aliases=["ddpm", "ddim", "heun", "guidance", "sampler"],
             inputs=[
                 io.DynamicCombo.Input(
@@ -224,7 +233,10 @@ class SigmasByRespacing(io.ComfyNode):
             node_id="PriorSRSigmasByRespacing",
             display_name="Sigmas by Respacing",
             category=CATEGORY,
-            description="The noise levels of some of a MODEL's training steps, kept by the rules of guided diffusion, as SIGMAS.",
+            description=(
+                "The noise levels of some of a MODEL's training steps, kept by the rules of guided "
+                "diffusion, as SIGMAS."
+            ),
             search_aliases=["scheduler", "timestep respacing", "ddim25", "steps", "sigmas"],
             inputs=[
                 io.Model.Input(
@@ -277,7 +289,10 @@ class TiledDenoiser(io.ComfyNode):
             node_id="PriorSRTiledDenoiser",
             display_name="Tiled Denoiser",
             category=CATEGORY,
-            description="Lets any MODEL work on pictures larger than it was trained for: in every step it sees overlapping tiles, which are blended.",
+            description=(
+                "Lets any MODEL work on pictures larger than it was trained for: in every step it "
+                "sees overlapping tiles, which are blended."
+            ),
             search_aliases=[
                 "tile",
                 "aggregation sampling",
@@ -293,7 +308,10 @@ class TiledDenoiser(io.ComfyNode):
                 io.DynamicCombo.Input(
                     "tiles",
                     options=[io.DynamicCombo.Option("auto", []), io.DynamicCombo.Option("manual", manual)],
-                    tooltip="auto: the size that a pixel prior was trained on, 64 latent pixels for others, overlapping by a quarter.",
+                    tooltip=(
+                        "auto: the size that a pixel prior was trained on, 64 latent pixels for "
+                        "others, overlapping by a quarter."
+                    ),
                 ),
                 io.Int.Input(
                     "tile_batch",
@@ -307,7 +325,10 @@ class TiledDenoiser(io.ComfyNode):
                     options=list(TILE_WEIGHTS),
                     default="wide",
                     optional=True,
-                    tooltip="Gaussian of a tile: wide, narrow and centred as StableSR's (symmetric), or half a pixel off as it was published.",
+                    tooltip=(
+                        "Gaussian of a tile: wide, narrow and centred as StableSR's (symmetric), or "
+                        "half a pixel off as it was published."
+                    ),
                 ),
             ],
             outputs=[io.Model.Output("model", display_name="MODEL")],

@@ -21,12 +21,18 @@ class SRCNNUpscale(io.ComfyNode):
             node_id="PriorSRUpscaleSRCNN",
             display_name="SRCNN Upscale",
             category=f"{host.CATEGORY}/upscale",
-            description="Enlarge images with SRCNN 9-5-5: sharper than bicubic, faithful, invents nothing. Weights for x2, x3, x4 come along.",
+            description=(
+                "Enlarge images with SRCNN 9-5-5: sharper than bicubic, faithful, invents nothing. "
+                "Weights for x2, x3, x4 come along."
+            ),
             search_aliases=["super resolution", "upscale", "enlarge", "srcnn"],
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="Any size and number of images; each is processed by itself. Alpha is enlarged bicubically.",
+                    tooltip=(
+                        "Any size and number of images; each is processed by itself. Alpha is enlarged "
+                        "bicubically."
+                    ),
                 ),
                 io.Float.Input(
                     "scale",
@@ -34,7 +40,10 @@ class SRCNNUpscale(io.ComfyNode):
                     min=1.0,
                     max=16.0,
                     step=0.05,
-                    tooltip="Enlargement. 2, 3 and 4 are trained for; other scales go through the nearest of them and a resize.",
+                    tooltip=(
+                        "Enlargement. 2, 3 and 4 are trained for; other scales go through the nearest "
+                        "of them and a resize."
+                    ),
                 ),
                 io.Combo.Input(
                     "weights",

@@ -51,7 +51,10 @@ class SRDGUpscale(io.ComfyNode):
             node_id="PriorSRUpscaleSRDG",
             display_name="SRDG Super-Resolution",
             category=f"{host.CATEGORY}/upscale",
-            description="Enlarge tiny faces by a score network that sees them, pulled towards attributes that you name (dos Santos et al. 2024).",
+            description=(
+                "Enlarge tiny faces by a score network that sees them, pulled towards attributes "
+                "that you name (dos Santos et al. 2024)."
+            ),
             search_aliases=[
                 "super resolution",
                 "diffusion",
@@ -64,7 +67,10 @@ class SRDGUpscale(io.ComfyNode):
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="The low-resolution faces; each is restored by itself, with the same seed. Alpha is kept.",
+                    tooltip=(
+                        "The low-resolution faces; each is restored by itself, with the same seed. "
+                        "Alpha is kept."
+                    ),
                 ),
                 network_input(),
                 io.Float.Input(
@@ -86,8 +92,10 @@ class SRDGUpscale(io.ComfyNode):
                     "preset",
                     options=[AUTO, CUSTOM, *PRESETS],
                     default=AUTO,
-                    tooltip=f"custom: as below. Others decide {', '.join(DECIDED)}: published as the code, paper with 2000 Euler steps at h 50, "
-                    "sde-sr without attributes, shipped in 50 steps at h 10. auto: shipped for a network that comes along, else published.",
+                    tooltip=f"custom: as below. Others decide {', '.join(DECIDED)}: published as the code, "
+                    "paper with 2000 Euler steps at h 50, "
+                    "sde-sr without attributes, shipped in 50 steps at h 10. auto: shipped for a network "
+                    "that comes along, else published.",
                 ),
                 *host.settings_inputs(SRDGSettings),
                 *host.settings_inputs(CanvasSettings),
@@ -148,7 +156,8 @@ class SRDGUpscale(io.ComfyNode):
             )
             if not isinstance(loaded, NCSNppPrior):
                 raise ValueError(
-                    f"{prior} does not look at a low-resolution picture: choose an NCSN++ network, or guide this one"
+                    f"{prior} does not look at a low-resolution picture: choose an NCSN++ network, or "
+                    "guide this one"
                 )
             room = (
                 gradient_bytes(loaded.network, tile_shape(canvas, loaded), pictures=2)
@@ -178,7 +187,10 @@ class LoadAttributeClassifier(io.ComfyNode):
             node_id="PriorSRLoadAttributeClassifier",
             display_name="Load Attribute Classifier",
             category=CATEGORY,
-            description="A network that tells an attribute of noisy faces, for Attribute Guidance, Attribute Read-out and SRDG Super-Resolution.",
+            description=(
+                "A network that tells an attribute of noisy faces, for Attribute Guidance, "
+                "Attribute Read-out and SRDG Super-Resolution."
+            ),
             search_aliases=[
                 "srdg",
                 "gender",
@@ -192,7 +204,10 @@ class LoadAttributeClassifier(io.ComfyNode):
                 io.Combo.Input(
                     "classifier",
                     options=[*shipped_attributes(), *host.weight_files()] or host.weight_choices(),
-                    tooltip=f"A shipped classifier, or a file of models/priorsr, such as those of SRDG. Their classes: {LABELS}.",
+                    tooltip=(
+                        "A shipped classifier, or a file of models/priorsr, such as those of SRDG. "
+                        f"Their classes: {LABELS}."
+                    ),
                 ),
                 io.String.Input(
                     "attribute",
@@ -233,7 +248,10 @@ class AttributeGuide(io.ComfyNode):
             node_id="PriorSRGuideAttributes",
             display_name="Attribute Guidance",
             category=CATEGORY,
-            description="Pull samples of any pixel prior towards attributes, by gradients of noise-aware classifiers (dos Santos et al. 2024).",
+            description=(
+                "Pull samples of any pixel prior towards attributes, by gradients of noise-aware "
+                "classifiers (dos Santos et al. 2024)."
+            ),
             search_aliases=["srdg", "classifier guidance", "attributes", "expression", "gender", "guidance"],
             inputs=[
                 Attributes.Input(
@@ -246,7 +264,10 @@ class AttributeGuide(io.ComfyNode):
                     "form",
                     options=["score", "mean"],
                     default="score",
-                    tooltip="score changes the predicted noise, for any transition; mean the mean of a random step, for ddpm and the like.",
+                    tooltip=(
+                        "score changes the predicted noise, for any transition; mean the mean of a "
+                        "random step, for ddpm and the like."
+                    ),
                 ),
                 more_guidance(),
             ],
@@ -290,13 +311,19 @@ class AttributeReadOut(io.ComfyNode):
             node_id="PriorSRReadAttributes",
             display_name="Attribute Read-out",
             category=CATEGORY,
-            description="How likely faces, restored or still small, have attributes, as text and numbers. Classifiers err and prove nothing.",
+            description=(
+                "How likely faces, restored or still small, have attributes, as text and numbers. "
+                "Classifiers err and prove nothing."
+            ),
             search_aliases=["srdg", "attributes", "probability", "expression", "gender", "classify"],
             inputs=[
                 Attributes.Input("classifiers", tooltip="From Load Attribute Classifier."),
                 io.Image.Input(
                     "image",
-                    tooltip="The faces; alpha is ignored. Low-resolution ones too, which classifiers know less well.",
+                    tooltip=(
+                        "The faces; alpha is ignored. Low-resolution ones too, which classifiers know "
+                        "less well."
+                    ),
                 ),
                 io.Combo.Input(
                     "view",

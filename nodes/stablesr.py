@@ -21,13 +21,18 @@ class LoadStableSR(io.ComfyNode):
             node_id="PriorSRLoadStableSR",
             display_name="Load StableSR",
             category=CATEGORY,
-            description="What StableSR adds to Stable Diffusion: the encoder of the input and the layers it modulates. Whole or extracted files.",
+            description=(
+                "What StableSR adds to Stable Diffusion: the encoder of the input and the layers "
+                "it modulates. Whole or extracted files."
+            ),
             search_aliases=["stablesr", "super resolution", "sft", "struct cond", "load model"],
             inputs=[
                 io.Combo.Input(
                     "stablesr",
                     options=host.weight_choices(),
-                    tooltip="A file such as stablesr_000117.ckpt or webui_768v_139.ckpt, from models/priorsr.",
+                    tooltip=(
+                        "A file such as stablesr_000117.ckpt or webui_768v_139.ckpt, from models/priorsr."
+                    ),
                 )
             ],
             outputs=[Layers.Output("stablesr", display_name="StableSR")],
@@ -48,18 +53,27 @@ class ApplyStableSR(io.ComfyNode):
             node_id="PriorSRApplyStableSR",
             display_name="Apply StableSR",
             category=CATEGORY,
-            description="Make Stable Diffusion 2.1 restore a low-resolution picture (StableSR, Wang et al. 2024), with any sampler, guider and LoRA.",
+            description=(
+                "Make Stable Diffusion 2.1 restore a low-resolution picture (StableSR, Wang et al. "
+                "2024), with any sampler, guider and LoRA."
+            ),
             search_aliases=["stablesr", "super resolution", "upscale", "restoration", "sft"],
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="Stable Diffusion 2.1 base, SD-Turbo, or the 768-pixel model with its own weights. It stays as it is.",
+                    tooltip=(
+                        "Stable Diffusion 2.1 base, SD-Turbo, or the 768-pixel model with its own "
+                        "weights. It stays as it is."
+                    ),
                 ),
                 Layers.Input("stablesr", tooltip="From Load StableSR."),
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="The input, enlarged to the size of the result and encoded; without it, the latent that goes into the sampler.",
+                    tooltip=(
+                        "The input, enlarged to the size of the result and encoded; without it, the "
+                        "latent that goes into the sampler."
+                    ),
                 ),
             ],
             outputs=[
@@ -85,7 +99,10 @@ class StableSRStart(io.ComfyNode):
             node_id="PriorSRStableSRStart",
             display_name="StableSR Start",
             category=CATEGORY,
-            description="The NOISE that StableSR's runs begin with as published, for the latent of the input. Each image has its own.",
+            description=(
+                "The NOISE that StableSR's runs begin with as published, for the latent of the "
+                "input. Each image has its own."
+            ),
             search_aliases=["stablesr", "noise", "q_sample", "seed"],
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL that will sample."),
@@ -94,7 +111,10 @@ class StableSRStart(io.ComfyNode):
                     "start",
                     options=["lr", "noise"],
                     default="noise",
-                    tooltip="noise: nothing but noise, as in the paper. lr: the sampler's latent, noised, as released for large pictures.",
+                    tooltip=(
+                        "noise: nothing but noise, as in the paper. lr: the sampler's latent, noised, "
+                        "as released for large pictures."
+                    ),
                 ),
                 io.Int.Input("seed", tooltip="Of the first image; the next ones follow.", **SEED),
             ],

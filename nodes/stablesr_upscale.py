@@ -35,16 +35,25 @@ class StableSRUpscale(io.ComfyNode):
             node_id="PriorSRUpscaleStableSR",
             display_name="StableSR Upscale",
             category=f"{host.CATEGORY}/upscale",
-            description="Enlarge and restore images of any size with Stable Diffusion 2.1 and StableSR's layers (Wang et al. 2024).",
+            description=(
+                "Enlarge and restore images of any size with Stable Diffusion 2.1 and StableSR's "
+                "layers (Wang et al. 2024)."
+            ),
             search_aliases=["super resolution", "diffusion", "stablesr", "restoration", "upscale", "tiled"],
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="The low-resolution images; each is restored by itself, with the same seed. Alpha is kept.",
+                    tooltip=(
+                        "The low-resolution images; each is restored by itself, with the same seed. "
+                        "Alpha is kept."
+                    ),
                 ),
                 io.Model.Input(
                     "model",
-                    tooltip="Stable Diffusion 2.1 base, SD-Turbo, or the 768-pixel model with its own weights; LoRAs work.",
+                    tooltip=(
+                        "Stable Diffusion 2.1 base, SD-Turbo, or the 768-pixel model with its own "
+                        "weights; LoRAs work."
+                    ),
                 ),
                 io.Conditioning.Input("positive", tooltip="StableSR was trained with an empty prompt."),
                 io.Conditioning.Input(
@@ -72,7 +81,10 @@ class StableSRUpscale(io.ComfyNode):
                 io.DynamicCombo.Input(
                     "tiles",
                     options=[io.DynamicCombo.Option("auto", []), io.DynamicCombo.Option("manual", manual)],
-                    tooltip="Larger pictures are restored in overlapping pieces. auto: as published, as many at once as memory allows.",
+                    tooltip=(
+                        "Larger pictures are restored in overlapping pieces. auto: as published, as "
+                        "many at once as memory allows."
+                    ),
                 ),
                 *host.settings_inputs(StableSRSettings, ("sampler", "eta", "start", "weights", *TILES)),
                 Fusion.Input(
@@ -163,7 +175,9 @@ def _pieces(choice: dict | None, model) -> dict[str, int]:
 
 
 class _Run:
-    """One enlarged picture 1 3 H W in -1..1 to the restored one, as `restore` of the library does with its own networks."""
+    """One enlarged picture 1 3 H W in -1..1 to the restored one, as `restore` of the library does with its
+    own networks.
+    """
 
     def __init__(self, model, positive, negative, vae, layers, cfw, settings: StableSRSettings, seed: int):
         self.model, self.prompts, self.vae, self.layers, self.cfw = (

@@ -39,13 +39,18 @@ def from_v(x: Tensor, level: Level, v: Tensor) -> Prediction:
 
 @dataclass(frozen=True)
 class Cond:
-    """Named conditions, the batch first: `spatial` ones (B C h w) follow the picture when it is cut, `flat` ones do not."""
+    """Named conditions, the batch first:
+
+    `spatial` ones (B C h w) follow the picture when it is cut, `flat` ones do not.
+    """
 
     spatial: Mapping[str, Tensor] = field(default_factory=dict)
     flat: Mapping[str, Tensor] = field(default_factory=dict)
 
     def crop(self, top: int, left: int, height: int, width: int, size: tuple[int, int]) -> Cond:
-        """The part that belongs to a window of a picture of `size`; smaller spatial maps are cut in proportion."""
+        """The part that belongs to a window of a picture of `size`; smaller spatial maps are cut in
+        proportion.
+        """
         return Cond(
             {k: _cut(k, v, (top, left), (height, width), size) for k, v in self.spatial.items()}, self.flat
         )
@@ -72,7 +77,8 @@ def _cut(
         have = value.shape[dim]
         if start * have % whole or length * have % whole:
             raise ValueError(
-                f"condition {name!r} of {have} does not divide with tiles of {length} at {start} of {whole}: choose other tiles"
+                f"condition {name!r} of {have} does not divide with tiles of {length} at {start} of "
+                f"{whole}: choose other tiles"
             )
         value = value.narrow(dim, start * have // whole, length * have // whole)
     return value

@@ -25,7 +25,9 @@ class ClipX0(Hook):
 
 @dataclass
 class DynamicThreshold(Hook):
-    """Clamp to the given percentile of |x0| of each sample, at least 1, and divide by it (Saharia et al. 2022, section 2.3)."""
+    """Clamp to the given percentile of |x0| of each sample, at least 1, and divide by it (Saharia et al.
+    2022, section 2.3).
+    """
 
     percentile: float = 0.995
 

@@ -32,8 +32,8 @@ class Euler:
 class Heun:
     """Second order with churn (Karras et al. 2022, Algorithm 2); two network calls a step but the last.
 
-    Churn lifts the level between s_min and s_max by a factor of at most sqrt 2, which needs levels with alpha 1 and a network
-    whose clock is defined between them: `clock` is that of the schedule.
+    Churn lifts the level between s_min and s_max by a factor of at most sqrt 2, which needs levels with alpha
+    1 and a network whose clock is defined between them: `clock` is that of the schedule.
     """
 
     churn: float = 0.0
@@ -79,7 +79,9 @@ def _between(x: Tensor, cur: Level, nxt: Level, eps: Tensor, pred: Prediction) -
 
 @dataclass(frozen=True)
 class DPMpp2M:
-    """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2): second order from the previous step's prediction, one call a step."""
+    """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2): second order from the previous step's prediction, one
+    call a step.
+    """
 
     def begin(self, levels: Sequence[Level]):
         before: list[Tensor] = []

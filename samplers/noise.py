@@ -47,5 +47,6 @@ class Noise:
     def _check(self, shape: Sequence[int]) -> None:
         if len(shape) < 1 or shape[0] != len(self.seeds):
             raise ValueError(
-                f"noise of shape {tuple(shape)} asked of {len(self.seeds)} seeds: the first size must be the number of seeds"
+                f"noise of shape {tuple(shape)} asked of {len(self.seeds)} seeds: the first size must be "
+                "the number of seeds"
             )

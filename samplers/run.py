@@ -19,9 +19,11 @@ Draw = Callable[[Sequence[int]], Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """One step from `cur` to `nxt`: x before it, the prediction it used last, and the Gaussian of the next state.
+    """One step from `cur` to `nxt`: x before it, the prediction it used last, and the Gaussian of the next
+    state.
 
-    The next state is mean + std * noise; `variance` is that of the model, which may be more than std^2 where no noise is added.
+    The next state is mean + std * noise; `variance` is that of the model, which may be more than std^2 where
+    no noise is added.
     """
 
     i: int
@@ -36,13 +38,19 @@ class Step:
 
 
 class Transition(Protocol):
-    """Turns predictions into the next state's Gaussian. `begin` is called once a run and returns the stepper of that run."""
+    """Turns predictions into the next state's Gaussian.
+
+    `begin` is called once a run and returns the stepper of that run.
+    """
 
     def begin(self, levels: Sequence[Level]) -> Callable[[Predict, Tensor, int, Draw], Step]: ...
 
 
 class Hook:
-    """Changes a run at three places; a subclass overrides those it needs. `needs_grad` asks for a graph from x to the prediction."""
+    """Changes a run at three places; a subclass overrides those it needs.
+
+    `needs_grad` asks for a graph from x to the prediction.
+    """
 
     needs_grad = False
 
@@ -75,8 +83,9 @@ def run(
 ) -> Tensor:
     """Walk x (B C H W, at levels[0]) down to the last level and return it.
 
-    noise draws standard normal tensors of a shape; on_step(step, next state) serves progress, previews and cancelling, which
-    it does by raising. Raises ValueError for levels that do not descend, FloatingPointError when the state stops being finite.
+    noise draws standard normal tensors of a shape; on_step(step, next state) serves progress, previews and
+    cancelling, which it does by raising. Raises ValueError for levels that do not descend, FloatingPointError
+    when the state stops being finite.
     """
     if len(levels) < 2 or any(b.sigma / b.alpha >= a.sigma / a.alpha for a, b in pairwise(levels)):
         raise ValueError("a run needs at least two levels, each with less noise than the one before")

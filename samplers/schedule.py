@@ -14,7 +14,9 @@ from torch import Tensor
 
 
 class Level(NamedTuple):
-    """One point of a schedule: x_t = alpha * x0 + sigma * eps. `t` is the network's own clock at that point."""
+    """One point of a schedule: x_t = alpha * x0 + sigma * eps. `t` is the network's own clock at that
+    point.
+    """
 
     t: float
     alpha: float
@@ -56,7 +58,8 @@ BETAS: dict[str, Callable[[int], Tensor]] = {
 
 
 def respaced(steps: int, rule: str | int | Sequence[int]) -> list[int]:
-    """The kept indices of 0 .. steps-1, ascending: "" all, "250" or "10,10" evenly in equal sections, "ddim25" by one stride.
+    """The kept indices of 0 .. steps-1, ascending: "" all, "250" or "10,10" evenly in equal sections,
+    "ddim25" by one stride.
 
     Raises ValueError for a rule that cannot be met, saying why.
     """
@@ -69,7 +72,8 @@ def respaced(steps: int, rule: str | int | Sequence[int]) -> list[int]:
             if len(range(0, steps, stride)) == wanted:
                 return list(range(0, steps, stride))
         raise ValueError(
-            f"no whole stride takes {wanted} of {steps} steps: choose another number, or {wanted} without ddim"
+            f"no whole stride takes {wanted} of {steps} steps: choose another number, or {wanted} without "
+            "ddim"
         )
     sections = [_count(part, text) for part in text.split(",")]
     size, extra = divmod(steps, len(sections))
@@ -116,7 +120,9 @@ class DiscreteSchedule:
         return DiscreteSchedule(BETAS[name](steps))
 
     def respace(self, rule: str | int | Sequence[int]) -> DiscreteSchedule:
-        """The chain over the kept steps only, with the betas that connect them; the network still hears the original steps."""
+        """The chain over the kept steps only, with the betas that connect them; the network still hears the
+        original steps.
+        """
         kept = respaced(len(self.betas), rule)
         abar = self.alphas_cumprod[kept]
         before = torch.cat([abar.new_ones(1), abar[:-1]])
@@ -168,7 +174,9 @@ class DiscreteSchedule:
         return [*reversed(self.table[: start + 1]), CLEAN]
 
     def nearest(self, sigma: float) -> int:
-        """The kept step whose noise-to-signal ratio sigma / alpha is closest, in logarithm, to the given one."""
+        """The kept step whose noise-to-signal ratio sigma / alpha is closest, in logarithm, to the given
+        one.
+        """
         return min(
             range(len(self.table)),
             key=lambda i: abs(math.log(self.table[i].sigma / self.table[i].alpha) - math.log(sigma)),
@@ -176,7 +184,10 @@ class DiscreteSchedule:
 
 
 def sigma_levels(sigmas: Sequence[float], clock: Callable[[float], float]) -> list[Level]:
-    """Variance-exploding levels from descending sigmas; `clock` turns a sigma into the network's time. Ends clean."""
+    """Variance-exploding levels from descending sigmas; `clock` turns a sigma into the network's time.
+
+    Ends clean.
+    """
     sigmas = [float(s) for s in sigmas]
     if sigmas and sigmas[-1] == 0:
         sigmas = sigmas[:-1]
@@ -207,7 +218,8 @@ def geometric_sigmas(steps: int, smallest: float = 0.01, largest: float = 348.0)
 
 @dataclass(frozen=True)
 class ExplodingSchedule:
-    """sigma(t) = smallest (largest / smallest)^t for times t in 0..1, alpha 1 (Song et al. 2021, appendix C; f = 0).
+    """sigma(t) = smallest (largest / smallest)^t for times t in 0..1, alpha 1 (Song et al. 2021, appendix C;
+    f = 0).
 
     end: the last time at which a network is called.
     """
@@ -241,7 +253,10 @@ class ExplodingSchedule:
         return math.floor(t * (steps - 1))
 
     def levels(self, steps: int, continuous: bool = False) -> list[Level]:
-        """Down to clean data. The network's clock is sigma(t); the levels themselves are those of the table, or sigma(t) too."""
+        """Down to clean data.
+
+        The network's clock is sigma(t); the levels themselves are those of the table, or sigma(t) too.
+        """
         heard = [self.sigma(t) for t in self.times(steps)]
         table = geometric_sigmas(steps, self.smallest, self.largest)
         return [*(Level(t, 1.0, t if continuous else s) for t, s in zip(heard, table, strict=True)), CLEAN]

@@ -1,4 +1,6 @@
-"""Reverse-time SDE steps for variance-exploding priors: reverse diffusion with Langevin correction, Euler-Maruyama."""
+"""Reverse-time SDE steps for variance-exploding priors: reverse diffusion with Langevin correction,
+Euler-Maruyama.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from .schedule import Level
 
 @dataclass(frozen=True)
 class ReverseDiffusion:
-    """Predictor-corrector sampling (Song et al. 2021, Algorithm 2): `corrections` Langevin steps at a signal-to-noise ratio first.
+    """Predictor-corrector sampling (Song et al. 2021, Algorithm 2):
+
+    `corrections` Langevin steps at a signal-to-noise ratio first.
 
     joint_norm takes the step size from the whole batch, as published; else each sample has its own.
     """
@@ -42,7 +46,9 @@ class ReverseDiffusion:
         return advance
 
     def correct(self, x: Tensor, level: Level, eps: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of a Langevin step (Algorithm 4), whose size follows from the noise that it will add."""
+        """Mean and standard deviation of a Langevin step (Algorithm 4), whose size follows from the noise
+        that it will add.
+        """
         score = -eps / level.sigma
         size = 2 * (self.snr * self._norm(noise) / self._norm(score)) ** 2
         return x + size * score, (2 * size).sqrt()
@@ -54,10 +60,11 @@ class ReverseDiffusion:
 
 @dataclass(frozen=True)
 class EulerMaruyama:
-    """Euler-Maruyama on the reverse SDE in log sigma: the diffusion coefficient is taken at the current level.
+    """Euler-Maruyama on the reverse SDE in log sigma: the diffusion coefficient is taken at the current
+    level.
 
-    stride: one width in ln sigma for every step, the last one included, as published (ln(largest / smallest) / N); None
-    takes the distance of the levels and ends at the predicted x0.
+    stride: one width in ln sigma for every step, the last one included, as published (ln(largest / smallest)
+    / N); None takes the distance of the levels and ends at the predicted x0.
     """
 
     stride: float | None = None

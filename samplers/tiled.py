@@ -1,4 +1,6 @@
-"""A prior of limited size on pictures of any size: overlapping tiles, Gaussian weights, one pass over the network a batch of tiles."""
+"""A prior of limited size on pictures of any size: overlapping tiles, Gaussian weights, one pass over the
+network a batch of tiles.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def gaussian_weights(height: int, width: int, spread: float = 0.1, lower: float 
 
 
 def ramp_weights(height: int, width: int, overlap: int) -> Tensor:
-    """Weights of a tile, float32 H W, that rise evenly over `overlap` pixels from each side, so that no tile ends in a step."""
+    """Weights of a tile, float32 H W, that rise evenly over `overlap` pixels from each side, so that no tile
+    ends in a step.
+    """
     rises = [
         ((torch.minimum(i, n - 1 - i) + 0.5) / max(overlap, 1)).clamp(max=1)
         for n in (height, width)
@@ -54,9 +58,9 @@ def ramp_weights(height: int, width: int, overlap: int) -> Tensor:
 class Tiled:
     """A denoiser that cuts x and its spatial conditions into tiles and blends what the inner one predicts.
 
-    size: side of a tile; overlap: of neighbours; batch: tiles a network call; weights: of a tile of given height and width.
-    Pictures no larger than a tile pass through whole.
-    Memory is that of one call, under a gradient too, which then costs one more forward pass.
+    size: side of a tile; overlap: of neighbours; batch: tiles a network call; weights: of a tile of given
+    height and width. Pictures no larger than a tile pass through whole. Memory is that of one call, under a
+    gradient too, which then costs one more forward pass.
     """
 
     denoiser: Denoiser
@@ -118,7 +122,9 @@ class Tiled:
     def _plan(
         self, height: int, width: int, device: torch.device
     ) -> tuple[list[tuple[int, int]], Tensor, Tensor]:
-        """Where the tiles of a picture lie, the weights of one, and their sum over the picture: the same in every step of a run."""
+        """Where the tiles of a picture lie, the weights of one, and their sum over the picture: the same in
+        every step of a run.
+        """
         key = (height, width, self.size, self.overlap, self.weights, device)
         if key not in self._plans:
             h, w = min(self.size, height), min(self.size, width)

@@ -16,7 +16,9 @@ from .schedule import Level
 
 @dataclass(frozen=True)
 class Posterior:
-    """q(x_s | x_t, x0) = N(on_x * x + on_x0 * x0, variance) for s below t; `beta` is the variance that t adds to s."""
+    """q(x_s | x_t, x0) = N(on_x * x + on_x0 * x0, variance) for s below t; `beta` is the variance that t adds
+    to s.
+    """
 
     on_x: float
     on_x0: float
@@ -36,7 +38,8 @@ class Posterior:
 class DDPM:
     """Ancestral sampling (Ho et al. 2020, Algorithm 2).
 
-    variance: `learned` where the network has one (Nichol and Dhariwal 2021, Eq. 15), else `small` (beta~) or `large` (beta).
+    variance: `learned` where the network has one (Nichol and Dhariwal 2021, Eq. 15), else `small` (beta~) or
+    `large` (beta).
     """
 
     variance: str = "learned"
@@ -51,7 +54,8 @@ class DDPM:
         def advance(predict: Predict, x: Tensor, i: int, draw: Draw) -> Step:
             cur, nxt, q = levels[i], levels[i + 1], posteriors[i]
             pred = predict(x, cur)
-            # the last step's posterior has no variance; where a logarithm is taken, the published tables put the one before there
+            # the last step's posterior has no variance; where a logarithm is taken, the published tables put
+            # the one before there
             small = q.variance if q.variance > 0 else posteriors[i - 1].variance if i else q.beta
             if self.variance == "learned" and pred.frac is not None:
                 variance = torch.exp(pred.frac * math.log(q.beta / small) + math.log(small))
@@ -70,7 +74,9 @@ class DDPM:
 
 @dataclass(frozen=True)
 class DDIM:
-    """Implicit sampling (Song et al. 2021, Eq. 12); eta 0 is deterministic, 1 as random as DDPM with the small variance."""
+    """Implicit sampling (Song et al. 2021, Eq. 12); eta 0 is deterministic, 1 as random as DDPM with the
+    small variance.
+    """
 
     eta: float = 0.0
 
@@ -91,10 +97,12 @@ class DDIM:
 
 @dataclass(frozen=True)
 class Renoise:
-    """The predicted clean picture, noised anew: alpha' x0 + sigma' (sqrt(1 - eta^2) eps + eta z), as DDRM and DDNM step (Wang et al. 2023).
+    """The predicted clean picture, noised anew: alpha' x0 + sigma' (sqrt(1 - eta^2) eps + eta z), as DDRM and
+    DDNM step (Wang et al. 2023).
 
-    For restoration: what a measurement does not hold moves towards the prior's mean, the more, the larger eta and the more steps.
-    eta 0 is DDIM; 1 is the multistep sampling of consistency models (Song et al. 2023, Algorithm 1).
+    For restoration: what a measurement does not hold moves towards the prior's mean, the more, the larger eta
+    and the more steps. eta 0 is DDIM; 1 is the multistep sampling of consistency models (Song et al. 2023,
+    Algorithm 1).
     """
 
     eta: float = 1.0

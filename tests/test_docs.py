@@ -46,7 +46,9 @@ def text(root) -> str:
 
 @pytest.fixture
 def one_thread():
-    """Thousands of tiny operations: on a busy machine threads would wait for each other longer than they work."""
+    """Thousands of tiny operations: on a busy machine threads would wait for each other longer than they
+    work.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -31,7 +31,10 @@ def imported(path, root):
 
 
 def test_import_loads_neither_torch_nor_the_host():
-    code = "import sys, priorsr; print([m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy', 'comfy', 'folder_paths')])"
+    code = (
+        "import sys, priorsr; print([m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy', "
+        "'comfy', 'folder_paths')])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,4 +1,6 @@
-"""`make demo`: restore two sample photographs with what is shipped, write the pictures, print a table against bicubic."""
+"""`make demo`: restore two sample photographs with what is shipped, write the pictures, print a table against
+bicubic.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def main(target: str = "demo") -> int:
 
 
 def photograph(folder: Path) -> bool:
-    """Reduce a photograph to 8 bits at each scale and bring it back; true when SRCNN beats bicubic at every scale."""
+    """Reduce a photograph to 8 bits at each scale and bring it back; true when SRCNN beats bicubic at every
+    scale.
+    """
     sample = to_uint8(read(SAMPLES / "dogs.png").pixels[0])
     rows = []
     print(f"{'scale':<7}{'method':<9}{'PSNR':>9}{'SSIM':>9}{'seconds':>9}")
@@ -64,7 +68,9 @@ def photograph(folder: Path) -> bool:
 
 
 def face(folder: Path) -> bool:
-    """Reduce a face and restore it with Diff-SR, at the level its field chooses and at fixed ones; true when it beats bicubic."""
+    """Reduce a face and restore it with Diff-SR, at the level its field chooses and at fixed ones; true when
+    it beats bicubic.
+    """
     prior = load_prior("face64")
     original = resize(read(SAMPLES / "astronaut.png").pixels, (prior.size, prior.size)).clamp(0, 1)
     low = resize_uint8(to_uint8(original[0]), (prior.size // FACE_SCALE,) * 2)[None] / 255

@@ -168,7 +168,8 @@ def _prior(options: argparse.Namespace, device: torch.device) -> list[dict]:
     apart, drawn = step_distance(prior, truth), samples(prior, options.samples)
     odd = collapsed(drawn)
     text = f"""
-20 against 250 DDIM steps from the same noise, root mean square: restorations at x4 {apart["restored"]:.2f}, samples {apart["sampled"]:.2f} of 255.
+20 against 250 DDIM steps from the same noise, root mean square: restorations at x4
+{apart["restored"]:.2f}, samples {apart["sampled"]:.2f} of 255.
 {len(odd)} of {len(drawn)} samples have hardly more than one tone.
 """
     save(

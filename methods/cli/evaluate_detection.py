@@ -1,4 +1,6 @@
-"""`priorsr evaluate faces`: how many faces of pictures each detector finds, and how often it sees one where none is."""
+"""`priorsr evaluate faces`: how many faces of pictures each detector finds, and how often it sees one where
+none is.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,10 @@ def run(options: argparse.Namespace, device: torch.device) -> list[dict]:
 
 
 def expected_faces(names: Sequence[str], table: dict[str, dict[str, str]]) -> list[int]:
-    """How many faces each picture shows: what the table says, one for those that it does not name. Raises ValueError."""
+    """How many faces each picture shows: what the table says, one for those that it does not name.
+
+    Raises ValueError.
+    """
     said = {name: table.get(name, {}).get("faces", "1") for name in names}
     if wrong := next((name for name, count in said.items() if not count.strip().isdecimal()), None):
         raise ValueError(f"{wrong} has {said[wrong]!r} faces by the table: give a whole number")
@@ -78,9 +83,11 @@ def expected_faces(names: Sequence[str], table: dict[str, dict[str, str]]) -> li
 
 
 def counted(found: Sequence[int], expected: Sequence[int]) -> dict[str, int | float]:
-    """Pictures, faces, how many of these were found and which share that is, and what was found beyond them in single pictures.
+    """Pictures, faces, how many of these were found and which share that is, and what was found beyond them
+    in single pictures.
 
-    Numbers are compared, not places: a face that is missed and another seen where none is count as one that was found.
+    Numbers are compared, not places: a face that is missed and another seen where none is count as one that
+    was found.
     """
     hits, faces = sum(map(min, found, expected)), sum(expected)
     recall = round(hits / faces, 4) if faces else 1.0

@@ -1,4 +1,6 @@
-"""`priorsr evaluate dpi`: its options, and each part as a table, figures and sheets of the given faces in a folder."""
+"""`priorsr evaluate dpi`: its options, and each part as a table, figures and sheets of the given faces in a
+folder.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,8 @@ def run(options: argparse.Namespace, device: torch.device) -> list[dict]:
     """Every part that was asked for; the rows of all. Raises ValueError before the first run."""
     if options.part != "methods" and (options.seeds < 2 or options.varied < 1):
         raise ValueError(
-            f"{options.seeds} seeds of {options.varied} faces show no diversity: give at least 2 seeds and 1 face"
+            f"{options.seeds} seeds of {options.varied} faces show no diversity: give at least 2 seeds and "
+            "1 face"
         )
     prior, correctors = load_prior(options.prior), read_correctors(options.correctors)
     for one in (prior, *correctors):

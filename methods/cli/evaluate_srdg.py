@@ -1,4 +1,6 @@
-"""`priorsr evaluate srdg`: its options, and what the strength of attribute guidance does to given faces, as table, plot and sheet in a folder."""
+"""`priorsr evaluate srdg`: its options, and what the strength of attribute guidance does to given faces, as
+table, plot and sheet in a folder.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,8 @@ def run(options: argparse.Namespace, device: torch.device) -> list[dict]:
     guide, judge = load_attribute(options.classifier), load_attribute(options.judge)
     if (judge.attribute, judge.classes) != (guide.attribute, guide.classes):
         raise ValueError(
-            f"{options.judge} tells {judge.attribute} ({judge.meaning}), not {guide.attribute} ({guide.meaning}): give another judge"
+            f"{options.judge} tells {judge.attribute} ({judge.meaning}), not {guide.attribute} "
+            f"({guide.meaning}): give another judge"
         )
     priors = _priors(options, guide)
     for network in (guide.network, judge.network, *(prior.network for prior in priors)):
@@ -160,13 +163,15 @@ def labelled(options: argparse.Namespace, classifier: AttributeClassifier, chann
     )
     if not recipe.attributes:
         raise ValueError(
-            f"which column tells {classifier.attribute} is not known: give --attribute {classifier.attribute}:COLUMN=CLASS:VALUE,..."
+            f"which column tells {classifier.attribute} is not known: give --attribute "
+            f"{classifier.attribute}:COLUMN=CLASS:VALUE,..."
         )
     pictures = read_named(options.data)
     for name, picture in pictures:
         if tuple(picture.shape[-2:]) != (side, side):
             raise ValueError(
-                f"{name} of {picture.shape[-1]}x{picture.shape[-2]} is not of the networks' {side} pixels: give faces of that size"
+                f"{name} of {picture.shape[-1]}x{picture.shape[-2]} is not of the networks' {side} pixels: "
+                "give faces of that size"
             )
     return Labelled.of(pictures, table, replace(recipe, channels="luma" if channels == 1 else "rgb"))
 
@@ -192,7 +197,8 @@ def _priors(options: argparse.Namespace, classifier: AttributeClassifier) -> lis
     if len(kinds) > 1 or {side} != {size for size, _ in kinds}:
         told = ", ".join(f"{size} pixels and {channels} channels" for size, channels in sorted(kinds))
         raise ValueError(
-            f"the priors are for {told}, the classifier for {side} pixels: give networks for the same pictures"
+            f"the priors are for {told}, the classifier for {side} pixels: give networks for the same "
+            "pictures"
         )
     return found
 
@@ -221,11 +227,12 @@ def _text(rows: list[dict], seen: list[dict], told: list[dict], subjects: Subjec
         *(f"asked {name}" for name in subjects.classes),
         "agreed",
     )
-    return f"""{counts}. `probability`, `asked ...` and `agreed`: of the label asked for, by a classifier that guides nothing.
+    return f"""{counts}. `probability`, `asked ...` and `agreed`: of the label asked for, by a classifier that guides
+nothing.
 
 {markdown(rows, opinions)}
-`rising`: the probability never falls by more than {SLACK:g} as h grows. `harm`: the first h with PSNR more than {HARM["psnr"]:g} dB below that of
-h 0, or a mean distance to the person more than {-HARM["identity"]:g} above it.
+`rising`: the probability never falls by more than {SLACK:g} as h grows. `harm`: the first h with PSNR
+more than {HARM["psnr"]:g} dB below that of h 0, or a mean distance to the person more than {-HARM["identity"]:g} above it.
 
 {markdown(seen, tuple(seen[0]))}
 Balanced accuracy against the time of the noise:

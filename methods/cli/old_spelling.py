@@ -1,4 +1,6 @@
-"""Command lines of before methods were subcommands, understood for one release: `--method dpi --dpi-tau 300`."""
+"""Command lines of before methods were subcommands, understood for one release: `--method dpi --dpi-tau
+300`.
+"""
 
 from __future__ import annotations
 

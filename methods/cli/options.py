@@ -1,4 +1,6 @@
-"""What the commands share: options made of settings, devices, files in and out, a parser that answers with the nearest word."""
+"""What the commands share: options made of settings, devices, files in and out, a parser that answers with
+the nearest word.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ PRESET_HELP = "which settings decide what is not given; auto: as the scale and t
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains in one sentence that names the nearest option, with exit code 2, and as JSON where that was asked for."""
+    """Complains in one sentence that names the nearest option, with exit code 2, and as JSON where that was
+    asked for.
+    """
 
     given: tuple[str, ...] = ()
 
@@ -98,9 +102,11 @@ def add_settings(
     but: Sequence[str] = (),
     preset: bool = False,
 ) -> None:
-    """One option for each field of a settings class `but` some, under the same name, with its help, choices and default.
+    """One option for each field of a settings class `but` some, under the same name, with its help, choices
+    and default.
 
-    preset: what is not given is left to a preset, so that the options have no default of their own (`given_settings`).
+    preset: what is not given is left to a preset, so that the options have no default of their own
+    (`given_settings`).
     """
     for f in (f for f in fields(kind) if f.name not in but):
         default = getattr(defaults, f.name) if defaults is not None else f.default
@@ -122,7 +128,9 @@ def add_settings(
 
 
 def add_method(parser: argparse.ArgumentParser, method: Method) -> None:
-    """The weights, the preset and the settings of a method; what is not given is left to the preset or its default."""
+    """The weights, the preset and the settings of a method; what is not given is left to the preset or its
+    default.
+    """
     for one in method.weights:
         flag = f"--{one.name.replace('_', '-')}"
         default = one.default or ("those that come along" if one.many else "needed")
@@ -153,7 +161,9 @@ def add_method(parser: argparse.ArgumentParser, method: Method) -> None:
 
 
 def option_of(method: Method, name: str, parser: argparse.ArgumentParser) -> str:
-    """The option of a setting: its name, after that of the method where the command has one of that name itself."""
+    """The option of a setting: its name, after that of the method where the command has one of that name
+    itself.
+    """
     flag = f"--{name.replace('_', '-')}"
     return f"--{method.name}{flag[1:]}" if flag in parser._option_string_actions else flag
 

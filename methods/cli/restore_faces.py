@@ -1,4 +1,6 @@
-"""`priorsr restore-faces METHOD IN OUT`: a subcommand for every method that restores faces, with only its own options."""
+"""`priorsr restore-faces METHOD IN OUT`: a subcommand for every method that restores faces, with only its own
+options.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
                 "--coarse",
                 type=float,
                 default=0.0,
-                help="how many times fewer pixels than the method gives it a face truly has; 0: as in the picture",
+                help=(
+                    "how many times fewer pixels than the method gives it a face truly has; 0: as in the "
+                    "picture"
+                ),
             )
         sub.add_argument("--frame", choices=tuple(FRAMES), help="how the faces of the networks are cropped")
         sub.add_argument(
@@ -109,7 +114,8 @@ def _recogniser(options: argparse.Namespace, chosen: Restorer) -> Identity | Non
         raise ValueError(missing)
     if chosen.size < SMALLEST:
         raise ValueError(
-            f"identity is told from faces of {SMALLEST} pixels or more, these have {chosen.size}: leave --identity out"
+            f"identity is told from faces of {SMALLEST} pixels or more, these have {chosen.size}: leave "
+            "--identity out"
         )
     return Identity(TIGHT if chosen.frame == "tight" else FFHQ)
 

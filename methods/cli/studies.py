@@ -41,13 +41,16 @@ def read_faces(paths: Sequence[str], size: int, count: int) -> Tensor:
     wrong = next((p for p in pictures if tuple(p.shape[-2:]) != (size, size)), None)
     if wrong is not None:
         raise ValueError(
-            f"a face of {wrong.shape[-1]}x{wrong.shape[-2]} does not fit a prior of {size} pixels: give faces of that size"
+            f"a face of {wrong.shape[-1]}x{wrong.shape[-2]} does not fit a prior of {size} pixels: give "
+            "faces of that size"
         )
     return torch.stack([grey(p[:3]) for p in pictures])
 
 
 def save(out: Path, name: str, table: str, rows: list[dict] | dict, sheet: Tensor) -> None:
-    """A study's table, figures and sheet of pictures into a folder; earlier ones of that name are replaced."""
+    """A study's table, figures and sheet of pictures into a folder; earlier ones of that name are
+    replaced.
+    """
     out.mkdir(parents=True, exist_ok=True)
     for suffix, text in ((".md", table), (".json", json.dumps(rows, indent=1))):
         with replacing(out / f"{name}{suffix}") as partial:

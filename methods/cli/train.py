@@ -27,7 +27,9 @@ log = logging.getLogger("priorsr")
 
 @dataclass(frozen=True)
 class Trainer:
-    """`make` reads the pictures and gives the task and, for the trained network, what its file says of itself."""
+    """`make` reads the pictures and gives the task and, for the trained network, what its file says of
+    itself.
+    """
 
     name: str
     help: str
@@ -78,7 +80,9 @@ def add_trainers(parser: argparse.ArgumentParser) -> None:
 
 
 def train(options: argparse.Namespace, device: torch.device) -> dict:
-    """Train, write the weights, and return the file's name with the validation figures; nothing where another process writes."""
+    """Train, write the weights, and return the file's name with the validation figures; nothing where another
+    process writes.
+    """
     trainer, out = options.trainer, Path(options.out)
     if out.suffix != ".safetensors":
         raise ValueError(f"{out} must end in .safetensors")

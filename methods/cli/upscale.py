@@ -75,7 +75,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def upscaled(upscaler: Upscaler, low: Tensor, scale: float, seed: int, notes: list[str]) -> Tensor:
-    """Pictures enlarged with a bar that shows network calls, on the CPU; notes hears what was chosen and warned of."""
+    """Pictures enlarged with a bar that shows network calls, on the CPU; notes hears what was chosen and
+    warned of.
+    """
     with tqdm(total=0, unit="step", leave=False, disable=None) as bar:
 
         def on_step(done: int, total: int, preview: Tensor | None) -> None:

@@ -30,7 +30,9 @@ def srdg(factor: float = 8.0) -> Recipe:
 
 @dataclass(frozen=True)
 class FaceRanges:
-    """Ranges of DPI's Eq. 19: down factor r, kernel width s and sigma in pixels, JPEG quality q, noise delta of 255."""
+    """Ranges of DPI's Eq. 19: down factor r, kernel width s and sigma in pixels, JPEG quality q, noise delta
+    of 255.
+    """
 
     r: Range = (4, 30)
     kernel: Range = 41
@@ -53,7 +55,9 @@ FACE_LEVELS = {
 
 
 def dpi(level: str = "heavy", ranges: FaceRanges | None = None) -> Recipe:
-    """The real-world face degradation [(I * k) down r + n] JPEG, up r (DPI Eq. 19), at a level or with ranges of one's own."""
+    """The real-world face degradation [(I * k) down r + n] JPEG, up r (DPI Eq. 19), at a level or with ranges
+    of one's own.
+    """
     if ranges is None:
         if level not in FACE_LEVELS:
             raise ValueError(
@@ -104,7 +108,8 @@ RINGING = OneOf(
 def real_world(
     scale: float = 4.0, first: Order = FIRST, second: Order = SECOND, final_sinc: float = 0.8
 ) -> Recipe:
-    """The two-order pipeline of Real-ESRGAN (Wang et al. 2021, section 3 and supplement), with which StableSR is trained.
+    """The two-order pipeline of Real-ESRGAN (Wang et al. 2021, section 3 and supplement), with which StableSR
+    is trained.
 
     Ends at the input size divided by `scale`.
     """
@@ -118,7 +123,9 @@ def real_world(
 
 
 def _order(order: Order, base: float) -> tuple[Step, ...]:
-    """Blur, resize and noise of one round; `base` is the share of the input size that a factor of one stands for."""
+    """Blur, resize and noise of one round; `base` is the share of the input size that a factor of one stands
+    for.
+    """
     blurs = [
         Blur(order.kernel, order.sigma, isotropic=round_, shapes=(shape,), beta=beta)
         for shape, _, round_, beta in KERNELS
@@ -150,7 +157,9 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
 
 
 def preset(name: str, scale: float = 4.0) -> Recipe:
-    """A preset by name; `scale` is the reduction of bicubic, srdg and real-world (the face levels draw their own)."""
+    """A preset by name; `scale` is the reduction of bicubic, srdg and real-world (the face levels draw their
+    own).
+    """
     if name not in PRESETS:
         raise ValueError(f"unknown degradation {name!r}: choose one of {', '.join(PRESETS)}")
     if not math.isfinite(scale) or not 1 <= scale <= 64:

@@ -21,11 +21,13 @@ BINS = 12
 
 
 def lost_energy(low: Tensor, scale: float) -> Tensor:
-    """Mean squared difference (B,), in the square of low's unit, between a picture and the enlargement of its reduction `low`.
+    """Mean squared difference (B,), in the square of low's unit, between a picture and the enlargement of its
+    reduction `low`.
 
-    A power law is fitted to the radial power spectrum of B C h w, as natural pictures have one (Field 1987), and what bicubic
-    reduction and enlargement do to a picture of that spectrum is computed. The fewer pixels, the more the exponent is drawn to
-    that of most photographs. Raises ValueError for pictures of a few pixels.
+    A power law is fitted to the radial power spectrum of B C h w, as natural pictures have one (Field 1987),
+    and what bicubic reduction and enlargement do to a picture of that spectrum is computed. The fewer pixels,
+    the more the exponent is drawn to that of most photographs. Raises ValueError for pictures of a few
+    pixels.
     """
     if scale <= 1:
         return low.new_zeros(len(low))
@@ -60,7 +62,8 @@ def _power_law(low: Tensor, passed: _Passed, scale: float) -> tuple[Tensor, Tens
     bins = [place == i for i in range(BINS) if (place == i).any()]
     if len(bins) < 2:
         raise ValueError(
-            f"a picture of {low.shape[-1]}x{low.shape[-2]} is too small to guess what it lost: choose the noise level by hand"
+            f"a picture of {low.shape[-1]}x{low.shape[-2]} is too small to guess what it lost: choose the "
+            "noise level by hand"
         )
     counts = torch.tensor([int(b.sum()) for b in bins], dtype=torch.float64)
     x = torch.tensor([np.log(radius[b]).mean() for b in bins], dtype=torch.float64)
@@ -79,7 +82,9 @@ def _power_law(low: Tensor, passed: _Passed, scale: float) -> tuple[Tensor, Tens
 
 @dataclass(frozen=True)
 class _Passed:
-    """What bicubic reduction and enlargement leave of a wave e^(2 pi i f x), by frequency in cycles a pixel, 0 .. 1/2."""
+    """What bicubic reduction and enlargement leave of a wave e^(2 pi i f x), by frequency in cycles a pixel,
+    0 .. 1/2.
+    """
 
     frequency: np.ndarray
     reduced: np.ndarray  # power after the reduction

@@ -1,4 +1,6 @@
-"""Diff-SR: enlarge, add the right amount of noise, let the prior take it away (Diff-SR, section 3; SDEdit where the level is given)."""
+"""Diff-SR: enlarge, add the right amount of noise, let the prior take it away (Diff-SR, section 3; SDEdit
+where the level is given).
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ class DiffSRSettings(Settings):
     )
     consistency: float = option(
         1.0,
-        "How far every step is pulled to agree with the small picture; 1 for clean ones, less for noisy or compressed ones",
+        "How far every step is pulled to agree with the small picture; 1 for clean ones, less for noisy or "
+        "compressed ones",
         low=0,
         high=1,
     )
@@ -66,7 +69,9 @@ PUBLISHED = DiffSRSettings(
 
 
 def descent(levels: Sequence[Level], start: int, steps: int) -> list[Level]:
-    """From step `start` of a schedule (ascending levels) to clean data in at most `steps` evenly spaced steps."""
+    """From step `start` of a schedule (ascending levels) to clean data in at most `steps` evenly spaced
+    steps.
+    """
     if not 0 <= start < len(levels):
         raise ValueError(f"a noise level lies between 1 and {len(levels)} steps, not {start + 1}")
     steps = min(steps, start + 1)
@@ -88,7 +93,9 @@ def diffsr(
     on_step: Callable[[Step, Tensor], None] | None = None,
     denoiser: Denoiser | None = None,
 ) -> Tensor:
-    """B C H W in -1..1 from an enlarged picture in -1..1, started at levels[0]; denoiser runs in the prior's place, such as tiles."""
+    """B C H W in -1..1 from an enlarged picture in -1..1, started at levels[0]; denoiser runs in the prior's
+    place, such as tiles.
+    """
     noise = noise or Noise([0] * len(enlarged))
     start = levels[0].alpha * enlarged + levels[0].sigma * noise(enlarged.shape).to(enlarged)
     return run(denoiser or prior, start, levels, transition, [ClipX0(), *hooks], noise, on_step=on_step)
@@ -97,16 +104,17 @@ def diffsr(
 def choose_level(
     prior: Prior, low: Tensor, scale: float, distance: float | None = None, aim: str = "fidelity"
 ) -> Field:
-    """The recoverable field of pictures B C h w in 0..1 that are enlarged by `scale`; a batch gets that of its mean loss. `empty` is that of
-    the published field whatever the aim.
+    """The recoverable field of pictures B C h w in 0..1 that are enlarged by `scale`; a batch gets that of
+    its mean loss. `empty` is that of the published field whatever the aim.
 
-    distance: mean square between the enlarged and the true picture in -1..1 where the truth is known; else it is estimated from
-    the pictures and from what the prior's own lose.
-    Raises ValueError when the prior's errors were never measured.
+    distance: mean square between the enlarged and the true picture in -1..1 where the truth is known; else it
+    is estimated from the pictures and from what the prior's own lose. Raises ValueError when the prior's
+    errors were never measured.
     """
     if prior.measured is None:
         raise ValueError(
-            "this prior's errors were never measured: run `priorsr calibrate` on its file, or give the noise level in percent"
+            "this prior's errors were never measured: run `priorsr calibrate` on its file, or give the "
+            "noise level in percent"
         )
     if distance is None:
         seen = planes(prior.channels, low, tuple(scaled_size(n, scale) for n in low.shape[-2:]))[0]
@@ -130,11 +138,12 @@ def diffsr_upscale(
     on_step: Callable[[Step, Tensor], None] | None = None,
     report: Callable[[int, str], None] | None = None,
 ) -> Tensor:
-    """Enlarge B C h w in 0..1 (C is 1 or 3) by any real `scale` of 1 or more; pictures beyond the prior's size are tiled.
+    """Enlarge B C h w in 0..1 (C is 1 or 3) by any real `scale` of 1 or more; pictures beyond the prior's
+    size are tiled.
 
-    A one-channel prior restores luma and enlarges chroma bicubically. seeds: one an image, 0 for all by default. Pictures whose
-    chosen levels agree are computed together. report(i, message) tells what was chosen for picture i, and warns of pictures that are
-    unlike the prior's own. Raises ValueError.
+    A one-channel prior restores luma and enlarges chroma bicubically. seeds: one an image, 0 for all by
+    default. Pictures whose chosen levels agree are computed together. report(i, message) tells what was
+    chosen for picture i, and warns of pictures that are unlike the prior's own. Raises ValueError.
     """
     seeds = noise_for(low, seeds).seeds
     table = prior.noise_levels()
@@ -177,6 +186,7 @@ def _start(
     say(f"noise level {100 * field.share:.0f} %")
     if field.empty:
         say(
-            f"no level keeps this picture and restores it at x{scale:g}: the least bad one is used; expect invented detail"
+            f"no level keeps this picture and restores it at x{scale:g}: the least bad one is used; expect "
+            "invented detail"
         )
     return field.chosen

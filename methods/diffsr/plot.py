@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def field_plot(field: Field, title: str = "", used: int | None = None) -> Tensor:
-    """Both losses against the noise level, their limits, the field and the level: 1 3 480 640 in 0..1. used: the step taken instead."""
+    """Both losses against the noise level, their limits, the field and the level: 1 3 480 640 in 0..1. used:
+    the step taken instead.
+    """
     percent = 100 * (np.arange(len(field.signature)) + 1) / len(field.signature)
     figure = Figure(figsize=(6.4, 4.8), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -51,7 +53,9 @@ def field_plot(field: Field, title: str = "", used: int | None = None) -> Tensor
 
 
 def sweep_plot(sweeps: Sequence[Sweep]) -> Tensor:
-    """Each figure (rows) against the fixed noise level at each scale (columns), with the levels chosen by the field: 1 3 H W."""
+    """Each figure (rows) against the fixed noise level at each scale (columns), with the levels chosen by the
+    field: 1 3 H W.
+    """
     names = [
         n for n in ("psnr", "ssim", "identity", "sharpness") if n in next(iter(sweeps[0].figures.values()))
     ]

@@ -1,7 +1,8 @@
-"""The perceptual recoverable field: how much noise keeps a picture recognisable and still hides that it was enlarged.
+"""The perceptual recoverable field: how much noise keeps a picture recognisable and still hides that it was
+enlarged.
 
-Source: Diff-SR, Lemma 1, Theorem 1 and Eq. 8-9, with the exact Gaussian divergence in place of its Eq. 15-16. Everything is
-per pixel, so that one calibration serves every size.
+Source: Diff-SR, Lemma 1, Theorem 1 and Eq. 8-9, with the exact Gaussian divergence in place of its Eq. 15-16.
+Everything is per pixel, so that one calibration serves every size.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from ..priors.calibration import Measured
 class Field:
     """Both losses at every step of a schedule, and the step they choose.
 
-    signature rises with the step: what the prior's own errors do to a picture; fidelity, weighted by omega, falls: how well the
-    enlarged picture's noisy version can be told from the true one's. `chosen` minimises their sum where both are within their
-    limits or, where nothing is (`empty`), is the step that exceeds them least.
+    signature rises with the step: what the prior's own errors do to a picture; fidelity, weighted by omega,
+    falls: how well the enlarged picture's noisy version can be told from the true one's. `chosen` minimises
+    their sum where both are within their limits or, where nothing is (`empty`), is the step that exceeds them
+    least.
     """
 
     signature: np.ndarray
@@ -42,19 +44,23 @@ class Field:
 
 
 def signature_loss(levels: Sequence[Level], errors: Mapping[int, float]) -> np.ndarray:
-    """Lemma 1 with the variance of the posterior, at each of `levels` (ascending); errors: eps-MSE at some of them.
+    """Lemma 1 with the variance of the posterior, at each of `levels` (ascending); errors: eps-MSE at some of
+    them.
 
     The terms that do not depend on the prior's errors, C_t and L_0, are left out: they move no minimum.
     """
     steps = sorted(errors)
     error = np.interp(np.arange(len(levels)), steps, [errors[i] for i in steps])
     snr = _snr(levels)
-    # (1 - alpha_i)^2 / (2 alpha_i (1 - abar_i) beta~_i) is half the ratio of neighbouring signal-to-noise ratios, less one half
+    # (1 - alpha_i)^2 / (2 alpha_i (1 - abar_i) beta~_i) is half the ratio of neighbouring signal-to-noise
+    # ratios, less one half
     return np.concatenate([[0.0], np.cumsum((snr[:-1] / snr[1:] - 1) / 2 * error[1:])])
 
 
 def fidelity_loss(levels: Sequence[Level], distance: float) -> np.ndarray:
-    """KL(q(x_t | x0) || q(x_t | enlarged)) a pixel at each level; distance: mean squared difference of the two in -1..1."""
+    """KL(q(x_t | x0) || q(x_t | enlarged)) a pixel at each level; distance: mean squared difference of the
+    two in -1..1.
+    """
     return _snr(levels) * distance / 2
 
 
@@ -63,7 +69,9 @@ def _snr(levels: Sequence[Level]) -> np.ndarray:
 
 
 def recoverable_field(levels: Sequence[Level], measured: Measured, distance: float) -> Field:
-    """The field of one picture, whose enlarged version lies `distance` (mean square, -1..1) from the truth."""
+    """The field of one picture, whose enlarged version lies `distance` (mean square, -1..1) from the
+    truth.
+    """
     signature, fidelity = (
         signature_loss(levels, measured.errors),
         measured.omega * fidelity_loss(levels, distance),

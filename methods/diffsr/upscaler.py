@@ -43,7 +43,8 @@ METHOD = Method(
     "diffsr",
     "PriorSRUpscaleDiffSR",
     "Diff-SR Super-Resolution",
-    "Enlarge images by any factor with one diffusion prior: noise hides what was lost, the prior restores it (Diff-SR).",
+    "Enlarge images by any factor with one diffusion prior: noise hides what was lost, the prior restores "
+    "it (Diff-SR).",
     settings=(DiffSRSettings, PriorSettings, CanvasSettings),
     load=_load,
     weights=(WeightInput("prior", "an ADM or EDM prior", "face64", shipped=shipped_priors),),

@@ -1,1 +1,3 @@
-"""Diffusion Prior Interpolation: super-resolution of faces by conditions on a sparse grid (Yang et al., AAAI 2025)."""
+"""Diffusion Prior Interpolation: super-resolution of faces by conditions on a sparse grid (Yang et al., AAAI
+2025).
+"""

@@ -1,4 +1,6 @@
-"""DPI's conditions as a hook of any run: noising, fixed and adaptive masks, fusion, refinement (Yang et al. 2025, Algorithm 1)."""
+"""DPI's conditions as a hook of any run: noising, fixed and adaptive masks, fusion, refinement (Yang et al.
+2025, Algorithm 1).
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,16 @@ Correct = Callable[
 
 @dataclass(frozen=True)
 class Convention:
-    """What the paper and the released code do differently. The defaults are the paper's, but for `signed`, against its own text.
+    """What the paper and the released code do differently.
+
+    The defaults are the paper's, but for `signed`, against its own text.
 
     count_from: the number of the last step, from which stage (t <= tau) and weight (t / omega) follow.
-    condition_last: the last step takes conditions too.
-    raw_noise: Eq. 6 uses the network's noise although x0 is clipped, for ancestral steps only; else that of the clipped x0.
-    joint: edges are stretched over the whole batch, which couples its images.
-    signed: edges with their sign.
-    stride: tau and omega count steps of the respaced run, and the corrector hears that count times `stride`; None: original
-    steps (clock.py), and the corrector hears the noise level of its input.
+    condition_last: the last step takes conditions too. raw_noise: Eq. 6 uses the network's noise although x0
+    is clipped, for ancestral steps only; else that of the clipped x0. joint: edges are stretched over the
+    whole batch, which couples its images. signed: edges with their sign. stride: tau and omega count steps of
+    the respaced run, and the corrector hears that count times `stride`; None: original steps (clock.py), and
+    the corrector hears the noise level of its input.
     """
 
     count_from: int = 1
@@ -60,17 +63,19 @@ class _Moment(NamedTuple):
 
 @dataclass
 class Conditions(Hook):
-    """Keeps the pixels of a sparse grid near a condition that a corrector refines after every step; put it before ClipX0.
+    """Keeps the pixels of a sparse grid near a condition that a corrector refines after every step; put it
+    before ClipX0.
 
-    low: B C h w in the prior's units (-1..1), enlarged to the grid of each run's picture; one serves a whole batch.
-    Stage 1 (t > tau) sets every grid pixel (Eq. 8), stage 2 a random part that follows the edges, with weight t / omega (Eq. 9).
-    corrector: CRT; None leaves the condition as it is. refine: it sees the fused state in stage 2, not the condition alone (line 13).
-    weighted: False makes every weight 1. compound: a step of stage 2 that stands for several original ones holds as they would
-    together, so that tau, s and omega mean the same under any respacing. uniform: draws in 0..1 on the CPU, or a seed for a
-    stream per image. start: y at the first step where it is not the base condition, B C H/k W/k.
+    low: B C h w in the prior's units (-1..1), enlarged to the grid of each run's picture; one serves a whole
+    batch. Stage 1 (t > tau) sets every grid pixel (Eq. 8), stage 2 a random part that follows the edges, with
+    weight t / omega (Eq. 9). corrector: CRT; None leaves the condition as it is. refine: it sees the fused
+    state in stage 2, not the condition alone (line 13). weighted: False makes every weight 1. compound: a
+    step of stage 2 that stands for several original ones holds as they would together, so that tau, s and
+    omega mean the same under any respacing. uniform: draws in 0..1 on the CPU, or a seed for a stream per
+    image. start: y at the first step where it is not the base condition, B C H/k W/k.
 
-    `y` is the present condition on the grid, B C H/k W/k, `mask` the last step's adaptive mask, B 1 H/k W/k, None in stage 1.
-    Raises ValueError before the first step.
+    `y` is the present condition on the grid, B C H/k W/k, `mask` the last step's adaptive mask, B 1 H/k W/k,
+    None in stage 1. Raises ValueError before the first step.
     """
 
     low: Tensor
@@ -94,7 +99,8 @@ class Conditions(Hook):
     def begin(self, x: Tensor, levels: Sequence[Level]) -> None:
         if len(self.low) not in (1, len(x)) or self.low.shape[1] != x.shape[1]:
             raise ValueError(
-                f"the condition has {len(self.low)} pictures of {self.low.shape[1]} channels, the run {len(x)} of {x.shape[1]}: they must agree"
+                f"the condition has {len(self.low)} pictures of {self.low.shape[1]} channels, the run "
+                f"{len(x)} of {x.shape[1]}: they must agree"
             )
         base = base_condition(self.low.to(x.device, torch.float32), tuple(x.shape[-2:]), self.k)
         base = base.expand(len(x), -1, -1, -1)
@@ -147,7 +153,9 @@ class Conditions(Hook):
         return fused
 
     def _pull(self, step: Step, free: Tensor) -> tuple[Tensor, float]:
-        """From x' to y' on the grid, as a tensor and a factor: the condition takes the place of x0, the noise stays (Eq. 6 and 7)."""
+        """From x' to y' on the grid, as a tensor and a factor: the condition takes the place of x0, the noise
+        stays (Eq. 6 and 7).
+        """
         y = self.y.to(free)
         if not self.convention.raw_noise:
             return y - on_grid(step.pred.x0, self.k), step.nxt.alpha
@@ -170,7 +178,9 @@ class Conditions(Hook):
 
 
 def check_strengths(tau: float, s: float, omega: float) -> None:
-    """Raises ValueError for a tau outside the schedule, an s that is not positive, a weight t / omega that would pass 1."""
+    """Raises ValueError for a tau outside the schedule, an s that is not positive, a weight t / omega that
+    would pass 1.
+    """
     if not 0 <= tau <= STEPS:
         raise ValueError(
             f"tau {tau:g} lies outside the schedule: give 0 (no second stage) to {STEPS} (no first one)"
@@ -179,5 +189,6 @@ def check_strengths(tau: float, s: float, omega: float) -> None:
         raise ValueError(f"s {s:g} is no exponent of a chance: give a positive number, such as 1.2")
     if not max(tau, 1e-9) <= omega < float("inf"):
         raise ValueError(
-            f"omega {omega:g} is below tau {tau:g}, so that the weight t / omega would pass 1: give an omega of at least tau"
+            f"omega {omega:g} is below tau {tau:g}, so that the weight t / omega would pass 1: give an "
+            "omega of at least tau"
         )

@@ -20,7 +20,9 @@ from .conditions import Correct
 
 @dataclass(frozen=True)
 class Corrector:
-    """CRT of Eq. 16 for grids of every k-th pixel; scale is the enlargement it was trained on, None where that is any or not told."""
+    """CRT of Eq. 16 for grids of every k-th pixel; scale is the enlargement it was trained on, None where
+    that is any or not told.
+    """
 
     network: CorrectorUNet
     k: int = 2
@@ -39,7 +41,9 @@ class Corrector:
         return self.network(x, torch.full((len(x),), t, device=x.device), y_T)
 
     def tiles(self) -> TiledCorrector:
-        """The corrector on pictures of any size, in pieces as large as it was trained on that overlap by a quarter."""
+        """The corrector on pictures of any size, in pieces as large as it was trained on that overlap by a
+        quarter.
+        """
         unit = math.lcm(self.multiple, self.k)
         side = max(self.network.config.image_size // unit, 1) * unit
         return TiledCorrector(self, side, side // 4 // self.k * self.k)
@@ -48,21 +52,26 @@ class Corrector:
         """Raises ValueError when it was trained for other pictures; a scale of None is not compared."""
         if channels != self.channels:
             raise ValueError(
-                f"the corrector is for {self.channels} channels, the prior for {channels}: choose the corrector that goes with the prior"
+                f"the corrector is for {self.channels} channels, the prior for {channels}: choose the "
+                "corrector that goes with the prior"
             )
         if k != self.k:
             raise ValueError(
-                f"the corrector was trained with k {self.k}, not {k}: set k to {self.k}, or choose another corrector"
+                f"the corrector was trained with k {self.k}, not {k}: set k to {self.k}, or choose another "
+                "corrector"
             )
         if scale is not None and self.scale is not None and abs(scale - self.scale) > 1e-6:
             raise ValueError(
-                f"the corrector was trained for x{self.scale}, not x{scale:g}: enlarge by {self.scale}, or choose another corrector"
+                f"the corrector was trained for x{self.scale}, not x{scale:g}: enlarge by {self.scale}, or "
+                "choose another corrector"
             )
 
 
 @dataclass(frozen=True)
 class TiledCorrector:
-    """A corrector on pictures larger than it was trained on, cut and blended as the prior's are; tiles must start on the grid."""
+    """A corrector on pictures larger than it was trained on, cut and blended as the prior's are; tiles must
+    start on the grid.
+    """
 
     corrector: Correct
     size: int
@@ -86,10 +95,11 @@ def _corrected(corrector: Correct, x: Tensor, level: Level, cond: Cond) -> Predi
 
 
 def load_corrector(name: str) -> Corrector:
-    """The corrector in a weight file: one trained here, or a released one (`ema_*.pt`, `Corrector8.pt`, with or without `module.`).
+    """The corrector in a weight file: one trained here, or a released one (`ema_*.pt`, `Corrector8.pt`, with
+    or without `module.`).
 
-    Raises ValueError for another kind of file, for a k that is none, and for weights that were not averaged over training, which
-    sample badly.
+    Raises ValueError for another kind of file, for a k that is none, and for weights that were not averaged
+    over training, which sample badly.
     """
     found = weights.load(weights.locate(name), "corrector")
     said, k = found.metadata, found.metadata.get("k", "2")
@@ -100,11 +110,13 @@ def load_corrector(name: str) -> Corrector:
     )
     if not averaged:
         raise ValueError(
-            f"{found.path} holds a corrector without EMA: choose the averaged weights of the same training (ema_* in published runs)"
+            f"{found.path} holds a corrector without EMA: choose the averaged weights of the same training "
+            "(ema_* in published runs)"
         )
     if not k.isdigit() or int(k) < 2:
         raise ValueError(
-            f"{found.path} says that it was trained with k {k!r}, which is no grid: give a corrector with k 2 or more"
+            f"{found.path} says that it was trained with k {k!r}, which is no grid: give a corrector with "
+            "k 2 or more"
         )
     named = re.fullmatch(r"Corrector(\d+)", found.path.stem)
     return Corrector(found.network, int(k), int(named[1]) if named else found.scale)

@@ -1,4 +1,6 @@
-"""Where DPI's conditions lie: a fixed sparse grid, and a random part of it that follows the edges (Yang et al. 2025, Eq. 10-14)."""
+"""Where DPI's conditions lie: a fixed sparse grid, and a random part of it that follows the edges (Yang et
+al. 2025, Eq. 10-14).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ def check_grid(size: tuple[int, int], k: int) -> None:
         raise ValueError(f"a grid of every {k}th pixel leaves nothing to restore: give a k of 2 or more")
     if size[0] % k or size[1] % k:
         raise ValueError(
-            f"k {k} does not divide the picture of {size[0]} x {size[1]}: choose another k, or pad the picture to multiples of {k}"
+            f"k {k} does not divide the picture of {size[0]} x {size[1]}: choose another k, or pad the "
+            f"picture to multiples of {k}"
         )
 
 
@@ -43,14 +46,17 @@ def fixed_mask(size: tuple[int, int], k: int, device: torch.device | None = None
 
 
 def sparse(values: Tensor, k: int, off_grid: float = 0.0) -> Tensor:
-    """Values on a grid (... h w) as a picture that is `off_grid` elsewhere, ... kh kw; of a base condition this is y_T (Eq. 11)."""
+    """Values on a grid (... h w) as a picture that is `off_grid` elsewhere, ... kh kw; of a base condition
+    this is y_T (Eq. 11).
+    """
     x = values.new_full((*values.shape[:-2], values.shape[-2] * k, values.shape[-1] * k), off_grid)
     on_grid(x, k).copy_(values)
     return x
 
 
 def base_condition(low: Tensor, size: tuple[int, int], k: int) -> Tensor:
-    """I_bc: the low-resolution picture B C h w enlarged bicubically to the grid of a picture of `size`, B C H/k W/k.
+    """I_bc: the low-resolution picture B C h w enlarged bicubically to the grid of a picture of `size`, B C
+    H/k W/k.
 
     Raises ValueError when k does not divide the size or the picture is larger than the grid.
     """
@@ -58,7 +64,8 @@ def base_condition(low: Tensor, size: tuple[int, int], k: int) -> Tensor:
     grid = (size[0] // k, size[1] // k)
     if low.shape[-2] > grid[0] or low.shape[-1] > grid[1]:
         raise ValueError(
-            f"a picture of {low.shape[-2]} x {low.shape[-1]} is larger than the grid of every {k}th pixel in {size[0]} x {size[1]}: "
+            f"a picture of {low.shape[-2]} x {low.shape[-1]} is larger than the grid of every {k}th pixel "
+            f"in {size[0]} x {size[1]}: "
             "enlarge more, choose a smaller k, or reduce the picture first"
         )
     return low if tuple(low.shape[-2:]) == grid else resize(low, grid)
@@ -77,7 +84,9 @@ def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def laplacian(x: Tensor) -> Tensor:
-    """Four neighbours minus four times the pixel, reflected at the border without repeating it; B 1 h w to the same."""
+    """Four neighbours minus four times the pixel, reflected at the border without repeating it; B 1 h w to
+    the same.
+    """
     around = F.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
     return F.conv2d(around, _stencil(x.dtype, x.device))
 
@@ -88,10 +97,12 @@ def _stencil(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def edges(y: Tensor, joint: bool = False, signed: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """The edge map of a condition on the grid (B C h w), B 1 h w; where its range begins and where it ends, each B 1 1 1.
+    """The edge map of a condition on the grid (B C h w), B 1 h w; where its range begins and where it ends,
+    each B 1 1 1.
 
-    The range is that of each picture or, if `joint`, of the batch. It begins a little above the least edge, so that a flat
-    picture has nothing within it. signed: edges with their sign as Eq. 13 is printed; else their magnitude.
+    The range is that of each picture or, if `joint`, of the batch. It begins a little above the least edge,
+    so that a flat picture has nothing within it. signed: edges with their sign as Eq. 13 is printed; else
+    their magnitude.
     """
     found = laplacian(grey(y))
     if not signed:
@@ -101,23 +112,29 @@ def edges(y: Tensor, joint: bool = False, signed: bool = False) -> tuple[Tensor,
 
 
 def chances(y: Tensor, s: float, joint: bool = False, signed: bool = False) -> Tensor:
-    """How likely each pixel of a condition is to be kept: p^s of Eq. 13 and 14, B 1 h w in 0..1. Arguments as `edges`."""
+    """How likely each pixel of a condition is to be kept: p^s of Eq. 13 and 14, B 1 h w in 0..1.
+
+    Arguments as `edges`.
+    """
     found, floor, top = edges(y, joint, signed)
     return ((found - floor).clamp_(min=0) / (top - floor).clamp_(min=1e-12)).pow_(s)
 
 
 def adaptive_mask(y: Tensor, s: float, uniform: Draw, joint: bool = False, signed: bool = False) -> Tensor:
-    """m_a of Eq. 14 on the grid: each pixel true with its chance, B 1 h w. uniform draws values in 0..1; else as `edges`."""
+    """m_a of Eq. 14 on the grid: each pixel true with its chance, B 1 h w. uniform draws values in 0..1; else
+    as `edges`.
+    """
     found, floor, top = edges(y, joint, signed)
     # u < p^s, solved for the edge: fewer passes than `chances`
     return torch.lerp(floor, top, uniform(found.shape).to(found).pow(1 / s)) < found
 
 
 def compounded(chance: Tensor, weight: float, steps: float, uniform: Draw) -> tuple[Tensor, Tensor]:
-    """What `steps` draws of a mask one after another hold, in one: where any of them does, and the share that they hold together.
+    """What `steps` draws of a mask one after another hold, in one: where any of them does, and the share that
+    they hold together.
 
-    chance: that of one draw, B 1 h w in 0..1; weight: what one holds, 0..1. Shares B 1 h w in 0..1, 0 off the mask; their mean
-    over masks is that of the single draws.
+    chance: that of one draw, B 1 h w in 0..1; weight: what one holds, 0..1. Shares B 1 h w in 0..1, 0 off the
+    mask; their mean over masks is that of the single draws.
     """
     some, together = (
         -torch.expm1(steps * torch.log1p(-x)) for x in (chance, weight * chance)

@@ -1,4 +1,6 @@
-"""Diffusion Prior Interpolation as a method: its settings, a run on one condition, and pictures of any size enlarged."""
+"""Diffusion Prior Interpolation as a method: its settings, a run on one condition, and pictures of any size
+enlarged.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,11 @@ from .timestep import STEPS
 
 @dataclass(frozen=True)
 class DPISettings(Settings):
-    """How strongly the condition holds the prior; tau and omega count the 1000 steps of the original chain under any respacing.
+    """How strongly the condition holds the prior; tau and omega count the 1000 steps of the original chain
+    under any respacing.
 
-    A larger tau or omega, or a smaller s, means more diversity and less consistency. The defaults are the paper's for x8.
+    A larger tau or omega, or a smaller s, means more diversity and less consistency. The defaults are the
+    paper's for x8.
     """
 
     tau: float = option(
@@ -89,7 +93,9 @@ def preset(scale: float) -> DPISettings:
 def conditions(
     low: Tensor, corrector: Correct | None, settings: DPISettings, uniform: Draw | int = 0, steps: int = STEPS
 ) -> Conditions:
-    """The hook for a low-resolution condition B C h w in -1..1; `steps` of the run matter to the released convention only."""
+    """The hook for a low-resolution condition B C h w in -1..1; `steps` of the run matter to the released
+    convention only.
+    """
     convention, per_step = _convention(settings, steps)
     return Conditions(
         low,
@@ -129,17 +135,20 @@ def dpi(
     transition: Transition | None = None,
     uniform: Draw | None = None,
 ) -> Tensor:
-    """Restore B C H W in -1..1 from its low-resolution picture, B C h w in -1..1, enlarged as far as the grid of every k-th pixel.
+    """Restore B C H W in -1..1 from its low-resolution picture, B C h w in -1..1, enlarged as far as the grid
+    of every k-th pixel.
 
-    corrector: a Corrector for the prior's pictures, or None for conditions that stay as they are. `hooks` run after the
-    conditions; denoiser runs in the prior's place, for example tiles around it; transition in that of settings.sampler.
-    uniform: draws in 0..1 for the adaptive mask; by default a child stream of `noise`, which then must be a Noise.
-    Raises ValueError, before the first step. Source: Yang et al. 2025, Algorithm 1.
+    corrector: a Corrector for the prior's pictures, or None for conditions that stay as they are. `hooks` run
+    after the conditions; denoiser runs in the prior's place, for example tiles around it; transition in that
+    of settings.sampler. uniform: draws in 0..1 for the adaptive mask; by default a child stream of `noise`,
+    which then must be a Noise. Raises ValueError, before the first step. Source: Yang et al. 2025, Algorithm
+    1.
     """
     noise = noise or Noise([0] * len(low))
     if uniform is None and not isinstance(noise, Noise):
         raise ValueError(
-            "only a Noise has a stream for the adaptive mask beside its own: give `uniform` with any other source"
+            "only a Noise has a stream for the adaptive mask beside its own: give `uniform` with any other "
+            "source"
         )
     if isinstance(corrector, Corrector):
         corrector.check(low.shape[1], settings.k)
@@ -156,24 +165,31 @@ def _unit(prior: Prior, corrector: Corrector | None, k: int) -> int:
 
 
 def tiles_of(prior: Prior, corrector: Corrector | None, k: int, canvas: CanvasSettings) -> Tiled:
-    """The prior on pictures of any size, in tiles that start on the grid and fit the corrector. Raises ValueError when none does."""
+    """The prior on pictures of any size, in tiles that start on the grid and fit the corrector.
+
+    Raises ValueError when none does.
+    """
     unit, wanted = _unit(prior, corrector, k), canvas.tile or prior.size
     if wanted < unit:
         raise ValueError(
-            f"a tile of {wanted} is smaller than the {unit} pixels that prior, corrector and grid need: give more"
+            f"a tile of {wanted} is smaller than the {unit} pixels that prior, corrector and grid need: "
+            "give more"
         )
     tile, overlap = wanted // unit * unit, canvas.overlap // k * k
     return replace(canvas, tile=tile, overlap=min(overlap, tile // 2 // k * k)).tiles(prior)
 
 
 def grid_condition(low: Tensor, scale: float, k: int, unit: int) -> tuple[Tensor, tuple[int, int]]:
-    """I_bc in -1..1 of pictures B C h w in 0..1 that a run enlarges by `scale`, and the sides of that run, multiples of `unit`.
+    """I_bc in -1..1 of pictures B C h w in 0..1 that a run enlarges by `scale`, and the sides of that run,
+    multiples of `unit`.
 
-    Beyond the picture its edge goes on. Raises ValueError for a scale below k, and for a k that does not divide the sides.
+    Beyond the picture its edge goes on. Raises ValueError for a scale below k, and for a k that does not
+    divide the sides.
     """
     if scale < k:
         raise ValueError(
-            f"a scale of {scale:g} leaves fewer pixels on the grid of every {k}th than the picture has: give {k} or more"
+            f"a scale of {scale:g} leaves fewer pixels on the grid of every {k}th than the picture has: "
+            f"give {k} or more"
         )
     sides = tuple(-(-scaled_size(n, scale) // unit) * unit for n in low.shape[-2:])
     check_grid(sides, k)
@@ -193,8 +209,8 @@ def dpi_upscale(
 ) -> Tensor:
     """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale`, which is at least k.
 
-    A one-channel prior restores luma and enlarges chroma bicubically; grey pictures go through a colour prior as equal channels.
-    seeds: one an image, 0 for all by default. Raises ValueError, before the first step.
+    A one-channel prior restores luma and enlarges chroma bicubically; grey pictures go through a colour prior
+    as equal channels. seeds: one an image, 0 for all by default. Raises ValueError, before the first step.
     """
     if corrector is not None:
         corrector.check(prior.channels, settings.k, scale)

@@ -19,7 +19,8 @@ def shipped_correctors() -> list[str]:
 
 
 def choose_settings(name: str, scale: float, steps: int = 0, **own) -> DPISettings:
-    """The settings of a preset; `auto` is that of the scale in 100 steps. steps: 0 for those of the preset. own: what differs.
+    """The settings of a preset; `auto` is that of the scale in 100 steps. steps: 0 for those of the preset.
+    own: what differs.
 
     Raises ValueError for an unknown preset and for settings that cannot work.
     """
@@ -40,7 +41,8 @@ def choose_corrector(
     real: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> Corrector | None:
-    """A corrector by its name or file, None for `none`; `auto` takes the shipped one for such pictures, if any, and reports which.
+    """A corrector by its name or file, None for `none`; `auto` takes the shipped one for such pictures, if
+    any, and reports which.
 
     real: that is the one trained on real-world degradations and every scale. Raises as `load_corrector`.
     """

@@ -24,7 +24,8 @@ def _curve() -> tuple[np.ndarray, np.ndarray]:
 def original_step(level: Level) -> float:
     """The index 0 .. 999, perhaps fractional, at which that schedule has the level's noise-to-signal ratio.
 
-    So tau and omega mean the same under any respacing and for any prior. Levels beyond either end get that end.
+    So tau and omega mean the same under any respacing and for any prior. Levels beyond either end get that
+    end.
     """
     # rounded, because a respaced table reaches the same level by another sum
     return round(float(np.interp(math.log(level.sigma / level.alpha), *_curve())), 6)

@@ -118,7 +118,8 @@ METHOD = Method(
     "dpi",
     "PriorSRUpscaleDPI",
     "DPI Face Super-Resolution",
-    "Enlarge faces with a diffusion prior, held by conditions on a sparse grid that a corrector refines (DPI, Yang et al. 2025).",
+    "Enlarge faces with a diffusion prior, held by conditions on a sparse grid that a corrector refines "
+    "(DPI, Yang et al. 2025).",
     settings=(StepSettings, DPISettings, PriorSettings, CanvasSettings),
     load=_load,
     weights=(

@@ -1,4 +1,7 @@
-"""Low-resolution pictures of any size enlarged by posterior sampling: DPS on ADM priors, EDM-DPS on EDM priors."""
+"""Low-resolution pictures of any size enlarged by posterior sampling:
+
+DPS on ADM priors, EDM-DPS on EDM priors.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,12 @@ def posterior_upscale(
     seeds: Sequence[int] | None = None,
     on_step: Callable[[Step, Tensor], None] | None = None,
 ) -> Tensor:
-    """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale` so that its antialiased bicubic reduction is the input again.
+    """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale` so that its antialiased bicubic reduction is the input
+    again.
 
-    A one-channel prior restores luma and enlarges chroma bicubically; grey pictures go through a colour prior as equal channels.
-    settings choose the method: DPS for ADM priors, EDM-DPS for EDM ones. seeds: one an image, 0 for all by default.
+    A one-channel prior restores luma and enlarges chroma bicubically; grey pictures go through a colour prior
+    as equal channels. settings choose the method: DPS for ADM priors, EDM-DPS for EDM ones. seeds: one an
+    image, 0 for all by default.
     """
     steps_of(prior, settings)
     noise = noise_for(low, seeds)
@@ -47,10 +52,13 @@ def posterior_upscale(
 
 
 def steps_of(prior: Prior, settings: DPSSettings | EDMDPSSettings) -> int:
-    """How many steps a run takes. Raises ValueError when the settings are those of the other kind of prior."""
+    """How many steps a run takes. Raises ValueError when the settings are those of the other kind of
+    prior.
+    """
     if not isinstance(settings, EDMDPSSettings if isinstance(prior, EDMPrior) else DPSSettings):
         raise ValueError(
-            f"{type(settings).__name__} do not fit an {type(prior).__name__}: use EDM-DPS for EDM priors and DPS for ADM ones"
+            f"{type(settings).__name__} do not fit an {type(prior).__name__}: use EDM-DPS for EDM priors "
+            "and DPS for ADM ones"
         )
     return (
         settings.steps

@@ -26,7 +26,8 @@ class DPSSettings(Settings):
     eta: float = option(0.0, "Randomness of ddim, 0 none", low=0, high=1)
     guidance: float = option(
         0.3,
-        "Step along the gradient of the residual; in 1000 steps 0.3 for reduction and blur, 0.5 for missing pixels; in fewer more",
+        "Step along the gradient of the residual; in 1000 steps 0.3 for reduction and blur, 0.5 for "
+        "missing pixels; in fewer more",
         low=0,
     )
     squared: bool = option(False, "The squared residual of the paper in place of the norm of its code")
@@ -52,8 +53,8 @@ def dps(
     on_step: Callable[[Step, Tensor], None] | None = None,
     denoiser: Denoiser | None = None,
 ) -> Tensor:
-    """Restore B C H W in -1..1 from y = operator(x) plus noise, y in the same units; `hooks` see each step before the guidance.
-    denoiser runs in the prior's place, for example tiles around it.
+    """Restore B C H W in -1..1 from y = operator(x) plus noise, y in the same units; `hooks` see each step
+    before the guidance. denoiser runs in the prior's place, for example tiles around it.
 
     Raises ValueError when y and the operator disagree in size.
     """

@@ -43,7 +43,8 @@ METHOD = Method(
     "dps",
     "PriorSRUpscaleDPS",
     "DPS Super-Resolution",
-    "Enlarge images with an ADM diffusion prior, guided so that the result agrees with the input (Chung et al. 2023).",
+    "Enlarge images with an ADM diffusion prior, guided so that the result agrees with the input (Chung et "
+    "al. 2023).",
     settings=(DPSSettings, PriorSettings, CanvasSettings),
     load=_load,
     weights=(WeightInput("prior", "an ADM prior"),),

@@ -1,4 +1,6 @@
-"""Measure a prior on pictures of its kind: its errors by level, and what limits and weighs its recoverable field."""
+"""Measure a prior on pictures of its kind: its errors by level, and what limits and weighs its recoverable
+field.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def calibrate(
     settings: DiffSRSettings = DiffSRSettings(),
     on_step: Callable[[str], None] = lambda what: None,
 ) -> Measured:
-    """Measured values from pictures N C H W in -1..1 that the prior was not trained on; noise levels are swept on the first `swept`."""
+    """Measured values from pictures N C H W in -1..1 that the prior was not trained on; noise levels are
+    swept on the first `swept`.
+    """
     table = prior.noise_levels()
     points = spread(len(table), POINTS)
     errors = dict(zip(points, eps_mse(prior, images, [table[i] for i in points]), strict=True))
@@ -76,7 +80,9 @@ def lost(truth: Tensor, scale: float) -> float:
 def limits(
     levels: Sequence[Level], errors: Mapping[int, float], distances: Mapping[float, float]
 ) -> Measured:
-    """C_S and C_F so that the field contains 40 % at x4 and is empty at x8, for pictures that lose `distances` at these scales."""
+    """C_S and C_F so that the field contains 40 % at x4 and is empty at x8, for pictures that lose
+    `distances` at these scales.
+    """
     signature = signature_loss(levels, errors)
     end, begin = (round(share * len(levels)) - 1 for share in (CENTRE, CENTRE + MARGIN))
     measured = Measured(
@@ -92,13 +98,16 @@ def limits(
     ):
         lost = ", ".join(f"x{s:g} {d:.2g}" for s, d in distances.items())
         raise ValueError(
-            f"no limits give these pictures a field at x4 and none at x8 (mean square lost: {lost}): use pictures with more detail"
+            f"no limits give these pictures a field at x4 and none at x8 (mean square lost: {lost}): use "
+            "pictures with more detail"
         )
     return measured
 
 
 def faithful_omega(prior: Prior, truth: Tensor, sweeps: Sequence[Sweep]) -> float:
-    """The omega whose choices lie, on average, closest to the best fixed levels of PSNR, SSIM and identity."""
+    """The omega whose choices lie, on average, closest to the best fixed levels of PSNR, SSIM and
+    identity.
+    """
     small = {one.scale: reduced(truth, exact_scale(truth.shape[-1], one.scale)) for one in sweeps}
 
     def miss(omega: float) -> float:

@@ -1,4 +1,6 @@
-"""Diff-SR measured: noise-level sweeps, the field's prediction beside them, and other methods on the same faces."""
+"""Diff-SR measured: noise-level sweeps, the field's prediction beside them, and other methods on the same
+faces.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ BETTER = {"psnr": max, "ssim": max, "identity": min}  # what the best fixed leve
 
 @dataclass(frozen=True)
 class Sweep:
-    """One scale: figures by fixed noise level in percent, and for each aim the level that was chosen for each face."""
+    """One scale: figures by fixed noise level in percent, and for each aim the level that was chosen for each
+    face.
+    """
 
     scale: float
     figures: dict[int, dict[str, float]]
@@ -39,7 +43,9 @@ def sweep(
     settings: DiffSRSettings = DiffSRSettings(),
     on_level: Callable[[], None] = lambda: None,
 ) -> tuple[Sweep, Tensor]:
-    """Every fixed level on faces B C H W in 0..1, and the restorations of the first face by level (L C H W)."""
+    """Every fixed level on faces B C H W in 0..1, and the restorations of the first face by level (L C H
+    W).
+    """
     judge, exact = Judge(truth), exact_scale(truth.shape[-1], scale)
     low = reduced(truth, exact)
     figures, shown = {}, []
@@ -77,7 +83,9 @@ def methods(prior: Prior, scale: float, settings: DiffSRSettings) -> dict[str, R
 def compare_methods(
     prior: Prior, truth: Tensor, scales: Sequence[float], settings: DiffSRSettings = DiffSRSettings()
 ) -> tuple[list[dict], Tensor]:
-    """A row for each scale and method, and a sheet of the first faces (rows) by method (columns), the truth last, at the last scale."""
+    """A row for each scale and method, and a sheet of the first faces (rows) by method (columns), the truth
+    last, at the last scale.
+    """
     judge, rows, columns = Judge(truth), [], []
     for scale in scales:
         exact = exact_scale(truth.shape[-1], scale)

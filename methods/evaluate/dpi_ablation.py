@@ -1,4 +1,6 @@
-"""What DPI's parts contribute, and how tau and s trade consistency for diversity (Yang et al. 2025, Table 4 and Figure 7)."""
+"""What DPI's parts contribute, and how tau and s trade consistency for diversity (Yang et al. 2025, Table 4
+and Figure 7).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class Sweep:
 
 
 def variations(restore: Restore, low: Tensor, seeds: int) -> Tensor:
-    """Restorations of faces B C h w with `seeds` seeds each, S B C H W in 0..1; the first ones are those of Judge.run."""
+    """Restorations of faces B C h w with `seeds` seeds each, S B C H W in 0..1; the first ones are those of
+    Judge.run.
+    """
     if seeds < 2:
         raise ValueError(f"{seeds} seeds show no diversity: give 2 or more")
     return torch.stack([restore(low, [j * len(low) + i for i in range(len(low))]) for j in range(seeds)])
@@ -42,7 +46,9 @@ def diversity(samples: Tensor) -> Tensor:
 def ablations(
     prior: Prior, task: Task, correctors: Sequence[Corrector], report: Report = lambda message: None
 ) -> dict[str, Task]:
-    """The columns of Table 4. Those that need a corrector are left out where there is none, and report says so.
+    """The columns of Table 4.
+
+    Those that need a corrector are left out where there is none, and report says so.
 
     k = 4 takes a corrector for that grid or, as its name then says, none.
     """
@@ -70,7 +76,9 @@ def compare_variants(
     varied: int,
     report: Report = lambda message: None,
 ) -> tuple[list[dict], Tensor]:
-    """A row of figures for each variant with the diversity of the first `varied` faces, and a sheet of faces by variant, the truth last."""
+    """A row of figures for each variant with the diversity of the first `varied` faces, and a sheet of faces
+    by variant, the truth last.
+    """
     judge, rows, columns = Judge(truth), [], []
     for name, task in variants.items():
         restore = task.dpi(prior)
@@ -78,7 +86,8 @@ def compare_variants(
         rows.append({"variant": name, **figures, **_diversity(variations(restore, task.low[:varied], seeds))})
         columns.append(restored[: 2 * SHOWN])
         report(
-            f"{task.name}, {name}: {figures['psnr']:.2f} dB, standard deviation {rows[-1]['diversity']:.2f} of 255"
+            f"{task.name}, {name}: {figures['psnr']:.2f} dB, standard deviation "
+            f"{rows[-1]['diversity']:.2f} of 255"
         )
     return rows, contact_sheet([*columns, truth[: 2 * SHOWN]])
 
@@ -92,7 +101,8 @@ def sweep(
     seeds: int,
     on_value: Callable[[], None] = lambda: None,
 ) -> tuple[Sweep, Tensor]:
-    """A setting of DPI over `values`, and a sheet: for each of the first faces a row a sample, a column a value, the truth last.
+    """A setting of DPI over `values`, and a sheet: for each of the first faces a row a sample, a column a
+    value, the truth last.
 
     omega is raised to tau where it would be less.
     """

@@ -19,7 +19,9 @@ NAMES = {
 
 
 def sweep_plot(sweeps: Sequence[Sweep], out: Path) -> None:
-    """Diversity and quality (rows) against each setting (columns), as PNG; the band holds the middle 80 % of the faces."""
+    """Diversity and quality (rows) against each setting (columns), as PNG; the band holds the middle 80 % of
+    the faces.
+    """
     names = [name for name in NAMES if name in sweeps[0].rows[0]]
     figure = Figure(figsize=(3.6 * len(sweeps), 2.2 * len(names)), dpi=100, layout="constrained")
     grid = figure.subplots(len(names), len(sweeps), squeeze=False, sharex="col", sharey="row")

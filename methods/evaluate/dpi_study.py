@@ -1,4 +1,6 @@
-"""DPI measured beside other methods: the same prior, seeds and faces, reduced or degraded as in the paper (Yang et al. 2025, Tables 1 to 3)."""
+"""DPI measured beside other methods: the same prior, seeds and faces, reduced or degraded as in the paper
+(Yang et al. 2025, Tables 1 to 3).
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Task:
-    """What faces came to, B C h w in 0..1, and how DPI restores them; corrector is None where there is none for them."""
+    """What faces came to, B C h w in 0..1, and how DPI restores them; corrector is None where there is none
+    for them.
+    """
 
     name: str
     low: Tensor
@@ -52,7 +56,9 @@ class Task:
 
 
 def read_correctors(folder: str | Path | None = None) -> list[Corrector]:
-    """The correctors among the weight files of a folder, by default of the package's; files of other kinds are passed over."""
+    """The correctors among the weight files of a folder, by default of the package's; files of other kinds
+    are passed over.
+    """
     folder = weights.SHIPPED if folder is None else Path(folder)
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}: give the one that holds the correctors")
@@ -64,14 +70,18 @@ def read_correctors(folder: str | Path | None = None) -> list[Corrector]:
 
 
 def fitting(correctors: Iterable[Corrector], channels: int, k: int, scale: float | None) -> Corrector | None:
-    """The first corrector that was trained for such pictures; a scale of None asks for the one of degraded pictures."""
+    """The first corrector that was trained for such pictures; a scale of None asks for the one of degraded
+    pictures.
+    """
     return next((one for one in correctors if (one.channels, one.k, one.scale) == (channels, k, scale)), None)
 
 
 def reduced_faces(
     prior: Prior, truth: Tensor, scale: float, correctors: Sequence[Corrector] = (), **own
 ) -> Task:
-    """True faces B C H W in 0..1 reduced bicubically, with the paper's settings of the scale in 100 steps; `own` says what differs."""
+    """True faces B C H W in 0..1 reduced bicubically, with the paper's settings of the scale in 100 steps;
+    `own` says what differs.
+    """
     exact = exact_scale(truth.shape[-1], scale)
     settings = replace(choose_settings(AUTO, exact, AUTO_STEPS), **own)
     return Task(
@@ -86,7 +96,9 @@ def reduced_faces(
 def degraded_faces(
     prior: Prior, truth: Tensor, level: str, correctors: Sequence[Corrector] = (), **own
 ) -> Task:
-    """The same for a real-world degradation of Eq. 19, face i with seed i: at full size, then as small as DPI's grid."""
+    """The same for a real-world degradation of Eq. 19, face i with seed i: at full size, then as small as
+    DPI's grid.
+    """
     settings = replace(choose_settings(REAL, 1, AUTO_STEPS), **own)
     seen = degrade(truth.cpu(), degradation(f"dpi-{level}"), range(len(truth)))[0].to(truth)
     return Task(
@@ -110,7 +122,8 @@ def methods(
     found = {"bicubic": others["bicubic"], "srcnn": others["srcnn"]}
     if prior.measured is None:
         report(
-            f"{task.name}: diffsr is left out, because this prior's errors were never measured (priorsr calibrate)"
+            f"{task.name}: diffsr is left out, because this prior's errors were never measured (priorsr "
+            "calibrate)"
         )
     else:
         found["diffsr"] = others["diffsr"]
@@ -140,7 +153,9 @@ def compare_methods(
     settings: DiffSRSettings = DiffSRSettings(),
     report: Report = lambda message: None,
 ) -> tuple[list[dict], Tensor]:
-    """A row for each task and method, and a sheet: for each task the first faces (rows) as the input, by each method, the truth."""
+    """A row for each task and method, and a sheet: for each task the first faces (rows) as the input, by each
+    method, the truth.
+    """
     judge, rows, sheets = Judge(truth), [], []
     for task in tasks:
         columns = [resize(task.low[:SHOWN], tuple(truth.shape[-2:]), method="nearest")]

@@ -1,4 +1,6 @@
-"""How good an unconditional prior is: restoration by null-space projection, what few steps cost, samples that collapsed."""
+"""How good an unconditional prior is: restoration by null-space projection, what few steps cost, samples that
+collapsed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ OFTEN = 4  # samples whose mean is judged besides
 def restoration(
     prior: Prior, truth: Tensor, scales: Sequence[int], on_step: Callable[[], None] = lambda: None
 ) -> list[dict]:
-    """Rows of scale, method, psnr, ssim: bicubic, one DDNM sample (Wang et al. 2023) and the mean of four, for faces in 0..1."""
+    """Rows of scale, method, psnr, ssim: bicubic, one DDNM sample (Wang et al. 2023) and the mean of four,
+    for faces in 0..1.
+    """
     rows = []
     for scale in scales:
         low = reduced(truth, scale)
@@ -56,7 +60,8 @@ def restoration(
 def step_distance(
     prior: Prior, truth: Tensor, scale: int = 4, few: int = 20, many: int = 250
 ) -> dict[str, float]:
-    """Root mean square in levels of 255 between results of `few` and of `many` DDIM steps from the same noise.
+    """Root mean square in levels of 255 between results of `few` and of `many` DDIM steps from the same
+    noise.
 
     `restored`: Diff-SR of the faces; `sampled`: pictures out of noise.
     """
@@ -72,7 +77,9 @@ def step_distance(
 
 @torch.no_grad()
 def samples(prior: Prior, count: int, steps: int = 100, eta: float = 1.0) -> Tensor:
-    """`count` unconditional pictures, C size size in 0..1 each, picture i from seed i; eta 1 is ancestral, 0 DDIM."""
+    """`count` unconditional pictures, C size size in 0..1 each, picture i from seed i; eta 1 is ancestral, 0
+    DDIM.
+    """
     levels, noise = descent(prior.noise_levels(), len(prior.noise_levels()) - 1, steps), Noise(range(count))
     start = (
         noise((count, prior.channels, prior.size, prior.size))

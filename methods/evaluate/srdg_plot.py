@@ -20,9 +20,11 @@ COLOURS, LINES = ("tab:blue", "tab:orange", "tab:green"), {"true": "-", "opposit
 
 
 def strength_plot(rows: Sequence[dict], effects: Sequence[dict], out: Path) -> None:
-    """Attribute, fidelity and identity (rows) against h at each scale (columns), as PNG: true labels in full lines, opposite ones dashed.
+    """Attribute, fidelity and identity (rows) against h at each scale (columns), as PNG: true labels in full
+    lines, opposite ones dashed.
 
-    Crosses mark the first h that harms, dotted lines bicubic. In the first row thin lines are the probabilities by label.
+    Crosses mark the first h that harms, dotted lines bicubic. In the first row thin lines are the
+    probabilities by label.
     """
     names = [name for name in NAMES if name in rows[0]]
     scales = sorted({row["scale"] for row in rows})

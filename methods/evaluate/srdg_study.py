@@ -1,4 +1,6 @@
-"""SRDG measured: what the strength of the guidance does to the attribute, to fidelity and to identity, on the same faces and seeds."""
+"""SRDG measured: what the strength of the guidance does to the attribute, to fidelity and to identity, on the
+same faces and seeds.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +48,13 @@ class Subjects:
 
     @staticmethod
     def of(data: Labelled, classifier: AttributeClassifier, count: int = 0) -> Subjects:
-        """Faces whose label is known: the first `count` in such an order that the classes take turns, or all with 0. Raises ValueError."""
+        """Faces whose label is known: the first `count` in such an order that the classes take turns, or all
+        with 0. Raises ValueError.
+        """
         if 0 < count < len(classifier.classes):
             raise ValueError(
-                f"{count} faces cannot show {len(classifier.classes)} classes: give a count of {len(classifier.classes)} or more"
+                f"{count} faces cannot show {len(classifier.classes)} classes: give a count of "
+                f"{len(classifier.classes)} or more"
             )
         labels, seen, turns = (
             data.labels[classifier.attribute].tolist(),
@@ -87,7 +92,10 @@ def by_dps(
     settings: SRDGSettings,
     measurement: DPSSettings,
 ) -> Guided:
-    """An unconditional prior held by posterior sampling, with the same hook. The operator is the reduction that the faces came by."""
+    """An unconditional prior held by posterior sampling, with the same hook.
+
+    The operator is the reduction that the faces came by.
+    """
     large = (prior.size, prior.size)
     operator = Resampler(large, (prior.size // scale, prior.size // scale), method="bilinear")
 
@@ -106,7 +114,9 @@ def _wanted(classifier: AttributeClassifier, asked: Asked) -> list[Wish]:
 
 
 class Jury:
-    """Figures of restorations of some subjects: those of faces, and what a classifier that did not guide them sees."""
+    """Figures of restorations of some subjects: those of faces, and what a classifier that did not guide them
+    sees.
+    """
 
     def __init__(self, subjects: Subjects, classifier: AttributeClassifier, t: float = 0.01):
         self.subjects, self.classifier, self.t, self.faces = (
@@ -126,7 +136,9 @@ class Jury:
         return restored, {name: figures[name] for name in KEPT if name in figures}
 
     def opinion(self, restored: Tensor, asked: tuple[int, ...]) -> dict[str, float]:
-        """The mean probability of the label asked for, of all faces and of those asked for each class, and how often it is the likeliest."""
+        """The mean probability of the label asked for, of all faces and of those asked for each class, and
+        how often it is the likeliest.
+        """
         noise = Noise(range(len(restored)))
         (reading,) = read_attributes([self.classifier], restored, self.t, noise=noise)
         labels = torch.tensor(asked, device=restored.device)
@@ -147,8 +159,9 @@ def strengths(
     at: dict,
     report: Report = lambda message: None,
 ) -> tuple[list[dict], Tensor]:
-    """Rows for bicubic and for each method, label (true, opposite) and h; and a sheet of the first faces by method: the small face,
-    from the hardest pull to the opposite label over none to the hardest to the true one, the truth.
+    """Rows for bicubic and for each method, label (true, opposite) and h; and a sheet of the first faces by
+    method: the small face, from the hardest pull to the opposite label over none to the hardest to the true
+    one, the truth.
 
     values: of h, ascending, 0 among them. at: what the rows say of where they belong.
     """
@@ -176,7 +189,8 @@ def strengths(
                 shown[h if true else -h] = restored[:SHOWN]
                 where = ", ".join(f"{key} {value}" for key, value in at.items())
                 report(
-                    f"{where}, {name}, {who} h {h:g}: probability {rows[-1]['probability']:.3f}, {figures['psnr']:.2f} dB"
+                    f"{where}, {name}, {who} h {h:g}: probability {rows[-1]['probability']:.3f}, "
+                    f"{figures['psnr']:.2f} dB"
                 )
         columns = [
             resize(low[:SHOWN], size, method="nearest"),
@@ -188,8 +202,10 @@ def strengths(
 
 
 def effects(rows: Sequence[dict], keys: Sequence[str]) -> list[dict]:
-    """For each method and label, told apart by `keys`: the probability without guidance and with the most, whether it only rises, and
-    the first h that harms, with what it harms. Harm is HARM in the mean over the faces, against the same faces without guidance."""
+    """For each method and label, told apart by `keys`: the probability without guidance and with the most,
+    whether it only rises, and the first h that harms, with what it harms. Harm is HARM in the mean over the
+    faces, against the same faces without guidance.
+    """
     found: dict[tuple, list[dict]] = {}
     for row in rows:
         if row["h"] != "":
@@ -213,7 +229,9 @@ def effects(rows: Sequence[dict], keys: Sequence[str]) -> list[dict]:
 def readings(
     classifiers: Mapping[str, AttributeClassifier], data: Labelled, scales: Sequence[int]
 ) -> list[dict]:
-    """Balanced accuracy of classifiers by time, on true faces and on small ones enlarged, of which attributes would be read."""
+    """Balanced accuracy of classifiers by time, on true faces and on small ones enlarged, of which attributes
+    would be read.
+    """
     rows = []
     for scale in (1, *scales):
         clean = data.images / 255

@@ -1,4 +1,5 @@
-"""Where a face goes: the five-point template, the similarity that takes landmarks to it, and pictures warped by it.
+"""Where a face goes: the five-point template, the similarity that takes landmarks to it, and pictures warped
+by it.
 
 Matrices are N 2 3, float64, from pixels (x, y, 1) to pixels, the centre of the first pixel being 0, 0.
 """
@@ -15,7 +16,8 @@ from ..imaging.resize import resize
 
 SIDE = 512
 FRAMES = {  # landmarks in a square of 512: eyes, nose, corners of the mouth, left to right
-    # from chin to forehead: means over 98 faces of the crops that the shipped prior was trained on, made symmetric
+    # from chin to forehead: means over 98 faces of the crops that the shipped prior was trained on, made
+    # symmetric
     "tight": ((163.6, 200.1), (348.4, 200.1), (256.0, 309.9), (175.5, 397.0), (336.5, 397.0)),
     "ffhq": (
         (192.98138, 239.94708),
@@ -38,7 +40,10 @@ def template(size: int = SIDE, frame: str = "ffhq") -> Tensor:
 
 
 def fit_similarity(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Least-squares rotation, scale and shift of points ... n 2 to points ... n 2: ... 2 3; weights ... n. NaN where all points coincide."""
+    """Least-squares rotation, scale and shift of points ... n 2 to points ... n 2: ... 2 3; weights ... n.
+
+    NaN where all points coincide.
+    """
     source, target = source.double(), target.double()
     w = torch.ones_like(source[..., 0]) if weights is None else weights.double()
     w = (w / w.sum(-1, keepdim=True))[..., None]
@@ -54,8 +59,9 @@ def fit_similarity(source: Tensor, target: Tensor, weights: Tensor | None = None
 def robust_similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The least-median-of-squares similarity of N n 2 to n 2 or N n 2, and which points it trusts (N, n).
 
-    The pair of points whose exact similarity has the smallest median residual decides, over all pairs; the points that
-    agree with it are fitted by least squares. Raises ValueError where no two points differ. Source: Rousseeuw & Leroy 1987.
+    The pair of points whose exact similarity has the smallest median residual decides, over all pairs; the
+    points that agree with it are fitted by least squares. Raises ValueError where no two points differ.
+    Source: Rousseeuw & Leroy 1987.
     """
     source = source.double()
     target = target.double().expand_as(source)
@@ -76,7 +82,10 @@ def robust_similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def similarity(landmarks: Tensor, target: Tensor, robust: bool = True) -> Tensor:
-    """Matrices N 2 3 that take landmarks N n 2 to the target, robustly or by plain least squares. Raises ValueError."""
+    """Matrices N 2 3 that take landmarks N n 2 to the target, robustly or by plain least squares.
+
+    Raises ValueError.
+    """
     if robust:
         return robust_similarity(landmarks, target)[0]
     matrices = fit_similarity(landmarks, target.expand_as(landmarks))
@@ -102,7 +111,9 @@ def then(first: Tensor, second: Tensor) -> Tensor:
 
 
 def enlargement(factor: float, shift: float | None = None) -> Tensor:
-    """2 3 that takes the pixels of a picture to those of one enlarged by `factor`, centres aligned unless another shift is given."""
+    """2 3 that takes the pixels of a picture to those of one enlarged by `factor`, centres aligned unless
+    another shift is given.
+    """
     shift = (factor - 1) / 2 if shift is None else shift
     return torch.tensor([[factor, 0, shift], [0, factor, shift]], dtype=torch.float64)
 
@@ -116,10 +127,12 @@ def warp(
     steps: int = 0,
     method: str = "bilinear",
 ) -> Tensor:
-    """Pictures N C H W, or one for all, through matrices N 2 3 to N C *size; bilinear, or bicubic, which overshoots.
+    """Pictures N C H W, or one for all, through matrices N 2 3 to N C *size; bilinear, or bicubic, which
+    overshoots.
 
-    fill: what lies beyond the picture, by channel, or None for its repeated edge. reach: how many pixels the edge is repeated
-    before the fill. steps: round where is sampled to so many positions a pixel (OpenCV 4 has 32); 0 does not.
+    fill: what lies beyond the picture, by channel, or None for its repeated edge. reach: how many pixels the
+    edge is repeated before the fill. steps: round where is sampled to so many positions a pixel (OpenCV 4 has
+    32); 0 does not.
     """
     back = invert(matrices.to(x.device))
     rows, cols = (torch.arange(n, dtype=torch.float64, device=x.device) for n in size)
@@ -146,9 +159,10 @@ def warp(
 def cut(x: Tensor, matrices: Tensor, size: int, published: bool = False, method: str = "bilinear") -> Tensor:
     """Aligned faces N 3 size size of one picture 1 3 H W in 0..1.
 
-    Large faces are reduced without aliasing, and the picture's edge is repeated for two pixels, so that nothing of the fill
-    comes back with the face. published: neither, and sampled at steps of 1/32 pixel. method: bilinear or bicubic sampling.
-    Each face is cut from the part of the picture that it needs, which keeps memory within that of the faces.
+    Large faces are reduced without aliasing, and the picture's edge is repeated for two pixels, so that
+    nothing of the fill comes back with the face. published: neither, and sampled at steps of 1/32 pixel.
+    method: bilinear or bicubic sampling. Each face is cut from the part of the picture that it needs, which
+    keeps memory within that of the faces.
     """
     corners = torch.tensor([[-1, -1], [size, -1], [-1, size], [size, size]], dtype=torch.float64)
     faces = []
@@ -180,7 +194,9 @@ def cut(x: Tensor, matrices: Tensor, size: int, published: bool = False, method:
 
 
 def window(points: Tensor, size: tuple[int, int], margin: int) -> tuple[slice, slice]:
-    """Rows and columns of a picture of `size` (H, W) that hold points n 2 and so many pixels around them; empty when none do."""
+    """Rows and columns of a picture of `size` (H, W) that hold points n 2 and so many pixels around them;
+    empty when none do.
+    """
     low, high = (
         (points.amin(0).floor() - margin).long().tolist(),
         (points.amax(0).ceil() + margin + 1).long().tolist(),

@@ -37,7 +37,10 @@ def from_network(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class CodeFormerRestorer:
-    """Aligned faces B 3 S S in 0..1 to the same shape, float32, where the network is and in its precision. Seeds play no role."""
+    """Aligned faces B 3 S S in 0..1 to the same shape, float32, where the network is and in its precision.
+
+    Seeds play no role.
+    """
 
     network: CodeFormer
     settings: CodeFormerSettings = CodeFormerSettings()

@@ -1,4 +1,6 @@
-"""Aligned faces handed out and taken back, for restorers that are no function here: other programs, other nodes."""
+"""Aligned faces handed out and taken back, for restorers that are no function here: other programs, other
+nodes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from .restore import Restorer, RestoreSettings, usable
 
 
 def cut_faces(x: Tensor, faces: Sequence[Faces], settings: RestoreSettings = RestoreSettings()) -> Tensor:
-    """The faces of pictures B C H W in 0..1 that `restore_faces` would hand to a restorer, in order: N 3 S S. Raises ValueError."""
+    """The faces of pictures B C H W in 0..1 that `restore_faces` would hand to a restorer, in order:
+
+    N 3 S S. Raises ValueError.
+    """
     points, found = template(settings.size, settings.frame), []
     for picture, some in zip(colours(x.float()), faces, strict=True):
         matrices = similarity(some[usable(some)].landmarks, points, settings.robust)
@@ -22,7 +27,8 @@ def cut_faces(x: Tensor, faces: Sequence[Faces], settings: RestoreSettings = Res
 
 
 def returned(restored: Tensor, faces: Sequence[Faces]) -> Restorer:
-    """A restorer for `restore_faces` that answers faces restored elsewhere, N 3 S' S' or N 1 S' S' in the order of `cut_faces`.
+    """A restorer for `restore_faces` that answers faces restored elsewhere, N 3 S' S' or N 1 S' S' in the
+    order of `cut_faces`.
 
     Raises ValueError for another number of them.
     """

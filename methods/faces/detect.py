@@ -20,8 +20,8 @@ ORDERS = ("left to right", "largest", "best")
 class Faces:
     """N faces of one picture, float32 on the CPU, in pixels (the centre of the first is 0, 0).
 
-    boxes N 4: left, top, right, bottom; scores (N,) in 0..1; landmarks N 5 2: x, y of the eyes, the nose, the corners of the
-    mouth, those on the left of an upright picture first.
+    boxes N 4: left, top, right, bottom; scores (N,) in 0..1; landmarks N 5 2: x, y of the eyes, the nose, the
+    corners of the mouth, those on the left of an upright picture first.
     """
 
     boxes: Tensor
@@ -58,7 +58,9 @@ def no_faces() -> Faces:
 
 
 class Detector(Protocol):
-    """Finds the faces of one picture 1 3 H W in 0..1 whose box is at least `smallest` pixels wide or high, best first."""
+    """Finds the faces of one picture 1 3 H W in 0..1 whose box is at least `smallest` pixels wide or high,
+    best first.
+    """
 
     def __call__(self, picture: Tensor, smallest: float) -> Faces: ...
 
@@ -124,7 +126,10 @@ def detect(x: Tensor, detector: Detector, settings: DetectSettings = DetectSetti
 
 
 def colours(x: Tensor) -> Tensor:
-    """B 3 H W of grey, grey with alpha, RGB or RGBA pictures, without copying. Raises ValueError for other channels."""
+    """B 3 H W of grey, grey with alpha, RGB or RGBA pictures, without copying.
+
+    Raises ValueError for other channels.
+    """
     if x.shape[1] not in (1, 2, 3, 4):
         raise ValueError(
             f"a picture has 1 to 4 channels (grey or RGB, with or without alpha), not {x.shape[1]}"
@@ -133,7 +138,10 @@ def colours(x: Tensor) -> Tensor:
 
 
 def choose(faces: Faces, smallest: float, settings: DetectSettings) -> Detection:
-    """Drop what is doubtful, too small or too much, then number the rest and pick the wanted ones. Raises ValueError."""
+    """Drop what is doubtful, too small or too much, then number the rest and pick the wanted ones.
+
+    Raises ValueError.
+    """
     notes, seen = [], faces[torch.nonzero(faces.scores >= settings.confidence)[:, 0]]
     kept = seen[torch.nonzero(seen.sides >= smallest)[:, 0]]
     if small := len(seen) - len(kept):

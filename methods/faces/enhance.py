@@ -22,7 +22,10 @@ ORDERS = ("blur first", "sharpen first")
 
 @dataclass(frozen=True)
 class EnhanceSettings(Settings):
-    """What is done outside the mask. The defaults sharpen by an unsharp mask; RELEASED and PAPER are VisionRefine's."""
+    """What is done outside the mask.
+
+    The defaults sharpen by an unsharp mask; RELEASED and PAPER are VisionRefine's.
+    """
 
     blur: int = option(0, "Size of the Gaussian in pixels, odd; 3 as published, 0 for none", low=0, high=255)
     sharpen: str = option(
@@ -49,7 +52,9 @@ PAPER = EnhanceSettings(3, "paper", 1.0, feather=0.0, eight_bit=True)
 
 
 def enhance_outside(x: Tensor, mask: Tensor, settings: EnhanceSettings = EnhanceSettings()) -> Tensor:
-    """B C H W in 0..1, filtered where the mask (B or 1) 1 H W is 0 and kept where it is 1. Raises ValueError."""
+    """B C H W in 0..1, filtered where the mask (B or 1) 1 H W is 0 and kept where it is 1. Raises
+    ValueError.
+    """
     check_pixels(x, "the picture")
     if (
         mask.ndim != 4

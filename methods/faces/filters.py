@@ -1,4 +1,7 @@
-"""Filters of masks and pictures as OpenCV defines them: Gaussians by size, erosion, reflected borders. All B C H W."""
+"""Filters of masks and pictures as OpenCV defines them:
+
+Gaussians by size, erosion, reflected borders. All B C H W.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ SMALL = {
 
 
 def gaussian_taps(size: int, sigma: float | None = None) -> Tensor:
-    """`size` (odd) taps summing to 1, float64; without a sigma that of OpenCV: a table up to 7 taps, then 0.15 size + 0.35."""
+    """`size` (odd) taps summing to 1, float64; without a sigma that of OpenCV: a table up to 7 taps, then
+    0.15 size + 0.35.
+    """
     if size < 1 or size % 2 == 0:
         raise ValueError(f"a Gaussian of {size} taps has no centre: give an odd number")
     if sigma is None and size in SMALL:
@@ -31,8 +36,8 @@ def gaussian_taps(size: int, sigma: float | None = None) -> Tensor:
 def smooth(x: Tensor, taps: Tensor) -> Tensor:
     """Filter both axes with the same symmetric taps, borders reflected without their edge.
 
-    Sums run in OpenCV's order: what a mask of ones becomes, exactly 1 or a rounding beside it, decides where a published
-    picture was truncated.
+    Sums run in OpenCV's order: what a mask of ones becomes, exactly 1 or a rounding beside it, decides where
+    a published picture was truncated.
     """
     taps, reach = taps.to(x.dtype).tolist(), len(taps) // 2
     height, width = x.shape[-2:]
@@ -56,7 +61,8 @@ def convolve(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def erode(x: Tensor, size: int) -> Tensor:
-    """The least value of size x size pixels around each, half of an even size reaching one further up and left.
+    """The least value of size x size pixels around each, half of an even size reaching one further up and
+    left.
 
     What lies outside the picture does not count.
     """

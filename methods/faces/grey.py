@@ -1,4 +1,6 @@
-"""Grey pictures: told by their channels, and kept grey when a restorer adds colour (the rule of the published helper)."""
+"""Grey pictures: told by their channels, and kept grey when a restorer adds colour (the rule of the published
+helper).
+"""
 
 from __future__ import annotations
 
@@ -24,5 +26,7 @@ def without_colour(x: Tensor) -> Tensor:
 
 
 def as_grey(restored: Tensor, faces: Tensor) -> Tensor:
-    """Restored faces B 3 S S without colour, with the mean and deviation of each channel of the faces they came from (0..1)."""
+    """Restored faces B 3 S S without colour, with the mean and deviation of each channel of the faces they
+    came from (0..1).
+    """
     return adain(without_colour(restored), faces, 1e-5 / 255**2, correction=0)

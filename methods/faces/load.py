@@ -26,7 +26,10 @@ SOURCES = {name: FACEXLIB for name in (*FILES.values(), PARSENET) if name != "mt
 
 
 def load_detector(name: str = "mtcnn", device: torch.device | str = "cpu") -> Detector:
-    """mtcnn (shipped), retinaface, retinaface-mobile, or a weight file of one of them. Raises FileNotFoundError, ValueError."""
+    """mtcnn (shipped), retinaface, retinaface-mobile, or a weight file of one of them.
+
+    Raises FileNotFoundError, ValueError.
+    """
     found = weights.load(_locate(FILES.get(name, name)))
     kinds = {"mtcnn": MTCNNDetector, "retinaface": RetinaFaceDetector}
     if found.kind not in kinds:
@@ -47,7 +50,10 @@ def load_codeformer(
     device: torch.device | str = "cpu",
     half: bool = False,
 ) -> CodeFormerRestorer:
-    """CodeFormer from its released file or one of ours, in float16 if asked for. Raises FileNotFoundError, ValueError."""
+    """CodeFormer from its released file or one of ours, in float16 if asked for.
+
+    Raises FileNotFoundError, ValueError.
+    """
     network = weights.load(_locate(name), "codeformer").network
     network = network.to(
         device, torch.float16 if half else torch.float32, memory_format=torch.channels_last

@@ -15,8 +15,8 @@ from .detect import Faces
 from .filters import dilate, erode, gaussian_taps, smooth
 
 CLASSES = (  # of CelebAMask-HQ, as ParseNet numbers them
-    "background", "skin", "nose", "glasses", "left eye", "right eye", "left brow", "right brow", "left ear", "right ear",
-    "mouth", "upper lip", "lower lip", "hair", "hat", "earring", "necklace", "neck", "cloth",
+    "background", "skin", "nose", "glasses", "left eye", "right eye", "left brow", "right brow", "left ear",
+    "right ear", "mouth", "upper lip", "lower lip", "hair", "hat", "earring", "necklace", "neck", "cloth",
 )  # fmt: skip
 
 
@@ -54,13 +54,17 @@ def face_mask(
     settings: MaskSettings = MaskSettings(),
     parser: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Mask 1 1 H W in 0..1 of the faces of a picture 1 3 H W in 0..1. Raises ValueError for unknown parts or a missing parser."""
+    """Mask 1 1 H W in 0..1 of the faces of a picture 1 3 H W in 0..1.
+
+    Raises ValueError for unknown parts or a missing parser.
+    """
     size = tuple(picture.shape[-2:])
     if settings.kind == "parts":
         keep = classes([name for name in (part.strip() for part in settings.parts.split(",")) if name])
         if parser is None:
             raise ValueError(
-                "the parts of faces are told by ParseNet (parsing_parsenet.pth): load it, or choose box or hull"
+                "the parts of faces are told by ParseNet (parsing_parsenet.pth): load it, or choose box or "
+                "hull"
             )
         mask = torch.zeros(1, 1, *size)
         for i in range(len(faces)):  # one at a time, which bounds memory
@@ -74,7 +78,9 @@ def face_mask(
 
 
 def box_mask(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """1 inside the boxes N 4, their coordinates truncated and the last row and column included, as VisionRefine fills them."""
+    """1 inside the boxes N 4, their coordinates truncated and the last row and column included, as
+    VisionRefine fills them.
+    """
     mask = torch.zeros(1, 1, *size)
     height, width = size
     for left, top, right, bottom in boxes.tolist():
@@ -87,7 +93,9 @@ def box_mask(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def hull_mask(faces: Faces, size: tuple[int, int], spread: float = 2.0) -> Tensor:
-    """1 inside the convex hulls of the landmarks, each enlarged by `spread` about its middle; edges one pixel soft."""
+    """1 inside the convex hulls of the landmarks, each enlarged by `spread` about its middle; edges one pixel
+    soft.
+    """
     mask = torch.zeros(1, 1, *size)
     for points in faces.landmarks.double():
         middle = points.mean(0)
@@ -106,7 +114,9 @@ def hull_mask(faces: Faces, size: tuple[int, int], spread: float = 2.0) -> Tenso
 
 
 def part_mask(parts: Tensor, matrices: Tensor, size: tuple[int, int], keep: Sequence[int]) -> Tensor:
-    """1 where one of the faces shows a wanted class. parts: classes N h w of aligned faces, matrices N 2 3: from them to the picture."""
+    """1 where one of the faces shows a wanted class. parts: classes N h w of aligned faces, matrices N 2 3:
+    from them to the picture.
+    """
     mask = torch.zeros(1, 1, *size)
     wanted = torch.isin(parts, torch.as_tensor(list(keep), device=parts.device)).float()[:, None]
     height, width = parts.shape[-2:]
@@ -139,7 +149,9 @@ def feather(mask: Tensor, pixels: float) -> Tensor:
 
 
 def _hull(points: Tensor) -> Tensor:
-    """Corners of the convex hull of n 2 points, in the order that keeps its inside on the side of a positive cross product."""
+    """Corners of the convex hull of n 2 points, in the order that keeps its inside on the side of a positive
+    cross product.
+    """
     ordered = sorted(map(tuple, points.tolist()))
 
     def chain(run: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -1,4 +1,6 @@
-"""MTCNN as a detector (Zhang et al., IEEE SPL 2016): a pyramid of proposals, refined and judged by two more networks."""
+"""MTCNN as a detector (Zhang et al., IEEE SPL 2016): a pyramid of proposals, refined and judged by two more
+networks.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ MOST = 4000  # proposals of a level that are considered
 
 @dataclass(frozen=True)
 class MTCNNDetector:
-    """A detector (see `Detector`). thresholds: the least chance that each network must give; boxes lie between pixels inside."""
+    """A detector (see `Detector`). thresholds: the least chance that each network must give; boxes lie
+    between pixels inside.
+    """
 
     network: MTCNN
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
@@ -71,7 +75,8 @@ class MTCNNDetector:
         size = boxes[:, 2:] - boxes[:, :2]
         landmarks = boxes[:, None, :2] + points.reshape(-1, 2, 5).mT * size[:, None]
         boxes = shifted(boxes, shifts)
-        # half a pixel from edges to centres, and half for landmarks trained as counted from 1: mirrored pictures then agree best
+        # half a pixel from edges to centres, and half for landmarks trained as counted from 1: mirrored
+        # pictures then agree best
         faces = Faces(*(t.float().cpu() for t in (boxes - 0.5, chances, landmarks - 1)))
         return faces[nms(faces.boxes, faces.scores, 0.7, of_smaller=True)]
 
@@ -101,7 +106,9 @@ def square(boxes: Tensor) -> Tensor:
 
 
 def crops(x: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """Square boxes N 4 between pixels of 1 3 H W as N 3 side side, averaged over areas; black beyond the picture."""
+    """Square boxes N 4 between pixels of 1 3 H W as N 3 side side, averaged over areas; black beyond the
+    picture.
+    """
     height, width = x.shape[-2:]
     parts = []
     for left, top, right, bottom in boxes.round().long().tolist():

@@ -14,7 +14,9 @@ BOX, POINT = (255, 160, 0), (0, 220, 255)
 
 
 def overlay(picture: Tensor, faces: Faces) -> Tensor:
-    """1 C H W in 0..1 as 1 3 H W with each face's box, number, score and landmarks; lines as thick as the picture needs."""
+    """1 C H W in 0..1 as 1 3 H W with each face's box, number, score and landmarks; lines as thick as the
+    picture needs.
+    """
     image = Image.fromarray(to_uint8(colours(picture)[0]).permute(1, 2, 0).contiguous().cpu().numpy())
     draw, thick = ImageDraw.Draw(image), max(1, round(min(image.size) / 300))
     for i, (box, score, points) in enumerate(

@@ -1,4 +1,6 @@
-"""Restored faces put back: the masks of the published helpers, feathered, and the blend, within the face's own part of the picture."""
+"""Restored faces put back: the masks of the published helpers, feathered, and the blend, within the face's
+own part of the picture.
+"""
 
 from __future__ import annotations
 
@@ -58,10 +60,11 @@ class Placed:
 
 
 def to_picture(matrices: Tensor, ratio: float = 1.0, scale: float = 1.0, published: bool = False) -> Tensor:
-    """N 2 3 from a restored face, `ratio` times as large as the aligned one, to the picture enlarged by `scale`.
+    """N 2 3 from a restored face, `ratio` times as large as the aligned one, to the picture enlarged by
+    `scale`.
 
-    matrices: N 2 3 from the picture to the aligned face. published: at a scale above 1 the helpers move faces half a pixel
-    too far right and down.
+    matrices: N 2 3 from the picture to the aligned face. published: at a scale above 1 the helpers move faces
+    half a pixel too far right and down.
     """
     inverse = then(invert(enlargement(ratio)), invert(matrices))
     return then(inverse, enlargement(scale, (scale / 2 if scale > 1 else 0.0) if published else None))
@@ -76,10 +79,12 @@ def place(
     parts: Tensor | None = None,
     published: bool = False,
 ) -> Placed:
-    """A restored face 1 3 S S through its matrix 2 3 into a picture of `size` (H, W), itself enlarged by `scale`.
+    """A restored face 1 3 S S through its matrix 2 3 into a picture of `size` (H, W), itself enlarged by
+    `scale`.
 
-    parts: the classes 1 h w of the face, for a parse mask. published: sampled at steps of 1/32 pixel and black beyond the face,
-    which darkens its outermost pixel. Raises ValueError when parts are needed and missing.
+    parts: the classes 1 h w of the face, for a parse mask. published: sampled at steps of 1/32 pixel and
+    black beyond the face, which darkens its outermost pixel. Raises ValueError when parts are needed and
+    missing.
     """
     steps = STEPS if published else 0
     side = face.shape[-1]
@@ -111,7 +116,9 @@ def place(
 def parse_mask(
     parts: Tensor, side: int, keep: tuple[int, ...] = PASTED, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Soft mask B 1 side side in 0..1 of the wanted classes among parts B 512 512, none within 10 pixels of its border."""
+    """Soft mask B 1 side side in 0..1 of the wanted classes among parts B 512 512, none within 10 pixels of
+    its border.
+    """
     wanted = torch.isin(parts, torch.tensor(keep, device=parts.device)).to(dtype)[:, None]
     taps = gaussian_taps(101, 11.0)
     soft = smooth(smooth(wanted, taps), taps)

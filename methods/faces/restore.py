@@ -25,7 +25,9 @@ EYES = 5.0  # least distance between the eyes in pixels, as published
 
 
 class ZoomAware(ABC):
-    """A restorer that is also told how much each face was enlarged when it was cut out, and may leave some as they are."""
+    """A restorer that is also told how much each face was enlarged when it was cut out, and may leave some as
+    they are.
+    """
 
     @abstractmethod
     def __call__(self, faces: Tensor, seeds: Sequence[int], zooms: Sequence[float]) -> Tensor: ...
@@ -49,7 +51,8 @@ class RestoreSettings(PasteSettings):
     )
     blend: str = option(
         "replace",
-        "replace puts the restored face there as published; difference adds what the restorer changed and keeps detail finer than the aligned face",
+        "replace puts the restored face there as published; difference adds what the restorer changed and "
+        "keeps detail finer than the aligned face",
         choices=("replace", "difference"),
     )
     keep_grey: bool = option(True, "Keep faces of grey pictures grey")
@@ -58,9 +61,11 @@ class RestoreSettings(PasteSettings):
 
 @dataclass(frozen=True)
 class FaceReport:
-    """One face: its number, box and score in the picture, side of its square in pixels, and what became of it.
+    """One face: its number, box and score in the picture, side of its square in pixels, and what became of
+    it.
 
-    identity: distance of the restored face's embedding from the input's, where it was asked for and could be told.
+    identity: distance of the restored face's embedding from the input's, where it was asked for and could be
+    told.
     """
 
     number: int
@@ -73,7 +78,9 @@ class FaceReport:
 
 @dataclass(frozen=True)
 class Restored:
-    """Pictures B C H' W' in 0..1, and for each its faces (in pixels of the input), a report of every face, and notes on those left out."""
+    """Pictures B C H' W' in 0..1, and for each its faces (in pixels of the input), a report of every face,
+    and notes on those left out.
+    """
 
     pictures: Tensor
     detections: tuple[Detection, ...]
@@ -85,9 +92,8 @@ class Restored:
         for i, (detection, reports) in enumerate(zip(self.detections, self.reports, strict=True)):
             left_out = f"; left out: {', '.join(detection.notes)}" if detection.notes else ""
             done = sum(r.outcome == "restored" for r in reports)
-            lines.append(
-                f"picture {i}: {f'{done} of {len(reports)} faces restored' if reports else 'no face found, unchanged'}{left_out}"
-            )
+            outcome = f"{done} of {len(reports)} faces restored" if reports else "no face found, unchanged"
+            lines.append(f"picture {i}: {outcome}{left_out}")
             for r in reports:
                 changed = "" if r.identity is None else f", identity distance {r.identity:.3f}"
                 lines.append(
@@ -109,11 +115,13 @@ def restore_faces(
     faces: Sequence[Faces] | None = None,
     on_face: Callable[[int, int], None] | None = None,
 ) -> Restored:
-    """Restore the faces of B C H W in 0..1, grey or RGB, with or without alpha, any number of faces; without any, nothing changes.
+    """Restore the faces of B C H W in 0..1, grey or RGB, with or without alpha, any number of faces; without
+    any, nothing changes.
 
-    background: the pictures already enlarged, B 3 H' W'; otherwise they are enlarged bicubically. Alpha is enlarged and kept.
-    faces: those of each picture, in place of a detector's. Face i has seed + i. on_face(done, all) is called per picture; a
-    recogniser adds identity distances. Memory beyond the pictures is that of one batch of faces. Raises ValueError.
+    background: the pictures already enlarged, B 3 H' W'; otherwise they are enlarged bicubically. Alpha is
+    enlarged and kept. faces: those of each picture, in place of a detector's. Face i has seed + i.
+    on_face(done, all) is called per picture; a recogniser adds identity distances. Memory beyond the pictures
+    is that of one batch of faces. Raises ValueError.
     """
     if settings.mask == "parse" and parser is None:
         raise ValueError(
@@ -159,7 +167,8 @@ def _canvas(x: Tensor, size: tuple[int, int], background: Tensor | None) -> Tens
         or tuple(background.shape[-2:]) != size
     ):
         raise ValueError(
-            f"the background must be {len(x)} pictures of {size[0]} x {size[1]} (H x W), not {tuple(background.shape)}"
+            f"the background must be {len(x)} pictures of {size[0]} x {size[1]} (H x W), not "
+            f"{tuple(background.shape)}"
         )
     result[:, :channels] = background if background.shape[1] == channels else background.mean(1, keepdim=True)
     return result
@@ -215,7 +224,8 @@ class _Painter:
     def _batch(self, matrices: Tensor, seeds: list[int], keep_grey: bool) -> Sequence[float | None]:
         s = self.settings
         aware = isinstance(self.restorer, ZoomAware)
-        # what is reduced again to its own pixels must keep them; what sees the aligned face was trained on bilinear ones
+        # what is reduced again to its own pixels must keep them; what sees the aligned face was trained on
+        # bilinear ones
         aligned = cut(self.picture.float(), matrices, s.size, method="bicubic" if aware else "bilinear")
         zooms = ([_zoom(m) for m in matrices],) if aware else ()
         restored = self.restorer(aligned, seeds, *zooms).to(aligned)
@@ -226,7 +236,8 @@ class _Painter:
             or restored.shape[2] != restored.shape[3]
         ):
             raise ValueError(
-                f"the restorer turned faces {tuple(aligned.shape)} into {tuple(restored.shape)}: it must keep their number and shape"
+                f"the restorer turned faces {tuple(aligned.shape)} into {tuple(restored.shape)}: it must "
+                "keep their number and shape"
             )
         restored = restored.expand(-1, 3, -1, -1)
         if keep_grey:

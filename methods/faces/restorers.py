@@ -14,17 +14,19 @@ from ..method import FaceUse, OnStep, Report, Upscaler
 from .align import SIDE
 from .restore import ZoomAware
 
-ENOUGH = 1.1  # a face enlarged by less than this when it was cut out has all the pixels that a method would give it
+# a face enlarged by less than this when it was cut out has all the pixels that a method would give it
+ENOUGH = 1.1
 
 
 @dataclass(frozen=True)
 class EnlargingRestorer(ZoomAware):
-    """Aligned faces B 3 S S in 0..1, reduced to the pixels that each has in its picture and enlarged again by a method.
+    """Aligned faces B 3 S S in 0..1, reduced to the pixels that each has in its picture and enlarged again by
+    a method.
 
-    enlarge: B 3 n n in 0..1, S / n and a seed each to B 3 S S. networks: those it runs on. size: S. frame: how tightly faces fill
-    their square. steps: network calls. coarse: how many times fewer pixels than S every face is taken to have, 0 for those
-    that it has. scales: enlargements that the method is made for, the nearest of which is taken; none for any.
-    Raises ValueError for a `coarse` that enlarges nothing.
+    enlarge: B 3 n n in 0..1, S / n and a seed each to B 3 S S. networks: those it runs on. size: S. frame:
+    how tightly faces fill their square. steps: network calls. coarse: how many times fewer pixels than S
+    every face is taken to have, 0 for those that it has. scales: enlargements that the method is made for,
+    the nearest of which is taken; none for any. Raises ValueError for a `coarse` that enlarges nothing.
     """
 
     enlarge: Callable[[Tensor, float, Sequence[int]], Tensor]
@@ -38,7 +40,8 @@ class EnlargingRestorer(ZoomAware):
     def __post_init__(self):
         if self.coarse and not ENOUGH <= self.coarse <= self.size / 2:
             raise ValueError(
-                f"coarse {self.coarse:g} is outside {ENOUGH:g} .. {self.size / 2:g}: give 0 for what each face has in the picture"
+                f"coarse {self.coarse:g} is outside {ENOUGH:g} .. {self.size / 2:g}: give 0 for what each "
+                "face has in the picture"
             )
 
     def leaves(self, zoom: float) -> str | None:
@@ -46,7 +49,10 @@ class EnlargingRestorer(ZoomAware):
         if self.coarse or zoom >= least:
             return None
         own, most = self.size / zoom, self.size / least
-        return f"it has {own:.0f} pixels across, and the method is for {most:.0f} or fewer; take it as coarser to restore it anyway"
+        return (
+            f"it has {own:.0f} pixels across, and the method is for {most:.0f} or fewer; take it as "
+            "coarser to restore it anyway"
+        )
 
     @torch.no_grad()
     def __call__(self, faces: Tensor, seeds: Sequence[int], zooms: Sequence[float]) -> Tensor:
@@ -64,7 +70,9 @@ class EnlargingRestorer(ZoomAware):
 
 @dataclass(frozen=True)
 class BlindRestorer:
-    """Aligned faces B 3 S S in 0..1 as they are, whatever they lack, to the same shape; the fields as of EnlargingRestorer."""
+    """Aligned faces B 3 S S in 0..1 as they are, whatever they lack, to the same shape; the fields as of
+    EnlargingRestorer.
+    """
 
     restore: Callable[[Tensor, Sequence[int]], Tensor]
     networks: tuple[nn.Module, ...]
@@ -91,7 +99,8 @@ def restorer_of(
     on_step: OnStep | None = None,
     report: Report = lambda text: None,
 ) -> EnlargingRestorer | BlindRestorer:
-    """Any method as a restorer of aligned faces. size, frame: in place of those of its networks; SIDE where they have none.
+    """Any method as a restorer of aligned faces. size, frame: in place of those of its networks; SIDE where
+    they have none.
 
     report hears what was chosen for the faces. Raises ValueError.
     """

@@ -17,7 +17,10 @@ MEAN = (104.0, 117.0, 123.0)  # blue, green, red
 
 
 def anchors(size: tuple[int, int]) -> Tensor:
-    """Centre x, centre y, width and height of every anchor of a picture of `size` (H, W), as fractions of it: N 4, float32."""
+    """Centre x, centre y, width and height of every anchor of a picture of `size` (H, W), as fractions of it:
+
+    N 4, float32.
+    """
     height, width = size
     parts = []
     for stride, sides in zip(STRIDES, SIDES, strict=True):
@@ -36,7 +39,9 @@ def anchors(size: tuple[int, int]) -> Tensor:
 
 
 def decode(boxes: Tensor, landmarks: Tensor, priors: Tensor) -> tuple[Tensor, Tensor]:
-    """Offsets N 4 and N 10 to boxes N 4 (left, top, right, bottom) and points N 5 2, as fractions of the picture."""
+    """Offsets N 4 and N 10 to boxes N 4 (left, top, right, bottom) and points N 5 2, as fractions of the
+    picture.
+    """
     centre, size = priors[:, :2], priors[:, 2:]
     middle = centre + boxes[:, :2] * VARIANCES[0] * size
     half = size * torch.exp(boxes[:, 2:] * VARIANCES[1]) / 2
@@ -46,7 +51,10 @@ def decode(boxes: Tensor, landmarks: Tensor, priors: Tensor) -> tuple[Tensor, Te
 
 @dataclass(frozen=True)
 class RetinaFaceDetector:
-    """A detector (see `Detector`). Pictures whose short side exceeds `side` are reduced to it, as published; 0 never reduces."""
+    """A detector (see `Detector`).
+
+    Pictures whose short side exceeds `side` are reduced to it, as published; 0 never reduces.
+    """
 
     network: RetinaFace
     confidence: float = 0.02

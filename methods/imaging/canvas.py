@@ -47,11 +47,14 @@ class CanvasSettings(Settings):
     )
 
     def tiles(self, prior: SizedDenoiser) -> Tiled:
-        """The prior on pictures of any size, in tiles whose sides fit it. Raises ValueError when none does."""
+        """The prior on pictures of any size, in tiles whose sides fit it. Raises ValueError when none
+        does.
+        """
         tile = (self.tile or prior.size) // prior.multiple * prior.multiple
         if tile == 0:
             raise ValueError(
-                f"a tile of {self.tile} is smaller than the {prior.multiple} pixels this prior needs: give more"
+                f"a tile of {self.tile} is smaller than the {prior.multiple} pixels this prior needs: give "
+                "more"
             )
         return Tiled(prior, tile, min(self.overlap, tile // 2), self.tile_batch)
 
@@ -66,7 +69,10 @@ def check_enlargement(low: Tensor, scale: float) -> None:
 
 
 def noise_for(low: Tensor, seeds: Sequence[int] | None) -> Noise:
-    """The noise of a batch: one seed a picture, 0 for all by default. Raises ValueError for another number of them."""
+    """The noise of a batch: one seed a picture, 0 for all by default.
+
+    Raises ValueError for another number of them.
+    """
     seeds = [0] * len(low) if seeds is None else list(seeds)
     if len(seeds) != len(low):
         raise ValueError(f"{len(low)} pictures need {len(low)} seeds, not {len(seeds)}: give one for each")
@@ -85,11 +91,13 @@ def enlarge(
     multiple: int,
     restore: Callable[[Tensor, tuple[int, int], tuple[int, int]], Tensor],
 ) -> Tensor:
-    """Enlarge B C h w in 0..1 (C is 1 or 3) by what a prior of so many channels restores; the journey of every such method.
+    """Enlarge B C h w in 0..1 (C is 1 or 3) by what a prior of so many channels restores; the journey of
+    every such method.
 
-    restore(shown, size, sides): the small picture as the prior's channels in 0..1, the size of the result, and the sides, at
-    least that and multiples of `multiple`, to B channels sides in about 0..1. A one-channel prior restores luma and chroma is
-    enlarged bicubically; grey pictures go through a colour prior as equal channels. Raises ValueError.
+    restore(shown, size, sides): the small picture as the prior's channels in 0..1, the size of the result,
+    and the sides, at least that and multiples of `multiple`, to B channels sides in about 0..1. A one-channel
+    prior restores luma and chroma is enlarged bicubically; grey pictures go through a colour prior as equal
+    channels. Raises ValueError.
     """
     check_enlargement(low, scale)
     size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
@@ -107,9 +115,11 @@ def resized_from(result: Tensor, low: Tensor, scale: float, native: float) -> Te
 
 
 def planes(channels: int, low: Tensor, size: tuple[int, int]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """What a prior of so many channels restores of a picture B C h w in 0..1, and how the picture of `size` comes back from that.
+    """What a prior of so many channels restores of a picture B C h w in 0..1, and how the picture of `size`
+    comes back from that.
 
-    Luma comes with bicubically enlarged chroma, grey as equal channels. Raises ValueError unless channels is 1 or 3.
+    Luma comes with bicubically enlarged chroma, grey as equal channels. Raises ValueError unless channels is
+    1 or 3.
     """
     if channels not in (1, 3):
         raise ValueError(

@@ -51,7 +51,8 @@ BT601 = YCbCr(
     _over(((65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214)), 255),
     (16.0, 128.0, 128.0),
 )
-# As published with SRCNN-pytorch: red weighs 64.738 where BT.601 has 65.738, and the inverse is rounded on its own
+# As published with SRCNN-pytorch: red weighs 64.738 where BT.601 has 65.738, and the inverse is rounded on
+# its own
 BT601_SRCNN = YCbCr(
     _over(((64.738, 129.057, 25.064), (-37.945, -74.494, 112.439), (112.439, -94.154, -18.285)), 256),
     (16.0, 128.0, 128.0),

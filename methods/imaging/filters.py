@@ -19,10 +19,11 @@ def gaussian(
     beta: float = 1.0,
     shape: str = "gaussian",
 ) -> Tensor:
-    """A Gaussian with standard deviations in pixels and an angle in radians, or one of its relatives with exponent beta.
+    """A Gaussian with standard deviations in pixels and an angle in radians, or one of its relatives with
+    exponent beta.
 
-    generalised: exp(-d^beta / 2), plateau: 1 / (1 + d^beta), d the squared Mahalanobis distance (Liu et al. 2020;
-    Wang et al., Real-ESRGAN 2021, section 3.1).
+    generalised: exp(-d^beta / 2), plateau: 1 / (1 + d^beta), d the squared Mahalanobis distance (Liu et al.
+    2020; Wang et al., Real-ESRGAN 2021, section 3.1).
     """
     if shape not in SHAPES:
         raise ValueError(f"kernel shape {shape!r} is not one of {', '.join(SHAPES)}")
@@ -43,7 +44,9 @@ def gaussian(
 
 
 def sinc(size: int, cutoff: float) -> Tensor:
-    """The circular low-pass kernel that causes ringing; cutoff in radians per pixel, 0..pi (Real-ESRGAN, Eq. 6)."""
+    """The circular low-pass kernel that causes ringing; cutoff in radians per pixel, 0..pi (Real-ESRGAN, Eq.
+    6).
+    """
     x, y = _grid(size)
     radius = torch.sqrt(x**2 + y**2)
     kernel = cutoff * torch.special.bessel_j1(cutoff * radius) / (2 * math.pi * radius)

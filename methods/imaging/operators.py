@@ -30,7 +30,9 @@ class LinearOperator:
 
 @dataclass(frozen=True)
 class Reduction(LinearOperator):
-    """Antialiased cubic reduction by `scale`, mirrored at the border: the super-resolution operator of DPS and EDM-DPS."""
+    """Antialiased cubic reduction by `scale`, mirrored at the border: the super-resolution operator of DPS
+    and EDM-DPS.
+    """
 
     in_size: tuple[int, int]
     scale: float = 4.0
@@ -49,9 +51,11 @@ class Reduction(LinearOperator):
 
 @dataclass(frozen=True)
 class ReduceTo:
-    """The same reduction from whatever size comes in to a fixed one, for measurements whose picture's size is not known yet.
+    """The same reduction from whatever size comes in to a fixed one, for measurements whose picture's size is
+    not known yet.
 
-    covered: the part of what comes in, from its top left corner, that the picture covers; the rest is a rim of no meaning.
+    covered: the part of what comes in, from its top left corner, that the picture covers; the rest is a rim
+    of no meaning.
     """
 
     size: tuple[int, int]

@@ -1,7 +1,7 @@
 """Separable linear resampling: every filter, border rule and adjoint of the package.
 
-One engine serves image resizing (equal to Pillow and torch with antialiasing), MATLAB's imresize and the measurement
-operator of DPS: an axis is a table of taps, applied as small dense matrices along its band.
+One engine serves image resizing (equal to Pillow and torch with antialiasing), MATLAB's imresize and the
+measurement operator of DPS: an axis is a table of taps, applied as small dense matrices along its band.
 """
 
 from __future__ import annotations
@@ -94,11 +94,13 @@ def axis(
     border: str = "renormalise",
     centred: bool = False,
 ) -> Axis:
-    """The table that resamples `size` pixels to `out` at `scale`, pixel centres aligned at (j + 0.5) / scale - 0.5.
+    """The table that resamples `size` pixels to `out` at `scale`, pixel centres aligned at (j + 0.5) / scale
+    - 0.5.
 
-    border: `renormalise` drops taps outside the image (Pillow, torch), `mirror` reflects with the edge repeated
-    (MATLAB, the DPS resizer), `edge` repeats the edge (OpenCV). centred: when out != size * scale, share the excess
-    between both ends (the DPS resizer) instead of letting it hang over the last pixel (MATLAB).
+    border: `renormalise` drops taps outside the image (Pillow, torch), `mirror` reflects with the edge
+    repeated (MATLAB, the DPS resizer), `edge` repeats the edge (OpenCV). centred: when out != size * scale,
+    share the excess between both ends (the DPS resizer) instead of letting it hang over the last pixel
+    (MATLAB).
     """
     if method not in METHODS:
         raise ValueError(f"unknown resize method {method!r}: choose one of {', '.join(METHODS)}")
@@ -121,7 +123,8 @@ def axis(
     else:
         kernel, width = KERNELS[method]
         shrink = min(scale, 1.0) if antialias else 1.0
-        # counted from 1, so that rounding, and with it which taps are exactly zero, is that of the published tables
+        # counted from 1, so that rounding, and with it which taps are exactly zero, is that of the published
+        # tables
         centre = (np.arange(1, out + 1, dtype=np.float64) - excess) / scale + 0.5 * (1 - 1 / scale)
         index = np.floor(centre - width / shrink / 2) - 1 + np.arange(math.ceil(width / shrink) + 2)[:, None]
         weight = kernel((centre - index - 1) * shrink)
@@ -140,8 +143,9 @@ def axis(
 class Resampler:
     """A linear operator A from (H, W) to another size, with its exact adjoint.
 
-    Give `size` (out H, out W) or one `scale`; with a scale the output size is ceil(in * scale). Acts on the last two axes
-    of float tensors of any range. Keeps the matrices it made, so that a sampler that holds one makes them once.
+    Give `size` (out H, out W) or one `scale`; with a scale the output size is ceil(in * scale). Acts on the
+    last two axes of float tensors of any range. Keeps the matrices it made, so that a sampler that holds one
+    makes them once.
     """
 
     def __init__(
@@ -180,7 +184,9 @@ class Resampler:
         return self.window(x, (0, self.out_size[0]), (0, self.out_size[1]))
 
     def window(self, x: Tensor, rows: tuple[int, int], cols: tuple[int, int]) -> Tensor:
-        """Only the outputs rows[0]:rows[1], cols[0]:cols[1], equal to that part of A x, at that part's cost."""
+        """Only the outputs rows[0]:rows[1], cols[0]:cols[1], equal to that part of A x, at that part's
+        cost.
+        """
         _check(x, self.in_size)
         (top, over_rows), (left, over_cols) = (
             a.reach(*span) for a, span in ((self.rows, rows), (self.cols, cols))
@@ -200,7 +206,9 @@ class Resampler:
         return self._transpose(self._transpose(g, self.cols, -1), self.rows, -2)
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        """A^+ y, shape ... H' W' to ... H W, for a reduction: the smallest x with A x = y, exact to rounding."""
+        """A^+ y, shape ... H' W' to ... H W, for a reduction: the smallest x with A x = y, exact to
+        rounding.
+        """
         _check(y, self.out_size)
         return self.adjoint(self._solve(self._solve(y, self.cols, -1), self.rows, -2))
 
@@ -256,7 +264,10 @@ def resize(
     border: str = "renormalise",
     centred: bool = False,
 ) -> Tensor:
-    """Resize the last two axes of a float tensor; see `Resampler` and `axis`. Values are not clipped (cubic and Lanczos overshoot)."""
+    """Resize the last two axes of a float tensor; see `Resampler` and `axis`.
+
+    Values are not clipped (cubic and Lanczos overshoot).
+    """
     return Resampler(tuple(x.shape[-2:]), size, scale, method, antialias, border, centred)(x)
 
 
@@ -290,7 +301,10 @@ def check_scale(scale: float, limit: float = 64.0) -> float:
 
 
 def scale_for(longest: int, size: tuple[int, int]) -> float:
-    """The scale that makes the longer side of h x w exactly `longest` pixels. Raises ValueError for scales beyond check_scale's."""
+    """The scale that makes the longer side of h x w exactly `longest` pixels.
+
+    Raises ValueError for scales beyond check_scale's.
+    """
     return check_scale(longest / max(size))
 
 

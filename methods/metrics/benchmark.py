@@ -27,7 +27,10 @@ def bicubic(low: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def benchmark(upscale: Upscale, images: Iterable[Tensor], scale: int) -> list[Score]:
-    """Score an upscaler on RGB or grey images (C H W in 0..1). The low-resolution luma keeps its fractions, as in the literature."""
+    """Score an upscaler on RGB or grey images (C H W in 0..1).
+
+    The low-resolution luma keeps its fractions, as in the literature.
+    """
     scores = []
     for image in images:
         high = modcrop(

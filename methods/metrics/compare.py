@@ -12,7 +12,8 @@ from .fidelity import METRICS, prepare, psnr
 
 
 def compare(a: Tensor, b: Tensor, channels: str = "rgb", border: int = 0) -> list[dict[str, float | None]]:
-    """Every one of METRICS for each pair of two batches B C H W in 0..1, rounded to 8 bits first; mean error in levels of 255.
+    """Every one of METRICS for each pair of two batches B C H W in 0..1, rounded to 8 bits first; mean error
+    in levels of 255.
 
     Equal images have infinite PSNR; SSIM is None below its window of 11 pixels. Grey and RGB compare as RGB.
     """
@@ -22,7 +23,8 @@ def compare(a: Tensor, b: Tensor, channels: str = "rgb", border: int = 0) -> lis
 
 
 def paired(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Two batches image against image: grey beside RGB becomes RGB, a single image meets all of the other batch.
+    """Two batches image against image: grey beside RGB becomes RGB, a single image meets all of the other
+    batch.
 
     Raises ValueError when sizes or numbers differ.
     """
@@ -42,7 +44,8 @@ def paired(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def consistency(result: Tensor, low: Tensor) -> Tensor:
-    """PSNR in dB between the bicubically reduced result and the picture it was made from, for each of a batch.
+    """PSNR in dB between the bicubically reduced result and the picture it was made from, for each of a
+    batch.
 
     A restoration that invents detail but keeps what was measured scores high.
     """
@@ -54,7 +57,9 @@ def consistency(result: Tensor, low: Tensor) -> Tensor:
 
 
 def side_by_side(images: list[Tensor], height: int = 384) -> Tensor:
-    """C H W pictures next to each other at one height, enlarged by whole pixels so that they are judged as they are."""
+    """C H W pictures next to each other at one height, enlarged by whole pixels so that they are judged as
+    they are.
+    """
     scaled = []
     for x in images:
         width = max(1, round(x.shape[-1] * height / x.shape[-2]))

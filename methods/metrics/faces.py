@@ -47,7 +47,9 @@ def reduced(faces: Tensor, scale: float) -> Tensor:
 
 @dataclass
 class Judge:
-    """Figures of restorations of one set of true faces B C H W in 0..1; identity and LPIPS only where their networks are installed."""
+    """Figures of restorations of one set of true faces B C H W in 0..1; identity and LPIPS only where their
+    networks are installed.
+    """
 
     truth: Tensor
 
@@ -57,8 +59,10 @@ class Judge:
         self.perceptual = missing(f"lpips-{BACKBONE}") is None and min(self.truth.shape[-2:]) >= SMALLEST
 
     def __call__(self, restored: Tensor, low: Tensor, seconds: float | None = None) -> dict[str, float]:
-        """Means over the set: dB, SSIM, levels of 255, gradient energy over the true one, dB of the reduced result to the input,
-        cosine distance of embeddings, share recognised, Frechet distance of embeddings (not FID), LPIPS, seconds a face."""
+        """Means over the set: dB, SSIM, levels of 255, gradient energy over the true one, dB of the reduced
+        result to the input, cosine distance of embeddings, share recognised, Frechet distance of embeddings
+        (not FID), LPIPS, seconds a face.
+        """
         a, b = (prepare(x, eight_bit=True) for x in (restored, self.truth))
         figures = {name: statistics.fmean(metric(a, b)) for name, metric in METRICS.items()}
         figures["sharpness"] = float(sharpness(restored, self.truth).median())

@@ -22,7 +22,8 @@ def psnr(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
 
 
 def psnr_uint8_wraparound(a: Tensor, b: Tensor) -> Tensor:
-    """The figure that uint8 arithmetic gives when difference and square wrap modulo 256: too high, never below 24 dB.
+    """The figure that uint8 arithmetic gives when difference and square wrap modulo 256: too high, never
+    below 24 dB.
 
     It explains the tables of a published notebook (VisionRefine) and measures nothing.
     """
@@ -39,10 +40,12 @@ def mae(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
-    """Structural similarity of each image of a batch B C H W: Gaussian window, valid part, mean over channels.
+    """Structural similarity of each image of a batch B C H W:
 
-    Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 2004, Eq. 13 with K1 = 0.01, K2 = 0.03. Raises ValueError for images
-    smaller than the window.
+    Gaussian window, valid part, mean over channels.
+
+    Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 2004, Eq. 13 with K1 = 0.01, K2 = 0.03. Raises ValueError for
+    images smaller than the window.
     """
     _same(a, b)
     if min(a.shape[-2:]) < WINDOW:
@@ -63,7 +66,9 @@ def ssim(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of merit for two batches of equal size in 0..1: one value an image, times `unit`; None below `smallest` pixels."""
+    """A figure of merit for two batches of equal size in 0..1: one value an image, times `unit`; None below
+    `smallest` pixels.
+    """
 
     measure: Callable[[Tensor, Tensor], Tensor]
     unit: float = 1.0
@@ -79,7 +84,10 @@ METRICS = {"psnr": Metric(psnr), "ssim": Metric(ssim, smallest=WINDOW), "mae": M
 
 
 def prepare(x: Tensor, channels: str = "rgb", border: int = 0, eight_bit: bool = False) -> Tensor:
-    """An image batch in 0..1 ready to compare: `rgb` or BT.601 `luma`, `border` pixels cut, optionally rounded to 8 bits."""
+    """An image batch in 0..1 ready to compare:
+
+    `rgb` or BT.601 `luma`, `border` pixels cut, optionally rounded to 8 bits.
+    """
     if channels not in ("rgb", "luma"):
         raise ValueError(f"cannot compare {channels!r}: choose rgb or luma")
     if channels == "luma":

@@ -1,4 +1,6 @@
-"""Whose face a picture shows: embeddings of dlib's recogniser, distances, verification, and DPI's face-recognition protocol."""
+"""Whose face a picture shows: embeddings of dlib's recogniser, distances, verification, and DPI's
+face-recognition protocol.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ NETWORK, LANDMARKS = "dlib_face_recognition_resnet_model_v1.dat", "shape_predict
 SMALLEST = 64
 # Where the upright square around the face lies in a crop, as fractions: left, top, right, bottom
 TIGHT, FFHQ = (0.0, 0.0, 1.0, 1.0), (0.19, 0.31, 0.79, 0.91)
-# Highest balanced accuracy on tight grey crops of 64 and 128 px together: 500 photographs of 370 people, 150 genuine pairs
+# Highest balanced accuracy on tight grey crops of 64 and 128 px together: 500 photographs of 370 people, 150
+# genuine pairs
 THRESHOLDS = {"euclidean": 0.61, "cosine": 0.088}
 
 
@@ -35,13 +38,14 @@ def available() -> str | None:
 
 
 class Identity:
-    """Upright face crops to embeddings (B, 128), float32 on the CPU, by dlib's ResNet (King 2017, trained on photographs of 150 px).
+    """Upright face crops to embeddings (B, 128), float32 on the CPU, by dlib's ResNet (King 2017, trained on
+    photographs of 150 px).
 
-    box: where the face lies in every crop (TIGHT for crops from chin to forehead, FFHQ for that alignment). Five landmarks
-    found inside it turn and scale the face to the geometry that the network was trained with.
-    Crops are B C H W in 0..1, grey or RGB, at least 64 px; values are rounded to 8 bits, and what the aligned face shows beyond
-    the crop repeats its border.
-    Raises ImportError when the `eval` extra is missing, RuntimeError when its files are damaged, ValueError for bad crops.
+    box: where the face lies in every crop (TIGHT for crops from chin to forehead, FFHQ for that alignment).
+    Five landmarks found inside it turn and scale the face to the geometry that the network was trained with.
+    Crops are B C H W in 0..1, grey or RGB, at least 64 px; values are rounded to 8 bits, and what the aligned
+    face shows beyond the crop repeats its border. Raises ImportError when the `eval` extra is missing,
+    RuntimeError when its files are damaged, ValueError for bad crops.
     """
 
     def __init__(self, box: Sequence[float] = TIGHT, batch: int = 64):
@@ -58,7 +62,8 @@ class Identity:
         check_pixels(faces, "the faces")
         if faces.shape[1] not in (1, 3) or min(faces.shape[-2:]) < SMALLEST:
             raise ValueError(
-                f"faces of shape {tuple(faces.shape)} cannot be recognised: give B C H W, 1 or 3 channels, {SMALLEST} px or more"
+                f"faces of shape {tuple(faces.shape)} cannot be recognised: give B C H W, 1 or 3 channels, "
+                f"{SMALLEST} px or more"
             )
         dlib, network, predictor = self._models
         (height, width), (left, top, right, bottom) = faces.shape[-2:], self.box
@@ -99,7 +104,10 @@ class Identity:
 
 
 def identity_distance(a: Tensor, b: Tensor, kind: str = "euclidean") -> Tensor:
-    """Distance of each pair of embeddings (B, D), float64: `euclidean` (the recogniser's own) or `cosine` (1 - cos)."""
+    """Distance of each pair of embeddings (B, D), float64:
+
+    `euclidean` (the recogniser's own) or `cosine` (1 - cos).
+    """
     _check_kind(kind)
     if a.shape != b.shape or a.ndim != 2:
         raise ValueError(f"embeddings must pair as (B, D): {tuple(a.shape)} against {tuple(b.shape)}")
@@ -108,14 +116,19 @@ def identity_distance(a: Tensor, b: Tensor, kind: str = "euclidean") -> Tensor:
 
 
 def verification(a: Tensor, b: Tensor, threshold: float | None = None, kind: str = "euclidean") -> Tensor:
-    """Whether each pair of embeddings shows one person (B, bool): distance at most the threshold, by default that of THRESHOLDS."""
+    """Whether each pair of embeddings shows one person (B, bool): distance at most the threshold, by default
+    that of THRESHOLDS.
+    """
     _check_kind(kind)
     return identity_distance(a, b, kind) <= (THRESHOLDS[kind] if threshold is None else threshold)
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """DPI's figures: ACC, the share of restorations recognised as their original, and CS, the mean cosine distance to it."""
+    """DPI's figures:
+
+    ACC, the share of restorations recognised as their original, and CS, the mean cosine distance to it.
+    """
 
     acc: float
     cs: float
@@ -125,7 +138,8 @@ class Recognition:
 def recognition(restored: Tensor, truth: Tensor, threshold: float = THRESHOLDS["cosine"]) -> Recognition:
     """The protocol of DPI (Table 3) on embeddings (B, D) of restorations and their originals.
 
-    The paper asks another network (VGG-Face, threshold 0.4): compare these figures with each other, not with its table.
+    The paper asks another network (VGG-Face, threshold 0.4): compare these figures with each other, not with
+    its table.
     """
     distance = identity_distance(restored, truth, "cosine")
     return Recognition((distance <= threshold).double().mean().item(), distance.mean().item(), threshold)
@@ -153,7 +167,9 @@ def balanced_accuracy(genuine: Tensor, impostor: Tensor, threshold: float) -> fl
 
 
 def best_threshold(genuine: Tensor, impostor: Tensor) -> float:
-    """The threshold of highest balanced accuracy: the middle of the gap between neighbouring distances where it is reached first."""
+    """The threshold of highest balanced accuracy: the middle of the gap between neighbouring distances where
+    it is reached first.
+    """
     if not (len(genuine) and len(impostor)):
         raise ValueError(
             f"{len(genuine)} genuine and {len(impostor)} impostor pairs: a threshold needs both kinds"

@@ -1,4 +1,6 @@
-"""Perceptual metrics through torchmetrics, strictly offline: they use weights that lie on this machine and never fetch any."""
+"""Perceptual metrics through torchmetrics, strictly offline: they use weights that lie on this machine and
+never fetch any.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,16 @@ TOKENIZER = "openai/clip-vit-base-patch16"
 
 
 class Unavailable(RuntimeError):
-    """A metric lacks a package or weights on this machine; the message says which, where they belong and where they come from."""
+    """A metric lacks a package or weights on this machine; the message says which, where they belong and
+    where they come from.
+    """
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a metric needs: modules (with the line that installs them) and a weight file in a folder (with its address)."""
+    """What a metric needs: modules (with the line that installs them) and a weight file in a folder (with its
+    address).
+    """
 
     modules: tuple[str, ...]
     install: str
@@ -56,9 +62,15 @@ def _tokenizer() -> str | None:
     from huggingface_hub import constants, try_to_load_from_cache
 
     if not constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE=1 in the environment before Python starts, so that its tokenizer is taken from the cache and nothing is fetched"
+        return (
+            "HF_HUB_OFFLINE=1 in the environment before Python starts, so that its tokenizer is taken from "
+            "the cache and nothing is fetched"
+        )
     if not isinstance(try_to_load_from_cache(TOKENIZER, "preprocessor_config.json"), str):
-        return f"the processor of {TOKENIZER} in the Hugging Face cache (hf download {TOKENIZER} --include '*.json' 'merges.txt')"
+        return (
+            f"the processor of {TOKENIZER} in the Hugging Face cache (hf download {TOKENIZER} --include "
+            "'*.json' 'merges.txt')"
+        )
     return None
 
 
@@ -97,9 +109,11 @@ def missing(metric: str) -> str | None:
 
 
 def lpips(a: Tensor, b: Tensor, network: str = "vgg") -> Tensor:
-    """LPIPS (Zhang et al. 2018, v0.1 heads) of each pair of images B C H W in 0..1, 32 px or more; 0 for equal images.
+    """LPIPS (Zhang et al. 2018, v0.1 heads) of each pair of images B C H W in 0..1, 32 px or more; 0 for
+    equal images.
 
-    network: `vgg` as in DPI's tables, or `alex`. Raises Unavailable, or ValueError for images that cannot be compared.
+    network: `vgg` as in DPI's tables, or `alex`. Raises Unavailable, or ValueError for images that cannot be
+    compared.
     """
     if network not in BACKBONES:
         raise ValueError(f"LPIPS network {network!r} is not one of {', '.join(BACKBONES)}")
@@ -111,7 +125,8 @@ def lpips(a: Tensor, b: Tensor, network: str = "vgg") -> Tensor:
 
 
 def lpips_network(network: str = "vgg") -> nn.Module:
-    """LPIPS to learn from: a frozen network from two batches B 3 H W in -1..1 to a distance each, B 1 1 1, with gradients.
+    """LPIPS to learn from: a frozen network from two batches B 3 H W in -1..1 to a distance each, B 1 1 1,
+    with gradients.
 
     Raises Unavailable.
     """
@@ -119,9 +134,11 @@ def lpips_network(network: str = "vgg") -> nn.Module:
 
 
 def fid(a: Tensor, b: Tensor, batch: int = 32) -> float:
-    """Frechet inception distance (2048 features, torch-fidelity's Inception) of two sets of images N C H W in 0..1.
+    """Frechet inception distance (2048 features, torch-fidelity's Inception) of two sets of images N C H W in
+    0..1.
 
-    Biased upwards for small sets: compare sets of one size, and quote it. Raises Unavailable, or ValueError below two images.
+    Biased upwards for small sets: compare sets of one size, and quote it. Raises Unavailable, or ValueError
+    below two images.
     """
     if min(len(a), len(b)) < 2:
         raise ValueError(f"sets of {len(a)} and {len(b)} images have no covariance: give at least 2 each")
@@ -134,7 +151,10 @@ def fid(a: Tensor, b: Tensor, batch: int = 32) -> float:
 
 
 def clip_iqa(x: Tensor) -> Tensor:
-    """CLIP-IQA (Wang et al. 2023, ResNet-50) of each image of a batch B C H W in 0..1; 1 is best. Raises Unavailable."""
+    """CLIP-IQA (Wang et al. 2023, ResNet-50) of each image of a batch B C H W in 0..1; 1 is best.
+
+    Raises Unavailable.
+    """
     return _per_image(_clip_iqa(), _rgb(x))
 
 
@@ -151,7 +171,8 @@ def _lpips(network: str) -> Any:
     current = import_module("torchvision.models").get_model_weights(name).DEFAULT.url
     if current.rsplit("/", 1)[1] != url.rsplit("/", 1)[1]:  # torchvision would fetch its own choice
         raise Unavailable(
-            f"this torchvision takes other weights for LPIPS ({current}) than those published with it ({url}): install another version"
+            f"this torchvision takes other weights for LPIPS ({current}) than those published with it "
+            f"({url}): install another version"
         )
     return import_module("torchmetrics.image").LearnedPerceptualImagePatchSimilarity(
         network, reduction="none", normalize=True
@@ -183,6 +204,7 @@ def _rgb(x: Tensor) -> Tensor:
     check_pixels(x)
     if x.shape[1] not in (1, 3) or min(x.shape[-2:]) < SMALLEST:
         raise ValueError(
-            f"images of shape {tuple(x.shape)} cannot be judged: give B C H W, 1 or 3 channels, {SMALLEST} px or more"
+            f"images of shape {tuple(x.shape)} cannot be judged: give B C H W, 1 or 3 channels, {SMALLEST} "
+            "px or more"
         )
     return x.detach().float().clamp(0, 1).expand(-1, 3, -1, -1)

@@ -1,7 +1,8 @@
-"""The parts of the ADM networks: time embedding, group norm in float32, resampling, residual and attention blocks.
+"""The parts of the ADM networks: time embedding, group norm in float32, resampling, residual and attention
+blocks.
 
-Source: Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis (2021), section 3; Nichol and Dhariwal,
-Improved Denoising Diffusion Probabilistic Models (2021), appendix A.
+Source: Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis (2021), section 3; Nichol and
+Dhariwal, Improved Denoising Diffusion Probabilistic Models (2021), appendix A.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ Resampling = Literal["up", "down"]
 
 
 def timestep_embedding(t: Tensor, channels: int) -> Tensor:
-    """Cosines, then sines, of t (B, may be fractional) at frequencies from 1 to nearly 1/10000. B to B channels, float32."""
+    """Cosines, then sines, of t (B, may be fractional) at frequencies from 1 to nearly 1/10000.
+
+    B to B channels, float32.
+    """
     half = channels // 2
     frequencies = torch.exp(
         torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(10000.0) / half)
@@ -42,7 +46,9 @@ def zeroed(layer: nn.Module) -> nn.Module:
 
 
 class GroupNorm32(nn.GroupNorm):
-    """32 groups or as given, computed in float32 whatever the input's and the weights' precision; the input's precision comes back."""
+    """32 groups or as given, computed in float32 whatever the input's and the weights' precision; the input's
+    precision comes back.
+    """
 
     def __init__(self, channels: int, eps: float = 1e-5, groups: int = GROUPS):
         super().__init__(groups, channels, eps)
@@ -79,7 +85,8 @@ RESAMPLERS = {None: nn.Identity, "up": Upsample, "down": Downsample}
 
 
 class ResBlock(nn.Module):
-    """Residual block with the time embedding, before whose first convolution both branches may be resampled by 2.
+    """Residual block with the time embedding, before whose first convolution both branches may be resampled
+    by 2.
 
     x B C H W and emb B E to B C' H' W'.
     """
@@ -125,7 +132,9 @@ class ResBlock(nn.Module):
 
 
 def split_heads(qkv: Tensor, heads: int, new_order: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """B (3*C) L to q, k, v of B heads L C/heads; the channels are (head, [q k v], c), in the new order ([q k v], head, c)."""
+    """B (3*C) L to q, k, v of B heads L C/heads; the channels are (head, [q k v], c), in the new order ([q k
+    v], head, c).
+    """
     pattern = "b (k h c) l -> k b h l c" if new_order else "b (h k c) l -> k b h l c"
     q, k, v = rearrange(qkv, pattern, k=3, h=heads).contiguous()
     return q, k, v

@@ -1,4 +1,6 @@
-"""ADM's noisy-image classifier: the UNet's encoder with a pool (Dhariwal and Nichol 2021, section 4 and appendix)."""
+"""ADM's noisy-image classifier: the UNet's encoder with a pool (Dhariwal and Nichol 2021, section 4 and
+appendix).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ HIDDEN = 2048  # width of the spatial pools
 class AttentionPool(nn.Module):
     """What the mean position sees when it attends to all positions. B C side side to B classes.
 
-    Its heads are always in the new order, whatever the order of the body (Radford et al. 2021, CLIP, section 2.4).
+    Its heads are always in the new order, whatever the order of the body (Radford et al. 2021, CLIP, section
+    2.4).
     """
 
     def __init__(self, side: int, channels: int, heads: int, classes: int):
@@ -37,8 +40,8 @@ class AttentionPool(nn.Module):
 class ADMClassifier(ADMEncoder):
     """Class scores of a noisy image.
 
-    x B C H W in about -1..1 and t (B,) to logits B K in x's precision. With the attention pool H = W = config.image_size,
-    otherwise any size. State-dict keys equal the released ones. Raises ValueError.
+    x B C H W in about -1..1 and t (B,) to logits B K in x's precision. With the attention pool H = W =
+    config.image_size, otherwise any size. State-dict keys equal the released ones. Raises ValueError.
     """
 
     def __init__(self, config: ADMConfig):
@@ -79,7 +82,10 @@ class ADMClassifier(ADMEncoder):
         return self.out(maps[-1].to(weight.dtype)).to(x.dtype)
 
     def log_prob(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
-        """log p(label | x_t) of each sample, (B,), in float32: what classifier guidance differentiates. Raises ValueError."""
+        """log p(label | x_t) of each sample, (B,), in float32: what classifier guidance differentiates.
+
+        Raises ValueError.
+        """
         check_labels(label, self.config.out_channels, len(x))
         return self(x, t).float().log_softmax(1).gather(1, rearrange(label, "b -> b 1").long())[:, 0]
 
@@ -88,5 +94,6 @@ class ADMClassifier(ADMEncoder):
         size = self.config.image_size
         if self.config.pool == "attention" and x.shape[-2:] != (size, size):
             raise ValueError(
-                f"this classifier is tied to images of {size} x {size}, not {x.shape[-2]} x {x.shape[-1]}: resize the image first"
+                f"this classifier is tied to images of {size} x {size}, not {x.shape[-2]} x {x.shape[-1]}: "
+                "resize the image first"
             )

@@ -19,11 +19,13 @@ CHANNEL_MULT: dict[int, tuple[float, ...]] = {  # by image size, where nothing e
 
 @dataclass(frozen=True)
 class ADMConfig:
-    """A UNet, a super-resolution UNet (`superres`) or a noisy-image classifier (`pool`); the defaults are 256x256_diffusion_uncond.
+    """A UNet, a super-resolution UNet (`superres`) or a noisy-image classifier (`pool`); the defaults are
+    256x256_diffusion_uncond.
 
-    Heads are of `num_head_channels` each or, where that is None, `num_heads` (in the decoder `num_heads_upsample`, if given).
-    `new_attention_order` reads the same weights as ([q k v], head, channel) instead of the legacy (head, [q k v], channel).
-    Source: Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis (2021), section 3 and appendix I.
+    Heads are of `num_head_channels` each or, where that is None, `num_heads` (in the decoder
+    `num_heads_upsample`, if given). `new_attention_order` reads the same weights as ([q k v], head, channel)
+    instead of the legacy (head, [q k v], channel). Source: Dhariwal and Nichol, Diffusion Models Beat GANs on
+    Image Synthesis (2021), section 3 and appendix I.
     """
 
     image_size: int = 256  # what it was trained on; only the attention pool depends on it
@@ -51,7 +53,9 @@ class ADMConfig:
     new_attention_order: bool = False
     dropout: float = 0.0
     superres: bool = False  # a low-resolution image comes beside the noisy one
-    unshuffle: int = 1  # the network sees blocks of so many pixels squared as channels: cheap at large sizes (not in the released files)
+    # the network sees blocks of so many pixels squared as channels: cheap at large sizes (not in the released
+    # files)
+    unshuffle: int = 1
     groups: int = GROUPS  # of every group norm; with 32 of them, a map of 32 channels loses its brightness
     pool: Pool | None = None  # a classifier, and how it ends
 
@@ -71,7 +75,8 @@ class ADMConfig:
         ]
         if wrong or not self.channel_mult:
             raise ValueError(
-                f"every level of an ADM network has a multiple of {self.groups} channels, not {wrong}: change model_channels {self.model_channels}, "
+                f"every level of an ADM network has a multiple of {self.groups} channels, not {wrong}: "
+                f"change model_channels {self.model_channels}, "
                 f"channel_mult {self.channel_mult} or groups"
             )
 
@@ -96,7 +101,9 @@ class ADMConfig:
         return self.pool is None and self.out_channels == 2 * self.in_channels
 
     def heads(self, channels: int, decoder: bool = False) -> int:
-        """How many attention heads a map of so many channels has. Raises ValueError where they do not divide."""
+        """How many attention heads a map of so many channels has. Raises ValueError where they do not
+        divide.
+        """
         if self.num_head_channels is not None:
             count, rest = divmod(channels, self.num_head_channels)
         else:
@@ -104,25 +111,33 @@ class ADMConfig:
             rest = channels % count
         if rest:
             raise ValueError(
-                f"{channels} channels cannot be split into heads of {self.num_head_channels or 'an equal share each'} "
-                f"(num_head_channels {self.num_head_channels}, num_heads {self.num_heads}): change one of them"
+                f"{channels} channels cannot be split into heads of "
+                f"{self.num_head_channels or 'an equal share each'} "
+                f"(num_head_channels {self.num_head_channels}, num_heads {self.num_heads}): change one of "
+                "them"
             )
         return count
 
 
 def attention_factors(image_size: int, sizes: str | int) -> tuple[int, ...]:
-    """Downsampling factors of the map sizes with attention, as the released flags write them: (256, "32,16,8") to (8, 16, 32)."""
+    """Downsampling factors of the map sizes with attention, as the released flags write them: (256,
+    "32,16,8") to (8, 16, 32).
+    """
     listed = [int(size) for size in str(sizes).split(",") if size.strip()]
     return tuple(sorted({image_size // size for size in listed if size <= image_size}))
 
 
 def level_mult(image_size: int, text: str = "") -> tuple[float, ...]:
-    """Level widths from the released flag ("1,2,2"), or by image size where it is empty. Raises ValueError for unlisted sizes."""
+    """Level widths from the released flag ("1,2,2"), or by image size where it is empty.
+
+    Raises ValueError for unlisted sizes.
+    """
     if text:
         return tuple(float(m) if "." in m else int(m) for m in text.split(","))
     if image_size not in CHANNEL_MULT:
         raise ValueError(
-            f"no channel_mult is known for size {image_size} (only {', '.join(map(str, CHANNEL_MULT))}): give one, as in '1,2,2'"
+            f"no channel_mult is known for size {image_size} (only {', '.join(map(str, CHANNEL_MULT))}): "
+            "give one, as in '1,2,2'"
         )
     return CHANNEL_MULT[image_size]
 
@@ -145,7 +160,9 @@ def from_flags(
     use_new_attention_order: bool = False,
     superres: bool = False,
 ) -> ADMConfig:
-    """The UNet that guided-diffusion's command line flags describe; -1 is none. image_size is the large one of an upsampler."""
+    """The UNet that guided-diffusion's command line flags describe; -1 is none. image_size is the large one
+    of an upsampler.
+    """
     mult_size = (
         min(image_size, 256) if superres else image_size
     )  # the released 512 upsampler has the levels of the 256 one
@@ -178,7 +195,9 @@ def classifier_from_flags(
     classifier_resblock_updown: bool = True,
     classifier_pool: Pool = "attention",
 ) -> ADMConfig:
-    """The ImageNet classifier that guided-diffusion's command line flags describe; the defaults are those of 256x256_classifier."""
+    """The ImageNet classifier that guided-diffusion's command line flags describe; the defaults are those of
+    256x256_classifier.
+    """
     return ADMConfig(
         image_size=image_size,
         out_channels=CLASSES,

@@ -1,4 +1,6 @@
-"""The half that ADM's UNets and classifiers have in common: embeddings, encoder and middle, and the checks of their inputs."""
+"""The half that ADM's UNets and classifiers have in common: embeddings, encoder and middle, and the checks of
+their inputs.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,10 @@ class ADMEncoder(nn.Module):
         return conv(F.pixel_unshuffle(x, self.config.unshuffle).to(conv.weight.dtype))
 
     def embed(self, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """t (B,) in training steps, label (B,) for class-conditional networks only, to B E. Raises ValueError."""
+        """t (B,) in training steps, label (B,) for class-conditional networks only, to B E.
+
+        Raises ValueError.
+        """
         classes = self.config.num_classes
         emb = self.time_embed(
             timestep_embedding(t, self.config.model_channels).to(self.time_embed[0].weight.dtype)
@@ -96,7 +101,8 @@ class ADMEncoder(nn.Module):
         if classes is None:
             if label is not None:
                 raise ValueError(
-                    "this network is not class-conditional: leave the label out, or load class-conditional weights"
+                    "this network is not class-conditional: leave the label out, or load class-conditional "
+                    "weights"
                 )
             return emb
         if label is None:
@@ -114,25 +120,31 @@ class ADMEncoder(nn.Module):
         return [*maps, self.middle_block(maps[-1], emb)]
 
     def check_inputs(self, x: Tensor, t: Tensor) -> None:
-        """Raises ValueError where the image has other channels than the network or the time steps do not match the batch."""
+        """Raises ValueError where the image has other channels than the network or the time steps do not
+        match the batch.
+        """
         if x.ndim != 4 or x.shape[1] != self.config.in_channels:
             raise ValueError(
-                f"this network takes images of shape (B, {self.config.in_channels}, H, W), not {tuple(x.shape)}: convert the image first"
+                f"this network takes images of shape (B, {self.config.in_channels}, H, W), not "
+                f"{tuple(x.shape)}: convert the image first"
             )
         if t.shape != x.shape[:1]:
             raise ValueError(
-                f"{len(x)} samples need time steps of shape ({len(x)},), not {tuple(t.shape)}: give one step for each sample"
+                f"{len(x)} samples need time steps of shape ({len(x)},), not {tuple(t.shape)}: give one "
+                "step for each sample"
             )
 
 
 def check_labels(label: Tensor, classes: int, count: int) -> None:
     """Raises ValueError unless `label` holds `count` integers in 0..classes-1.
 
-    The range is read on the CPU only: elsewhere it would wait for the device in every step, so check before moving labels there.
+    The range is read on the CPU only: elsewhere it would wait for the device in every step, so check before
+    moving labels there.
     """
     if label.shape != (count,) or label.is_floating_point() or label.dtype == torch.bool:
         raise ValueError(
-            f"labels must be {count} integers of shape ({count},), not {label.dtype} of shape {tuple(label.shape)}: one for each sample"
+            f"labels must be {count} integers of shape ({count},), not {label.dtype} of shape "
+            f"{tuple(label.shape)}: one for each sample"
         )
     if label.device.type == "cpu" and bool(((label < 0) | (label >= classes)).any()):
         raise ValueError(

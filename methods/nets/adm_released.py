@@ -1,4 +1,6 @@
-"""The released ADM files and their settings; settings read from a state dict; the network that fits the settings."""
+"""The released ADM files and their settings; settings read from a state dict; the network that fits the
+settings.
+"""
 
 from __future__ import annotations
 
@@ -66,11 +68,12 @@ def infer_config(
 ) -> ADMConfig:
     """The settings of the ADM network that a state dict (of tensors, or of anything with a shape) belongs to.
 
-    Keys and shapes cannot tell how heads are cut and ordered. Where nothing is given, a state dict with the shapes of a released
-    file gets that file's heads, any other the legacy order and heads of 64 channels. Nor can they tell the training size (default:
-    that of an attention pool, else the one whose coarsest map is 8 x 8) or, from 6 channels to 3 or 6, whether half of
-    the input is a low-resolution image (default: it is), or always the blocks of each level of a classifier.
-    Raises ValueError, naming the parameter to give or the key that is missing.
+    Keys and shapes cannot tell how heads are cut and ordered. Where nothing is given, a state dict with the
+    shapes of a released file gets that file's heads, any other the legacy order and heads of 64 channels. Nor
+    can they tell the training size (default: that of an attention pool, else the one whose coarsest map is 8
+    x 8) or, from 6 channels to 3 or 6, whether half of the input is a low-resolution image (default: it is),
+    or always the blocks of each level of a classifier. Raises ValueError, naming the parameter to give or the
+    key that is missing.
     """
     try:
         found = _read(state, superres, num_res_blocks)
@@ -169,13 +172,16 @@ def _period(state: State, blocks: int) -> int:
     fitting = [p for p in range(2, blocks + 1) if blocks % p == 0 and _fits(state, blocks, p)]
     if len(fitting) != 1:
         raise ValueError(
-            f"keys and shapes leave open how many residual blocks a level has ({[p - 1 for p in fitting]}): give num_res_blocks"
+            "keys and shapes leave open how many residual blocks a level has "
+            f"({[p - 1 for p in fitting]}): give num_res_blocks"
         )
     return fitting[0]
 
 
 def _fits(state: State, blocks: int, period: int) -> bool:
-    """Whether widths change only where a level starts, and attention follows all of a level's residual blocks or none."""
+    """Whether widths change only where a level starts, and attention follows all of a level's residual blocks
+    or none.
+    """
     widened = {i for i in range(1, blocks) if f"input_blocks.{i}.0.skip_connection.weight" in state}
     attentive = {i for i in range(1, blocks) if f"input_blocks.{i}.1.qkv.weight" in state}
     levels = [set(range(first, first + period - 1)) for first in range(1, blocks, period)]

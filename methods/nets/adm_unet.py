@@ -1,4 +1,6 @@
-"""ADM UNets: the guided-diffusion denoiser and its super-resolution form (Dhariwal and Nichol 2021, section 3 and appendix)."""
+"""ADM UNets: the guided-diffusion denoiser and its super-resolution form (Dhariwal and Nichol 2021, section 3
+and appendix).
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from .adm_encoder import ADMEncoder
 class ADMUNet(ADMEncoder):
     """Noise, and perhaps a variance, from a noisy image.
 
-    x B C H W in about -1..1 and t (B,), label (B,) if class-conditional, to B C' H W in x's precision; the variance is the
-    second half of C' = 2C channels, unbounded. Sides are multiples of config.reduction. State-dict keys equal the released ones.
-    Raises ValueError.
+    x B C H W in about -1..1 and t (B,), label (B,) if class-conditional, to B C' H W in x's precision; the
+    variance is the second half of C' = 2C channels, unbounded. Sides are multiples of config.reduction.
+    State-dict keys equal the released ones. Raises ValueError.
     """
 
     def __init__(self, config: ADMConfig):
@@ -41,7 +43,9 @@ class ADMUNet(ADMEncoder):
         return self.body(self.stem(x), self.embed(t, label)).to(x.dtype)
 
     def body(self, h: Tensor, emb: Tensor) -> Tensor:
-        """Everything after the stem: its map B W H W and the embedding to the output, in the precision of the last weights."""
+        """Everything after the stem: its map B W H W and the embedding to the output, in the precision of the
+        last weights.
+        """
         *skips, h = self.encode(h, emb)
         for block in self.output_blocks:
             h = block(torch.cat([h, skips.pop()], 1), emb)
@@ -52,14 +56,16 @@ class ADMUNet(ADMEncoder):
         step, (height, width) = self.config.reduction, x.shape[-2:]
         if height % step or width % step:
             raise ValueError(
-                f"this network takes images whose sides are multiples of {step}, not {height} x {width}: pad or resize the image"
+                f"this network takes images whose sides are multiples of {step}, not {height} x {width}: "
+                "pad or resize the image"
             )
 
 
 class ADMSuperRes(ADMUNet):
     """An ADM UNet that sees a low-resolution image beside the noisy one.
 
-    low_res B C h w in -1..1 of any size is enlarged bilinearly to x's and follows it in the channels. Otherwise as ADMUNet.
+    low_res B C h w in -1..1 of any size is enlarged bilinearly to x's and follows it in the channels.
+    Otherwise as ADMUNet.
     """
 
     def forward(
@@ -72,7 +78,8 @@ class ADMSuperRes(ADMUNet):
             )
         if low_res.ndim != 4 or low_res.shape[:2] != x.shape[:2]:
             raise ValueError(
-                f"low_res must have shape ({x.shape[0]}, {x.shape[1]}, h, w) as x has, not {tuple(low_res.shape)}: one image for each sample"
+                f"low_res must have shape ({x.shape[0]}, {x.shape[1]}, h, w) as x has, not "
+                f"{tuple(low_res.shape)}: one image for each sample"
             )
         enlarged = F.interpolate(low_res.to(x.dtype), x.shape[-2:], mode="bilinear", align_corners=False)
         return self.body(self.stem(torch.cat([x, enlarged], 1)), self.embed(t, label)).to(x.dtype)

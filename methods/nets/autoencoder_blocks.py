@@ -11,7 +11,10 @@ EPS = 1e-6  # of every group norm
 
 
 class ResnetBlock(nn.Module):
-    """Norm, swish and convolution twice, and a skip: B C h w to B C' h w; `skip` names the 1x1 convolution of one between other widths."""
+    """Norm, swish and convolution twice, and a skip:
+
+    B C h w to B C' h w; `skip` names the 1x1 convolution of one between other widths.
+    """
 
     def __init__(self, channels: int, out_channels: int, skip: str = "nin_shortcut"):
         super().__init__()
@@ -46,7 +49,10 @@ class AttnBlock(nn.Module):
 
 
 class HalfSize(nn.Module):
-    """A strided convolution that sees one row and column of zeros below and to the right only. B C h w to B C h/2 w/2."""
+    """A strided convolution that sees one row and column of zeros below and to the right only.
+
+    B C h w to B C h/2 w/2.
+    """
 
     def __init__(self, channels: int):
         super().__init__()

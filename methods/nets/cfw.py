@@ -1,4 +1,6 @@
-"""Controllable feature wrapping: an autoencoder's decoder mixes in what its encoder saw (Wang et al. 2024, section 3.2)."""
+"""Controllable feature wrapping: an autoencoder's decoder mixes in what its encoder saw (Wang et al. 2024,
+section 3.2).
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class RRDB(nn.Module):
 
 
 class FuseBlock(nn.Module):
-    """What the decoder's map is corrected by: encoder's and decoder's maps B C h w each to the residual B C h w."""
+    """What the decoder's map is corrected by: encoder's and decoder's maps B C h w each to the residual B C h
+    w.
+    """
 
     def __init__(self, channels: int, blocks: int = 2, growth: int = GROWTH):
         super().__init__()
@@ -78,14 +82,17 @@ class CFW(nn.Module):
             self.add_module(f"fusion_layer_{level}", FuseBlock(width, blocks, growth))
 
     def check(self, vae: nn.Module) -> None:
-        """Raises ValueError unless encoder and decoder have the levels and widths that these blocks were made for."""
+        """Raises ValueError unless encoder and decoder have the levels and widths that these blocks were made
+        for.
+        """
         for part, halves in (("encoder", "down"), ("decoder", "up")):
             levels = getattr(getattr(vae, part, None), halves, ())
             for level, width in self.widths.items():
                 found = levels[level].block[-1].conv2.out_channels if level < len(levels) else None
                 if found != width:
                     raise ValueError(
-                        f"CFW was made for an autoencoder with {width} channels at level {level}, the {part}'s has {found or 'no such level'}: "
+                        f"CFW was made for an autoencoder with {width} channels at level {level}, the "
+                        f"{part}'s has {found or 'no such level'}: "
                         "choose the autoencoder of Stable Diffusion 2.1"
                     )
 
@@ -108,7 +115,9 @@ class CFW(nn.Module):
 
     @contextmanager
     def fusing(self, decoder: nn.Module, maps: Mapping[int, Tensor], w: float) -> Iterator[None]:
-        """The decoder's maps are corrected by w times the fusion, before they are enlarged, in the calls inside."""
+        """The decoder's maps are corrected by w times the fusion, before they are enlarged, in the calls
+        inside.
+        """
 
         def correct(level: int, module: nn.Module, inputs: tuple) -> tuple:
             return fuse(getattr(self, f"fusion_layer_{level}"), maps[level], inputs[0], w), *inputs[1:]

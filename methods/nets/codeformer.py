@@ -1,4 +1,6 @@
-"""CodeFormer: faces from codes that a transformer predicts (Zhou et al., Towards Robust Blind Face Restoration, NeurIPS 2022)."""
+"""CodeFormer: faces from codes that a transformer predicts (Zhou et al., Towards Robust Blind Face
+Restoration, NeurIPS 2022).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from .codeformer_vqgan import VQGAN, VQGANConfig
 
 @dataclass(frozen=True)
 class CodeFormerConfig:
-    """Sizes of the transformer and where the encoder is fused in; the defaults are those of the released network."""
+    """Sizes of the transformer and where the encoder is fused in; the defaults are those of the released
+    network.
+    """
 
     vqgan: VQGANConfig = field(default_factory=VQGANConfig)
     channels: int = 512
@@ -26,8 +30,8 @@ class CodeFormerConfig:
 class CodeFormer(VQGAN):
     """Restores aligned faces B 3 S S in -1..1, S the size it was made for (512 when released).
 
-    w weighs the encoder's own maps against the codes: 0 trusts the codes alone, 1 stays close to the input. State-dict keys
-    equal the released checkpoint's. Raises ValueError for another size.
+    w weighs the encoder's own maps against the codes: 0 trusts the codes alone, 1 stays close to the input.
+    State-dict keys equal the released checkpoint's. Raises ValueError for another size.
     """
 
     def __init__(self, config: CodeFormerConfig = CodeFormerConfig()):
@@ -54,7 +58,8 @@ class CodeFormer(VQGAN):
         size = self.config.image_size
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
             raise ValueError(
-                f"this CodeFormer restores faces of 3 x {size} x {size}, not {tuple(x.shape[1:])}: align or resize them first"
+                f"this CodeFormer restores faces of 3 x {size} x {size}, not {tuple(x.shape[1:])}: align "
+                "or resize them first"
             )
         maps: dict[int, Tensor] = {}
 

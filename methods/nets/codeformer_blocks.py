@@ -1,4 +1,6 @@
-"""The parts of CodeFormer beside its autoencoder: the transformer layer, the controllable fusion, statistics."""
+"""The parts of CodeFormer beside its autoencoder: the transformer layer, the controllable fusion,
+statistics.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from .autoencoder_blocks import ResnetBlock
 
 
 class Fuse(nn.Module):
-    """Controllable feature transformation: the decoder's map, scaled and shifted by what the encoder saw (Zhou et al. 2022, Eq. 5)."""
+    """Controllable feature transformation: the decoder's map, scaled and shifted by what the encoder saw
+    (Zhou et al. 2022, Eq. 5).
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -30,7 +34,9 @@ class Fuse(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Pre-norm self-attention and MLP. x B N C; the position (N, C) is added to queries and keys, not to values."""
+    """Pre-norm self-attention and MLP. x B N C; the position (N, C) is added to queries and keys, not to
+    values.
+    """
 
     def __init__(self, channels: int, heads: int, width: int):
         super().__init__()
@@ -47,7 +53,9 @@ class TransformerLayer(nn.Module):
 
 
 def adain(x: Tensor, style: Tensor, eps: float = 1e-5, correction: int = 1) -> Tensor:
-    """x B C H W with the mean and deviation of `style` in every channel (variance plus eps, unbiased with correction 1)."""
+    """x B C H W with the mean and deviation of `style` in every channel (variance plus eps, unbiased with
+    correction 1).
+    """
     wide = torch.promote_types(x.dtype, torch.float32)
     (mean, deviation), (wanted, spread) = (_moments(t.to(wide), eps, correction) for t in (x, style))
     return ((x - mean) / deviation * spread + wanted).to(x.dtype)

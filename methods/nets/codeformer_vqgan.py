@@ -1,4 +1,6 @@
-"""CodeFormer's first stage: an autoencoder whose latent is made of the rows of a codebook (VQGAN, Esser et al. 2021)."""
+"""CodeFormer's first stage: an autoencoder whose latent is made of the rows of a codebook (VQGAN, Esser et
+al. 2021).
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,9 @@ class VQGANConfig:
 
 
 class Quantised(NamedTuple):
-    """The nearest codes: maps B C H W (gradients pass straight to the input), indices (B, H, W), the loss of stage I, and how
-    many codes are in use (the exponential of the entropy)."""
+    """The nearest codes: maps B C H W (gradients pass straight to the input), indices (B, H, W), the loss of
+    stage I, and how many codes are in use (the exponential of the entropy).
+    """
 
     maps: Tensor
     indices: Tensor
@@ -95,7 +98,9 @@ def encoder(config: VQGANConfig) -> Blocks:
 
 
 def generator(config: VQGANConfig) -> Blocks:
-    """B code_channels s s to B 3 S S; a level's tap is its first residual block, of the smallest level its last."""
+    """B code_channels s s to B 3 S S; a level's tap is its first residual block, of the smallest level its
+    last.
+    """
     channels = config.widths[-1]
     blocks: list[nn.Module] = [nn.Conv2d(config.code_channels, channels, 3, padding=1)]
     blocks += middle(channels)
@@ -114,7 +119,9 @@ def generator(config: VQGANConfig) -> Blocks:
 
 
 class Codebook(nn.Module):
-    """`codes` vectors; maps B C H W are replaced position by position. beta weighs the commitment of the encoder."""
+    """`codes` vectors; maps B C H W are replaced position by position. beta weighs the commitment of the
+    encoder.
+    """
 
     def __init__(self, codes: int, channels: int, beta: float = 0.25):
         super().__init__()
@@ -123,7 +130,9 @@ class Codebook(nn.Module):
         nn.init.uniform_(self.embedding.weight, -1 / codes, 1 / codes)
 
     def distances(self, z: Tensor) -> Tensor:
-        """Squared distances of each position of z B C H W, row by row, to each code: (B H W, codes), float32."""
+        """Squared distances of each position of z B C H W, row by row, to each code: (B H W, codes),
+        float32.
+        """
         rows, table = rearrange(z.float(), "b c h w -> (b h w) c"), self.embedding.weight.float()
         return rows.square().sum(1, keepdim=True) + table.square().sum(1) - 2 * rows @ table.T
 
@@ -144,7 +153,10 @@ class Codebook(nn.Module):
 
 
 class VQGAN(nn.Module):
-    """Pictures B 3 S S in -1..1 through the codebook and back. State-dict keys equal the released stage I checkpoint's."""
+    """Pictures B 3 S S in -1..1 through the codebook and back.
+
+    State-dict keys equal the released stage I checkpoint's.
+    """
 
     def __init__(self, config: VQGANConfig = VQGANConfig()):
         super().__init__()

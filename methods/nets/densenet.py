@@ -1,4 +1,6 @@
-"""The time-conditioned DenseNet that tells attributes of noisy pictures (Huang et al. 2017; SRDG, section 4.2)."""
+"""The time-conditioned DenseNet that tells attributes of noisy pictures (Huang et al. 2017; SRDG, section
+4.2).
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,15 @@ class DenseNetConfig:
         step = 2 ** (len(self.num_layers) - 1)
         if self.image_size < step or self.image_size % step:
             raise ValueError(
-                f"image_size {self.image_size} is no multiple of {step}, which {len(self.num_layers)} blocks need"
+                f"image_size {self.image_size} is no multiple of {step}, which {len(self.num_layers)} "
+                "blocks need"
             )
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Normalises by statistics of the training, without counting batches: the released files hold no count."""
+    """Normalises by statistics of the training, without counting batches: the released files hold no
+    count.
+    """
 
     def __init__(self, channels: int):
         super().__init__(channels)
@@ -83,8 +88,9 @@ class TransitionLayer(nn.Module):
 class DenseNet(nn.Module):
     """Class scores of a noisy picture.
 
-    x B 3 S S (S = config.image_size), RGB in 0..1 plus sigma times noise, sigma (B,), to logits B K float32. The noise is told to
-    the first layer only. State-dict keys are the released Flax paths with dots. Raises ValueError.
+    x B 3 S S (S = config.image_size), RGB in 0..1 plus sigma times noise, sigma (B,), to logits B K float32.
+    The noise is told to the first layer only. State-dict keys are the released Flax paths with dots. Raises
+    ValueError.
     """
 
     def __init__(self, config: DenseNetConfig = DenseNetConfig()):
@@ -137,14 +143,17 @@ class DenseNet(nn.Module):
         side = self.config.image_size
         if x.ndim != 4 or x.shape[1:] != (3, side, side):
             raise ValueError(
-                f"this classifier takes RGB pictures B 3 {side} {side} only, not {tuple(x.shape)}: resize or crop them first"
+                f"this classifier takes RGB pictures B 3 {side} {side} only, not {tuple(x.shape)}: resize "
+                "or crop them first"
             )
         if sigma.shape != x.shape[:1]:
             raise ValueError(f"{len(x)} pictures need as many noise levels, not {tuple(sigma.shape)}")
 
 
 def _standardised(x: Tensor) -> Tensor:
-    """Each sample with mean 0 and standard deviation 1 over all its pixels and channels; flat ones are not blown up."""
+    """Each sample with mean 0 and standard deviation 1 over all its pixels and channels; flat ones are not
+    blown up.
+    """
     numel = prod(x.shape[1:])
     mean, var = x.mean((1, 2, 3), keepdim=True), x.var((1, 2, 3), correction=0, keepdim=True)
     return (x - mean) * var.clamp(min=1 / numel).rsqrt()

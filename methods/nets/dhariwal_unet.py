@@ -1,4 +1,6 @@
-"""DhariwalUNet: the ADM network of Dhariwal and Nichol (2021) as EDM trains it (Karras et al. 2022, appendix F)."""
+"""DhariwalUNet: the ADM network of Dhariwal and Nichol (2021) as EDM trains it (Karras et al. 2022, appendix
+F).
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ HEAD_CHANNELS = 64
 class DhariwalUNet(nn.Module):
     """Image and noise label to the raw output that a preconditioning turns into a denoiser.
 
-    x B C H W (sides multiples of 2^(levels - 1)), noise_labels B, class_labels B label_dim, augment_labels B augment_dim
-    or None, to B out_channels H W. Arguments have the names that EDM's checkpoints record, state-dict keys those of the
-    checkpoints (without their `model.`). `label_dropout` is recorded only: dropping labels is the training loop's work.
+    x B C H W (sides multiples of 2^(levels - 1)), noise_labels B, class_labels B label_dim, augment_labels B
+    augment_dim or None, to B out_channels H W. Arguments have the names that EDM's checkpoints record,
+    state-dict keys those of the checkpoints (without their `model.`). `label_dropout` is recorded only:
+    dropping labels is the training loop's work.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""The parts of the EDM networks: embeddings of the noise level, resampling convolutions and the residual block."""
+"""The parts of the EDM networks: embeddings of the noise level, resampling convolutions and the residual
+block.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class PositionalEmbedding(nn.Module):
         self.half, self.endpoint = channels // 2, endpoint
 
     def forward(self, labels: Tensor) -> Tensor:
-        # computed here, not a buffer: no key in any checkpoint would bring it to a network made on the meta device
+        # computed here, not a buffer: no key in any checkpoint would bring it to a network made on the meta
+        # device
         steps = torch.arange(self.half, dtype=torch.float32, device=labels.device) / (
             self.half - self.endpoint
         )
@@ -36,14 +39,17 @@ class PositionalEmbedding(nn.Module):
 
 
 class FourierEmbedding(nn.Module):
-    """Cosines, then sines, of the noise label at Gaussian frequencies stored in the checkpoint. B to B C, float32.
+    """Cosines, then sines, of the noise label at Gaussian frequencies stored in the checkpoint.
+
+    B to B C, float32.
 
     Source: Song et al., Score-Based Generative Modeling through SDEs (2021), NCSN++.
     """
 
     def __init__(self, channels: int, scale: float = 16.0):
         super().__init__()
-        # before a checkpoint fills it: the quantiles of the same Gaussian, so that a new network needs no random numbers
+        # before a checkpoint fills it: the quantiles of the same Gaussian, so that a new network needs no
+        # random numbers
         quantiles = (torch.arange(channels // 2, dtype=torch.float32) + 0.5) / (channels // 2)
         self.register_buffer("freqs", torch.special.ndtri(quantiles) * scale)
 
@@ -69,7 +75,8 @@ class Resample(nn.Module):
 
 
 class ResampleConv(nn.Conv2d):
-    """FIR resampling by 2, then a convolution; `fused` convolves first, over the zero border that the filter needs too.
+    """FIR resampling by 2, then a convolution; `fused` convolves first, over the zero border that the filter
+    needs too.
 
     The order matters at the border only. Up is never fused in the released networks.
     """
@@ -117,7 +124,8 @@ class BlockStyle:
 
 
 class UNetBlock(nn.Module):
-    """Residual block with the noise embedding, optional resampling by 2 at its entry and optional attention at its end.
+    """Residual block with the noise embedding, optional resampling by 2 at its entry and optional attention
+    at its end.
 
     x B C H W and emb B E to B C' H' W'. Source: Karras et al. (2022), appendix F, table 7.
     """

@@ -1,4 +1,6 @@
-"""EDM's preconditioning: the wrapper that makes a raw network a denoiser of images with unit-independent noise levels."""
+"""EDM's preconditioning: the wrapper that makes a raw network a denoiser of images with unit-independent
+noise levels.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ class Scalings(NamedTuple):
 
 
 def edm_scalings(sigma: Tensor, sigma_data: float = 0.5) -> Scalings:
-    """c_skip, c_out, c_in and c_noise for noise levels sigma > 0 of any shape. Source: Karras et al. (2022), table 1."""
+    """c_skip, c_out, c_in and c_noise for noise levels sigma > 0 of any shape.
+
+    Source: Karras et al. (2022), table 1.
+    """
     total = sigma**2 + sigma_data**2
     return Scalings(sigma_data**2 / total, sigma * sigma_data / total.sqrt(), total.rsqrt(), sigma.log() / 4)
 
@@ -45,9 +50,9 @@ def edm_scalings(sigma: Tensor, sigma_data: float = 0.5) -> Scalings:
 class EDMPrecond(nn.Module):
     """D(x; sigma) = c_skip x + c_out F(c_in x; c_noise): the denoised image for x = x0 + sigma noise.
 
-    x B C H W around -1..1 plus noise, sigma B (or one number for all), class_labels B label_dim (None: zeros, no class), to
-    B C H W. Float32 in and out, whatever the dtype of the arguments; only `model` may run in another one (`cast`).
-    State-dict keys equal the checkpoint's. Source: Karras et al. (2022), equation 7.
+    x B C H W around -1..1 plus noise, sigma B (or one number for all), class_labels B label_dim (None: zeros,
+    no class), to B C H W. Float32 in and out, whatever the dtype of the arguments; only `model` may run in
+    another one (`cast`). State-dict keys equal the checkpoint's. Source: Karras et al. (2022), equation 7.
     """
 
     def __init__(
@@ -71,7 +76,9 @@ class EDMPrecond(nn.Module):
         )
 
     def cast(self, dtype: torch.dtype) -> EDMPrecond:
-        """Let the network run in `dtype`; the table of noise frequencies stays float32, which its angles need."""
+        """Let the network run in `dtype`; the table of noise frequencies stays float32, which its angles
+        need.
+        """
         for name, child in self.model.named_children():
             if name != "map_noise":
                 child.to(dtype)
@@ -103,19 +110,23 @@ class EDMPrecond(nn.Module):
 
 
 def build_edm(settings: Mapping[str, object]) -> EDMPrecond:
-    """The denoiser that a checkpoint's recorded constructor arguments describe (those of `EDMPrecond` and its network).
+    """The denoiser that a checkpoint's recorded constructor arguments describe (those of `EDMPrecond` and its
+    network).
 
-    Raises ValueError for an unknown network, and for arguments that are missing or that the network does not have.
+    Raises ValueError for an unknown network, and for arguments that are missing or that the network does not
+    have.
     """
     kind = str(settings.get("model_type", "DhariwalUNet"))
     if kind not in NETWORKS:
         raise ValueError(
-            f"the checkpoint's network is {kind}, which PriorSR does not know: choose one with {' or '.join(NETWORKS)}"
+            f"the checkpoint's network is {kind}, which PriorSR does not know: choose one with "
+            f"{' or '.join(NETWORKS)}"
         )
     known = inspect.signature(NETWORKS[kind]).parameters.keys() - {"in_channels", "out_channels"}
     if surplus := sorted(settings.keys() - known - set(WRAPPER_SETTINGS)):
         raise ValueError(
-            f"{kind} has no argument {', '.join(surplus)}: the checkpoint is of another version, choose a released EDM one"
+            f"{kind} has no argument {', '.join(surplus)}: the checkpoint is of another version, choose a "
+            "released EDM one"
         )
     if missing := sorted({"img_resolution", "img_channels"} - settings.keys()):
         raise ValueError(

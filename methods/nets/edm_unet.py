@@ -14,7 +14,9 @@ from .edm_blocks import BlockStyle, ResampleConv, Sampling, UNetBlock
 
 @dataclass(frozen=True)
 class UNetPlan:
-    """Sizes of a U-shaped network: one level per entry of `channel_mult`, each half the resolution of the one before."""
+    """Sizes of a U-shaped network: one level per entry of `channel_mult`, each half the resolution of the one
+    before.
+    """
 
     img_resolution: int  # names the levels and picks those with attention; pictures of other sizes pass too
     in_channels: int
@@ -113,19 +115,24 @@ def check_inputs(
     levels: int,
     dims: tuple[int, int],
 ):
-    """Raise a ValueError with the cure where shapes do not fit; `dims` are the widths of class and augment labels, 0 for none."""
+    """Raise a ValueError with the cure where shapes do not fit; `dims` are the widths of class and augment
+    labels, 0 for none.
+    """
     if x.ndim != 4 or x.shape[1] != channels:
         raise ValueError(
-            f"this network takes images of shape B {channels} H W, not {tuple(x.shape)}: give it {channels} channels"
+            f"this network takes images of shape B {channels} H W, not {tuple(x.shape)}: give it "
+            f"{channels} channels"
         )
     step = 2 ** (levels - 1)
     if x.shape[2] % step or x.shape[3] % step:
         raise ValueError(
-            f"this network takes sides that are multiples of {step}, not {x.shape[2]} x {x.shape[3]}: pad or crop the image"
+            f"this network takes sides that are multiples of {step}, not {x.shape[2]} x {x.shape[3]}: pad "
+            "or crop the image"
         )
     if noise_labels.ndim != 1 or noise_labels.shape[0] not in (1, x.shape[0]):
         raise ValueError(
-            f"noise labels have shape {tuple(noise_labels.shape)} for {x.shape[0]} images: give one number per image, or one for all"
+            f"noise labels have shape {tuple(noise_labels.shape)} for {x.shape[0]} images: give one number "
+            "per image, or one for all"
         )
     for name, value, width in (("class", labels, dims[0]), ("augment", augment, dims[1])):
         if value is not None and not width:
@@ -134,9 +141,11 @@ def check_inputs(
             value.ndim != 2 or value.shape[0] not in (1, x.shape[0]) or value.shape[1] != width
         ):
             raise ValueError(
-                f"{name} labels have shape {tuple(value.shape)} for {x.shape[0]} images: this network takes {x.shape[0]} x {width}"
+                f"{name} labels have shape {tuple(value.shape)} for {x.shape[0]} images: this network "
+                f"takes {x.shape[0]} x {width}"
             )
     if dims[0] and labels is None:
         raise ValueError(
-            f"this network needs class labels: give {x.shape[0]} x {dims[0]} of them (one-hot, or zeros for no class)"
+            f"this network needs class labels: give {x.shape[0]} x {dims[0]} of them (one-hot, or zeros "
+            "for no class)"
         )

@@ -11,7 +11,9 @@ from .edm_blocks import FourierEmbedding
 
 
 class GaussianFourierProjection(nn.Module):
-    """sigma (B,) to B 2 `count`: the sines, then the cosines, of 2 pi W ln sigma, float32. W is stored and never trained.
+    """sigma (B,) to B 2 `count`: the sines, then the cosines, of 2 pi W ln sigma, float32.
+
+    W is stored and never trained.
 
     Source: Song et al., Score-Based Generative Modeling through SDEs (2021), NCSN++.
     """

@@ -1,7 +1,7 @@
 """The three networks of MTCNN (Zhang et al., Joint Face Detection and Alignment, IEEE SPL 2016).
 
-Each takes RGB in -1..1 and answers the chance of a face B ..., and where the face lies as fractions of the box looked at:
-shifts of left, top, right and bottom, and (the last network) five x and five y.
+Each takes RGB in -1..1 and answers the chance of a face B ..., and where the face lies as fractions of the
+box looked at: shifts of left, top, right and bottom, and (the last network) five x and five y.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Proposal(nn.Module):
 
 
 class Judge(nn.Module):
-    """What both later networks share: convolutions, each followed by a pool (kernel 0: none), then a dense layer and its heads."""
+    """What both later networks share: convolutions, each followed by a pool (kernel 0: none), then a dense
+    layer and its heads.
+    """
 
     def __init__(
         self,

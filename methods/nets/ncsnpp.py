@@ -1,4 +1,6 @@
-"""NCSN++ for super-resolution: the score network of SDE-SR and SRDG (Song et al. 2021; Santos et al. 2022)."""
+"""NCSN++ for super-resolution: the score network of SDE-SR and SRDG (Song et al. 2021; Santos et al.
+2022).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ HALF = math.sqrt(0.5)  # of every residual sum
 
 @dataclass(frozen=True)
 class NCSNppConfig:
-    """Sizes of the network, the defaults being those released for 128 pixels. One level per entry of ch_mult, each half the one above."""
+    """Sizes of the network, the defaults being those released for 128 pixels.
+
+    One level per entry of ch_mult, each half the one above.
+    """
 
     image_size: int = 128
     channels: int = 3  # of the picture; the network sees as many of its low-resolution condition
@@ -57,7 +62,9 @@ class NCSNppConfig:
 
 
 class ResnetBlockBigGANpp(nn.Module):
-    """Residual block that resamples by 2 inside, before its first convolution. x B C H W, emb B E (activated) to B C' H' W'."""
+    """Residual block that resamples by 2 inside, before its first convolution. x B C H W, emb B E (activated)
+    to B C' H' W'.
+    """
 
     def __init__(
         self,
@@ -129,9 +136,9 @@ class Combine(nn.Module):
 class NCSNpp(nn.Module):
     """Noisy picture, its noise and a low-resolution condition to score times sigma.
 
-    x and low_res B C H W in 0..1 (x plus sigma times noise), low_res already enlarged to x; sigma (B,); sides multiples of
-    config.reduction; to B C H W float32. The score is the result divided by sigma. State-dict keys equal the released ones
-    without `module.`. Raises ValueError.
+    x and low_res B C H W in 0..1 (x plus sigma times noise), low_res already enlarged to x; sigma (B,); sides
+    multiples of config.reduction; to B C H W float32. The score is the result divided by sigma. State-dict
+    keys equal the released ones without `module.`. Raises ValueError.
     """
 
     def __init__(self, config: NCSNppConfig = NCSNppConfig()):
@@ -175,18 +182,22 @@ class NCSNpp(nn.Module):
             raise ValueError(f"this network takes pictures of shape B {channels} H W, not {tuple(x.shape)}")
         if x.shape[2] % step or x.shape[3] % step:
             raise ValueError(
-                f"this network takes sides that are multiples of {step}, not {x.shape[2]} x {x.shape[3]}: pad or crop the picture"
+                f"this network takes sides that are multiples of {step}, not {x.shape[2]} x {x.shape[3]}: "
+                "pad or crop the picture"
             )
         if low_res.shape != x.shape:
             raise ValueError(
-                f"the condition is {tuple(low_res.shape)}, the picture {tuple(x.shape)}: enlarge it to the picture's size"
+                f"the condition is {tuple(low_res.shape)}, the picture {tuple(x.shape)}: enlarge it to the "
+                "picture's size"
             )
         if sigma.shape != x.shape[:1]:
             raise ValueError(f"{len(x)} pictures need as many noise levels, not {tuple(sigma.shape)}")
 
 
 def _layers(config: NCSNppConfig) -> Iterator[tuple[nn.Module, str]]:
-    """Every layer in the released order; `keep` leaves its result for the way up, `join` takes the latest that is left."""
+    """Every layer in the released order; `keep` leaves its result for the way up, `join` takes the latest
+    that is left.
+    """
     nf, emb, widths = config.nf, 4 * config.nf, [config.nf * m for m in config.ch_mult]
     attentive = [config.image_size >> level in config.attn_resolutions for level in range(len(widths))]
 

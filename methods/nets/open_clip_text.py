@@ -1,4 +1,6 @@
-"""The text encoder of OpenCLIP's ViT-H, as far as Stable Diffusion 2 uses it: all but the last of its 24 blocks, then the final norm."""
+"""The text encoder of OpenCLIP's ViT-H, as far as Stable Diffusion 2 uses it: all but the last of its 24
+blocks, then the final norm.
+"""
 
 from __future__ import annotations
 

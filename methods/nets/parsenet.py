@@ -23,7 +23,9 @@ class ParseNetConfig:
 
 
 class ConvLayer(nn.Module):
-    """A 3x3 convolution over a reflected border, after doubling or while halving the map; batch norm and rectifier where `normed`."""
+    """A 3x3 convolution over a reflected border, after doubling or while halving the map; batch norm and
+    rectifier where `normed`.
+    """
 
     def __init__(
         self,

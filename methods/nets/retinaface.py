@@ -1,4 +1,6 @@
-"""RetinaFace (Deng et al., CVPR 2020) as released with facexlib: a body, a feature pyramid, context modules, three heads."""
+"""RetinaFace (Deng et al., CVPR 2020) as released with facexlib: a body, a feature pyramid, context modules,
+three heads.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ ANCHORS = 2  # at each position of each map
 
 
 class RawFaces(NamedTuple):
-    """For each of N anchors: box offsets B N 4, chances B N 2 (the second is that of a face), landmark offsets B N 10."""
+    """For each of N anchors: box offsets B N 4, chances B N 2 (the second is that of a face), landmark
+    offsets B N 10.
+    """
 
     boxes: Tensor
     chances: Tensor
@@ -71,7 +75,8 @@ class Head(nn.Module):
 class RetinaFace(nn.Module):
     """B 3 H W, blue-green-red in 0..255 less the mean, to raw faces. body: resnet50 or mobile0.25.
 
-    State-dict keys equal the released detection_Resnet50_Final.pth and detection_mobilenet0.25_Final.pth without `module.`.
+    State-dict keys equal the released detection_Resnet50_Final.pth and detection_mobilenet0.25_Final.pth
+    without `module.`.
     """
 
     def __init__(self, body: str = "resnet50"):

@@ -1,4 +1,7 @@
-"""The bodies of RetinaFace: ResNet-50 (He et al. 2016) and MobileNet (Howard et al. 2017) at a quarter of its width."""
+"""The bodies of RetinaFace:
+
+ResNet-50 (He et al. 2016) and MobileNet (Howard et al. 2017) at a quarter of its width.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,9 @@ class MobileNet(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride) and 1x1 convolutions around a shortcut; four times as wide as it is inside."""
+    """1x1, 3x3 (with the stride) and 1x1 convolutions around a shortcut; four times as wide as it is
+    inside.
+    """
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()

@@ -1,4 +1,6 @@
-"""Stable Diffusion's UNet: an ADM UNet whose attention also looks at the prompt (Rombach et al. 2022, section 3.3)."""
+"""Stable Diffusion's UNet: an ADM UNet whose attention also looks at the prompt (Rombach et al. 2022, section
+3.3).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from .adm_unet import ADMUNet
 
 @dataclass(frozen=True)
 class SDConfig(ADMConfig):
-    """The defaults are Stable Diffusion 2.1's; image_size is that of the latent it was trained on at first."""
+    """The defaults are Stable Diffusion 2.1's; image_size is that of the latent it was trained on at
+    first.
+    """
 
     image_size: int = 64
     in_channels: int = 4
@@ -73,7 +77,9 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention on the picture, attention on the prompt, feed-forward; each normalised before and added after."""
+    """Attention on the picture, attention on the prompt, feed-forward; each normalised before and added
+    after.
+    """
 
     def __init__(self, channels: int, heads: int, context_dim: int):
         super().__init__()
@@ -88,7 +94,9 @@ class TransformerBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """A transformer block over all positions of a map B C h w, added to it; projections are linear, as in Stable Diffusion 2."""
+    """A transformer block over all positions of a map B C h w, added to it; projections are linear, as in
+    Stable Diffusion 2.
+    """
 
     def __init__(self, channels: int, heads: int, context_dim: int):
         super().__init__()
@@ -105,10 +113,11 @@ class SpatialTransformer(nn.Module):
 
 
 class SDUNet(ADMUNet):
-    """x B 4 h w, t (B,) in training steps and a prompt's tokens B L D to what it was trained to predict (eps or v), in x's precision.
+    """x B 4 h w, t (B,) in training steps and a prompt's tokens B L D to what it was trained to predict (eps
+    or v), in x's precision.
 
-    Sides are multiples of config.reduction. State-dict keys equal those below `model.diffusion_model.` of the released files.
-    Raises ValueError.
+    Sides are multiples of config.reduction. State-dict keys equal those below `model.diffusion_model.` of the
+    released files. Raises ValueError.
     """
 
     config: SDConfig
@@ -121,7 +130,8 @@ class SDUNet(ADMUNet):
         wanted = self.config.context_dim
         if context.ndim != 3 or len(context) != len(x) or context.shape[-1] != wanted:
             raise ValueError(
-                f"{len(x)} latents need prompts of shape ({len(x)}, tokens, {wanted}), not {tuple(context.shape)}"
+                f"{len(x)} latents need prompts of shape ({len(x)}, tokens, {wanted}), not "
+                f"{tuple(context.shape)}"
             )
         emb, maps = self.embed(t), [self.stem(x)]
         context = context.to(maps[0].dtype)

@@ -88,7 +88,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents B Z h w, after `post_quant_conv`, to pictures B 3 h*r w*r in about -1..1. Level 0 of `up` is the finest."""
+    """Latents B Z h w, after `post_quant_conv`, to pictures B 3 h*r w*r in about -1..1.
+
+    Level 0 of `up` is the finest.
+    """
 
     def __init__(self, config: VAEConfig):
         super().__init__()
@@ -111,7 +114,10 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Pictures to the mean and deviation of their latents and back; nothing is scaled. Keys equal the released ones."""
+    """Pictures to the mean and deviation of their latents and back; nothing is scaled.
+
+    Keys equal the released ones.
+    """
 
     def __init__(self, config: VAEConfig = VAEConfig()):
         super().__init__()
@@ -121,11 +127,14 @@ class VAE(nn.Module):
         self.quant_conv, self.post_quant_conv = nn.Conv2d(2 * z, 2 * z, 1), nn.Conv2d(z, z, 1)
 
     def encode(self, image: Tensor) -> Tensor:
-        """B 3 H W in -1..1, sides multiples of config.reduction, to moments B 2Z h w: means, then log variances."""
+        """B 3 H W in -1..1, sides multiples of config.reduction, to moments B 2Z h w: means, then log
+        variances.
+        """
         step, (height, width) = self.config.reduction, image.shape[-2:]
         if image.ndim != 4 or image.shape[1] != 3 or height % step or width % step:
             raise ValueError(
-                f"the autoencoder takes pictures (B, 3, H, W) whose sides are multiples of {step}, not {tuple(image.shape)}: pad them"
+                f"the autoencoder takes pictures (B, 3, H, W) whose sides are multiples of {step}, not "
+                f"{tuple(image.shape)}: pad them"
             )
         return self.quant_conv(self.encoder(image.to(self.quant_conv.weight.dtype))).to(image.dtype)
 
@@ -133,7 +142,8 @@ class VAE(nn.Module):
         """B Z h w to B 3 H W in about -1..1."""
         if z.ndim != 4 or z.shape[1] != self.config.latent_channels:
             raise ValueError(
-                f"the autoencoder takes latents (B, {self.config.latent_channels}, h, w), not {tuple(z.shape)}"
+                f"the autoencoder takes latents (B, {self.config.latent_channels}, h, w), not "
+                f"{tuple(z.shape)}"
             )
         return self.decoder(self.post_quant_conv(z.to(self.post_quant_conv.weight.dtype))).to(z.dtype)
 

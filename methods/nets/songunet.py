@@ -1,4 +1,6 @@
-"""SongUNet: the DDPM++ and NCSN++ networks of Song et al. (2021) as EDM trains them (Karras et al. 2022, appendix F)."""
+"""SongUNet: the DDPM++ and NCSN++ networks of Song et al. (2021) as EDM trains them (Karras et al. 2022,
+appendix F).
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,11 @@ EPS = 1e-6
 class SongUNet(nn.Module):
     """Image and noise label to the raw output that a preconditioning turns into a denoiser.
 
-    x B C H W (sides multiples of 2^(levels - 1)), noise_labels B, class_labels B label_dim, augment_labels B augment_dim
-    or None, to B out_channels H W. DDPM++ has a positional embedding, a standard encoder and the filter [1, 1]; NCSN++ a
-    Fourier one with channel_mult_noise 2, a residual encoder and [1, 3, 3, 1]. Arguments have the names that EDM's
-    checkpoints record, state-dict keys those of the checkpoints (without their `model.`).
-    `label_dropout` is recorded only: dropping labels is the training loop's work.
+    x B C H W (sides multiples of 2^(levels - 1)), noise_labels B, class_labels B label_dim, augment_labels B
+    augment_dim or None, to B out_channels H W. DDPM++ has a positional embedding, a standard encoder and the
+    filter [1, 1]; NCSN++ a Fourier one with channel_mult_noise 2, a residual encoder and [1, 3, 3, 1].
+    Arguments have the names that EDM's checkpoints record, state-dict keys those of the checkpoints (without
+    their `model.`). `label_dropout` is recorded only: dropping labels is the training loop's work.
     """
 
     def __init__(

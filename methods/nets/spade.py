@@ -1,4 +1,7 @@
-"""Spatial feature transform as StableSR uses it: SPADE layers that modulate the residual blocks of any UNet through hooks."""
+"""Spatial feature transform as StableSR uses it:
+
+SPADE layers that modulate the residual blocks of any UNet through hooks.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,11 @@ Place = tuple["SPADE", nn.Module]
 
 
 class SPADE(nn.Module):
-    """Group norm, then scale 1 + gamma and shift beta, both convolved from a feature map (Park et al. 2019; Wang et al. 2024, Eq. 1).
+    """Group norm, then scale 1 + gamma and shift beta, both convolved from a feature map (Park et al. 2019;
+    Wang et al. 2024, Eq. 1).
 
-    x kB C h w and feature B F h w to x's shape and precision: a batch that is stacked k times over shares one set of features.
+    x kB C h w and feature B F h w to x's shape and precision: a batch that is stacked k times over shares one
+    set of features.
     """
 
     def __init__(self, channels: int, feature_channels: int):
@@ -36,7 +41,9 @@ class SPADE(nn.Module):
 
 
 def residual_blocks(unet: nn.Module) -> dict[str, int]:
-    """Path and output channels of every residual block of a UNet in Stable Diffusion's form, whoever wrote it."""
+    """Path and output channels of every residual block of a UNet in Stable Diffusion's form, whoever wrote
+    it.
+    """
     return {
         path: block.out_layers[-1].out_channels
         for path, block in unet.named_modules()
@@ -46,10 +53,11 @@ def residual_blocks(unet: nn.Module) -> dict[str, int]:
 
 
 class SFT(nn.Module):
-    """One SPADE layer for each residual block of a UNet, at the end of the residual branch: skip(x) + SPADE(branch(x), feature).
+    """One SPADE layer for each residual block of a UNet, at the end of the residual branch: skip(x) +
+    SPADE(branch(x), feature).
 
-    widths: output channels of each block by its path. The layers lie outside of the UNet, which `attach` hooks; keys are
-    the released ones (`input_blocks.1.0.spade.mlp_gamma.weight`).
+    widths: output channels of each block by its path. The layers lie outside of the UNet, which `attach`
+    hooks; keys are the released ones (`input_blocks.1.0.spade.mlp_gamma.weight`).
     """
 
     def __init__(self, widths: Mapping[str, int], feature_channels: int = 256):
@@ -64,7 +72,9 @@ class SFT(nn.Module):
             place.add_module("spade", SPADE(width, feature_channels))
 
     def check(self, unet: nn.Module) -> None:
-        """Raises ValueError unless the residual blocks of the UNet are those that these layers were made for."""
+        """Raises ValueError unless the residual blocks of the UNet are those that these layers were made
+        for.
+        """
         found = residual_blocks(unet)
         wrong = sorted(
             path for path in self.widths.keys() | found.keys() if self.widths.get(path) != found.get(path)
@@ -72,12 +82,15 @@ class SFT(nn.Module):
         if wrong:
             first = wrong[0]
             raise ValueError(
-                f"StableSR's layers do not fit this model: {len(wrong)} residual blocks differ (the first, {first}: {self.widths.get(first, 'no')} "
+                f"StableSR's layers do not fit this model: {len(wrong)} residual blocks differ (the first, "
+                f"{first}: {self.widths.get(first, 'no')} "
                 f"channels expected, {found.get(first, 'none')} found). Choose a Stable Diffusion 2.1 model"
             )
 
     def places(self, unet: nn.Module) -> list[Place]:
-        """Each layer and the end of the branch that it modulates, which takes milliseconds to find: keep it for a run. Raises ValueError."""
+        """Each layer and the end of the branch that it modulates, which takes milliseconds to find: keep it
+        for a run. Raises ValueError.
+        """
         self.check(unet)
         return [
             (self.get_submodule(f"{path}.spade".lstrip(".")), unet.get_submodule(path).out_layers[-1])
@@ -85,7 +98,11 @@ class SFT(nn.Module):
         ]
 
     def attach(self, unet: nn.Module) -> list[RemovableHandle]:
-        """Hook every residual block; its branch is modulated by what is `given` until the handles are removed. Raises ValueError."""
+        """Hook every residual block; its branch is modulated by what is `given` until the handles are
+        removed.
+
+        Raises ValueError.
+        """
         return self._hook(self.places(unet))
 
     def _hook(self, places: Sequence[Place]) -> list[RemovableHandle]:
@@ -93,7 +110,9 @@ class SFT(nn.Module):
 
     @contextmanager
     def given(self, features: Sequence[Tensor]) -> Iterator[None]:
-        """Feature maps of different sizes for the UNet calls inside; each block takes the one of its own size."""
+        """Feature maps of different sizes for the UNet calls inside; each block takes the one of its own
+        size.
+        """
         before, self._features = self._features, tuple(features)
         try:
             yield
@@ -123,11 +142,13 @@ class SFT(nn.Module):
         if feature is None:
             known = ", ".join("x".join(map(str, f.shape[-2:])) for f in self._features) or "none"
             raise ValueError(
-                f"no feature map of {size[0]}x{size[1]} for a block of the UNet (there are: {known}): the low-resolution latent must have "
+                f"no feature map of {size[0]}x{size[1]} for a block of the UNet (there are: {known}): the "
+                "low-resolution latent must have "
                 "the size of the latent that is sampled"
             )
         if len(x) % len(feature):
             raise ValueError(
-                f"a batch of {len(x)} cannot share the features of {len(feature)} pictures: give one picture, or one for each sample"
+                f"a batch of {len(x)} cannot share the features of {len(feature)} pictures: give one "
+                "picture, or one for each sample"
             )
         return layer(x, feature)

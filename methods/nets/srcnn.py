@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class SRCNN(nn.Module):
     """Three convolutions on an image already enlarged to its target size; no residual.
 
-    B C H W in 0..1 to the same shape. Paddings of zero give the valid part only, `reach` pixels smaller on each side.
-    State-dict keys equal the published conv1|conv2|conv3 .weight|.bias.
+    B C H W in 0..1 to the same shape. Paddings of zero give the valid part only, `reach` pixels smaller on
+    each side. State-dict keys equal the published conv1|conv2|conv3 .weight|.bias.
     """
 
     def __init__(

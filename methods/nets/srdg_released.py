@@ -1,4 +1,6 @@
-"""The released files of SDE-SR (torch) and SRDG (Flax): sizes read from shapes, averages put in place, Flax keys and layouts as ours."""
+"""The released files of SDE-SR (torch) and SRDG (Flax): sizes read from shapes, averages put in place, Flax
+keys and layouts as ours.
+"""
 
 from __future__ import annotations
 
@@ -35,29 +37,34 @@ def is_score_state(state: Mapping) -> bool:
 
 
 def averaged(content: Mapping) -> State:
-    """A training checkpoint of SDE-SR {model, ema, ...} as the state dict to sample from: the average in the place of the weights.
+    """A training checkpoint of SDE-SR {model, ema, ...} as the state dict to sample from: the average in the
+    place of the weights.
 
-    The average is a list in the order of the trained parameters. Raises ValueError when it is missing or does not fit.
+    The average is a list in the order of the trained parameters. Raises ValueError when it is missing or does
+    not fit.
     """
     state = {k.removeprefix("module."): v for k, v in content["model"].items()}
     ema = content.get("ema")
     shadow = ema.get("shadow_params") if isinstance(ema, Mapping) else None
     if not shadow:
         raise ValueError(
-            "it is a training checkpoint without averaged weights (ema), which are what is sampled from: choose a complete one"
+            "it is a training checkpoint without averaged weights (ema), which are what is sampled from: "
+            "choose a complete one"
         )
     names = [k for k in state if k not in UNTRAINED]
     if len(names) != len(shadow) or any(
         state[k].shape != v.shape for k, v in zip(names, shadow, strict=True)
     ):
         raise ValueError(
-            f"its average of {len(shadow)} tensors does not belong to its network of {len(names)}: the file is damaged"
+            f"its average of {len(shadow)} tensors does not belong to its network of {len(names)}: the "
+            "file is damaged"
         )
     return {**state, **dict(zip(names, shadow, strict=True))}
 
 
 def from_flax(arrays: Mapping[str, Tensor]) -> State:
-    """Arrays (or what has their form) under Flax paths and in Flax layouts as the state dict of our NCSNpp or DenseNet.
+    """Arrays (or what has their form) under Flax paths and in Flax layouts as the state dict of our NCSNpp or
+    DenseNet.
 
     Raises ValueError.
     """
@@ -91,7 +98,8 @@ def flax_modules(network: NCSNpp) -> dict[str, str]:
 
 
 def infer_ncsnpp(state: Mapping[str, Tensor]) -> NCSNppConfig:
-    """The settings of the network that a state dict belongs to; its picture size is that which puts the finest attention at 16 pixels.
+    """The settings of the network that a state dict belongs to; its picture size is that which puts the
+    finest attention at 16 pixels.
 
     Raises ValueError for a single level, and KeyError for a missing entry.
     """
@@ -115,7 +123,9 @@ def infer_ncsnpp(state: Mapping[str, Tensor]) -> NCSNppConfig:
 
 
 def _config_of_flax(state: Mapping[str, Tensor]) -> NCSNppConfig:
-    """The same from Flax's names, which tell how many levels have attention but not which: the published one, 16 of 128 pixels."""
+    """The same from Flax's names, which tell how many levels have attention but not which: the published one,
+    16 of 128 pixels.
+    """
     count = Counter(name.rpartition("_")[0] for name in {k.partition(".")[0] for k in state})
     levels, residual, attention = (
         count[Combine.__name__] + 1,
@@ -136,7 +146,8 @@ def _config_of_flax(state: Mapping[str, Tensor]) -> NCSNppConfig:
         )
         if residual != 2 * levels * blocks + 3 * levels or not (at_16 or attention == 1):
             raise ValueError(
-                "its levels are not the published ones, and Flax's names do not tell where its attention lies: convert it to torch"
+                "its levels are not the published ones, and Flax's names do not tell where its attention "
+                "lies: convert it to torch"
             )
         return _config(state, "Conv_0", widths, blocks, [level] if at_16 else [])
     except KeyError as error:
@@ -159,10 +170,14 @@ def _config(
 
 
 def infer_densenet(state: Mapping[str, Tensor]) -> DenseNetConfig:
-    """The settings of an attribute classifier. Raises ValueError for one that does not know of noise, KeyError for a missing entry."""
+    """The settings of an attribute classifier.
+
+    Raises ValueError for one that does not know of noise, KeyError for a missing entry.
+    """
     if "GaussianFourierProjection_0.W" not in state:
         raise ValueError(
-            "this classifier was trained without noise: guidance needs one that is told the noise level, choose a time-conditioned one"
+            "this classifier was trained without noise: guidance needs one that is told the noise level, "
+            "choose a time-conditioned one"
         )
     parts = {tuple(k.split(".")[:2]) for k in state if k.startswith("DenseBlock_")}
     blocks = 1 + max(int(block.rpartition("_")[2]) for block, _ in parts)

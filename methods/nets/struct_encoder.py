@@ -1,4 +1,6 @@
-"""StableSR's time-aware encoder: features of a low-resolution latent at every width of the UNet that they modulate."""
+"""StableSR's time-aware encoder: features of a low-resolution latent at every width of the UNet that they
+modulate.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ RELEASED = ADMConfig(
 class StructEncoder(ADMEncoder):
     """B C h w (the scaled latent) and t (B,) in training steps to one feature map a level, the finest first.
 
-    Every map has config.out_channels channels; each level halves the sides, rounded up. State-dict keys equal the released
-    ones. Raises ValueError for latents of other channels. Source: Wang et al. 2024, section 3.1.
+    Every map has config.out_channels channels; each level halves the sides, rounded up. State-dict keys equal
+    the released ones. Raises ValueError for latents of other channels. Source: Wang et al. 2024, section 3.1.
     """
 
     def __init__(self, config: ADMConfig = RELEASED):

@@ -1,4 +1,6 @@
-"""ADM networks (guided diffusion) as denoisers: discrete, variance preserving, with or without a learned variance."""
+"""ADM networks (guided diffusion) as denoisers: discrete, variance preserving, with or without a learned
+variance.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,11 @@ TARGETS: dict[str, Callable[..., Prediction]] = {"eps": from_eps, "x0": from_x0,
 
 @dataclass
 class ADMPrior:
-    """A network that maps (x, t, conditions) to its target and perhaps a variance, on the levels of its schedule.
+    """A network that maps (x, t, conditions) to its target and perhaps a variance, on the levels of its
+    schedule.
 
-    Conditions: spatial `low_res` (super-resolution networks), flat `label` (class-conditional ones). Range of x0: -1..1.
-    measured: what the weight file knows of the prior's errors.
+    Conditions: spatial `low_res` (super-resolution networks), flat `label` (class-conditional ones). Range of
+    x0: -1..1. measured: what the weight file knows of the prior's errors.
     """
 
     network: nn.Module
@@ -69,7 +72,8 @@ class ADMPrior:
         learned = output.shape[1] == 2 * x.shape[1]
         if not learned and output.shape[1] != x.shape[1]:
             raise ValueError(
-                f"the network answers {output.shape[1]} channels for an image of {x.shape[1]}: it is made for other images"
+                f"the network answers {output.shape[1]} channels for an image of {x.shape[1]}: it is made "
+                "for other images"
             )
         value, frac = output.chunk(2, 1) if learned else (output, None)
         pred = TARGETS[self.target](x, level, value)

@@ -1,4 +1,6 @@
-"""What was measured of a prior, and stored with it: its error at each level, and how much noise its pictures bear."""
+"""What was measured of a prior, and stored with it: its error at each level, and how much noise its pictures
+bear.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,12 @@ AIMS = ("fidelity", "detail")
 
 @dataclass(frozen=True)
 class Measured:
-    """errors: eps-MSE a pixel by step of the schedule, on pictures of the prior's kind. The rest weighs and limits the losses of the
-    perceptual recoverable field; without a calibration nothing limits them. faithful: the omega that comes closest to the levels
-    of highest PSNR, SSIM and identity, where no limits apply. lost: mean square (-1..1) that bicubic reduction and enlargement lose of
-    such pictures, by scale; typical: the surprise (typical.py) that nearly all of them stay below, by scale.
+    """errors: eps-MSE a pixel by step of the schedule, on pictures of the prior's kind.
+
+    The rest weighs and limits the losses of the perceptual recoverable field; without a calibration nothing
+    limits them. faithful: the omega that comes closest to the levels of highest PSNR, SSIM and identity,
+    where no limits apply. lost: mean square (-1..1) that bicubic reduction and enlargement lose of such
+    pictures, by scale; typical: the surprise (typical.py) that nearly all of them stay below, by scale.
     """
 
     errors: Mapping[int, float]
@@ -35,7 +39,9 @@ class Measured:
     typical: Mapping[float, float] = field(default_factory=dict)
 
     def aimed(self, aim: str) -> Measured:
-        """What chooses the level: `detail` is the field as published, `fidelity` stays closer to the input."""
+        """What chooses the level: `detail` is the field as published, `fidelity` stays closer to the
+        input.
+        """
         if aim not in AIMS:
             raise ValueError(f"aim {aim!r} is not one of {', '.join(AIMS)}")
         return self if aim == "detail" else Measured(self.errors, self.faithful, lost=self.lost)
@@ -45,7 +51,9 @@ class Measured:
         return _by_scale(self.lost, scale)
 
     def typical_limit(self, scale: float) -> float | None:
-        """The surprise that speaks against a picture of the prior's kind, enlarged by a scale, where that was measured."""
+        """The surprise that speaks against a picture of the prior's kind, enlarged by a scale, where that was
+        measured.
+        """
         return _by_scale(self.typical, scale)
 
     def error(self, step: float) -> float:
@@ -87,7 +95,9 @@ def spread(steps: int, count: int) -> list[int]:
 
 @torch.no_grad()
 def eps_mse(denoiser: Denoiser, images: Tensor, levels: Sequence[Level], batch: int = 50) -> list[float]:
-    """Mean squared error of eps a pixel at each level, on clean images B C H W in -1..1; image i has the noise of seed i."""
+    """Mean squared error of eps a pixel at each level, on clean images B C H W in -1..1; image i has the
+    noise of seed i.
+    """
     starts = range(0, len(images), batch)
     noises = [
         Noise(range(i, min(i + batch, len(images))))((min(batch, len(images) - i), *images.shape[1:]))

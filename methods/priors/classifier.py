@@ -35,7 +35,9 @@ class NoiseClassifier:
         return config.image_size if config.pool == "attention" else None
 
     def log_prob(self, x: Tensor, level: Level, labels: Tensor) -> Tensor:
-        """log p(label | x_t) of each sample, (B,); x_t is brought to the step of the chain that is as noisy."""
+        """log p(label | x_t) of each sample, (B,); x_t is brought to the step of the chain that is as
+        noisy.
+        """
         t = self.schedule.table[self.schedule.nearest(level.sigma / level.alpha)].t
         scaled = x.float() / math.hypot(level.alpha, level.sigma)
         return self.network.log_prob(scaled, torch.full((len(x),), t, device=x.device), labels)
@@ -51,9 +53,12 @@ def class_label(label: int, classes: int) -> Tensor:
 
 
 class LabelGuidance(ClassifierGuidance):
-    """Guidance towards a label, one for all samples or one each. Raises ValueError for labels that the classifier does not know.
+    """Guidance towards a label, one for all samples or one each.
 
-    A classifier tied to one size sees larger pictures in overlapping tiles, `batch` at a time, whose gradients are blended.
+    Raises ValueError for labels that the classifier does not know.
+
+    A classifier tied to one size sees larger pictures in overlapping tiles, `batch` at a time, whose
+    gradients are blended.
     """
 
     def __init__(
@@ -79,12 +84,14 @@ class LabelGuidance(ClassifierGuidance):
         channels, side = self.classifier.network.config.in_channels, self.classifier.side
         if x.ndim != 4 or x.shape[1] != channels:
             raise ValueError(
-                f"the classifier judges pictures of {channels} channels, not {tuple(x.shape)}: guide a prior of such pictures"
+                f"the classifier judges pictures of {channels} channels, not {tuple(x.shape)}: guide a "
+                "prior of such pictures"
             )
         if side and min(x.shape[-2:]) < side:
             size = "{} x {}".format(*x.shape[-2:])
             raise ValueError(
-                f"the classifier is tied to {side} x {side} pixels, not {size}: sample larger pictures, or choose another one"
+                f"the classifier is tied to {side} x {side} pixels, not {size}: sample larger pictures, or "
+                "choose another one"
             )
         if len(self.labels) not in (1, len(x)):
             raise ValueError(f"{len(x)} samples need one label or as many, not {len(self.labels)}")

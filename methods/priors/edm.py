@@ -14,7 +14,8 @@ from .calibration import Measured
 
 @dataclass
 class EDMPrior:
-    """D(x; sigma) of Karras et al. 2022 around a preconditioned network; flat condition `label` where it is class-conditional.
+    """D(x; sigma) of Karras et al. 2022 around a preconditioned network; flat condition `label` where it is
+    class-conditional.
 
     Range of x0: -1..1. The state may be float64, the network computes in float32.
     """
@@ -41,7 +42,9 @@ class EDMPrior:
         return -1.0, 1.0
 
     def noise_levels(self) -> tuple[Level, ...]:
-        """With the signal-to-noise ratios of the linear schedule, as far as the network was trained, ascending."""
+        """With the signal-to-noise ratios of the linear schedule, as far as the network was trained,
+        ascending.
+        """
         sigmas = (level.sigma / level.alpha for level in DiscreteSchedule.named("linear").table)
         known = (s for s in sigmas if self.network.sigma_min <= s <= self.network.sigma_max)
         return tuple(Level(edm_clock(s), 1.0, s) for s in known)
@@ -50,7 +53,8 @@ class EDMPrior:
         """So many Karras levels. Raises ValueError for a rule that is no number of 2 or more."""
         if not rule.isdigit() or int(rule) < 2:
             raise ValueError(
-                f"this prior has no steps of its own to take {rule!r} from: set respacing to a number, such as 100"
+                f"this prior has no steps of its own to take {rule!r} from: set respacing to a number, "
+                "such as 100"
             )
         return self.levels(int(rule))
 

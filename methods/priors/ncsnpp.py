@@ -1,4 +1,6 @@
-"""NCSN++ super-resolution networks (SDE-SR, SRDG) as denoisers: continuous, variance exploding, conditioned on the small picture."""
+"""NCSN++ super-resolution networks (SDE-SR, SRDG) as denoisers: continuous, variance exploding, conditioned
+on the small picture.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from ..nets.ncsnpp import NCSNpp
 class NCSNppPrior:
     """eps = -sigma * score; spatial condition `low_res`, enlarged to the picture and in its units.
 
-    The network works on pictures in 0..1 plus noise. span: the values of black and white in the state, (0, 1) as published;
-    (-1, 1) makes it a prior like the others, with levels twice as high. A level's t is sigma in the network's units.
+    The network works on pictures in 0..1 plus noise. span: the values of black and white in the state, (0, 1)
+    as published; (-1, 1) makes it a prior like the others, with levels twice as high. A level's t is sigma in
+    the network's units.
     """
 
     network: NCSNpp
@@ -48,7 +51,9 @@ class NCSNppPrior:
         return self.network.config.reduction
 
     def levels(self, steps: int, continuous: bool = False) -> list[Level]:
-        """The published levels in the units of the state, down to clean data; see `ExplodingSchedule.levels`."""
+        """The published levels in the units of the state, down to clean data; see
+        `ExplodingSchedule.levels`.
+        """
         return [
             level._replace(sigma=level.sigma * self._width)
             for level in self.schedule.levels(steps, continuous)

@@ -14,8 +14,8 @@ from .calibration import Measured
 class Prior(Protocol):
     """A denoiser of pictures with what methods need to know of it.
 
-    network: its weights. measured: its errors, where they were measured. channels, size: of the pictures it was trained on.
-    multiple: of which sides must be. span: the values of black and white in its state.
+    network: its weights. measured: its errors, where they were measured. channels, size: of the pictures it
+    was trained on. multiple: of which sides must be. span: the values of black and white in its state.
     """
 
     network: nn.Module
@@ -38,7 +38,9 @@ class Prior(Protocol):
         ...
 
     def spaced_levels(self, rule: str) -> list[Level]:
-        """The levels of a run down to clean data. Raises ValueError for a rule that this prior cannot follow."""
+        """The levels of a run down to clean data. Raises ValueError for a rule that this prior cannot
+        follow.
+        """
         ...
 
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction: ...

@@ -20,9 +20,11 @@ SMALLEST = 0.75  # of a prior's side: what is smaller shows less than it was tra
 
 @torch.no_grad()
 def surprise(prior: Prior, pictures: Tensor) -> list[float]:
-    """The prior's error of eps on each picture, B C size size in -1..1, over its usual one; about 1 for pictures of its kind.
+    """The prior's error of eps on each picture, B C size size in -1..1, over its usual one; about 1 for
+    pictures of its kind.
 
-    Enlarged pictures have less detail and stay below 1. Raises ValueError when the prior's errors were never measured.
+    Enlarged pictures have less detail and stay below 1. Raises ValueError when the prior's errors were never
+    measured.
     """
     if prior.measured is None:
         raise ValueError("this prior's errors were never measured: run `priorsr calibrate` on its file")
@@ -41,14 +43,18 @@ def surprise(prior: Prior, pictures: Tensor) -> list[float]:
 
 
 def untypical(prior: Prior, low: Tensor, scale: float) -> list[str | None]:
-    """What to beware of, for each picture B C h w in 0..1 that will be enlarged; None where it is as the prior's own, or cannot be told."""
+    """What to beware of, for each picture B C h w in 0..1 that will be enlarged; None where it is as the
+    prior's own, or cannot be told.
+    """
     if prior.measured is None or not (limit := prior.measured.typical_limit(scale)):
         return [None] * len(low)
     shown = planes(prior.channels, low, tuple(low.shape[-2:]))[0]
     ratios = surprise(prior, resize(shown, (prior.size, prior.size)).clamp(0, 1) * 2 - 1)
     return [
-        f"this does not look like the pictures that the prior knows (surprise {ratio:.2f}, {COMMON:.0%} of its own stay below {limit:.2f}): "
-        "expect it to be bent towards them. Crop an upright face as tightly as the prior's, or choose another method"
+        f"this does not look like the pictures that the prior knows (surprise {ratio:.2f}, {COMMON:.0%} of "
+        f"its own stay below {limit:.2f}): "
+        "expect it to be bent towards them. Crop an upright face as tightly as the prior's, or choose "
+        "another method"
         if ratio > limit
         else None
         for ratio in ratios
@@ -56,7 +62,9 @@ def untypical(prior: Prior, low: Tensor, scale: float) -> list[str | None]:
 
 
 def misfit(prior: Prior, low: tuple[int, int], scale: float) -> str | None:
-    """What to beware of when the result of a picture of h x w is not one whole picture of the prior's size."""
+    """What to beware of when the result of a picture of h x w is not one whole picture of the prior's
+    size.
+    """
     height, width = (scaled_size(n, scale) for n in low)
     if all(SMALLEST * prior.size <= n <= prior.size for n in (height, width)):
         return None
@@ -66,7 +74,8 @@ def misfit(prior: Prior, low: tuple[int, int], scale: float) -> str | None:
         else "it shows the prior less than a whole one"
     )
     return (
-        f"{width} x {height} is not one picture of {prior.size} x {prior.size}, which is what this prior knows: {how}. "
+        f"{width} x {height} is not one picture of {prior.size} x {prior.size}, which is what this prior "
+        f"knows: {how}. "
         f"For a face, crop it and choose the scale that makes it {prior.size} pixels wide"
     )
 

@@ -48,7 +48,8 @@ class AttributeClassifier:
         known = self.network.config.num_classes
         if len(self.classes) != known or len(set(self.classes)) != known:
             raise ValueError(
-                f"the {self.attribute} classifier knows {known} classes, the names are {', '.join(self.classes)}: name each once"
+                f"the {self.attribute} classifier knows {known} classes, the names are "
+                f"{', '.join(self.classes)}: name each once"
             )
 
     @property
@@ -57,7 +58,10 @@ class AttributeClassifier:
         return ", ".join(f"{i} {name}" for i, name in enumerate(self.classes))
 
     def label(self, wish: str | int) -> int:
-        """The class of that name or number, which may be written as text. Raises ValueError naming those that there are."""
+        """The class of that name or number, which may be written as text.
+
+        Raises ValueError naming those that there are.
+        """
         if isinstance(wish, str) and wish in self.classes:
             return self.classes.index(wish)
         number = int(wish) if isinstance(wish, str) and wish.isdecimal() else wish
@@ -66,7 +70,9 @@ class AttributeClassifier:
         raise ValueError(f"{self.attribute} has no label {wish!r}: give one of {self.meaning}")
 
     def shown(self, x: Tensor, sigma: float) -> tuple[Tensor, float]:
-        """Pictures of 1 or 3 channels plus noise sigma as the network takes them, B 3 H W, with what sigma is then."""
+        """Pictures of 1 or 3 channels plus noise sigma as the network takes them, B 3 H W, with what sigma is
+        then.
+        """
         if self.luma and x.shape[1] == 3:
             x, sigma = grey(x), sigma * LUMA_NOISE
         return x.expand(-1, 3, -1, -1), sigma
@@ -89,7 +95,8 @@ class Wish:
             )
         if not 0 <= self.weight < math.inf:
             raise ValueError(
-                f"a weight of {self.weight} for {self.classifier.attribute} is outside 0 .. any: wish for the other label instead"
+                f"a weight of {self.weight} for {self.classifier.attribute} is outside 0 .. any: wish for "
+                "the other label instead"
             )
 
 
@@ -98,19 +105,23 @@ def wishes(
     wanted: Mapping[str, str | int | Sequence[str | int]],
     weighing: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Wish]:
-    """Labels by attribute, one for all pictures or a list with one each, weighing 1 unless another weight is given, as wishes.
+    """Labels by attribute, one for all pictures or a list with one each, weighing 1 unless another weight is
+    given, as wishes.
 
-    Raises ValueError for attributes that no classifier tells or several do, and for labels that it does not know.
+    Raises ValueError for attributes that no classifier tells or several do, and for labels that it does not
+    know.
     """
     known = {c.attribute: c for c in classifiers}
     if len(known) < len(classifiers):
         raise ValueError(
-            f"several classifiers tell one attribute ({', '.join(c.attribute for c in classifiers)}): give one for each"
+            f"several classifiers tell one attribute ({', '.join(c.attribute for c in classifiers)}): give "
+            "one for each"
         )
     for attribute in [*wanted, *weighing]:
         if attribute not in known:
             raise ValueError(
-                f"no classifier tells {attribute!r}: choose from {', '.join(known) or 'none'}, or load one for it"
+                f"no classifier tells {attribute!r}: choose from {', '.join(known) or 'none'}, or load one "
+                "for it"
             )
     result = []
     for attribute, labels in wanted.items():
@@ -125,7 +136,9 @@ def wishes(
 
 
 def load_wishes(files: Sequence[str], attributes: str, weighing: str = "") -> list[Wish]:
-    """What two texts wish for (see parse_wishes and parse_weights), told by classifiers in files, or without any by those that come along."""
+    """What two texts wish for (see parse_wishes and parse_weights), told by classifiers in files, or without
+    any by those that come along.
+    """
     wanted = parse_wishes(attributes)
     return wishes(
         [load_attribute(file) for file in files or (shipped_attributes() if wanted else ())],
@@ -135,7 +148,10 @@ def load_wishes(files: Sequence[str], attributes: str, weighing: str = "") -> li
 
 
 def parse_wishes(text: str) -> dict[str, str]:
-    """`gender=male, beard=no beard` as labels by attribute. Raises ValueError, for labels that contradict each other too."""
+    """`gender=male, beard=no beard` as labels by attribute.
+
+    Raises ValueError, for labels that contradict each other too.
+    """
     result: dict[str, str] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         attribute, separator, label = (p.strip() for p in part.partition("="))
@@ -145,7 +161,8 @@ def parse_wishes(text: str) -> dict[str, str]:
             )
         if result.setdefault(attribute, label) != label:
             raise ValueError(
-                f"{attribute} cannot be {result[attribute]!r} and {label!r} at once: give one label an attribute"
+                f"{attribute} cannot be {result[attribute]!r} and {label!r} at once: give one label an "
+                "attribute"
             )
     return result
 
@@ -188,9 +205,12 @@ def read_attributes(
     noise: Draw | None = None,
     schedule: ExplodingSchedule = ExplodingSchedule(),
 ) -> list[Reading]:
-    """What B 3 H W or B 1 H W in 0..1 show, one reading a classifier. They see the noise of time t, that of seed 0 unless `noise` is given.
+    """What B 3 H W or B 1 H W in 0..1 show, one reading a classifier.
 
-    view: the part of the pictures that they see; without one the pictures must have the classifiers' size. Raises ValueError.
+    They see the noise of time t, that of seed 0 unless `noise` is given.
+
+    view: the part of the pictures that they see; without one the pictures must have the classifiers' size.
+    Raises ValueError.
     """
     check_pixels(pictures, "the picture")
     if not 0 <= t <= 1:
@@ -210,7 +230,8 @@ def read_attributes(
 def load_attribute(name: str, attribute: str = "") -> AttributeClassifier:
     """The classifier in a weight file (a path, or a name in a model folder).
 
-    Which attribute it tells comes from `attribute`, else from the file, else from its name (ckpt_gender). Raises ValueError.
+    Which attribute it tells comes from `attribute`, else from the file, else from its name (ckpt_gender).
+    Raises ValueError.
     """
     found = weights.load(weights.locate(name), KIND)
     named = next((known for known in CLASSES if known in found.path.stem.lower()), "")
@@ -223,7 +244,8 @@ def load_attribute(name: str, attribute: str = "") -> AttributeClassifier:
     classes = tuple(stored.split(",")) if stored else CLASSES.get(attribute)
     if classes is None:
         raise ValueError(
-            f"what the classes of attribute {attribute!r} mean is not known: choose one of {', '.join(CLASSES)}"
+            f"what the classes of attribute {attribute!r} mean is not known: choose one of "
+            f"{', '.join(CLASSES)}"
         )
     return AttributeClassifier(found.network, attribute, classes, found.metadata.get("channels") == "luma")
 

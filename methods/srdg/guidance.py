@@ -20,10 +20,11 @@ STRONGEST = 10_000.0  # twenty times what was published
 class AttributeGuidance(ClassifierGuidance):
     """score + h * the sum of weight * grad log p(label | x_t) over the wishes.
 
-    form: `score` for any sampler, `mean` for the mean of random steps. limit: the largest ratio of the push, of all wishes together,
-    to the score that it is added to, which is the prior's own and what hooks before this one made of it; 0 none.
-    window: the times 0..1 of the classifiers' schedule (1 is pure noise) outside which none is asked. span: the values of black
-    and white in the state. view: the part of the picture that they see; without one it must have their size. Raises ValueError.
+    form: `score` for any sampler, `mean` for the mean of random steps. limit: the largest ratio of the push,
+    of all wishes together, to the score that it is added to, which is the prior's own and what hooks before
+    this one made of it; 0 none. window: the times 0..1 of the classifiers' schedule (1 is pure noise) outside
+    which none is asked. span: the values of black and white in the state. view: the part of the picture that
+    they see; without one it must have their size. Raises ValueError.
     """
 
     def __init__(
@@ -78,7 +79,8 @@ class AttributeGuidance(ClassifierGuidance):
         """Raises ValueError unless the classifiers can judge such samples."""
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise ValueError(
-                f"attribute classifiers judge pictures of 1 or 3 channels, not {tuple(x.shape)}: guide a prior of pictures"
+                f"attribute classifiers judge pictures of 1 or 3 channels, not {tuple(x.shape)}: guide a "
+                "prior of pictures"
             )
         for wish in self.wanted:
             side, attribute = wish.classifier.network.config.image_size, wish.classifier.attribute
@@ -87,7 +89,8 @@ class AttributeGuidance(ClassifierGuidance):
             elif x.shape[-2:] != (side, side):
                 size = "{} x {}".format(*x.shape[-2:])
                 raise ValueError(
-                    f"the {attribute} classifier takes {side} x {side} pixels, not {size}: sample that size, or give it a view"
+                    f"the {attribute} classifier takes {side} x {side} pixels, not {size}: sample that "
+                    "size, or give it a view"
                 )
             if len(wish.labels) not in (1, len(x)):
                 raise ValueError(
@@ -106,7 +109,8 @@ def check_strength(h: float) -> float:
     """h. Raises ValueError for one that no run can use."""
     if not 0 <= h <= STRONGEST:
         raise ValueError(
-            f"h {h} is outside 0 .. {STRONGEST:g}: published are 50 and 500, and far above these the push drowns the prior; "
+            f"h {h} is outside 0 .. {STRONGEST:g}: published are 50 and 500, and far above these the push "
+            "drowns the prior; "
             "to pull the other way wish for the other label"
         )
     return h

@@ -42,7 +42,8 @@ class SRDGSettings(Settings):
     )
     sampler: str = option(
         "predictor-corrector",
-        "Reverse diffusion with Langevin corrections, Euler-Maruyama without; both need hundreds of steps. renoise: fresh noise, for fewer",
+        "Reverse diffusion with Langevin corrections, Euler-Maruyama without; both need hundreds of steps. "
+        "renoise: fresh noise, for fewer",
         choices=SAMPLERS,
     )
     corrections: int = option(2, "Langevin steps at each level, before the predictor", low=0, high=100)
@@ -82,7 +83,8 @@ class SRDGSettings(Settings):
         super().__post_init__()
         if self.last >= self.first:
             raise ValueError(
-                f"attributes cannot pull from time {self.first:g} down to {self.last:g}: give a first above the last"
+                f"attributes cannot pull from time {self.first:g} down to {self.last:g}: give a first "
+                "above the last"
             )
 
 
@@ -99,7 +101,8 @@ AUTO = "auto"
 
 
 def preset(name: str, network: str = "", **own) -> SRDGSettings:
-    """The settings of the released code, of the paper, or of SDE-SR, which has no attributes; or those that suit what comes along.
+    """The settings of the released code, of the paper, or of SDE-SR, which has no attributes; or those that
+    suit what comes along.
 
     `auto`: shipped where `network` comes along, else published. own: what differs. Raises ValueError.
     """
@@ -127,7 +130,8 @@ def transition_of(prior: NCSNppPrior, settings: SRDGSettings) -> Transition:
 def guidance_of(prior: Prior, wanted: Sequence[Wish], settings: SRDGSettings) -> list[Hook]:
     """The hook that pulls a prior towards the wishes; none where there are none or h is 0.
 
-    `first` and `last` are times of the classifiers' noise, 0.01 * 34800^t for pictures in 0..1, whatever noise the prior was made for.
+    `first` and `last` are times of the classifiers' noise, 0.01 * 34800^t for pictures in 0..1, whatever
+    noise the prior was made for.
     """
     if not wanted or settings.h == 0:
         return []
@@ -140,20 +144,27 @@ def guidance_of(prior: Prior, wanted: Sequence[Wish], settings: SRDGSettings) ->
 
 
 def condition(high: Tensor, factor: int) -> Tensor:
-    """A picture B C H W in 0..1 made small as the networks were trained: antialiased bilinear reduction by a whole factor."""
+    """A picture B C H W in 0..1 made small as the networks were trained: antialiased bilinear reduction by a
+    whole factor.
+    """
     size = tuple(n // factor for n in high.shape[-2:])
     if factor < 1 or any(n % factor for n in high.shape[-2:]):
         raise ValueError(
-            f"{high.shape[-2]} x {high.shape[-1]} pixels cannot be reduced by {factor}: crop them to multiples of it"
+            f"{high.shape[-2]} x {high.shape[-1]} pixels cannot be reduced by {factor}: crop them to "
+            "multiples of it"
         )
     return resize(high, size, method="bilinear")
 
 
 def enlarged(low: Tensor, size: tuple[int, int]) -> Tensor:
-    """What the network is shown of a small picture: bicubic, neither clipped nor rounded. Raises ValueError for a larger one."""
+    """What the network is shown of a small picture: bicubic, neither clipped nor rounded.
+
+    Raises ValueError for a larger one.
+    """
     if low.shape[-2] > size[0] or low.shape[-1] > size[1]:
         raise ValueError(
-            f"a picture of {low.shape[-2]} x {low.shape[-1]} is larger than the {size[0]} x {size[1]} asked for: reduce it first"
+            f"a picture of {low.shape[-2]} x {low.shape[-1]} is larger than the {size[0]} x {size[1]} "
+            "asked for: reduce it first"
         )
     return low if tuple(low.shape[-2:]) == tuple(size) else resize(low, size)
 
@@ -169,19 +180,23 @@ def srdg(
     on_step: Callable[[Step, Tensor], None] | None = None,
     denoiser: Denoiser | None = None,
 ) -> Tensor:
-    """Restore B C H W around 0..1 (not clipped) from its small picture, B C h w in 0..1, or one enlarged to H W already.
+    """Restore B C H W around 0..1 (not clipped) from its small picture, B C h w in 0..1, or one enlarged to H
+    W already.
 
-    `hooks` run after the guidance; denoiser runs in the prior's place, for example tiles around it. Raises ValueError, before the
-    first step. Source: dos Santos et al. 2024, Eq. 5; the defaults follow the released code.
+    `hooks` run after the guidance; denoiser runs in the prior's place, for example tiles around it. Raises
+    ValueError, before the first step. Source: dos Santos et al. 2024, Eq. 5; the defaults follow the released
+    code.
     """
     check_pixels(low, "the low-resolution picture")
     if low.shape[1] != prior.channels:
         raise ValueError(
-            f"this prior restores pictures of {prior.channels} channels, not {low.shape[1]}: convert the picture"
+            f"this prior restores pictures of {prior.channels} channels, not {low.shape[1]}: convert the "
+            "picture"
         )
     if any(n % prior.multiple for n in size):
         raise ValueError(
-            f"this prior makes pictures whose sides are multiples of {prior.multiple}, not {size[0]} x {size[1]}"
+            f"this prior makes pictures whose sides are multiples of {prior.multiple}, not {size[0]} x "
+            f"{size[1]}"
         )
     noise, levels = noise or Noise([0] * len(low)), levels_of(prior, settings)
     shown = prior.encode(enlarged(low, size))
@@ -212,8 +227,8 @@ def srdg_upscale(
 ) -> Tensor:
     """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale`; the released networks make 128 pixels of 16, or of 8.
 
-    Pictures beyond the prior's size are tiled; then attributes need another view than `exact`. seeds: one an image, 0 for all by
-    default. Raises ValueError, before the first step.
+    Pictures beyond the prior's size are tiled; then attributes need another view than `exact`. seeds: one an
+    image, 0 for all by default. Raises ValueError, before the first step.
     """
     noise = noise_for(low, seeds)
     tiles = canvas.tiles(prior)
@@ -226,7 +241,10 @@ def srdg_upscale(
 
 
 def load_sr_prior(name: str) -> NCSNppPrior:
-    """The NCSN++ prior in a weight file (a path, or a name in a model folder): SDE-SR's torch files, SRDG's Flax files, our own."""
+    """The NCSN++ prior in a weight file (a path, or a name in a model folder):
+
+    SDE-SR's torch files, SRDG's Flax files, our own.
+    """
     return NCSNppPrior(weights.load(weights.locate(name), "ncsnpp").network)
 
 

@@ -33,7 +33,8 @@ def score_loss(
     noise: Tensor,
     schedule: ExplodingSchedule = ExplodingSchedule(),
 ) -> Tensor:
-    """Denoising score matching (SRDG, Eq. 3, with lambda = sigma^2): half of |sigma * score + noise|^2, summed over a picture, (B,).
+    """Denoising score matching (SRDG, Eq. 3, with lambda = sigma^2): half of |sigma * score + noise|^2,
+    summed over a picture, (B,).
 
     clean and low B C H W in 0..1, low enlarged; t (B,); noise standard normal.
     """
@@ -70,7 +71,10 @@ class ScoreOptimisation(Settings):
 
 
 class ScoreTraining:
-    """The published optimiser: Adam with a linear warm-up from 0, clipped gradients, and an average of the weights in `average`."""
+    """The published optimiser:
+
+    Adam with a linear warm-up from 0, clipped gradients, and an average of the weights in `average`.
+    """
 
     def __init__(self, network: nn.Module, settings: ScoreOptimisation = ScoreOptimisation()):
         self.network, self.settings, self.average, self.steps = (

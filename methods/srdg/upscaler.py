@@ -71,7 +71,9 @@ class SRDGUpscaler(PriorUpscaler):
         self.scales = tuple(map(float, scales))
 
     def native(self, scale: float) -> float:
-        """The scale that the network is run at: one that it is trained for, or any where that is not known."""
+        """The scale that the network is run at: one that it is trained for, or any where that is not
+        known.
+        """
         return min(self.scales, key=lambda s: max(s, scale) / min(s, scale), default=scale)
 
     def calls(self, scale: float) -> int:
@@ -88,7 +90,8 @@ class SRDGUpscaler(PriorUpscaler):
             return ()
         trained = ", ".join(f"{s:g}" for s in self.scales)
         return (
-            f"this network is trained for x{trained}, not for x{scale:g}: the picture is enlarged x{native:g} and resized",
+            f"this network is trained for x{trained}, not for x{scale:g}: the picture is enlarged "
+            f"x{native:g} and resized",
         )
 
     def plan(self, size: tuple[int, int], scale: float) -> Plan:
@@ -116,7 +119,8 @@ def describe(wanted: Sequence[Wish]) -> list[str]:
     if not wanted:
         return ["no attribute is asked for"]
     return [
-        f"{w.classifier.attribute}: {w.classifier.classes[w.labels[0]]} (of {w.classifier.meaning}), weight {w.weight:g}"
+        f"{w.classifier.attribute}: {w.classifier.classes[w.labels[0]]} (of {w.classifier.meaning}), "
+        f"weight {w.weight:g}"
         for w in wanted
     ]
 
@@ -140,7 +144,8 @@ METHOD = Method(
     "srdg",
     "PriorSRUpscaleSRDG",
     "SRDG Super-Resolution",
-    "Enlarge tiny faces by a score network that sees them, pulled towards attributes that you name (dos Santos et al. 2024).",
+    "Enlarge tiny faces by a score network that sees them, pulled towards attributes that you name (dos "
+    "Santos et al. 2024).",
     settings=(AttributeSettings, SRDGSettings, CanvasSettings),
     load=_load,
     weights=(

@@ -1,4 +1,6 @@
-"""Pictures to Stable Diffusion's latents and back, with feature wrapping and in tiles, so that memory does not grow with the picture."""
+"""Pictures to Stable Diffusion's latents and back, with feature wrapping and in tiles, so that memory does
+not grow with the picture.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,13 @@ SCALE = 0.18215  # latents of unit variance
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """A VAE, perhaps with CFW. Pictures B 3 H W in -1..1, sides multiples of vae.config.reduction; latents scaled.
+    """A VAE, perhaps with CFW.
 
-    tile: pictures with a longer side are cut into tiles of so many pixels, which overlap; 0 never cuts. Group norms see a tile
-    only, so tiled results differ a little from whole ones, and go over into each other evenly.
+    Pictures B 3 H W in -1..1, sides multiples of vae.config.reduction; latents scaled.
+
+    tile: pictures with a longer side are cut into tiles of so many pixels, which overlap; 0 never cuts. Group
+    norms see a tile only, so tiled results differ a little from whole ones, and go over into each other
+    evenly.
     """
 
     vae: VAE
@@ -36,7 +41,8 @@ class Autoencoder:
         unit = self.vae.config.reduction
         if self.tile and (self.tile % unit or self.overlap % unit or not 0 <= self.overlap < self.tile):
             raise ValueError(
-                f"the autoencoder cannot work in tiles of {self.tile} pixels that overlap by {self.overlap}: give multiples of {unit}, "
+                f"the autoencoder cannot work in tiles of {self.tile} pixels that overlap by "
+                f"{self.overlap}: give multiples of {unit}, "
                 "the overlap smaller"
             )
         if self.cfw is not None:
@@ -60,7 +66,8 @@ class Autoencoder:
         return SCALE * (mean if noise is None else mean + deviation * noise(mean.shape).to(mean))
 
     def decode(self, z: Tensor, image: Tensor | None = None, w: float = 0.0) -> Tensor:
-        """B 3 H W, not clipped; with w, wrapped around the encoder's features of the low-resolution `image` (Eq. 6).
+        """B 3 H W, not clipped; with w, wrapped around the encoder's features of the low-resolution `image`
+        (Eq. 6).
 
         Raises ValueError where w is not 0 and there is no CFW or no image of the latent's size.
         """
@@ -69,7 +76,8 @@ class Autoencoder:
         self.check_weight(w)
         if w and (image is None or tuple(image.shape) != (len(z), 3, *size)):
             raise ValueError(
-                f"latents of {tuple(z.shape)} are wrapped around pictures of {(len(z), 3, *size)}: give the enlarged input"
+                f"latents of {tuple(z.shape)} are wrapped around pictures of {(len(z), 3, *size)}: give "
+                "the enlarged input"
             )
         z = z / SCALE
         if not self.tile or max(size) <= self.tile:

@@ -1,4 +1,6 @@
-"""Colours of the low-resolution picture given back to the restored one (Wang et al. 2024, section 3.3, Eq. 2-5)."""
+"""Colours of the low-resolution picture given back to the restored one (Wang et al. 2024, section 3.3, Eq.
+2-5).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def adain(image: Tensor, source: Tensor) -> Tensor:
 
 
 def wavelet(image: Tensor, source: Tensor, levels: int = LEVELS) -> Tensor:
-    """B C H W with its own fine bands and the coarsest band of `source`, which is resized if need be (Eq. 3-5). Any range."""
+    """B C H W with its own fine bands and the coarsest band of `source`, which is resized if need be (Eq.
+    3-5). Any range.
+    """
     if source.shape[-2:] != image.shape[-2:]:
         source = resize(source, tuple(image.shape[-2:]), method="lanczos")
     return split_bands(image, levels)[0] + split_bands(source, levels)[1]
@@ -54,8 +58,8 @@ COLORS = ("none", *METHODS)
 def color_fix(image: Tensor, source: Tensor, method: str = "adain") -> Tensor:
     """Pictures B C H W in 0..1 with the colours of `source`, clipped to 0..1; `none` leaves them.
 
-    C is 1, 3, or 4 with alpha, which is kept; the source's alpha is left out. One source serves a batch; a grey one is taken
-    as equal channels. Raises ValueError.
+    C is 1, 3, or 4 with alpha, which is kept; the source's alpha is left out. One source serves a batch; a
+    grey one is taken as equal channels. Raises ValueError.
     """
     if method not in COLORS:
         raise ValueError(f"colour correction {method!r} is not one of {', '.join(COLORS)}")
@@ -77,6 +81,8 @@ def color_fix(image: Tensor, source: Tensor, method: str = "adain") -> Tensor:
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each channel, B C 1 1; the variance is unbiased, and that of a single pixel zero."""
+    """Mean and deviation of each channel, B C 1 1; the variance is unbiased, and that of a single pixel
+    zero.
+    """
     variance, mean = torch.var_mean(x, (2, 3), keepdim=True, correction=min(1, x[0, 0].numel() - 1))
     return mean, (variance + EPS).sqrt()

@@ -19,25 +19,31 @@ CONTEXT_DIM = (
 
 @dataclass(frozen=True)
 class Layers:
-    """What StableSR adds to a UNet: the encoder of the low-resolution latent and the layers that its features modulate."""
+    """What StableSR adds to a UNet: the encoder of the low-resolution latent and the layers that its features
+    modulate.
+    """
 
     encoder: StructEncoder
     sft: SFT
 
     def check(self, unet: nn.Module) -> None:
-        """Raises ValueError unless the UNet (ours or another program's) is of the kind that these layers were trained with."""
+        """Raises ValueError unless the UNet (ours or another program's) is of the kind that these layers were
+        trained with.
+        """
         self.sft.check(unet)
         seen, wanted = unet.input_blocks[0][0].in_channels, self.encoder.config.in_channels
         if seen != wanted:
             raise ValueError(
-                f"the model takes {seen} channels and StableSR needs one of {wanted}: choose no inpainting or depth model"
+                f"the model takes {seen} channels and StableSR needs one of {wanted}: choose no inpainting "
+                "or depth model"
             )
         tokens = next(
             (m.to_k.weight.shape[1] for path, m in unet.named_modules() if path.endswith("attn2")), None
         )
         if self.encoder.config == struct_encoder.RELEASED and tokens != CONTEXT_DIM:
             raise ValueError(
-                f"the model takes prompts of {tokens} channels and StableSR was trained on Stable Diffusion 2.1, which takes {CONTEXT_DIM}: "
+                f"the model takes prompts of {tokens} channels and StableSR was trained on Stable "
+                f"Diffusion 2.1, which takes {CONTEXT_DIM}: "
                 "choose a Stable Diffusion 2.1 or SD-Turbo model"
             )
 

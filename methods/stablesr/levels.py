@@ -1,4 +1,6 @@
-"""Where StableSR's runs start and which noise levels they visit, as in the paper or as in the released scripts."""
+"""Where StableSR's runs start and which noise levels they visit, as in the paper or as in the released
+scripts.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,16 @@ STARTS = ("noise", "lr")
 
 
 def levels_of(sampler: str, steps: int) -> list[Level]:
-    """The levels of a run of `steps`, down to clean data; for ddim-released those of the released DDIM scripts."""
+    """The levels of a run of `steps`, down to clean data; for ddim-released those of the released DDIM
+    scripts.
+    """
     return released_ddim(steps) if sampler == "ddim-released" else CHAIN.respace(steps).levels()
 
 
 def released_table(steps: int) -> list[int]:
-    """The training steps whose alphas the released DDIM takes, ascending; there may be more of them than `steps`."""
+    """The training steps whose alphas the released DDIM takes, ascending; there may be more of them than
+    `steps`.
+    """
     stride = len(CHAIN.table) // steps
     if steps < 2 or stride < 1:
         raise ValueError(f"the released DDIM cannot take {steps} steps: give 2 to {len(CHAIN.table)}")
@@ -27,10 +33,11 @@ def released_table(steps: int) -> list[int]:
 
 
 def released_ddim(steps: int) -> list[Level]:
-    """Levels whose alphas come from one spacing of the chain and whose network times come from another, as in the released scripts.
+    """Levels whose alphas come from one spacing of the chain and whose network times come from another, as in
+    the released scripts.
 
-    The table's top (800 for 5 steps, 980 for 50) is less noisy than the state there (999). The last level is not clean: the
-    released loop's last step goes from it to itself and changes nothing.
+    The table's top (800 for 5 steps, 980 for 50) is less noisy than the state there (999). The last level is
+    not clean: the released loop's last step goes from it to itself and changes nothing.
     """
     table = released_table(steps)
     clock = respaced(len(CHAIN.table), steps)
@@ -38,7 +45,10 @@ def released_ddim(steps: int) -> list[Level]:
 
 
 def in_place_of(levels: Sequence[Level]) -> list[Level]:
-    """`released_ddim` where a run was asked for the levels of respaced steps. Raises ValueError for any other levels."""
+    """`released_ddim` where a run was asked for the levels of respaced steps.
+
+    Raises ValueError for any other levels.
+    """
     steps = len(levels) - 1
     ratios = (
         [[level.sigma / level.alpha for level in run] for run in (levels, levels_of("ddim", steps))]
@@ -47,14 +57,16 @@ def in_place_of(levels: Sequence[Level]) -> list[Level]:
     )
     if not ratios or any(abs(a - b) > 1e-3 * b for a, b in zip(*ratios, strict=True)):
         raise ValueError(
-            "the released DDIM takes the noise levels of Stable Diffusion's evenly kept steps, from the noisiest to none: connect Sigmas by "
+            "the released DDIM takes the noise levels of Stable Diffusion's evenly kept steps, from the "
+            "noisiest to none: connect Sigmas by "
             "Respacing with a plain number"
         )
     return released_ddim(steps)
 
 
 def start(mode: str, lr: Tensor, noise: Draw) -> Tensor:
-    """x_T for a scaled low-resolution latent B C h w: pure noise (the paper's Algorithm 1), or `lr` brought to the last training step.
+    """x_T for a scaled low-resolution latent B C h w: pure noise (the paper's Algorithm 1), or `lr` brought
+    to the last training step.
 
     The released canvas scripts do the latter, which keeps 6.8 per cent of its colours and coarse shapes.
     """
@@ -64,7 +76,9 @@ def start(mode: str, lr: Tensor, noise: Draw) -> Tensor:
 
 
 def start_mode(mode: str, tiled: bool) -> str:
-    """What `auto` stands for: as the released scripts, from the picture where it is worked on in tiles, else from noise."""
+    """What `auto` stands for: as the released scripts, from the picture where it is worked on in tiles, else
+    from noise.
+    """
     return ("lr" if tiled else "noise") if mode == "auto" else mode
 
 

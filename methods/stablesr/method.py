@@ -27,15 +27,19 @@ from .levels import CHAIN, STARTS, levels_of, released_table, start, start_mode
 from .prior import CONTEXT, LR, WEIGHTS, modulated
 
 LATENT = 8  # pixels under one of a latent along each side
-NEGATIVE = "3d, cartoon, anime, sketches, (worst quality:2), (low quality:2)"  # as released; no weighting, its text is taken literally
-POSITIVE = "(masterpiece:2), (best quality:2), (realistic:2), (very clear:2)"  # likewise; the layers were trained with empty prompts
+# as released; no weighting, its text is taken literally
+NEGATIVE = "3d, cartoon, anime, sketches, (worst quality:2), (low quality:2)"
+# likewise; the layers were trained with empty prompts
+POSITIVE = "(masterpiece:2), (best quality:2), (realistic:2), (very clear:2)"
 
 Restorer = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class StableSRSettings(Settings):
-    """How a picture is restored; the defaults are the paper's. Sizes are in pixels of the enlarged picture."""
+    """How a picture is restored; the defaults are the paper's. Sizes are in pixels of the enlarged
+    picture.
+    """
 
     steps: int = option(200, "Sampling steps; 4 for the turbo weights", low=1, high=len(CHAIN.table))
     sampler: str = option(
@@ -86,7 +90,8 @@ class StableSRSettings(Settings):
         super().__post_init__()
         if self.tile % LATENT or self.overlap % LATENT or self.overlap >= self.tile:
             raise ValueError(
-                f"pieces of {self.tile} pixels cannot overlap by {self.overlap}: give multiples of {LATENT}, the overlap smaller"
+                f"pieces of {self.tile} pixels cannot overlap by {self.overlap}: give multiples of "
+                f"{LATENT}, the overlap smaller"
             )
         if self.sampler == "ddim-released":
             released_table(self.steps)
@@ -94,7 +99,11 @@ class StableSRSettings(Settings):
 
 @dataclass(frozen=True)
 class StableSR:
-    """The networks: Stable Diffusion as a prior, its autoencoder, StableSR's layers, and CFW where the decoder is to be wrapped."""
+    """The networks:
+
+    Stable Diffusion as a prior, its autoencoder, StableSR's layers, and CFW where the decoder is to be
+    wrapped.
+    """
 
     prior: ADMPrior
     layers: Layers
@@ -109,7 +118,9 @@ class StableSR:
 
 @dataclass(frozen=True)
 class Restored:
-    """A restored picture B 3 H W in about -1..1, its latent, and that of the low-resolution picture it came from."""
+    """A restored picture B 3 H W in about -1..1, its latent, and that of the low-resolution picture it came
+    from.
+    """
 
     image: Tensor
     latent: Tensor
@@ -124,9 +135,11 @@ def sample(
     hooks: Sequence[Hook] = (),
     on_step: Callable[[Step, Tensor], None] | None = None,
 ) -> Tensor:
-    """A latent B C h w for the low-resolution one in cond.spatial["lr"], in overlapping tiles where it is larger than one.
+    """A latent B C h w for the low-resolution one in cond.spatial["lr"], in overlapping tiles where it is
+    larger than one.
 
-    Tiles are blended after every network call, and noise is drawn for the whole. Source: Wang et al. 2024, section 3.3.
+    Tiles are blended after every network call, and noise is drawn for the whole. Source: Wang et al. 2024,
+    section 3.3.
     """
     lr = cond.spatial[LR]
     noise = noise or Noise([0] * len(lr))
@@ -147,19 +160,22 @@ def restore(
     hooks: Sequence[Hook] = (),
     on_step: Callable[[Step, Tensor], None] | None = None,
 ) -> Restored:
-    """Restore an enlarged picture B 3 H W in -1..1, sides multiples of model.multiple; colours are left as they come.
+    """Restore an enlarged picture B 3 H W in -1..1, sides multiples of model.multiple; colours are left as
+    they come.
 
-    context: the prompt's tokens 1 L D or B L D, of an empty one as the layers were trained; negative: 1 L D. Noise is drawn in
-    the released order: latent, start, steps. Raises ValueError, before the first step.
+    context: the prompt's tokens 1 L D or B L D, of an empty one as the layers were trained; negative: 1 L D.
+    Noise is drawn in the released order: latent, start, steps. Raises ValueError, before the first step.
     """
     wanted = model.multiple
     if canvas.ndim != 4 or canvas.shape[1] != 3 or canvas.shape[-2] % wanted or canvas.shape[-1] % wanted:
         raise ValueError(
-            f"StableSR works on pictures (B, 3, H, W) whose sides are multiples of {wanted}, not {tuple(canvas.shape)}: pad them"
+            f"StableSR works on pictures (B, 3, H, W) whose sides are multiples of {wanted}, not "
+            f"{tuple(canvas.shape)}: pad them"
         )
     if context.ndim != 3 or len(context) not in (1, len(canvas)):
         raise ValueError(
-            f"a prompt for {len(canvas)} pictures has the shape (1 or {len(canvas)}, tokens, channels), not {tuple(context.shape)}"
+            f"a prompt for {len(canvas)} pictures has the shape (1 or {len(canvas)}, tokens, channels), "
+            f"not {tuple(context.shape)}"
         )
     if settings.tile % wanted:
         raise ValueError(
@@ -189,8 +205,9 @@ def stablesr_upscale(
 ) -> Tensor:
     """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale`, 1 or more.
 
-    Where the shorter side would be less than a tile, the model works on a larger picture, which is reduced afterwards.
-    seeds: one an image, 0 for all by default. clean: a restorer for badly damaged pictures, see `pre_clean`. Raises ValueError.
+    Where the shorter side would be less than a tile, the model works on a larger picture, which is reduced
+    afterwards. seeds: one an image, 0 for all by default. clean: a restorer for badly damaged pictures, see
+    `pre_clean`. Raises ValueError.
     """
 
     def restored(canvas: Tensor) -> Tensor:
@@ -208,9 +225,11 @@ def on_canvas(
     multiple: int = 8 * LATENT,
     clean: Restorer | None = None,
 ) -> Tensor:
-    """B C h w in 0..1 enlarged by `scale`, `restored` at the size that the model works at and given its colours back.
+    """B C h w in 0..1 enlarged by `scale`, `restored` at the size that the model works at and given its
+    colours back.
 
-    restored: an enlarged picture B 3 H W in -1..1, sides multiples of `multiple`, to a better one of the same size and range.
+    restored: an enlarged picture B 3 H W in -1..1, sides multiples of `multiple`, to a better one of the same
+    size and range.
     """
     check_pixels(low)
     if scale < 1:
@@ -228,7 +247,8 @@ def on_canvas(
 
 
 def pre_clean(low: Tensor, clean: Restorer, reduction: float = 2.0) -> Tensor:
-    """A badly damaged picture B 3 h w in 0..1 through another restorer (0..1, of any enlargement), then reduced bicubically.
+    """A badly damaged picture B 3 h w in 0..1 through another restorer (0..1, of any enlargement), then
+    reduced bicubically.
 
     The reduction keeps the restorer's artefacts from being enlarged. Source: Wang et al. 2024, appendix C.
     """

@@ -29,23 +29,28 @@ def diffusion_prior(unet: nn.Module, target: str = "eps") -> ADMPrior:
 
 
 def unlike_target(target: str, name: str) -> str:
-    """What to beware of where the name of StableSR's weights speaks of another target than the UNet's, which no weights tell; else nothing."""
+    """What to beware of where the name of StableSR's weights speaks of another target than the UNet's, which
+    no weights tell; else nothing.
+    """
     v, wide = target == "v", "768" in name
     if v == wide:
         return ""
     have, meant = ("v", "noise") if v else ("noise", "v")
     wanted = "the 768-pixel model of Stable Diffusion 2.1" if wide else "its 512-pixel base model or SD-Turbo"
     return (
-        f"the model predicts {have}, and {name} is by its name for one that predicts {meant}: if the result is blurred or noisy, take {wanted}, or "
+        f"the model predicts {have}, and {name} is by its name for one that predicts {meant}: if the "
+        f"result is blurred or noisy, take {wanted}, or "
         "other StableSR weights"
     )
 
 
 @dataclass(frozen=True)
 class Modulated:
-    """A denoiser whose UNet is modulated, in every call, by features of the spatial condition `lr` at the level's own time.
+    """A denoiser whose UNet is modulated, in every call, by features of the spatial condition `lr` at the
+    level's own time.
 
-    `inner` may hold guidance around the UNet: all conditions of one call share the features. Other conditions go on to it.
+    `inner` may hold guidance around the UNet: all conditions of one call share the features. Other conditions
+    go on to it.
     """
 
     inner: Denoiser
@@ -72,12 +77,15 @@ class Modulated:
 def modulated(
     prior: ADMPrior, layers: Layers, negative: Tensor | None = None, scale: float = 1.0
 ) -> Modulated:
-    """StableSR on a Stable Diffusion prior, pushed away from a negative prompt (1 L D) where scale is not 1 (Eq. 8)."""
+    """StableSR on a Stable Diffusion prior, pushed away from a negative prompt (1 L D) where scale is not 1
+    (Eq. 8).
+    """
     if scale == 1:
         return Modulated(prior, prior.network, layers)
     if negative is None or len(negative) != 1:
         raise ValueError(
-            f"a guidance scale of {scale:g} needs a negative prompt (1, tokens, channels), one for all pictures; 1 needs none"
+            f"a guidance scale of {scale:g} needs a negative prompt (1, tokens, channels), one for all "
+            "pictures; 1 needs none"
         )
     return Modulated(CFG(prior, Cond(flat={CONTEXT: negative}), scale), prior.network, layers)
 
@@ -100,10 +108,13 @@ WEIGHTS: dict[str, Callable[[int, int], Tensor]] = {
 
 @dataclass
 class Reference(Hook):
-    """Pull predictions towards a reference latent: `repeats` times x0 + 2 * rate * (reference - x0), in the steps `first`..`last`.
+    """Pull predictions towards a reference latent:
 
-    Steps are counted from the end of the run, which is 0. Of the released face script; not in the paper. shared: divide the
-    rate by the batch, as released; a picture's result then depends on how many others are restored with it.
+    `repeats` times x0 + 2 * rate * (reference - x0), in the steps `first`..`last`.
+
+    Steps are counted from the end of the run, which is 0. Of the released face script; not in the paper.
+    shared: divide the rate by the batch, as released; a picture's result then depends on how many others are
+    restored with it.
     """
 
     reference: Tensor
@@ -117,7 +128,8 @@ class Reference(Hook):
     def begin(self, x: Tensor, levels: Sequence[Level]) -> None:
         if self.reference.shape[1:] != x.shape[1:] or len(self.reference) not in (1, len(x)):
             raise ValueError(
-                f"a reference of {tuple(self.reference.shape)} does not fit latents of {tuple(x.shape)}: give it the same size"
+                f"a reference of {tuple(self.reference.shape)} does not fit latents of {tuple(x.shape)}: "
+                "give it the same size"
             )
         self._levels = levels
 

@@ -19,7 +19,9 @@ CONTEXT = "context"  # the tensor's name in a file of embeddings
 
 
 def tokenise(prompt: str, folder: str = "") -> Tensor:
-    """A prompt as tokens 1 77 (int64), taken literally: no weighting. Only an empty one needs no `folder`, which holds FILES.
+    """A prompt as tokens 1 77 (int64), taken literally: no weighting.
+
+    Only an empty one needs no `folder`, which holds FILES.
 
     Raises FileNotFoundError, ImportError without the `sd` extra, or ValueError where the prompt is too long.
     """
@@ -32,18 +34,23 @@ def tokenise(prompt: str, folder: str = "") -> Tensor:
 
 
 def read_context(name: str) -> Tensor:
-    """Embeddings of a prompt, 1 L D in float32, from a file whose tensor `context` is 1 L D or L D. Raises FileNotFoundError or ValueError."""
+    """Embeddings of a prompt, 1 L D in float32, from a file whose tensor `context` is 1 L D or L D.
+
+    Raises FileNotFoundError or ValueError.
+    """
     path = weights.locate(name)
     state, _ = weights.read_state(path)
     if CONTEXT not in state:
         raise ValueError(
-            f"{path} holds no tensor called {CONTEXT} but {', '.join(list(state)[:3]) or 'none'}: save the prompt's embeddings under it"
+            f"{path} holds no tensor called {CONTEXT} but {', '.join(list(state)[:3]) or 'none'}: save the "
+            "prompt's embeddings under it"
         )
     context = state[CONTEXT].float()
     context = context[None] if context.ndim == 2 else context
     if context.ndim != 3 or len(context) != 1 or not context.numel() or not context.isfinite().all():
         raise ValueError(
-            f"{path}: the embeddings of a prompt are finite, (tokens, channels) or (1, tokens, channels), not {tuple(context.shape)}"
+            f"{path}: the embeddings of a prompt are finite, (tokens, channels) or (1, tokens, channels), "
+            f"not {tuple(context.shape)}"
         )
     return context
 
@@ -52,7 +59,8 @@ def _encoder(folder: Path):
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} lacks {' and '.join(missing)}: give the tokenizer folder of Stable Diffusion 2.1 or of any CLIP model"
+            f"{folder} lacks {' and '.join(missing)}: give the tokenizer folder of Stable Diffusion 2.1 or "
+            "of any CLIP model"
         )
     try:
         from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers

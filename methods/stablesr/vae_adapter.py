@@ -16,10 +16,11 @@ log = logging.getLogger("priorsr")
 class AdoptedVAE:
     """What `Autoencoder` and CFW ask of a VAE, from a network in Stable Diffusion's form, whoever wrote it.
 
-    Pictures and latents are float32 and stay where they are; the network works in the precision of its weights, on `device`, where
-    it must lie, if one is given. Where half precision gives NaN or
-    infinite values, that call is repeated in float32, with the networks `beside` it that its calls pass through.
-    before: called before each pass, for progress and cancelling, which it does by raising. Raises ValueError for other networks.
+    Pictures and latents are float32 and stay where they are; the network works in the precision of its
+    weights, on `device`, where it must lie, if one is given. Where half precision gives NaN or infinite
+    values, that call is repeated in float32, with the networks `beside` it that its calls pass through.
+    before: called before each pass, for progress and cancelling, which it does by raising. Raises ValueError
+    for other networks.
     """
 
     def __init__(
@@ -38,7 +39,8 @@ class AdoptedVAE:
             or not hasattr(parts[1], "up")
         ):
             raise ValueError(
-                f"StableSR needs the autoencoder of Stable Diffusion 2.1, which {type(network).__name__} is not: choose that VAE"
+                f"StableSR needs the autoencoder of Stable Diffusion 2.1, which {type(network).__name__} "
+                "is not: choose that VAE"
             )
         self.encoder, self.decoder, self.quant_conv, self.post_quant_conv = parts
         self.networks, self.before, self.device = (network, *beside), before, device
@@ -76,5 +78,6 @@ class AdoptedVAE:
             if torch.isfinite(y).all():
                 return y.to(back)
         raise FloatingPointError(
-            f"NaN or infinite values where a picture was {what} by the autoencoder in full precision: is its file damaged?"
+            f"NaN or infinite values where a picture was {what} by the autoencoder in full precision: is "
+            "its file damaged?"
         )

@@ -10,7 +10,10 @@ GUARD = 1e-4  # added to a gradient's norm before it divides
 
 
 class Discriminator(nn.Sequential):
-    """Tells true pictures from made ones, patch by patch (PatchGAN, Isola et al. 2017): B 3 S S to scores B 1 s s, high for true."""
+    """Tells true pictures from made ones, patch by patch (PatchGAN, Isola et al. 2017):
+
+    B 3 S S to scores B 1 s s, high for true.
+    """
 
     def __init__(self, width: int = 64, layers: int = 3):
         blocks: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
@@ -27,11 +30,13 @@ class Discriminator(nn.Sequential):
 
 
 class Adversary(nn.Module):
-    """The discriminator and how far it counts. Both sides learn in one step: each sees the other's weights as constants.
+    """The discriminator and how far it counts.
 
-    weight: of the maker's term; 0 leaves both out. after: calls before it counts. balanced: the weight is scaled so that the
-    term's gradient on the picture has the norm of the other terms' (Esser et al. 2021, Eq. 7, at the picture in place of the
-    last layer, which not every maker trains).
+    Both sides learn in one step: each sees the other's weights as constants.
+
+    weight: of the maker's term; 0 leaves both out. after: calls before it counts. balanced: the weight is
+    scaled so that the term's gradient on the picture has the norm of the other terms' (Esser et al. 2021, Eq.
+    7, at the picture in place of the last layer, which not every maker trains).
     """
 
     def __init__(self, weight: float, after: int, size: int, balanced: bool = True):

@@ -1,4 +1,6 @@
-"""Training of noise-aware attribute classifiers (SRDG, section 4.2), one network an attribute, on labelled square pictures."""
+"""Training of noise-aware attribute classifiers (SRDG, section 4.2), one network an attribute, on labelled
+square pictures.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,10 @@ class ClassifierRecipe(Settings):
 
     attributes: str = option(
         "",
-        "What is told: ATTRIBUTE:COLUMN=CLASS:VALUE,CLASS:VALUE; ... with classes in the order of their numbers, "
-        "for example gender:Male=female:-1,male:1; a name that the table calls the same needs no :COLUMN or :VALUE",
+        "What is told: ATTRIBUTE:COLUMN=CLASS:VALUE,CLASS:VALUE; ... with classes in the order of their "
+        "numbers, "
+        "for example gender:Male=female:-1,male:1; a name that the table calls the same needs no :COLUMN "
+        "or :VALUE",
     )
     size: int = option(
         128,
@@ -88,28 +92,35 @@ class Attribute:
                 or min(len(set(classes)), len(set(values))) < max(2, len(named))
             ):
                 raise ValueError(
-                    f"{part!r} names no attribute with two or more different classes: write gender:Male=female:-1,male:1"
+                    f"{part!r} names no attribute with two or more different classes: write "
+                    "gender:Male=female:-1,male:1"
                 )
             found.append(Attribute(*_pair(head), classes, values))
         if not found or len({a.name for a in found}) < len(found):
             raise ValueError(
-                f"attributes {text!r} name none, or one twice: write gender:Male=female:-1,male:1; expression=neutral,happy"
+                f"attributes {text!r} name none, or one twice: write gender:Male=female:-1,male:1; "
+                "expression=neutral,happy"
             )
         return tuple(found)
 
     def labels(self, names: Sequence[str], table: Mapping[str, Mapping[str, str]]) -> Tensor:
-        """The class of each picture, (N,), UNKNOWN where the table has another value or no row. Raises ValueError for a missing column or class."""
+        """The class of each picture, (N,), UNKNOWN where the table has another value or no row.
+
+        Raises ValueError for a missing column or class.
+        """
         rows = [table.get(name) or table.get(Path(name).name) or {} for name in names]
         if any(rows) and not any(self.column in row for row in rows):
             raise ValueError(
-                f"the table has no column {self.column!r} for {self.name}: it has {', '.join(next(filter(None, rows)))}"
+                f"the table has no column {self.column!r} for {self.name}: it has "
+                f"{', '.join(next(filter(None, rows)))}"
             )
         index = {value: i for i, value in enumerate(self.values)}
         labels = torch.tensor([index.get((row.get(self.column) or "").strip(), UNKNOWN) for row in rows])
         for i, name in enumerate(self.classes):
             if not (labels == i).any():
                 raise ValueError(
-                    f"no picture is {self.name} {name} (value {self.values[i]!r} of column {self.column!r}): look at the table and names"
+                    f"no picture is {self.name} {name} (value {self.values[i]!r} of column "
+                    f"{self.column!r}): look at the table and names"
                 )
         return labels
 
@@ -146,7 +157,9 @@ class Labelled:
 
 
 def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: int = 0) -> Task:
-    """Train one network for each attribute at once, judging by the mean of the classes' accuracies at each of TIMES."""
+    """Train one network for each attribute at once, judging by the mean of the classes' accuracies at each of
+    TIMES.
+    """
     torch.manual_seed(seed)
     attributes = Attribute.parse(recipe.attributes)
     networks = nn.ModuleDict({a.name: DenseNet(recipe.config(len(a.classes))) for a in attributes}).to(
@@ -196,7 +209,9 @@ class Judges(nn.Module):
         self.networks, self.weights = networks, weights
 
     def forward(self, clean: Tensor, labels: Mapping[str, Tensor], t: Tensor, noise: Tensor) -> Tensor:
-        """The mean over the pictures, summed over the attributes; pictures of unknown label count for nothing."""
+        """The mean over the pictures, summed over the attributes; pictures of unknown label count for
+        nothing.
+        """
         total = clean.new_zeros(())
         for name, network in self.networks.items():
             own, known = labels[name].clamp(min=0), (labels[name] != UNKNOWN).float()
@@ -234,7 +249,8 @@ def moved(images: Tensor, places: Sequence[Sequence[int]], most: int) -> Tensor:
 def accuracies(
     networks: Mapping[str, DenseNet], data: Labelled, times: Sequence[float] = TIMES
 ) -> dict[str, dict[float, float]]:
-    """By attribute and time: how often classifiers are right, the mean of their accuracies on each class (SRDG, Fig. 3).
+    """By attribute and time: how often classifiers are right, the mean of their accuracies on each class
+    (SRDG, Fig. 3).
 
     Picture i has the noise of seed i.
     """
@@ -259,7 +275,9 @@ def accuracies(
 
 
 def files(net: nn.Module, said: Mapping[str, object], out: Path) -> Iterator[tuple[Path, nn.Module, dict]]:
-    """Each network with its file and what that says of itself; several attributes are written as OUT_ATTRIBUTE."""
+    """Each network with its file and what that says of itself; several attributes are written as
+    OUT_ATTRIBUTE.
+    """
     classes = json.loads(said["classes"])
     for path, (name, network) in zip(paths(out, list(classes)), net.networks.items(), strict=True):
         kept = {

@@ -1,4 +1,6 @@
-"""A training log as a picture. Figures called name@step belong together: one error at several noise levels."""
+"""A training log as a picture. Figures called name@step belong together: one error at several noise
+levels.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ SHOWN = 5  # rows of the log whose profiles are drawn
 
 
 def plot(log: Path, out: Path) -> None:
-    """Every figure of a JSON-lines log against the training step, one panel each; those that belong together share one."""
+    """Every figure of a JSON-lines log against the training step, one panel each; those that belong together
+    share one.
+    """
     rows = _rows(log)
     panels: dict[str, list[str]] = {}
     for name in rows[-1]:
@@ -34,7 +38,9 @@ def plot(log: Path, out: Path) -> None:
 
 
 def plot_profiles(log: Path, out: Path) -> None:
-    """Every error that the log holds at several noise levels against that level, for training steps up to the last."""
+    """Every error that the log holds at several noise levels against that level, for training steps up to the
+    last.
+    """
     rows = _rows(log)
     names = list(dict.fromkeys(name.partition("@")[0] for name in rows[-1] if "@" in name))
     chosen = sorted({round(i * (len(rows) - 1) / (SHOWN - 1)) for i in range(SHOWN)})
@@ -54,7 +60,9 @@ def plot_profiles(log: Path, out: Path) -> None:
 
 @contextmanager
 def _panels(names: Collection[str], out: Path) -> Iterator[Sequence[Axes]]:
-    """Axes side by side, one for each name; when the block ends well they are written as the picture `out`."""
+    """Axes side by side, one for each name; when the block ends well they are written as the picture
+    `out`.
+    """
     figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(names), squeeze=False)[0]

@@ -11,7 +11,9 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Frozen(Generic[Network]):
-    """A network that is asked and never trained: no part of checkpoints or averages, and where its input is."""
+    """A network that is asked and never trained: no part of checkpoints or averages, and where its input
+    is.
+    """
 
     def __init__(self, network: Network):
         self.network = network.eval().requires_grad_(False)

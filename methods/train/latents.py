@@ -1,4 +1,6 @@
-"""Sampled latents for the training of CFW, kept in a folder: what StableSR makes of degraded crops (Wang et al. 2024, section 3.2)."""
+"""Sampled latents for the training of CFW, kept in a folder: what StableSR makes of degraded crops (Wang et
+al. 2024, section 3.2).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Sampler:
 
     @torch.no_grad()
     def __call__(self, low: Tensor, size: int, seeds: Sequence[int]) -> Tensor:
-        """Latents B Z h w on the CPU of uint8 B 3 s s that are enlarged to `size`; each depends on its picture and seed alone."""
+        """Latents B Z h w on the CPU of uint8 B 3 s s that are enlarged to `size`; each depends on its
+        picture and seed alone.
+        """
         for network in (
             self.model.prior.network,
             self.model.layers.encoder,
@@ -69,7 +73,10 @@ class Latents:
         return self.folder / f"{i:07d}.safetensors"
 
     def missing(self) -> list[int]:
-        """Numbers of the files that are still to be made. Raises ValueError where those that exist were made with other settings."""
+        """Numbers of the files that are still to be made.
+
+        Raises ValueError where those that exist were made with other settings.
+        """
         said = self.folder / SAID
         found = json.loads(said.read_text(encoding="utf-8")) if said.exists() else self.made_with
         if differing := sorted(
@@ -84,7 +91,10 @@ class Latents:
     def make(
         self, numbers: Sequence[int], pairs: Pairs, sampler: Sampler, part: int, progress: bool = True
     ) -> None:
-        """Make the files of these numbers, which are their seeds, `part` at a time. What is there when it is interrupted stays."""
+        """Make the files of these numbers, which are their seeds, `part` at a time.
+
+        What is there when it is interrupted stays.
+        """
         with replacing(self.folder / SAID) as partial:
             partial.write_text(json.dumps(self.made_with, indent=1), encoding="utf-8")
         with tqdm(total=len(numbers), unit="latent", disable=not progress) as bar:
@@ -93,7 +103,8 @@ class Latents:
                 latents = sampler(low, truth.shape[-1], seeds)
                 if not torch.isfinite(latents).all():
                     raise FloatingPointError(
-                        f"sampling gave latents that are not finite for the seeds {seeds}: try --precision fp32"
+                        f"sampling gave latents that are not finite for the seeds {seeds}: try --precision "
+                        "fp32"
                     )
                 for i, *tensors in zip(seeds, truth, low, latents, strict=True):
                     content = dict(zip(CONTENT, (x.contiguous() for x in tensors), strict=True))
@@ -102,7 +113,10 @@ class Latents:
                 bar.update(len(seeds))
 
     def read(self, numbers: Sequence[int], workers: int = 1) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 truth B 3 S S and degraded B 3 s s, and latents B Z h w. Raises ValueError that names a damaged file."""
+        """uint8 truth B 3 S S and degraded B 3 s s, and latents B Z h w.
+
+        Raises ValueError that names a damaged file.
+        """
         with ThreadPoolExecutor(workers) as pool:
             found = list(pool.map(self._one, numbers))
         return tuple(torch.stack([content[name] for content in found]) for name in CONTENT)

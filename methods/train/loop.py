@@ -1,4 +1,7 @@
-"""One training loop: Adam and Muon, warm-up and cosine decay, EMA, checkpoints that survive a kill, a log and its curve."""
+"""One training loop:
+
+Adam and Muon, warm-up and cosine decay, EMA, checkpoints that survive a kill, a log and its curve.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,9 @@ class Optimisation(Settings):
 
 @dataclass
 class Batch:
-    """What a loss function may use besides the network: its own random stream, and whether to compute in half precision."""
+    """What a loss function may use besides the network: its own random stream, and whether to compute in half
+    precision.
+    """
 
     generator: torch.Generator
     half: bool
@@ -76,8 +81,8 @@ class Batch:
 class Task:
     """A network, its loss on a random batch, and how to judge it.
 
-    `finish` turns trained weights into the network to use; `identity` names what a checkpoint must agree with. `show` writes
-    pictures of what a finished network does into the run's folder, at every validation.
+    `finish` turns trained weights into the network to use; `identity` names what a checkpoint must agree
+    with. `show` writes pictures of what a finished network does into the run's folder, at every validation.
     """
 
     network: nn.Module
@@ -96,13 +101,14 @@ def fit(
     device: str = "cpu",
     progress: bool = True,
 ) -> nn.Module:
-    """Train and return the finished average of the network; logs to run/log.jsonl, keeps run/checkpoint.pt for `resume`.
+    """Train and return the finished average of the network; logs to run/log.jsonl, keeps run/checkpoint.pt
+    for `resume`.
 
-    Batches depend on (seed, step, process) only, so that a resumed run repeats the uninterrupted one; resumed with another number
-    of steps, the learning rate follows the new course from there. Under torchrun each
-    process draws its own batch and the gradients are averaged. Raises FileExistsError when the folder holds a checkpoint and
-    `resume` is not set, ValueError when the checkpoint was made with other settings, FloatingPointError when the loss stops
-    being finite, and ImportError without the extra `train`.
+    Batches depend on (seed, step, process) only, so that a resumed run repeats the uninterrupted one; resumed
+    with another number of steps, the learning rate follows the new course from there. Under torchrun each
+    process draws its own batch and the gradients are averaged. Raises FileExistsError when the folder holds a
+    checkpoint and `resume` is not set, ValueError when the checkpoint was made with other settings,
+    FloatingPointError when the loss stops being finite, and ImportError without the extra `train`.
     """
     accelerator = this_process(torch.device(device))
     main, processes = accelerator.is_main_process, accelerator.num_processes
@@ -142,7 +148,8 @@ def fit(
                 mean = float(total) / count
                 if not math.isfinite(mean):
                     raise FloatingPointError(
-                        f"the loss is {mean} at step {step}: lower --lr or use --precision fp32, then --resume"
+                        f"the loss is {mean} at step {step}: lower --lr or use --precision fp32, then "
+                        "--resume"
                     )
                 finished = task.finish(average.module)
                 figures = task.validate(finished)
@@ -167,14 +174,19 @@ def headlines(figures: dict[str, float]) -> dict[str, float]:
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes files and speaks: the only one, or the first of torchrun's."""
+    """Whether this process is the one that writes files and speaks: the only one, or the first of
+    torchrun's.
+    """
     from accelerate import PartialState
 
     return PartialState().is_main_process
 
 
 def this_process(device: torch.device) -> Accelerator:
-    """This process among those of the training: its own device, its number and theirs. Raises ImportError without the extra `train`."""
+    """This process among those of the training: its own device, its number and theirs.
+
+    Raises ImportError without the extra `train`.
+    """
     try:
         from accelerate import Accelerator
     except ImportError as error:
@@ -185,7 +197,9 @@ def this_process(device: torch.device) -> Accelerator:
 
 
 class _Optimizers:
-    """Adam, and Muon (Jordan et al. 2024) on matrices that share their storage with the convolutions' weights."""
+    """Adam, and Muon (Jordan et al. 2024) on matrices that share their storage with the convolutions'
+    weights.
+    """
 
     def __init__(self, network: nn.Module, settings: Optimisation):
         matrices = [p for p in network.parameters() if settings.muon and p.ndim > 1 and p.shape[0] > 1]
@@ -200,7 +214,8 @@ class _Optimizers:
         if self.pairs:
             if not hasattr(torch.optim, "Muon"):
                 raise ValueError(
-                    f"Muon needs torch 2.9 or newer, this is {torch.__version__}: upgrade, or train with --muon 0"
+                    f"Muon needs torch 2.9 or newer, this is {torch.__version__}: upgrade, or train with "
+                    "--muon 0"
                 )
             rates.append(
                 (
@@ -227,7 +242,10 @@ class _Optimizers:
 
 
 def _matrix(x: Tensor, weight: Tensor) -> Tensor:
-    """A weight or its gradient as (out, rest), columns in the weight's memory order: Muon does not mind which."""
+    """A weight or its gradient as (out, rest), columns in the weight's memory order:
+
+    Muon does not mind which.
+    """
     return x.flatten(1) if weight.is_contiguous() else x.permute(0, 2, 3, 1).flatten(1)
 
 

@@ -15,7 +15,9 @@ NETWORK = "lpips-vgg"
 
 
 class Perceptual(nn.Module):
-    """`weight` times the mean LPIPS (VGG) of batches B 3 H W in -1..1; 0 where its weights are not installed or the weight is 0."""
+    """`weight` times the mean LPIPS (VGG) of batches B 3 H W in -1..1; 0 where its weights are not installed
+    or the weight is 0.
+    """
 
     def __init__(self, weight: float = 1.0):
         super().__init__()

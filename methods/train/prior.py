@@ -1,4 +1,6 @@
-"""Training of unconditional ADM priors on square pictures (Ho et al. 2020, Eq. 14; v of Salimans and Ho 2022)."""
+"""Training of unconditional ADM priors on square pictures (Ho et al. 2020, Eq. 14; v of Salimans and Ho
+2022).
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,8 @@ class PriorRecipe(Settings):
         )
         if self.size % config.reduction:
             raise ValueError(
-                f"size {self.size} is no multiple of {config.reduction}, which unshuffle and mult ask for: change one of them"
+                f"size {self.size} is no multiple of {config.reduction}, which unshuffle and mult ask for: "
+                "change one of them"
             )
         return config
 
@@ -99,7 +102,9 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def squares(pictures: Sequence[Tensor], size: int, channels: int) -> Tensor:
-    """Pictures C H W in 0..1 as uint8 N channels size size: the middle square, resized where it must be, luma or RGB."""
+    """Pictures C H W in 0..1 as uint8 N channels size size: the middle square, resized where it must be, luma
+    or RGB.
+    """
     return torch.stack([_square(p, size, channels) for p in pictures])
 
 
@@ -170,7 +175,9 @@ def grid(images: Tensor, columns: int = 0) -> Tensor:
 def metadata(
     network: nn.Module, recipe: PriorRecipe, settings: Optimisation, validation: Tensor
 ) -> dict[str, str]:
-    """What the weight file says of itself: how the network is built and trained, and its error E_t on `validation`."""
+    """What the weight file says of itself: how the network is built and trained, and its error E_t on
+    `validation`.
+    """
     schedule = DiscreteSchedule.named(recipe.schedule, recipe.train_steps)
     points = spread(recipe.train_steps, 25)
     judged = signed(validation[:JUDGED]).to(_device(network))

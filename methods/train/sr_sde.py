@@ -1,4 +1,6 @@
-"""Training of the score networks of SDE-SR and SRDG on square pictures: noisy pictures beside what is left of them at low resolution."""
+"""Training of the score networks of SDE-SR and SRDG on square pictures: noisy pictures beside what is left of
+them at low resolution.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,10 @@ DRAFT = SRDGSettings(steps=50, sampler="renoise")  # of the pictures that are sh
 
 @dataclass(frozen=True)
 class SRRecipe(Settings):
-    """The network, the noise and the batches; the defaults are those of the released networks. Lists are written as 1,2,4."""
+    """The network, the noise and the batches; the defaults are those of the released networks.
+
+    Lists are written as 1,2,4.
+    """
 
     size: int = option(
         128, "Side of the pictures; others are cropped to a square and resized", low=8, high=1024
@@ -90,26 +95,32 @@ class SRRecipe(Settings):
         factors = numbers(self.factors)
         if not factors or any(f < 2 or self.size % f for f in factors):
             raise ValueError(
-                f"factors {self.factors!r} do not divide the size {self.size} into something smaller: give 8, or 4,8"
+                f"factors {self.factors!r} do not divide the size {self.size} into something smaller: give "
+                "8, or 4,8"
             )
         return factors
 
 
 def build(recipe: SRRecipe, seed: int = 0) -> NCSNpp:
-    """A new network, or that of the file to go on from. Raises ValueError when something does not fit together."""
+    """A new network, or that of the file to go on from.
+
+    Raises ValueError when something does not fit together.
+    """
     recipe.reductions()
     torch.manual_seed(seed)
     if recipe.start:
         network = weights.load(weights.locate(recipe.start), "ncsnpp").network.requires_grad_(True)
         if network.config.channels != recipe.colours:
             raise ValueError(
-                f"{recipe.start} is for {network.config.channels} channels, the recipe for {recipe.channels}: change --channels"
+                f"{recipe.start} is for {network.config.channels} channels, the recipe for "
+                f"{recipe.channels}: change --channels"
             )
     else:
         network = NCSNpp(recipe.config())
     if recipe.size % network.config.reduction:
         raise ValueError(
-            f"size {recipe.size} is no multiple of {network.config.reduction}, which its levels ask for: change size or mult"
+            f"size {recipe.size} is no multiple of {network.config.reduction}, which its levels ask for: "
+            "change size or mult"
         )
     return network.to(memory_format=torch.channels_last)
 
@@ -121,7 +132,9 @@ def pairs(images: Tensor, factor: int) -> tuple[Tensor, Tensor]:
 
 
 def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) -> Task:
-    """Train on uint8 images N C S S, judging by the error of the noise at times of equal distance on `validation`."""
+    """Train on uint8 images N C S S, judging by the error of the noise at times of equal distance on
+    `validation`.
+    """
     factors = recipe.reductions()
     schedule = NCSNppPrior(network).schedule
     judged = [pairs(validation[: max(1, JUDGED // len(factors))], factor) for factor in factors]
@@ -156,7 +169,10 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
 def errors(
     net: NCSNpp, judged: list[tuple[Tensor, Tensor]], schedule: ExplodingSchedule
 ) -> dict[float, float]:
-    """The mean square error of the noise, by time; 1 is that of a network that has learnt nothing. Picture i has the noise of seed i."""
+    """The mean square error of the noise, by time; 1 is that of a network that has learnt nothing.
+
+    Picture i has the noise of seed i.
+    """
     net.eval()
     device, result = next(net.parameters()).device, {}
     for t in ((i + 0.5) / PARTS for i in range(PARTS)):
@@ -172,7 +188,9 @@ def errors(
 
 
 def samples(net: NCSNpp, judged: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Condition, restoration in few steps, and truth of some pictures of each factor, side by side in rows."""
+    """Condition, restoration in few steps, and truth of some pictures of each factor, side by side in
+    rows.
+    """
     net.eval()
     device, prior, rows = next(net.parameters()).device, NCSNppPrior(net), []
     for clean, low in judged:

@@ -1,4 +1,6 @@
-"""Training of SRCNN on luma patches (Dong et al., TPAMI 2016, section 3.3; optimizer and patch size are ours)."""
+"""Training of SRCNN on luma patches (Dong et al., TPAMI 2016, section 3.3; optimizer and patch size are
+ours).
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ def task(
     ]
     if not pairs:
         raise ValueError(
-            f"no training image is at least {patches.size + 2 * network.reach} pixels wide and high: add larger ones"
+            f"no training image is at least {patches.size + 2 * network.reach} pixels wide and high: add "
+            "larger ones"
         )
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
@@ -91,7 +94,9 @@ def luma_upscaler(network: SRCNN, scale: int) -> Upscale:
 
 @torch.no_grad()
 def _initialise(net: SRCNN, generator: torch.Generator) -> None:
-    """Random filters beside one fixed path that passes luma through: training learns what to add to the bicubic image."""
+    """Random filters beside one fixed path that passes luma through: training learns what to add to the
+    bicubic image.
+    """
     for layer in (net.conv1, net.conv2, net.conv3):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
         nn.init.zeros_(layer.bias)

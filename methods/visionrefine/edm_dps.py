@@ -55,10 +55,11 @@ def edm_dps(
     on_step: Callable[[Step, Tensor], None] | None = None,
     denoiser: Denoiser | None = None,
 ) -> Tensor:
-    """Restore B C H W in -1..1 (float64) from a measurement y of its pixels in 0..255; `operator` maps those to y.
+    """Restore B C H W in -1..1 (float64) from a measurement y of its pixels in 0..255; `operator` maps those
+    to y.
 
-    `hooks` run before the guidance; denoiser runs in the prior's place, for example tiles around it. Raises ValueError when
-    y and the operator disagree.
+    `hooks` run before the guidance; denoiser runs in the prior's place, for example tiles around it. Raises
+    ValueError when y and the operator disagree.
     """
     noise = noise or Noise([0] * len(y))
     levels = prior.levels(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho)

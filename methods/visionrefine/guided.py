@@ -38,7 +38,9 @@ class GuidedSettings(Settings):
 
 
 def class_log_prob(classifier: ADMClassifier, labels: Tensor) -> LogProb:
-    """log p(y | x_t) of a noise-aware classifier for one label (B,) a sample, at the network's original timestep."""
+    """log p(y | x_t) of a noise-aware classifier for one label (B,) a sample, at the network's original
+    timestep.
+    """
     return lambda x, level: classifier.log_prob(
         x.float(), torch.full((len(x),), level.t, device=x.device), labels.to(x.device)
     )
@@ -57,12 +59,13 @@ def guided_upsample(
     denoiser: Denoiser | None = None,
     tile_batch: int = 1,
 ) -> Tensor:
-    """B C H W in -1..1 from `low` B C h w in -1..1: the upsampler conditioned on it and on the class, pushed by the classifier.
+    """B C H W in -1..1 from `low` B C h w in -1..1: the upsampler conditioned on it and on the class, pushed
+    by the classifier.
 
-    labels: (B,) integers. Without a classifier the upsampler runs alone. `size`: what the upsampler was trained for, or any
-    that it takes; a classifier tied to a smaller one sees tiles, `tile_batch` a call. `hooks` run after the guidance;
-    denoiser runs in the prior's place, for example tiles around it. Raises ValueError, for labels that a network does not
-    know before the first step.
+    labels: (B,) integers. Without a classifier the upsampler runs alone. `size`: what the upsampler was
+    trained for, or any that it takes; a classifier tied to a smaller one sees tiles, `tile_batch` a call.
+    `hooks` run after the guidance; denoiser runs in the prior's place, for example tiles around it. Raises
+    ValueError, for labels that a network does not know before the first step.
     """
     if len(labels) != len(low):
         raise ValueError(f"{len(low)} images need as many labels, not {len(labels)}")
@@ -104,10 +107,11 @@ def guided_upscale(
     seeds: Sequence[int] | None = None,
     on_step: Callable[[Step, Tensor], None] | None = None,
 ) -> Tensor:
-    """Enlarge B C h w in 0..1 (C is 1 or 3) of any size. label: of all images, needed unless nothing is class-conditional.
+    """Enlarge B C h w in 0..1 (C is 1 or 3) of any size. label: of all images, needed unless nothing is
+    class-conditional.
 
-    The upsampler quadruples; another scale follows by a bicubic resize. seeds: one an image, 0 for all by default.
-    Raises ValueError.
+    The upsampler quadruples; another scale follows by a bicubic resize. seeds: one an image, 0 for all by
+    default. Raises ValueError.
     """
     check_enlargement(low, scale)
     check_guided(prior, classifier, label)
@@ -117,7 +121,8 @@ def guided_upscale(
     least = (classifier and NoiseClassifier(classifier, prior.schedule).side) or 0
 
     def restore(shown: Tensor, size: tuple[int, int], sides: tuple[int, int]) -> Tensor:
-        # enlarged here as the network would, so that tiles are cut from one picture and none has an edge of its own
+        # enlarged here as the network would, so that tiles are cut from one picture and none has an edge of
+        # its own
         seen = F.interpolate(shown * 2 - 1, size, mode="bilinear", align_corners=False)
         sides = tuple(-(-max(n, least) // prior.multiple) * prior.multiple for n in size)
         seen = padded(seen, sides)
@@ -131,10 +136,13 @@ def guided_upscale(
 
 
 def check_guided(prior: object, classifier: ADMClassifier | None, label: int) -> None:
-    """Raises ValueError unless the prior is an ADM upsampler and both networks know the label, where they need one."""
+    """Raises ValueError unless the prior is an ADM upsampler and both networks know the label, where they
+    need one.
+    """
     if not isinstance(prior, ADMPrior) or not prior.network.config.superres:
         raise ValueError(
-            "this prior does not look at a low-resolution image: choose an ADM upsampler such as 64_256_upsampler.pt"
+            "this prior does not look at a low-resolution image: choose an ADM upsampler such as "
+            "64_256_upsampler.pt"
         )
     for classes in (prior.network.config.num_classes, classifier and classifier.config.out_channels):
         if classes is not None:

@@ -27,7 +27,8 @@ class SRCNNSettings(Settings):
 
     channels: str = option(
         "luma",
-        "luma restores brightness and enlarges colour bicubically; rgb restores each channel (three times slower)",
+        "luma restores brightness and enlarges colour bicubically; rgb restores each channel (three times "
+        "slower)",
         choices=("luma", "rgb"),
     )
     border: str = option(
@@ -65,13 +66,17 @@ def load_srcnn(scale: float, name: str | None = None) -> tuple[SRCNN, int]:
     found = weights.load(weights.locate(name or f"srcnn_x{native}"), "srcnn")
     if found.scale not in (None, native):
         raise ValueError(
-            f"{found.path} was trained for scale {found.scale}, a scale of {scale:g} needs x{native} weights: choose those"
+            f"{found.path} was trained for scale {found.scale}, a scale of {scale:g} needs x{native} "
+            "weights: choose those"
         )
     return found.network.to(memory_format=torch.channels_last), native  # a quarter faster on CPUs
 
 
 def native_scale(scale: float) -> int:
-    """The trained scale nearest to a scale, which serves it best (Set5 at 1.3 to 2.8). Raises ValueError below 1 or above 64."""
+    """The trained scale nearest to a scale, which serves it best (Set5 at 1.3 to 2.8).
+
+    Raises ValueError below 1 or above 64.
+    """
     if check_scale(scale) < 1:
         raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
     return min(SCALES, key=lambda s: abs(s - scale))
@@ -85,11 +90,13 @@ def srcnn_upscale(
     settings: SRCNNSettings = SRCNNSettings(),
     progress: Progress | None = None,
 ) -> Tensor:
-    """Enlarge B C H W in 0..1 (C is 1 or 3) by `scale`; float32 on x's device, in 0..1, computed on the network's.
+    """Enlarge B C H W in 0..1 (C is 1 or 3) by `scale`; float32 on x's device, in 0..1, computed on the
+    network's.
 
-    A scale the network is not trained for is reached through its `native` one and an antialiased bicubic resize, which on
-    Set5 beats feeding the network an image enlarged to the other scale by up to 10 dB. Each image is computed by itself, so
-    that its result does not depend on the batch. Memory beyond the result is that of one tile.
+    A scale the network is not trained for is reached through its `native` one and an antialiased bicubic
+    resize, which on Set5 beats feeding the network an image enlarged to the other scale by up to 10 dB. Each
+    image is computed by itself, so that its result does not depend on the batch. Memory beyond the result is
+    that of one tile.
     """
     check_pixels(x)
     if x.shape[1] not in (1, 3):
@@ -98,12 +105,14 @@ def srcnn_upscale(
     native = nearest if native is None else native
     if network.conv1.in_channels not in (1, x.shape[1]):
         raise ValueError(
-            f"these weights take {network.conv1.in_channels} channels, the image has {x.shape[1]}: choose luma weights"
+            f"these weights take {network.conv1.in_channels} channels, the image has {x.shape[1]}: choose "
+            "luma weights"
         )
     size = tuple(scaled_size(n, scale) for n in x.shape[-2:])
     if max(size) > MAX_SIDE:
         raise ValueError(
-            f"the result would be {size[1]}x{size[0]}: at most {MAX_SIDE} pixels a side; choose a smaller scale"
+            f"the result would be {size[1]}x{size[0]}: at most {MAX_SIDE} pixels a side; choose a smaller "
+            "scale"
         )
     full = tuple(n * native for n in x.shape[-2:])
     tiles = list(_tiles(full, settings.tile or max(full)))
@@ -125,7 +134,9 @@ def srcnn_upscale(
 
 
 def restore_luma(network: SRCNN, luma: Tensor, half: torch.dtype | None = None) -> Tensor:
-    """The network on an enlarged image, B C H W in 0..1; the last convolution stays in float32, where rounding would show."""
+    """The network on an enlarged image, B C H W in 0..1; the last convolution stays in float32, where
+    rounding would show.
+    """
     with torch.autocast(luma.device.type, half, enabled=half is not None):
         features = network.features(luma)[1]
     return network.conv3(features.float())

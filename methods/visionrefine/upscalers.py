@@ -46,7 +46,8 @@ class SRCNNUpscaler(Upscaler):
         native = native_scale(scale)
         if native not in self.by_scale:
             raise ValueError(
-                f"{self.name} was trained for scale {next(iter(self.by_scale))}, a scale of {scale:g} needs x{native} "
+                f"{self.name} was trained for scale {next(iter(self.by_scale))}, a scale of {scale:g} "
+                f"needs x{native} "
                 "weights: choose those"
             )
         return native
@@ -80,7 +81,8 @@ SRCNN_METHOD = Method(
     "srcnn",
     "PriorSRUpscaleSRCNN",
     "SRCNN Upscale",
-    "Enlarge images with SRCNN 9-5-5: sharper than bicubic, faithful, invents nothing. Weights for x2, x3, x4 come along.",
+    "Enlarge images with SRCNN 9-5-5: sharper than bicubic, faithful, invents nothing. Weights for x2, x3, "
+    "x4 come along.",
     settings=(SRCNNSettings,),
     load=_load_srcnn,
     weights=(
@@ -151,7 +153,8 @@ GUIDED_METHOD = Method(
     "guided",
     "PriorSRUpscaleGuided",
     "Guided Upsampler",
-    "Enlarge images of a known class with a diffusion upsampler and a classifier that pushes it (VisionRefine, Algorithms 1-2).",
+    "Enlarge images of a known class with a diffusion upsampler and a classifier that pushes it "
+    "(VisionRefine, Algorithms 1-2).",
     settings=(ClassSettings, GuidedSettings, PriorSettings, CanvasSettings),
     load=_load_guided,
     weights=(
@@ -194,7 +197,8 @@ EDM_DPS_METHOD = Method(
     "edm-dps",
     "PriorSRUpscaleEDMDPS",
     "EDM-DPS Super-Resolution",
-    "Enlarge images with an EDM diffusion prior and its Heun sampler, guided by the input (VisionRefine, Algorithm 3).",
+    "Enlarge images with an EDM diffusion prior and its Heun sampler, guided by the input (VisionRefine, "
+    "Algorithm 3).",
     settings=(EDMDPSSettings, CanvasSettings),
     load=_load_edm_dps,
     weights=(WeightInput("prior", "an EDM prior"),),

@@ -9,7 +9,10 @@ from ...methods.imaging.images import check_pixels
 
 
 def split(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:
-    """Pixels with one or three channels, and alpha where the image has four. Raises ValueError for anything else."""
+    """Pixels with one or three channels, and alpha where the image has four.
+
+    Raises ValueError for anything else.
+    """
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
         raise ValueError(f"{name} must be B x H x W x 1, 3 or 4, not {tuple(image.shape)}")
     planes = check_pixels(image.movedim(-1, 1).float(), name)

@@ -44,7 +44,9 @@ def as_classifier(classifier: NoiseClassifier | AttributeClassifier) -> ManagedC
 
 @contextmanager
 def classifiers_ready(managed: Sequence[ManagedClassifier], room: int) -> Iterator[torch.device]:
-    """Classifiers on the compute device, fit for gradients, while a block runs that needs `room` bytes for itself."""
+    """Classifiers on the compute device, fit for gradients, while a block runs that needs `room` bytes for
+    itself.
+    """
     with loaded([m.patcher for m in managed], room) if managed else nullcontext():
         for m in managed:
             grad_ready(m.patcher.model)
@@ -86,7 +88,9 @@ def correction_bytes(corrector: Corrector, shape: Sequence[int]) -> int:
 
 
 class ManagedConditions(Conditions):
-    """DPI's conditions for a run whose sides are k times those of `low`, with a managed corrector, which sees larger pictures in tiles."""
+    """DPI's conditions for a run whose sides are k times those of `low`, with a managed corrector, which sees
+    larger pictures in tiles.
+    """
 
     def __init__(self, low: Tensor, managed: ManagedCorrector | None, settings: DPISettings, seed: int):
         self.models = () if managed is None else (managed.patcher,)
@@ -112,13 +116,15 @@ class ManagedConditions(Conditions):
         height, width = (n * self.k for n in self.low.shape[-2:])
         if tuple(x.shape[-2:]) != (height, width):
             raise ValueError(
-                f"the conditions are those of a latent of {width} x {height}, the latent is {x.shape[-1]} x {x.shape[-2]}: "
+                f"the conditions are those of a latent of {width} x {height}, the latent is {x.shape[-1]} "
+                f"x {x.shape[-2]}: "
                 "make one of that size, or change the scale of DPI Conditions"
             )
         multiple = 1 if self.managed is None else self.managed.corrector.multiple
         if any(min(n, self.tiles.size) % multiple for n in (height, width) if self.tiles):
             raise ValueError(
-                f"the corrector needs sides that are multiples of {multiple}, not {width} x {height}: pad the image, or leave it out"
+                f"the corrector needs sides that are multiples of {multiple}, not {width} x {height}: pad "
+                "the image, or leave it out"
             )
         super().begin(x, levels)
 
@@ -137,7 +143,9 @@ def grad_ready(module: nn.Module) -> None:
 
 
 class ManagedAttributes(AttributeGuidance):
-    """Guidance of any prior of pictures in -1..1; as_sampler loads `models` for the run, with room for `memory`."""
+    """Guidance of any prior of pictures in -1..1; as_sampler loads `models` for the run, with room for
+    `memory`.
+    """
 
     def __init__(
         self, managed: Sequence[ManagedClassifier], wanted: Sequence[Wish], form: str, settings: SRDGSettings

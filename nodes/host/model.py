@@ -94,10 +94,14 @@ class PixelModel(comfy.model_base.BaseModel):
             self.register_buffer("clock", torch.tensor(prior.schedule.timesteps), persistent=False)
 
     def extra_conds(self, noise: Tensor, label: int = -1, low_res: Tensor | None = None, **kwargs) -> dict:
-        """What the network needs beside the picture. The host asks before the first step, so this is where mistakes are told."""
+        """What the network needs beside the picture.
+
+        The host asks before the first step, so this is where mistakes are told.
+        """
         if noise.ndim != 4 or noise.shape[1] != self.prior.channels:
             raise ValueError(
-                f"this prior works on pictures of {self.prior.channels} channels, not on latents of {tuple(noise.shape)}: "
+                f"this prior works on pictures of {self.prior.channels} channels, not on latents of "
+                f"{tuple(noise.shape)}: "
                 "encode and decode with the VAE called pixel_space"
             )
         edm, restorer = isinstance(self.prior, EDMPrior), isinstance(self.prior, NCSNppPrior)
@@ -110,7 +114,8 @@ class PixelModel(comfy.model_base.BaseModel):
         )
         if classes is None and label >= 0:
             raise ValueError(
-                f"this prior knows no classes, so it cannot take label {label}: give -1, or load a class-conditional prior"
+                f"this prior knows no classes, so it cannot take label {label}: give -1, or load a "
+                "class-conditional prior"
             )
         upsampler = restorer or (not edm and self.prior.network.config.superres)
         if upsampler != (low_res is not None):
@@ -159,7 +164,10 @@ def as_model(prior: Prior, clip: bool) -> comfy.model_patcher.ModelPatcher:
 
 
 def prior_of(model, otherwise: str = "") -> Prior:
-    """The prior behind a MODEL of ours. Raises ValueError for any other MODEL, which says what to do with it otherwise."""
+    """The prior behind a MODEL of ours.
+
+    Raises ValueError for any other MODEL, which says what to do with it otherwise.
+    """
     if not isinstance(model.model, PixelModel):
         raise ValueError(
             f"this MODEL is no pixel prior: give one from Load Shipped Prior or Load Pixel Prior{otherwise}"
@@ -168,7 +176,9 @@ def prior_of(model, otherwise: str = "") -> Prior:
 
 
 def latents_of(model, vae, image: Tensor) -> Tensor:
-    """An image B H W 3 in 0..1 as what the MODEL samples, in its own units; edges go on to whole latent pixels."""
+    """An image B H W 3 in 0..1 as what the MODEL samples, in its own units; edges go on to whole latent
+    pixels.
+    """
     ratio = vae.spacial_compression_encode()
     height, width = (-n % ratio for n in image.shape[1:3])
     whole = F.pad(image.movedim(-1, 1), (0, width, 0, height), mode="replicate").movedim(1, -1)
@@ -176,7 +186,9 @@ def latents_of(model, vae, image: Tensor) -> Tensor:
 
 
 def natural_tile(model) -> int:
-    """The side that a MODEL was trained on, in its own pixels; 64 for latent ones, which is 512 pixels of Stable Diffusion."""
+    """The side that a MODEL was trained on, in its own pixels; 64 for latent ones, which is 512 pixels of
+    Stable Diffusion.
+    """
     if not isinstance(model.model, PixelModel):
         return 64
     return model.model.prior.size
@@ -205,7 +217,9 @@ def _seen(model, shape: Sequence[int]) -> Sequence[int]:
 
 
 def respaced_sigmas(model, rule: str, start: int) -> Tensor:
-    """The noise levels of the kept training steps of a MODEL, from kept step `start` (-1: the noisiest) down, then zero."""
+    """The noise levels of the kept training steps of a MODEL, from kept step `start` (-1: the noisiest) down,
+    then zero.
+    """
     sampling = model.get_model_object("model_sampling")
     if isinstance(sampling, comfy.model_sampling.ModelSamplingContinuousEDM):
         raise ValueError(
@@ -215,7 +229,8 @@ def respaced_sigmas(model, rule: str, start: int) -> Tensor:
     kept = respaced(len(table), rule)
     if not -1 <= start < len(kept):
         raise ValueError(
-            f"cannot start at step {start} of {len(kept)} kept ones: give 0..{len(kept) - 1}, or -1 for the noisiest"
+            f"cannot start at step {start} of {len(kept)} kept ones: give 0..{len(kept) - 1}, or -1 for "
+            "the noisiest"
         )
     return torch.tensor([*(table[i] for i in reversed(kept[: start + 1] if start >= 0 else kept)), 0.0])
 
@@ -260,15 +275,17 @@ def as_sampler(
 ) -> comfy.samplers.KSAMPLER:
     """The core's loop as a SAMPLER for any MODEL. Hooks work on what the model predicts, in its own space.
 
-    noise: of the steps; by default each sample's own, from the run's seed. levels_for: other levels, with times that the network
-    is told, in place of those that the SIGMAS are; the state that the run begins with is taken for the first of them, unscaled.
+    noise: of the steps; by default each sample's own, from the run's seed. levels_for: other levels, with
+    times that the network is told, in place of those that the SIGMAS are; the state that the run begins with
+    is taken for the first of them, unscaled.
     """
 
     def sample(model, x: Tensor, sigmas: Tensor, extra_args: dict, callback=None, disable=None) -> Tensor:
         guider, network = model.inner_model, model.inner_model.inner_model
         if isinstance(network.model_sampling, comfy.model_sampling.CONST):
             raise ValueError(
-                "this MODEL was trained on a flow between picture and noise, which this sampler does not follow: take a native one"
+                "this MODEL was trained on a flow between picture and noise, which this sampler does not "
+                "follow: take a native one"
             )
         levels = sigma_levels(sigmas.tolist(), float)
         levels = levels if sigmas[-1] == 0 else levels[:-1]  # a run that another sampler goes on with

@@ -51,9 +51,11 @@ def weight_path(name: str) -> Path:
 
 @contextmanager
 def loaded(patchers: Sequence, activations: int, beside: Sequence = ()) -> Iterator[None]:
-    """Models on the compute device while a block runs, which needs `activations` bytes for itself; those `beside` stay there.
+    """Models on the compute device while a block runs, which needs `activations` bytes for itself; those
+    `beside` stay there.
 
-    What was not loaded before leaves again when the block fails or is cancelled, else the host keeps it until it needs the room.
+    What was not loaded before leaves again when the block fails or is cancelled, else the host keeps it until
+    it needs the room.
     """
     before = mm.loaded_models()
     try:
@@ -100,12 +102,16 @@ def progress() -> Callable[[int, int], None]:
 
 
 def cancellable() -> Callable[[Step, Tensor], None]:
-    """A callback for the core's `on_step` that only raises when the user cancels, where a bar counts something else than steps."""
+    """A callback for the core's `on_step` that only raises when the user cancels, where a bar counts
+    something else than steps.
+    """
     return lambda step, x: mm.throw_exception_if_processing_interrupted()
 
 
 def sampling_progress(total: int) -> Callable[[Step, Tensor], None]:
-    """A callback for the core's `on_step`: moves the bar, shows the predicted picture (-1..1), raises when the user cancels."""
+    """A callback for the core's `on_step`: moves the bar, shows the predicted picture (-1..1), raises when
+    the user cancels.
+    """
     bar = comfy.utils.ProgressBar(total)
 
     def update(step: Step, x: Tensor) -> None:
@@ -118,7 +124,9 @@ def sampling_progress(total: int) -> Callable[[Step, Tensor], None]:
 
 
 def with_smaller_tiles(run: Callable[[int], Result], tile: int, floor: int = 64) -> Result:
-    """run(tile), and again with half the tile for as long as memory runs out and the tile is above `floor`."""
+    """run(tile), and again with half the tile for as long as memory runs out and the tile is above
+    `floor`.
+    """
     while True:
         try:
             return run(tile)
@@ -133,7 +141,9 @@ def with_smaller_tiles(run: Callable[[int], Result], tile: int, floor: int = 64)
 
 
 def upscaled(model, pixels: Tensor) -> Tensor:
-    """B C h w in 0..1 as B 3 H W through the host's own tiled run of an UPSCALE_MODEL, which brings its own enlargement."""
+    """B C h w in 0..1 as B 3 H W through the host's own tiled run of an UPSCALE_MODEL, which brings its own
+    enlargement.
+    """
     from comfy_extras.nodes_upscale_model import (
         ImageUpscaleWithModel,  # the host makes it importable after its own nodes
     )

@@ -18,7 +18,9 @@ def schema(**settings) -> io.Schema:
 
 
 def settings_inputs(kind: type, only: Sequence[str] = (), advanced: bool = True) -> list[io.Input]:
-    """One input for each field of a settings class, or for some of them, with its default, limits and help."""
+    """One input for each field of a settings class, or for some of them, with its default, limits and
+    help.
+    """
     inputs, extra = [], {"advanced": True} if advanced else None
     for f in (f for f in dataclasses.fields(kind) if not only or f.name in only):
         rule, common = f.metadata, {"default": f.default, "tooltip": f.metadata["help"], "extra_dict": extra}

@@ -1,7 +1,9 @@
-"""StableSR's layers on the host's Stable Diffusion: a patch of a MODEL's copy, and the noise that a run starts with.
+"""StableSR's layers on the host's Stable Diffusion: a patch of a MODEL's copy, and the noise that a run
+starts with.
 
-Per run, the low-resolution latent is found and checked; per step it joins the conditions, so that the host crops it to areas and the
-Tiled Denoiser to tiles; per network call the encoder sees it, and the UNet is hooked for as long as that call lasts.
+Per run, the low-resolution latent is found and checked; per step it joins the conditions, so that the host
+crops it to areas and the Tiled Denoiser to tiles; per network call the encoder sees it, and the UNet is
+hooked for as long as that call lasts.
 """
 
 from __future__ import annotations
@@ -82,7 +84,8 @@ def guided(model, prompts: tuple, cfg: float) -> comfy.samplers.CFGGuider:
 
 
 def patched(model, managed: ManagedLayers, latent: Tensor | None = None) -> comfy.model_patcher.ModelPatcher:
-    """A copy of the MODEL, modulated by a low-resolution latent B C h w as the VAE gives it; None takes what sampling starts from.
+    """A copy of the MODEL, modulated by a low-resolution latent B C h w as the VAE gives it; None takes what
+    sampling starts from.
 
     Raises ValueError where the MODEL is of another kind, or has such layers already.
     """
@@ -107,7 +110,9 @@ def unlike_target(model, name: str) -> str:
 
 @dataclass(frozen=True)
 class _Patch:
-    """The wrappers. They keep nothing: what belongs to a run lies in the options that the host makes for it."""
+    """The wrappers. They keep nothing: what belongs to a run lies in the options that the host makes for
+    it.
+    """
 
     layers: Layers
     latent: Tensor | None
@@ -119,13 +124,15 @@ class _Patch:
         guider, lr = executor.class_obj, latent_image if self.latent is None else self.latent
         if self.latent is None and not latent_image.any():
             raise ValueError(
-                "StableSR needs the latent of the low-resolution picture, and sampling starts from an empty one: connect the encoded picture to "
+                "StableSR needs the latent of the low-resolution picture, and sampling starts from an "
+                "empty one: connect the encoded picture to "
                 "Apply StableSR, or to the sampler"
             )
         if noise.ndim != 4 or lr.ndim != 4 or lr.shape[1:] != noise.shape[1:]:
             (h, w), (height, width) = lr.shape[-2:], noise.shape[-2:]
             raise ValueError(
-                f"the low-resolution latent is of {w} x {h}, the one that is sampled of {width} x {height}: enlarge the picture to the size of the "
+                f"the low-resolution latent is of {w} x {h}, the one that is sampled of {width} x "
+                f"{height}: enlarge the picture to the size of the "
                 "result before it is encoded, or sample a latent of the same size"
             )
         if len(lr) not in (1, len(noise)):
@@ -146,7 +153,8 @@ class _Patch:
         if lr is None:
             if self.latent is None:
                 raise ValueError(
-                    "this guider runs the MODEL without telling it what is sampled: connect the encoded picture to Apply StableSR"
+                    "this guider runs the MODEL without telling it what is sampled: connect the encoded "
+                    "picture to Apply StableSR"
                 )
             lr = model.process_latent_in(self.latent.to(x))
         shared = not any(
@@ -170,15 +178,20 @@ class _Patch:
         transformer_options=None,
         **conds,
     ) -> Tensor:
-        """Each network call. Its batch is one of tiles, each of prompts, each of pictures; prompts share what the encoder sees."""
+        """Each network call.
+
+        Its batch is one of tiles, each of prompts, each of pictures; prompts share what the encoder sees.
+        """
         if LR not in conds:
             raise ValueError(
-                "StableSR's latent did not reach the MODEL: another node calls it in a way of its own; leave that node out"
+                "StableSR's latent did not reach the MODEL: another node calls it in a way of its own; "
+                "leave that node out"
             )
         lr, shared, options = conds.pop(LR), conds.pop(SHARED), transformer_options or {}
         if lr.shape[-2:] != x.shape[-2:]:
             raise ValueError(
-                f"the MODEL is called on {x.shape[-1]} x {x.shape[-2]} with a low-resolution latent of {lr.shape[-1]} x {lr.shape[-2]}: to work in "
+                f"the MODEL is called on {x.shape[-1]} x {x.shape[-2]} with a low-resolution latent of "
+                f"{lr.shape[-1]} x {lr.shape[-2]}: to work in "
                 "tiles, take the Tiled Denoiser of PriorSR, which cuts both"
             )
         prompts = len(set(options.get("uuids", ()))) if shared else 1
@@ -199,17 +212,19 @@ class _Patch:
 
 
 class StartNoise:
-    """The host's NOISE for a run that begins at `sigma`: with nothing but noise, or with the low-resolution latent brought to it.
+    """The host's NOISE for a run that begins at `sigma`: with nothing but noise, or with the low-resolution
+    latent brought to it.
 
-    The host adds its latent to what it is given, in its own scale; that is undone here. seed: of the first sample, the next ones
-    follow; or draw from `draw`.
+    The host adds its latent to what it is given, in its own scale; that is undone here. seed: of the first
+    sample, the next ones follow; or draw from `draw`.
     """
 
     def __init__(self, model, sigma: float, mode: str, seed: int, draw: Draw | None = None):
         sampling = model.get_model_object("model_sampling")
         if isinstance(sampling, comfy.model_sampling.CONST):
             raise ValueError(
-                "this MODEL was trained on a flow between picture and noise, not as Stable Diffusion: take a native noise"
+                "this MODEL was trained on a flow between picture and noise, not as Stable Diffusion: take "
+                "a native noise"
             )
         self.model, self.sigma, self.mode, self.seed, self.draw = model, sigma, mode, seed, draw
         most = float(sampling.sigma_max)

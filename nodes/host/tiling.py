@@ -15,10 +15,11 @@ CONTROL = "control "
 
 
 class TiledCall:
-    """A wrapper of the host's apply_model: x B C H W is cut into tiles, and what belongs to its pixels with it.
+    """A wrapper of the host's apply_model: x B C H W is cut into tiles, and what belongs to its pixels with
+    it.
 
-    Tensors of B numbers, vectors or tokens go to every tile, maps of H x W or an even part of it are cut. Raises ValueError for
-    what can be neither. weights: of a tile of given height and width.
+    Tensors of B numbers, vectors or tokens go to every tile, maps of H x W or an even part of it are cut.
+    Raises ValueError for what can be neither. weights: of a tile of given height and width.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class TiledCall:
 
 
 def _kind(name: str, value: object, x: Tensor) -> str:
-    """Whether a condition is cut with the picture (spatial), follows its samples (flat), or is the same for all (fixed)."""
+    """Whether a condition is cut with the picture (spatial), follows its samples (flat), or is the same for
+    all (fixed).
+    """
     cure = "leave it or Tiled Denoiser out"
     if isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value):
         raise ValueError(f"Tiled Denoiser cannot cut the condition {name!r}, a list of tensors: {cure}")
@@ -89,7 +92,8 @@ def _kind(name: str, value: object, x: Tensor) -> str:
     (height, width), (h, w) = x.shape[-2:], value.shape[-2:]
     if value.ndim > 4 or len(value) != len(x) or h * width != w * height:
         raise ValueError(
-            f"Tiled Denoiser cannot cut the condition {name!r} of {tuple(value.shape)} as the {height} x {width} picture: {cure}"
+            f"Tiled Denoiser cannot cut the condition {name!r} of {tuple(value.shape)} as the {height} x "
+            f"{width} picture: {cure}"
         )
     return "spatial"
 

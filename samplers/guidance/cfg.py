@@ -13,7 +13,8 @@ from ..schedule import Level
 
 @dataclass(frozen=True)
 class CFG:
-    """negative + scale * (positive - negative), both computed in one call of twice the batch (Ho and Salimans 2022).
+    """negative + scale * (positive - negative), both computed in one call of twice the batch (Ho and Salimans
+    2022).
 
     A negative condition of one sample serves every sample of a batch.
     """

@@ -35,11 +35,12 @@ def weighted(parts: Sequence[tuple[LogProb, float]]) -> LogProb:
 class ClassifierGuidance(Hook):
     """Push samples towards a class: scale * grad log p(y | x_t), taken at x_t.
 
-    form: `mean` shifts a random step's mean by its variance times the gradient (Algorithm 1), `score` shifts eps (Algorithm 2),
-    which serves deterministic steps too. x0 is not clipped again after it.
-    limit: the largest ratio of the push to the score that it is added to, of each sample; a stronger push keeps its direction. That score
-    is the prior's own with what earlier hooks made of it, so that each of several guidances keeps its own limit.
-    window: the noise levels sigma / alpha, ends included, outside which no classifier is asked.
+    form: `mean` shifts a random step's mean by its variance times the gradient (Algorithm 1), `score` shifts
+    eps (Algorithm 2), which serves deterministic steps too. x0 is not clipped again after it. limit: the
+    largest ratio of the push to the score that it is added to, of each sample; a stronger push keeps its
+    direction. That score is the prior's own with what earlier hooks made of it, so that each of several
+    guidances keeps its own limit. window: the noise levels sigma / alpha, ends included, outside which no
+    classifier is asked.
     """
 
     log_prob: LogProb
@@ -53,11 +54,13 @@ class ClassifierGuidance(Hook):
             raise ValueError(f"form {self.form!r} is not one of mean, score")
         if self.limit is not None and not 0 < self.limit < math.inf:
             raise ValueError(
-                f"a limit of {self.limit} lets no push through, or does not limit: give a positive number, or none"
+                f"a limit of {self.limit} lets no push through, or does not limit: give a positive number, "
+                "or none"
             )
         if not 0 <= self.window[0] < self.window[1]:
             raise ValueError(
-                f"the window from {self.window[0]:g} to {self.window[1]:g} holds no noise level: give two ascending ones"
+                f"the window from {self.window[0]:g} to {self.window[1]:g} holds no noise level: give two "
+                "ascending ones"
             )
 
     def gradient(self, x: Tensor, level: Level) -> Tensor:
@@ -90,7 +93,8 @@ class ClassifierGuidance(Hook):
             and step.variance == 0
         ):
             raise ValueError(
-                "form mean moves the mean of random steps, and this transition draws no noise: choose score, or ddpm"
+                "form mean moves the mean of random steps, and this transition draws no noise: choose "
+                "score, or ddpm"
             )
         if self.form == "score" or not self._within(step.cur):
             return step.mean

@@ -16,12 +16,14 @@ Operator = Callable[[Tensor], Tensor]
 
 @dataclass
 class MeasurementGuidance(Hook):
-    """x <- x - scale * grad_{x_t} |y - A(x0(x_t))| after every step, the gradient through the network to the step's start.
+    """x <- x - scale * grad_{x_t} |y - A(x0(x_t))| after every step, the gradient through the network to the
+    step's start.
 
-    y: B ..., A: differentiable, from x0 to y's shape. squared: |.|^2 as in the paper's Eq. 16 in place of the norm of the code.
-    weight: `plain`, or `inverse` for the mean of |y - A x0| / |y_j| that VisionRefine's script uses (|y_j| at least `floor`).
-    One norm a sample, summed, so that a batch never couples, unless `joint` takes one over the batch as published.
-    `residuals` holds the norms of the run, one tensor (B,) a step.
+    y: B ..., A: differentiable, from x0 to y's shape. squared: |.|^2 as in the paper's Eq. 16 in place of the
+    norm of the code. weight: `plain`, or `inverse` for the mean of |y - A x0| / |y_j| that VisionRefine's
+    script uses (|y_j| at least `floor`). One norm a sample, summed, so that a batch never couples, unless
+    `joint` takes one over the batch as published. `residuals` holds the norms of the run, one tensor (B,) a
+    step.
     """
 
     operator: Operator
@@ -44,7 +46,8 @@ class MeasurementGuidance(Hook):
             shape = self.operator(x[:1]).shape[1:]
         if shape != self.y.shape[1:] or len(self.y) not in (1, len(x)):
             raise ValueError(
-                f"the operator makes {len(x)} x {tuple(shape)}, the measurement is {tuple(self.y.shape)}: they must agree"
+                f"the operator makes {len(x)} x {tuple(shape)}, the measurement is {tuple(self.y.shape)}: "
+                "they must agree"
             )
 
     def loss(self, x0: Tensor) -> Tensor:

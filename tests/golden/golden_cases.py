@@ -1,4 +1,6 @@
-"""Golden cases: finding them, rebuilding their inputs and weights, comparing outputs, and the table of results."""
+"""Golden cases: finding them, rebuilding their inputs and weights, comparing outputs, and the table of
+results.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,9 @@ class Case:
         }
 
     def fill(self, network: nn.Module, part: str | None = None) -> nn.Module:
-        """Give a network its weights by name; its keys and shapes must be those of the manifest, or of one part of it."""
+        """Give a network its weights by name; its keys and shapes must be those of the manifest, or of one
+        part of it.
+        """
         manifest = self.part(part)
         keys = {k: list(v.shape) for k, v in network.state_dict().items() if k in manifest}
         assert keys == manifest, f"keys or shapes differ: {set(keys) ^ set(manifest) or 'shapes'}"
@@ -127,7 +131,8 @@ class Case:
             assert list(got.shape) == list(rule["shape"]), (
                 f"{name} has shape {list(got.shape)}, not {rule['shape']}"
             )
-            # through tens of steps the processor's own rounding may carry one value in ten thousand a little further
+            # through tens of steps the processor's own rounding may carry one value in ten thousand a little
+            # further
             distance = (got.detach().cpu().double() - want.double()).abs()
             allowed = tolerance["atol"] + tolerance["rtol"] * want.double().abs()
             if (distance > allowed).double().mean() <= 1e-4 and bool((distance <= 2 * allowed).all()):
@@ -147,7 +152,9 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Every case once, the repository's copy before others of the same system and name with the same content."""
+    """Every case once, the repository's copy before others of the same system and name with the same
+    content.
+    """
     found: dict[str, Case] = {}
     for folder in folders():
         for path in sorted(folder.glob("*/*/case.json")):

@@ -1,4 +1,6 @@
-"""Every golden case against the package, through adapters/; a kind without an adapter is an expected failure by name."""
+"""Every golden case against the package, through adapters/; a kind without an adapter is an expected failure
+by name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One ComfyUI server for the whole run; COMFYUI_PATH is its checkout, HOST_PYTHON the interpreter that can run it."""
+"""One ComfyUI server for the whole run; COMFYUI_PATH is its checkout, HOST_PYTHON the interpreter that can
+run it.
+"""
 
 from __future__ import annotations
 

@@ -79,7 +79,9 @@ def prior(name="tiny_adm.safetensors", clip=True, target="auto"):
 
 
 def pixels(sampler, size=(16, 16), model="3", prefix="pixels", conditioning=("3", 1), seed=5, **more):
-    """From pure noise to a picture through native nodes; `more` holds further nodes, and "3" where the prior is another."""
+    """From pure noise to a picture through native nodes; `more` holds further nodes, and "3" where the prior
+    is another.
+    """
     return {
         "3": prior(),
         "4": node("VAELoader", vae_name="pixel_space"),
@@ -105,7 +107,9 @@ def pixels(sampler, size=(16, 16), model="3", prefix="pixels", conditioning=("3"
 def latents(
     sampler, kind="unet", conditions="", side=16, tiled=None, batch=1, model="20", prefix="latents", **more
 ):
-    """The same on a latent MODEL with CFG, the latents saved as they are; `tiled` settings put a Tiled Denoiser between."""
+    """The same on a latent MODEL with CFG, the latents saved as they are; `tiled` settings put a Tiled
+    Denoiser between.
+    """
     tiles = {} if tiled is None else {"21": node("PriorSRTiledDenoiser", model=[model, 0], **tiled)}
     return {
         "20": node("ProbeModel", kind=kind, conditions=conditions, side=side),

@@ -1,4 +1,6 @@
-"""The English locale, made from the node definitions of a running server: python locale_file.py http://127.0.0.1:8188."""
+"""The English locale, made from the node definitions of a running server: python locale_file.py
+http://127.0.0.1:8188.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Nodes for the tests alone, which the test server loads: small latent models, conditions that follow the picture, what is loaded."""
+"""Nodes for the tests alone, which the test server loads: small latent models, conditions that follow the
+picture, what is loaded.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ MAPS = ("half", "odd", "several")
 
 
 class Pixelwise(torch.nn.Module):
-    """Each value of the answer depends on what lies at its own place, so tiles that are cut rightly change nothing."""
+    """Each value of the answer depends on what lies at its own place, so tiles that are cut rightly change
+    nothing.
+    """
 
     dtype = torch.float32
 
@@ -74,7 +78,9 @@ class MappedModel(comfy.model_base.BaseModel):
 
 
 class ProbeModel:
-    """A MODEL with the shape of Stable Diffusion, and two CONDITIONINGs for it; `conditions` name what follows the picture."""
+    """A MODEL with the shape of Stable Diffusion, and two CONDITIONINGs for it; `conditions` name what
+    follows the picture.
+    """
 
     INPUT_TYPES = classmethod(
         lambda cls: {
@@ -119,7 +125,9 @@ class ProbeModel:
 
 
 class ProbeStableDiffusion:
-    """A tiny checkpoint in the form of Stable Diffusion 2.1, which the host's loader would not know by its width."""
+    """A tiny checkpoint in the form of Stable Diffusion 2.1, which the host's loader would not know by its
+    width.
+    """
 
     INPUT_TYPES = classmethod(
         lambda cls: {"required": {"ckpt_name": (folder_paths.get_filename_list("checkpoints"),)}}
@@ -302,7 +310,9 @@ class ProbeNaN:
 
 
 class ProbeLoudVAE:
-    """A copy of a VAE whose decoder begins with values beyond half precision, which its norms bring down again; in half precision or not."""
+    """A copy of a VAE whose decoder begins with values beyond half precision, which its norms bring down
+    again; in half precision or not.
+    """
 
     INPUT_TYPES = classmethod(lambda cls: {"required": {"vae": ("VAE",), "half": ("BOOLEAN",)}})
     RETURN_TYPES, FUNCTION, CATEGORY = ("VAE",), "make", "probe"

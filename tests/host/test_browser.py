@@ -1,4 +1,6 @@
-"""The pack in the front end: example workflows open without red nodes and send the graph that the other tests run."""
+"""The pack in the front end: example workflows open without red nodes and send the graph that the other tests
+run.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def test_a_workflow_opens_whole(host, page, path, tmp_path):
     workflow = json.loads(path.read_text(encoding="utf-8"))
     show(page, workflow)
     nodes = page.evaluate(
-        "window.app.graph._nodes.map(n => [n.type, n.type in LiteGraph.registered_node_types, !!n.has_errors])"
+        "window.app.graph._nodes.map(n => [n.type, n.type in LiteGraph.registered_node_types, "
+        "!!n.has_errors])"
     )
     assert len(nodes) == len(workflow["nodes"])
     assert all(known and not wrong for _, known, wrong in nodes), nodes

@@ -1,4 +1,6 @@
-"""The parts of the sampling side in real graphs: priors with conditions, sigmas, guidance, tiles, latent models, cancelling."""
+"""The parts of the sampling side in real graphs: priors with conditions, sigmas, guidance, tiles, latent
+models, cancelling.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def host_noise(shape, seed=5):
 
 
 def test_the_guided_upsampler_from_parts_is_the_published_one(host):
-    """Native noise, sigmas and guider, our conditions, clip, classifier and ddim, against Algorithm 2 of the library on the same noise."""
+    """Native noise, sigmas and guider, our conditions, clip, classifier and ddim, against Algorithm 2 of the
+    library on the same noise.
+    """
     graph = pixels(
         sampler("ddim", ["31", 0]),
         conditioning=("33", 0),
@@ -194,7 +198,9 @@ def test_tiles_on_a_latent_model_and_under_our_sampler(host):
 
 
 def test_tiles_on_a_pixel_prior_with_a_gradient(host):
-    """DPS and a classifier through auto tiles: odd counts, a classifier tied to one size, gradients inside inference mode."""
+    """DPS and a classifier through auto tiles: odd counts, a classifier tied to one size, gradients inside
+    inference mode.
+    """
     more = {
         "1": load(),
         "2": node("ImageScale", image=["1", 0], upscale_method="area", width=20, height=16, crop="disabled"),

@@ -182,7 +182,9 @@ def test_conditions_chain_with_other_guidance_and_any_transition(host):
 
 @pytest.mark.usefixtures("correctors")
 def test_a_latent_model_takes_latents_of_the_picture(host):
-    """Without a second stage and a corrector, the grid of the result is the condition: the latents of the enlarged picture."""
+    """Without a second stage and a corrector, the grid of the result is the condition: the latents of the
+    enlarged picture.
+    """
 
     def held(side=64, chosen=None, **given):
         strength = {"preset": "custom", "preset.tau": 0.0, "preset.s": 1.0, "preset.omega": 1000.0}

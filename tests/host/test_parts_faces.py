@@ -1,4 +1,6 @@
-"""Faces in real graphs: the detector and the prior that ship, and CodeFormer and ParseNet with random weights."""
+"""Faces in real graphs: the detector and the prior that ship, and CodeFormer and ParseNet with random
+weights.
+"""
 
 from __future__ import annotations
 
@@ -344,7 +346,10 @@ def test_codeformer_restores_whole_pictures(host, definitions, change):
 
 
 def test_identities_are_told_where_the_host_has_the_recogniser(host, definitions):
-    ask = "from importlib.util import find_spec; raise SystemExit(not all(map(find_spec, ('dlib', 'face_recognition_models'))))"
+    ask = (
+        "from importlib.util import find_spec; raise SystemExit(not all(map(find_spec, ('dlib', "
+        "'face_recognition_models'))))"
+    )
     can = (
         subprocess.run([interpreter(Path(os.environ["COMFYUI_PATH"])), "-c", ask], check=False).returncode
         == 0

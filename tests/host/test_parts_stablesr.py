@@ -1,4 +1,6 @@
-"""StableSR in real graphs, on a tiny checkpoint in the form of Stable Diffusion 2.1 with tiny layers and feature wrapping."""
+"""StableSR in real graphs, on a tiny checkpoint in the form of Stable Diffusion 2.1 with tiny layers and
+feature wrapping.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Thumbnails of the example workflows that show their graphs as the front end draws them: COMFYUI_PATH=... python tests/host/thumbnails.py.
+"""Thumbnails of the example workflows that show their graphs as the front end draws them:
+
+COMFYUI_PATH=... python tests/host/thumbnails.py.
 
 The only picture in them is the one that the test server loads, which is computed.
 """
@@ -33,8 +35,12 @@ GRAPHS = (
 )
 WIDTH, MARGIN = 800, 20
 
-# the front end lays its bars and its map over the canvas; the texts of notes and the loaded picture may lie there too, and stay
-HIDE = "body * { visibility: hidden !important } #graph-canvas, .dom-widget, .dom-widget * { visibility: visible !important }"
+# the front end lays its bars and its map over the canvas; the texts of notes and the loaded picture may lie
+# there too, and stay
+HIDE = (
+    "body * { visibility: hidden !important } #graph-canvas, .dom-widget, .dom-widget * { visibility: "
+    "visible !important }"
+)
 FIT = """margin => {
     const boxes = [...app.graph._nodes.map(n => n.getBounding()), ...app.graph._groups.map(g => g._bounding)]
     const [left, top] = [0, 1].map(axis => Math.min(...boxes.map(b => b[axis])) - margin)

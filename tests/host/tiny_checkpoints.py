@@ -1,7 +1,8 @@
-"""Checkpoints with random weights, small enough for a CPU: python tests/host/tiny_checkpoints.py MODELS/priorsr.
+"""Checkpoints with random weights, small enough for a CPU: python tests/host/tiny_checkpoints.py
+MODELS/priorsr.
 
-Those of RELEASED bear the names of the released files, which the example workflows ask for, and are told from them by nothing but
-their width: the same levels, classes and sizes.
+Those of RELEASED bear the names of the released files, which the example workflows ask for, and are told from
+them by nothing but their width: the same levels, classes and sizes.
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ LORA = "lora_unet_input_blocks_1_0_in_layers_2"  # a convolution of the tiny UNe
 
 
 def randomised(network: nn.Module, std: float = 0.05) -> nn.Module:
-    """Small random weights everywhere, zero-initialised layers included, so that the answer depends on what the network sees."""
+    """Small random weights everywhere, zero-initialised layers included, so that the answer depends on what
+    the network sees.
+    """
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -118,7 +121,11 @@ def randomised(network: nn.Module, std: float = 0.05) -> nn.Module:
 
 
 def tiny(name: str) -> nn.Module:
-    """One of TINY. Plain priors keep their zero output, which makes them known Gaussians; the classifier is sure of its classes."""
+    """One of TINY.
+
+    Plain priors keep their zero output, which makes them known Gaussians; the classifier is sure of its
+    classes.
+    """
     torch.manual_seed(0)
     config = TINY[name]
     network = (
@@ -132,7 +139,9 @@ def tiny(name: str) -> nn.Module:
 
 
 def corrector(path: Path, channels: int = 1, **said) -> Path:
-    """A corrector of DPI for the priors of `channels`, in a file that says x4, k 2 and averaged, unless `said` otherwise."""
+    """A corrector of DPI for the priors of `channels`, in a file that says x4, k 2 and averaged, unless
+    `said` otherwise.
+    """
     network = tiny_corrector(channels)
     told = {
         "kind": "corrector",

@@ -1,4 +1,6 @@
-"""From a saved workflow (what people open) to the API graph (what the server runs), by the server's own node definitions."""
+"""From a saved workflow (what people open) to the API graph (what the server runs), by the server's own node
+definitions.
+"""
 
 from __future__ import annotations
 

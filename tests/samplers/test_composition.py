@@ -1,4 +1,6 @@
-"""A measurement, a classifier, classifier-free guidance and tiles in one run, on real networks with random weights and on an exact prior."""
+"""A measurement, a classifier, classifier-free guidance and tiles in one run, on real networks with random
+weights and on an exact prior.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ POSITIVE, NEGATIVE = torch.tensor([1, 3]), torch.tensor([0, 0])
 
 
 class Clouds:
-    """An exact prior that sees its neighbours: a Gaussian random field around the mean of a class (a Wiener filter is its best guess)."""
+    """An exact prior that sees its neighbours: a Gaussian random field around the mean of a class (a Wiener
+    filter is its best guess).
+    """
 
     def __call__(self, x, level, cond=None):
         rows, columns = (torch.fft.fftfreq(n) * n for n in x.shape[-2:])
@@ -234,7 +238,9 @@ def test_tiles_around_guidance_equal_guidance_around_tiles(name):
 
 @each_kind
 def test_calls_are_counted(name):
-    """CFG is one call of twice the batch, DPS one backward pass a call; groups of tiles are computed again for their gradient."""
+    """CFG is one call of twice the batch, DPS one backward pass a call; groups of tiles are computed again
+    for their gradient.
+    """
     calls, rows = SETUPS[name].calls, 2 * len(Y)
     for tile_batch, groups in ((1, TILES), (2, 2)):
         found = sample(name, tile_batch=tile_batch).prior

@@ -1,4 +1,6 @@
-"""The variance-exploding schedule and its published Euler-Maruyama steps; the push of classifiers: many, limited, for a time."""
+"""The variance-exploding schedule and its published Euler-Maruyama steps; the push of classifiers: many,
+limited, for a time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What each stage of CodeFormer's training minimises: networks whose forward pass is their loss (Zhou et al. 2022, Eq. 1-6)."""
+"""What each stage of CodeFormer's training minimises: networks whose forward pass is their loss (Zhou et al.
+2022, Eq. 1-6).
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ class Reconstruction(nn.Module):
 
 
 class Prediction(nn.Module):
-    """Stage two: the encoder and the transformer learn the codes of undamaged pictures from damaged ones; the rest is frozen."""
+    """Stage two: the encoder and the transformer learn the codes of undamaged pictures from damaged ones; the
+    rest is frozen.
+    """
 
     def __init__(self, network: CodeFormer, teacher: VQGAN):
         super().__init__()
@@ -70,7 +74,9 @@ class Prediction(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Stage three: the fusion of the encoder's maps, with the terms of stage two so that w = 0 stays as good."""
+    """Stage three: the fusion of the encoder's maps, with the terms of stage two so that w = 0 stays as
+    good.
+    """
 
     def __init__(
         self,
@@ -103,7 +109,9 @@ class Fusion(nn.Module):
 
 
 def code_terms(latent: Tensor, logits: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
-    """Cross entropy of predicted scores against the codes of undamaged pictures, and the distance of the latent from their rows."""
+    """Cross entropy of predicted scores against the codes of undamaged pictures, and the distance of the
+    latent from their rows.
+    """
     return TOKENS * F.cross_entropy(logits.float().flatten(0, 1), indices.flatten()) + F.mse_loss(
         latent.float(), rows.float()
     )

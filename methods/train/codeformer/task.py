@@ -1,4 +1,6 @@
-"""Training of CodeFormer in its three stages (Zhou et al. 2022, section 3): codebook, code prediction, feature fusion."""
+"""Training of CodeFormer in its three stages (Zhou et al. 2022, section 3): codebook, code prediction,
+feature fusion.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ STAGES = ("codebook", "prediction", "fusion")
 
 @dataclass(frozen=True)
 class CodeFormerRecipe(Settings):
-    """Which stage, the networks, and what lowers the pictures. Lists are written as 1,2,4; stages after the first take sizes from files."""
+    """Which stage, the networks, and what lowers the pictures.
+
+    Lists are written as 1,2,4; stages after the first take sizes from files.
+    """
 
     stage: str = option(
         "codebook",
@@ -72,7 +77,8 @@ class CodeFormerRecipe(Settings):
     )
     perceptual: float = option(
         1.0,
-        "Weight of LPIPS (VGG) of stages one and three, left out where its weights are not installed; 0 leaves it out",
+        "Weight of LPIPS (VGG) of stages one and three, left out where its weights are not installed; 0 "
+        "leaves it out",
         low=0,
         high=100,
     )
@@ -88,7 +94,8 @@ class CodeFormerRecipe(Settings):
         levels = numbers(self.mult)
         if not levels or self.size % (1 << len(levels) - 1) or self.width % 32:
             raise ValueError(
-                f"size {self.size} must halve {len(levels) - 1} times and width {self.width} be a multiple of 32: change one"
+                f"size {self.size} must halve {len(levels) - 1} times and width {self.width} be a multiple "
+                "of 32: change one"
             )
         return VQGANConfig(
             self.size,
@@ -102,7 +109,10 @@ class CodeFormerRecipe(Settings):
 
 
 def build(recipe: CodeFormerRecipe, seed: int = 0) -> VQGAN | CodeFormer:
-    """The network that a stage trains, with the weights of the stages before. Raises ValueError for a missing or unfitting file."""
+    """The network that a stage trains, with the weights of the stages before.
+
+    Raises ValueError for a missing or unfitting file.
+    """
     torch.manual_seed(seed)
     if recipe.stage == "codebook":
         return VQGAN(recipe.vqgan())
@@ -142,7 +152,9 @@ def check(recipe: CodeFormerRecipe, settings: Optimisation) -> None:
 
 
 def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, validation: Tensor) -> Task:
-    """Train a network of `build` on uint8 images N 3 S S, judging by reconstructions or restorations of `validation`."""
+    """Train a network of `build` on uint8 images N 3 S S, judging by reconstructions or restorations of
+    `validation`.
+    """
     size, damage, first = (
         network.config.image_size,
         face_damage(recipe.degradation),
@@ -150,7 +162,8 @@ def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, 
     )
     if tuple(images.shape[1:]) != (3, size, size):
         raise ValueError(
-            f"the network is for RGB pictures of {size} pixels, not {tuple(images.shape[1:])}: give --size {size}"
+            f"the network is for RGB pictures of {size} pixels, not {tuple(images.shape[1:])}: give --size "
+            f"{size}"
         )
     judged = validation[:JUDGED]
     truth = signed(judged)

@@ -1,4 +1,6 @@
-"""The loss of a corrector's training: what it is shown of each picture, and its errors along a chain of its own answers."""
+"""The loss of a corrector's training: what it is shown of each picture, and its errors along a chain of its
+own answers.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ def corrector_loss(
     t: Tensor,
     noise: Noise,
 ) -> Tensor:
-    """The mean of the recipe's objective for truth B C S S and its base condition B C S/k S/k at steps t (B,), on the CPU.
+    """The mean of the recipe's objective for truth B C S S and its base condition B C S/k S/k at steps t
+    (B,), on the CPU.
 
     With a chain all pictures share one step.
     """
@@ -89,7 +92,9 @@ def corrector_loss(
 def runs_loss(
     net: nn.Module, recipe: CorrectorRecipe, truth: Tensor, base: Tensor, t: Tensor, noise: Noise, seen: Seen
 ) -> Tensor:
-    """Eq. 18 whose gap is that of real runs: the errors on noised truth, as `corrector_loss`, and on what runs showed the corrector."""
+    """Eq. 18 whose gap is that of real runs: the errors on noised truth, as `corrector_loss`, and on what
+    runs showed the corrector.
+    """
     k, first = recipe.k, noise(truth.shape).to(truth)
     noisy = on_grid_only(posterior_sample(truth, t, first, noise(truth.shape).to(truth)), k)
     told = torch.cat([t.to(seen.t), seen.t])
@@ -101,9 +106,11 @@ def runs_loss(
 
 @torch.no_grad()
 def _answer(net: nn.Module, base: Tensor, t: Tensor, noise: Noise, k: int) -> Tensor:
-    """What the corrector says of the base condition at a noisier step: the condition that it has to refine later, B C S S.
+    """What the corrector says of the base condition at a noisier step: the condition that it has to refine
+    later, B C S S.
 
-    It is computed anew and not kept from an earlier visit to the picture: it belongs to the present weights, and a resumed run repeats it.
+    It is computed anew and not kept from an earlier visit to the picture: it belongs to the present weights,
+    and a resumed run repeats it.
     """
     y_T = sparse(base, k)
     first, second = (noise(y_T.shape).to(y_T) for _ in range(2))
@@ -116,7 +123,8 @@ def _answer(net: nn.Module, base: Tensor, t: Tensor, noise: Noise, k: int) -> Te
 def trace(
     net: nn.Module, truth: Tensor, base: Tensor, times: Sequence[int], k: int
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """From the noisiest step on: t, the answers to noised true conditions and those to its own last answers, noised; B C S S.
+    """From the noisiest step on: t, the answers to noised true conditions and those to its own last answers,
+    noised; B C S S.
 
     The second is what stage 1 of the sampling would see without a prior. Picture i has the noise of seed i.
     """

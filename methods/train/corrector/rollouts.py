@@ -20,7 +20,9 @@ from ..loop import Batch
 if TYPE_CHECKING:
     from .task import CorrectorRecipe
 
-EVERY = 50  # training steps between rounds of runs; checkpoints fall on rounds, so that a resumed training repeats the uninterrupted one
+# training steps between rounds of runs; checkpoints fall on rounds, so that a resumed training repeats the
+# uninterrupted one
+EVERY = 50
 RUNS, FACES = 4, 8  # of a round
 TAUS = (0.0, 100.0, 300.0, 500.0, 1000.0)
 STEPS = (15, 25, 40, 60)
@@ -28,7 +30,9 @@ JUDGED, JUDGED_STEPS = 16, 25
 
 
 class Seen(NamedTuple):
-    """m_f s of some steps on the grid, B C S/k S/k, their corrector times (B,), the truth B C S S and its base condition B C S/k S/k."""
+    """m_f s of some steps on the grid, B C S/k S/k, their corrector times (B,), the truth B C S S and its
+    base condition B C S/k S/k.
+    """
 
     x: Tensor
     t: Tensor
@@ -106,7 +110,9 @@ class Runs:
         return calls
 
     def error(self, net: nn.Module, truth: Tensor, base: Tensor) -> float:
-        """Squared error on the grid of the corrector's answers, the mean over the steps of runs with the preset's strengths."""
+        """Squared error on the grid of the corrector's answers, the mean over the steps of runs with the
+        preset's strengths.
+        """
         truth, base = (x[:JUDGED].to(next(net.parameters()).device) for x in (truth, base))
         calls = self.follow(net, truth, base, range(len(truth)), JUDGED_STEPS)
         return sum(float(grid_error(answer, truth, self.recipe.k).mean()) for _, answer in calls) / len(calls)

@@ -1,4 +1,6 @@
-"""Training of DPI's condition corrector (Yang et al. 2025, Eq. 15-18) on square pictures, degraded as they are drawn."""
+"""Training of DPI's condition corrector (Yang et al. 2025, Eq. 15-18) on square pictures, degraded as they
+are drawn.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ class CorrectorRecipe(Settings):
     k: int = option(2, "Every k-th row and column carries conditions", low=2, high=64)
     objective: str = option(
         "sampled",
-        "paper: both terms of Eq. 18; sampled: one of them, drawn by its weight, at half the cost; runs: the gap is that of real runs of the "
+        "paper: both terms of Eq. 18; sampled: one of them, drawn by its weight, at half the cost; runs: "
+        "the gap is that of real runs of the "
         "prior; released: the published code's",
         choices=OBJECTIVES,
     )
@@ -73,7 +76,8 @@ class CorrectorRecipe(Settings):
     omega_level: float = option(0.5, "That weight where it is constant", low=0, high=1)
     prior: str = option(
         "",
-        "Weights of a prior that noises the true conditions (none: the closed form), or whose runs are followed (runs)",
+        "Weights of a prior that noises the true conditions (none: the closed form), or whose runs are "
+        "followed (runs)",
     )
     start: str = option("", "Weights of a corrector to go on from; none: new ones")
     unshuffle: int = option(
@@ -99,7 +103,8 @@ class CorrectorRecipe(Settings):
         check_grid((self.size, self.size), self.k)
         if self.degradation == "bicubic" and (self.size % self.scale or self.scale < self.k):
             raise ValueError(
-                f"scale {self.scale} must divide the size {self.size} and be at least k {self.k}: change one of them"
+                f"scale {self.scale} must divide the size {self.size} and be at least k {self.k}: change "
+                "one of them"
             )
         config = replace(
             SMALL,
@@ -114,7 +119,8 @@ class CorrectorRecipe(Settings):
         )
         if self.size % config.reduction:
             raise ValueError(
-                f"size {self.size} is no multiple of {config.reduction}, which unshuffle and mult ask for: change one of them"
+                f"size {self.size} is no multiple of {config.reduction}, which unshuffle and mult ask for: "
+                "change one of them"
             )
         return config
 
@@ -130,7 +136,8 @@ def face_damage(name: str) -> Recipe:
 
 
 def lowered(images: Tensor, recipe: CorrectorRecipe, seeds: Sequence[int]) -> tuple[Tensor, int]:
-    """The pictures that inference would be given for uint8 images N C S S, N C h w in 0..1, and their scale; seeds draw degradations.
+    """The pictures that inference would be given for uint8 images N C S S, N C h w in 0..1, and their scale;
+    seeds draw degradations.
 
     Degraded faces keep their size and are then made as small as the grid.
     """
@@ -157,7 +164,8 @@ def check(recipe: CorrectorRecipe, settings: Optimisation) -> None:
         )
     if frozen_prior(recipe) and recipe.objective == "released":
         raise ValueError(
-            "objective released shows the corrector nothing that a prior could noise: leave out the prior, or choose another objective"
+            "objective released shows the corrector nothing that a prior could noise: leave out the prior, "
+            "or choose another objective"
         )
     if not settings.ema:
         raise ValueError(
@@ -172,14 +180,18 @@ def frozen_prior(recipe: CorrectorRecipe) -> Prior | None:
     prior, colours = load_prior(recipe.prior), recipe.config().in_channels
     if prior.channels != colours or recipe.size % prior.multiple:
         raise ValueError(
-            f"{recipe.prior} is for {prior.channels} channels and sides that are multiples of {prior.multiple}, the recipe for {colours} channels "
+            f"{recipe.prior} is for {prior.channels} channels and sides that are multiples of "
+            f"{prior.multiple}, the recipe for {colours} channels "
             f"and a side of {recipe.size}: choose another prior, or change channels or size"
         )
     return prior
 
 
 def start_of(recipe: CorrectorRecipe) -> State | None:
-    """The first weights, if the recipe names a file of them. Raises ValueError for a network of other settings."""
+    """The first weights, if the recipe names a file of them.
+
+    Raises ValueError for a network of other settings.
+    """
     if not recipe.start:
         return None
     network = load_corrector(recipe.start).network
@@ -189,13 +201,16 @@ def start_of(recipe: CorrectorRecipe) -> State | None:
             f.name for f in fields(wanted) if getattr(network.config, f.name) != getattr(wanted, f.name)
         )
         raise ValueError(
-            f"{recipe.start} is a corrector of another {differing}: repeat the settings it was trained with, or begin anew"
+            f"{recipe.start} is a corrector of another {differing}: repeat the settings it was trained "
+            "with, or begin anew"
         )
     return network.float().state_dict()
 
 
 def task(recipe: CorrectorRecipe, images: Tensor, validation: Tensor, seed: int = 0) -> Task:
-    """Train on uint8 images N C S S, judging by the errors on the grid at every noise level on `validation`."""
+    """Train on uint8 images N C S S, judging by the errors on the grid at every noise level on
+    `validation`.
+    """
     torch.manual_seed(seed)
     network = CorrectorUNet(recipe.config()).to(memory_format=torch.channels_last)
     if (state := start_of(recipe)) is not None:

@@ -1,4 +1,6 @@
-"""Training of StableSR's controllable feature wrapping on latents that were sampled before (Wang et al. 2024, sections 3.2 and 4.1)."""
+"""Training of StableSR's controllable feature wrapping on latents that were sampled before (Wang et al. 2024,
+sections 3.2 and 4.1).
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,8 @@ def synthesise(
     device: str,
     progress: bool = True,
 ) -> tuple[Latents, Latents]:
-    """The latents of training and validation; those that are missing are sampled now, by all processes together.
+    """The latents of training and validation; those that are missing are sampled now, by all processes
+    together.
 
     Raises ValueError where files or sizes do not fit, before the first is sampled.
     """
@@ -128,7 +131,10 @@ def synthesise(
 
 
 def build(recipe: CFWRecipe, seed: int = 0) -> tuple[CFW, VAE]:
-    """New fusion blocks, or those to go on from, and the autoencoder. Raises ValueError for missing or unfitting files."""
+    """New fusion blocks, or those to go on from, and the autoencoder.
+
+    Raises ValueError for missing or unfitting files.
+    """
     recipe.check()
     vae = load_vae(recipe.base)
     torch.manual_seed(seed)
@@ -136,7 +142,8 @@ def build(recipe: CFWRecipe, seed: int = 0) -> tuple[CFW, VAE]:
         cfw = load_cfw(recipe.start)
     elif len(vae.config.widths) <= max(RELEASED):
         raise ValueError(
-            f"the autoencoder in {recipe.base} has {len(vae.config.widths)} levels and CFW works on {len(RELEASED)} coarser ones: choose another"
+            f"the autoencoder in {recipe.base} has {len(vae.config.widths)} levels and CFW works on "
+            f"{len(RELEASED)} coarser ones: choose another"
         )
     else:
         cfw = CFW({level: vae.config.widths[level] for level in RELEASED}, recipe.blocks, recipe.growth)
@@ -145,7 +152,9 @@ def build(recipe: CFWRecipe, seed: int = 0) -> tuple[CFW, VAE]:
 
 
 def task(recipe: CFWRecipe, cfw: CFW, vae: VAE, latents: Latents, validation: Latents) -> Task:
-    """Train the fusion blocks of `build` on latents of `synthesise`, judging by how close decoded ones of `validation` are to the truth."""
+    """Train the fusion blocks of `build` on latents of `synthesise`, judging by how close decoded ones of
+    `validation` are to the truth.
+    """
     adversary = Adversary(recipe.adversarial, recipe.after, recipe.size, balanced=False)
     trained = Wrapping(cfw, vae, recipe.distance, Perceptual(recipe.perceptual), adversary)
 

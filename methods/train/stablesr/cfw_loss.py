@@ -1,4 +1,6 @@
-"""What the training of CFW minimises: the reconstruction of a frozen autoencoder whose decoder it corrects (Wang et al. 2024, sections 3.2, 4.1)."""
+"""What the training of CFW minimises: the reconstruction of a frozen autoencoder whose decoder it corrects
+(Wang et al. 2024, sections 3.2, 4.1).
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ FIDELITY = 1.0  # w of Eq. 6 in training
 class Wrapping(nn.Module):
     """The fusion blocks on an autoencoder that is not trained, and the discriminator, whose weight is fixed.
 
-    Sampled latents B Z h w (scaled), enlarged inputs and truth B 3 S S in -1..1 to the loss: the pixels' mean distance, that of LPIPS
-    where there is one, and the adversarial term.
+    Sampled latents B Z h w (scaled), enlarged inputs and truth B 3 S S in -1..1 to the loss: the pixels' mean
+    distance, that of LPIPS where there is one, and the adversarial term.
     """
 
     def __init__(self, cfw: CFW, vae: VAE, distance: str, perceptual: Perceptual, adversary: Adversary):

@@ -1,4 +1,6 @@
-"""What the training of StableSR's layers minimises: the error of a frozen UNet that they modulate (Wang et al. 2024, section 3.1)."""
+"""What the training of StableSR's layers minimises: the error of a frozen UNet that they modulate (Wang et
+al. 2024, section 3.1).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from ..prior import signed
 
 
 class Noised(NamedTuple):
-    """A batch as the network sees it: noised latents B Z h w, steps t (B,), latents of the enlarged inputs, prompts B L D; and the target."""
+    """A batch as the network sees it: noised latents B Z h w, steps t (B,), latents of the enlarged inputs,
+    prompts B L D; and the target.
+    """
 
     x: Tensor
     t: Tensor
@@ -32,7 +36,9 @@ class Noised(NamedTuple):
 
     @staticmethod
     def of(z0: Tensor, t: Tensor, lr: Tensor, context: Tensor, eps: Tensor, predicted: str) -> Noised:
-        """`predicted`: eps, or v = alpha eps - sigma z0 (Salimans and Ho 2022); context 1 L D; t in whole steps of the chain."""
+        """`predicted`: eps, or v = alpha eps - sigma z0 (Salimans and Ho 2022); context 1 L D; t in whole
+        steps of the chain.
+        """
         abar = CHAIN.alphas_cumprod.float().to(z0.device)[t].view(-1, 1, 1, 1)
         alpha, sigma = abar.sqrt(), (1 - abar).sqrt()
         target = eps if predicted == "eps" else alpha * eps - sigma * z0
@@ -40,9 +46,12 @@ class Noised(NamedTuple):
 
 
 class Modulation(nn.Module):
-    """The trained layers on a UNet that is not trained. A noised batch to the mean squared error of each sample (B,).
+    """The trained layers on a UNet that is not trained.
 
-    part: how many samples are computed at once; gradients of a larger batch then take the memory of a part, and a second forward pass.
+    A noised batch to the mean squared error of each sample (B,).
+
+    part: how many samples are computed at once; gradients of a larger batch then take the memory of a part,
+    and a second forward pass.
     """
 
     def __init__(self, layers: Layers, unet: SDUNet, part: int):
@@ -68,7 +77,9 @@ class Modulation(nn.Module):
 
 @torch.no_grad()
 def encoded(vae: VAE, truth: Tensor, low: Tensor, seeds: Sequence[int], part: int) -> tuple[Tensor, Tensor]:
-    """Latents B Z h w of uint8 crops B 3 S S and of their enlarged degradations B 3 s s, both drawn from the posterior."""
+    """Latents B Z h w of uint8 crops B 3 S S and of their enlarged degradations B 3 s s, both drawn from the
+    posterior.
+    """
     made = []
     for i in range(0, len(truth), part):
         noise, piece = Noise(seeds[i : i + part]).child("latents"), slice(i, i + part)

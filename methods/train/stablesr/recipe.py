@@ -1,4 +1,6 @@
-"""What the trainings of StableSR's layers and of CFW have in common: the frozen networks, the pairs they see, and how files are named."""
+"""What the trainings of StableSR's layers and of CFW have in common: the frozen networks, the pairs they see,
+and how files are named.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ class PairRecipe(Settings):
     )
     context: str = option(
         "",
-        "The empty prompt's embeddings, L D, as the tensor `context` of a file (without: by the text encoder of --base)",
+        "The empty prompt's embeddings, L D, as the tensor `context` of a file (without: by the text "
+        "encoder of --base)",
     )
     target: str = option("eps", "What the UNet of --base predicts; v: the 768-pixel model", choices=TARGETS)
     size: int = option(512, "Side of the crops; smaller pictures are left out", low=16, high=2048)
@@ -49,7 +52,10 @@ class PairRecipe(Settings):
             )
 
     def drawn_from(self, paths: Sequence[str | Path]) -> Pairs:
-        """Crops of the pictures in folders and archives, with the real-world degradations. Raises as `Crops.of`."""
+        """Crops of the pictures in folders and archives, with the real-world degradations.
+
+        Raises as `Crops.of`.
+        """
         return Pairs(Crops.of(paths, self.size, self.flip), real_world(self.scale), self.workers)
 
     def opened(self, layers_for: Callable[[SDUNet], Layers]) -> tuple[StableSR, Tensor]:
@@ -69,7 +75,8 @@ class PairRecipe(Settings):
         if context.shape[-1] != unet.config.context_dim:
             origin = self.context or f"the text encoder of {self.base}"
             raise ValueError(
-                f"the UNet reads prompts of {unet.config.context_dim} channels, {origin} gives {context.shape[-1]}: encode one for this UNet"
+                f"the UNet reads prompts of {unet.config.context_dim} channels, {origin} gives "
+                f"{context.shape[-1]}: encode one for this UNet"
             )
         return model, context.detach()
 

@@ -1,4 +1,6 @@
-"""Training of StableSR's encoder and modulation layers on a Stable Diffusion that stays as it is (Wang et al. 2024, sections 3.1, 4.1)."""
+"""Training of StableSR's encoder and modulation layers on a Stable Diffusion that stays as it is (Wang et al.
+2024, sections 3.1, 4.1).
+"""
 
 from __future__ import annotations
 
@@ -83,13 +85,17 @@ class StableSRRecipe(PairRecipe):
         config = replace(self.config(), in_channels=unet.config.in_channels)
         if len(config.channel_mult) != len(unet.config.channel_mult):
             raise ValueError(
-                f"mult {self.mult!r} gives {len(config.channel_mult)} levels, the UNet has {len(unet.config.channel_mult)}: give as many"
+                f"mult {self.mult!r} gives {len(config.channel_mult)} levels, the UNet has "
+                f"{len(unet.config.channel_mult)}: give as many"
             )
         return Layers(StructEncoder(config), SFT(residual_blocks(unet), config.out_channels))
 
 
 def build(recipe: StableSRRecipe, seed: int = 0) -> tuple[StableSR, Tensor]:
-    """The networks, with new layers or those to go on from, and the prompt's tokens. Raises ValueError for missing or unfitting files."""
+    """The networks, with new layers or those to go on from, and the prompt's tokens.
+
+    Raises ValueError for missing or unfitting files.
+    """
     recipe.check()
     recipe.config()
     torch.manual_seed(seed)
@@ -97,7 +103,9 @@ def build(recipe: StableSRRecipe, seed: int = 0) -> tuple[StableSR, Tensor]:
 
 
 def task(recipe: StableSRRecipe, model: StableSR, context: Tensor, pairs: Pairs, validation: Pairs) -> Task:
-    """Train the layers of a model of `build`, judging by the error at steps of equal distance on crops of `validation`."""
+    """Train the layers of a model of `build`, judging by the error at steps of equal distance on crops of
+    `validation`.
+    """
     trained = Modulation(model.layers, model.prior.network, recipe.part)
     vae, size = Frozen(model.vae), recipe.size
     judged = validation(range(JUDGED), in_order=True)
@@ -150,7 +158,10 @@ def task(recipe: StableSRRecipe, model: StableSR, context: Tensor, pairs: Pairs,
 
 
 def metadata(recipe: StableSRRecipe, settings: Optimisation) -> dict[str, object]:
-    """What the weight file says of itself: what UNet it is for, and how it is trained. Its sizes are those of its tensors."""
+    """What the weight file says of itself: what UNet it is for, and how it is trained.
+
+    Its sizes are those of its tensors.
+    """
     return {
         "kind": "stablesr",
         "target": recipe.target,

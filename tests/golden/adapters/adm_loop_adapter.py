@@ -1,4 +1,6 @@
-"""Whole runs of ADM priors: ancestral and implicit, free, guided by a classifier, and the guided upsampler."""
+"""Whole runs of ADM priors: ancestral and implicit, free, guided by a classifier, and the guided
+upsampler.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""StableSR: networks, schedule, runs, aggregation, feature wrapping, colours, and the released canvas script."""
+"""StableSR: networks, schedule, runs, aggregation, feature wrapping, colours, and the released canvas
+script.
+"""
 
 from __future__ import annotations
 

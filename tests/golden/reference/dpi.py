@@ -10,7 +10,8 @@ from priorsr.methods.imaging.resize import resize_uint8
 def released_pair(picture: Tensor, size: int, scale: int, k: int = 2) -> tuple[Tensor, Tensor]:
     """The picture uint8 C H W squeezed to size x size, and its base condition C size/k size/k in -1..1.
 
-    Reduced from the picture's own resolution by `scale` and enlarged again by Pillow's bicubic filter, rounded to 8 bits each time.
+    Reduced from the picture's own resolution by `scale` and enlarged again by Pillow's bicubic filter,
+    rounded to 8 bits each time.
     """
     low = resize_uint8(picture, (size // scale,) * 2)
     base = resize_uint8(low, (size // k,) * 2)

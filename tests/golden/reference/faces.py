@@ -1,4 +1,6 @@
-"""The face helpers of CodeFormer and facexlib as published, 8-bit rounding included; for comparison with their figures only."""
+"""The face helpers of CodeFormer and facexlib as published, 8-bit rounding included; for comparison with
+their figures only.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ SHORTEST = 512  # short side to which CodeFormer enlarges a picture
 
 @dataclass(frozen=True)
 class PublishedHelper:
-    """Every stage: pictures 1 3 H W and faces N 3 S S in 0..1, matrices N 2 3, the last face's mask H W in the result."""
+    """Every stage: pictures 1 3 H W and faces N 3 S S in 0..1, matrices N 2 3, the last face's mask H W in
+    the result.
+    """
 
     picture: Tensor
     template: Tensor
@@ -55,7 +59,9 @@ def published_helper(
     side: int = 512,
     parts: Tensor | None = None,
 ) -> PublishedHelper:
-    """Align, restore and put back the faces with landmarks N 5 2 (pixels of `published_picture`); parts: classes 1 h w of every face."""
+    """Align, restore and put back the faces with landmarks N 5 2 (pixels of `published_picture`); parts:
+    classes 1 h w of every face.
+    """
     picture, points = published_picture(pixels, variant), template(side)
     affine = similarity(landmarks, points)
     faces = _eight_bit(cut(picture, affine, side, published=True))
@@ -95,7 +101,9 @@ def _eight_bit(x: Tensor) -> Tensor:
 
 
 def _bilinear(x: Tensor, size: tuple[int, int], scale: float) -> Tensor:
-    """OpenCV's enlargement of 8-bit pictures: fixed point that loses an eighth of a level on average, which a truncation later shows."""
+    """OpenCV's enlargement of 8-bit pictures: fixed point that loses an eighth of a level on average, which a
+    truncation later shows.
+    """
     rows, cols = (
         axis(n, m, scale, "bilinear", antialias=False, border="edge")
         for n, m in zip(x.shape[-2:], size, strict=True)

@@ -1,4 +1,6 @@
-"""The test of SRCNN as published by SRCNN-pytorch, number for number; for comparison with its figures only."""
+"""The test of SRCNN as published by SRCNN-pytorch, number for number; for comparison with its figures
+only.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from priorsr.methods.nets.srcnn import SRCNN
 
 @dataclass(frozen=True)
 class PublishedTest:
-    """Every stage of the test: uint8 pictures C H W, YCbCr in 0..255, the network's raw output 1 1 H W, three PSNR figures."""
+    """Every stage of the test: uint8 pictures C H W, YCbCr in 0..255, the network's raw output 1 1 H W, three
+    PSNR figures.
+    """
 
     hr: Tensor
     lr: Tensor
@@ -30,7 +34,9 @@ class PublishedTest:
 
 
 def published_srcnn_test(network: SRCNN, image: Tensor, scale: int) -> PublishedTest:
-    """Reduce a uint8 RGB picture 3 H W and restore it (test.py): sizes are made divisible by resizing, RGB is truncated."""
+    """Reduce a uint8 RGB picture 3 H W and restore it (test.py): sizes are made divisible by resizing, RGB is
+    truncated.
+    """
     hr = resize_uint8(image, (image.shape[1] // scale * scale, image.shape[2] // scale * scale))
     lr = resize_uint8(hr, (hr.shape[1] // scale, hr.shape[2] // scale))
     bicubic = resize_uint8(lr, tuple(hr.shape[1:]))

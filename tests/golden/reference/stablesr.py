@@ -1,4 +1,6 @@
-"""The released canvas script, number for number: how it sizes, pads and crops; for comparison with its results only."""
+"""The released canvas script, number for number: how it sizes, pads and crops; for comparison with its
+results only.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ STRIDE = 32  # what the script pads sides to
 
 @dataclass(frozen=True)
 class PublishedCanvas:
-    """Its stages: the padded input -1..1, the state at the start, what was restored, and the pictures in 0..1 by colour correction."""
+    """Its stages: the padded input -1..1, the state at the start, what was restored, and the pictures in 0..1
+    by colour correction.
+    """
 
     padded: Tensor
     x_T: Tensor
@@ -35,8 +39,8 @@ def published_canvas(
 ) -> PublishedCanvas:
     """Restore B 3 h w in -1..1 as `sr_val_ddpm_text_T_vqganfin_oldcanvas_tile.py` does.
 
-    Two of its habits are kept: a side that needs no padding gets a whole stride of it when the other needs some, and padding
-    stays in the result where the picture was enlarged further than asked.
+    Two of its habits are kept: a side that needs no padding gets a whole stride of it when the other needs
+    some, and padding stays in the result where the picture was enlarged further than asked.
     """
     scale = max(settings.tile / min(low.shape[-2:]), upscale)
     size = tuple(int(n * scale) for n in low.shape[-2:])

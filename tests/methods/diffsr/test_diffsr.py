@@ -48,7 +48,9 @@ STD = 0.4
 
 
 def gaussian_errors(schedule, std=STD):
-    """eps-MSE of the exact prior N(0, std^2): x0 is known up to alpha^2 std^2 / (alpha^2 std^2 + sigma^2) of its noise."""
+    """eps-MSE of the exact prior N(0, std^2): x0 is known up to alpha^2 std^2 / (alpha^2 std^2 + sigma^2) of
+    its noise.
+    """
     return {
         i: lv.alpha**2 * std**2 / (lv.alpha**2 * std**2 + lv.sigma**2) for i, lv in enumerate(schedule.table)
     }

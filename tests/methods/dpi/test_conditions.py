@@ -160,7 +160,9 @@ def test_the_released_convention_leaves_the_last_step_alone_and_counts_from_zero
 
 
 def test_second_stages_of_few_and_many_steps_hold_alike():
-    """A prior that always answers 0.5: how far the conditions pull the picture towards 0.25 does not depend on the respacing."""
+    """A prior that always answers 0.5: how far the conditions pull the picture towards 0.25 does not depend
+    on the respacing.
+    """
     prior = GaussianPrior(torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 1e-4))
     ends = {}
     for steps, compound in ((1000, True), (100, True), (100, False)):

@@ -47,7 +47,9 @@ EDMDPS = EDMDPSSettings(steps=6, zeta=0.5, weight="plain")
 
 
 def randomised(network):
-    """Small random weights everywhere, zero-initialised layers included, so that the prior depends on what it sees."""
+    """Small random weights everywhere, zero-initialised layers included, so that the prior depends on what it
+    sees.
+    """
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -1,4 +1,6 @@
-"""astronaut.webp is the face of NASA's portrait of Eileen Collins, in the public domain, as distributed with scikit-image."""
+"""astronaut.webp is the face of NASA's portrait of Eileen Collins, in the public domain, as distributed with
+scikit-image.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Attributes: wishes and contradictions, what classifiers see, the push on priors of every kind, and reading a picture."""
+"""Attributes: wishes and contradictions, what classifiers see, the push on priors of every kind, and reading
+a picture.
+"""
 
 from __future__ import annotations
 
@@ -155,7 +157,10 @@ def test_contradictions_are_refused(gender):
 def test_an_absurd_strength_is_refused_and_its_limit_explained(gender, h):
     with pytest.raises(
         ValueError,
-        match=rf"h {h} is outside 0 \.\. 10000: published are 50 and 500, .* drowns the prior; .* the other label",
+        match=(
+            rf"h {h} is outside 0 \.\. 10000: published are 50 and 500, .* drowns the prior; .* the "
+            r"other label"
+        ),
     ):
         AttributeGuidance([Wish(gender, (1,))], h)
     with pytest.raises(ValueError, match="an h of 0 asks no classifier"):

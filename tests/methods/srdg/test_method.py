@@ -1,4 +1,6 @@
-"""SRDG as a method: settings and presets, runs in any units, pictures of any size, training objective, mistakes."""
+"""SRDG as a method: settings and presets, runs in any units, pictures of any size, training objective,
+mistakes.
+"""
 
 from __future__ import annotations
 

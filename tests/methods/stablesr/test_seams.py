@@ -1,4 +1,6 @@
-"""Where tiles begin and end nothing shows: of the sampled latent, of what is encoded, and of what is decoded with feature wrapping."""
+"""Where tiles begin and end nothing shows: of the sampled latent, of what is encoded, and of what is decoded
+with feature wrapping.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def smooth(shape):
 
 
 def across(steps, size, overlap):
-    """One number a line between neighbours, averaged over those where a tile begins or ends, and over the others, along both axes."""
+    """One number a line between neighbours, averaged over those where a tile begins or ends, and over the
+    others, along both axes.
+    """
     ours, others = [], []
     for values in steps:
         length = len(values) + 1
@@ -68,7 +72,9 @@ def steps(x, size, overlap):
 
 
 def unseamed(made, whole, size, overlap):
-    """Both bars where tiles must not change a picture: relative gradient across borders, and steps that the whole does not have."""
+    """Both bars where tiles must not change a picture: relative gradient across borders, and steps that the
+    whole does not have.
+    """
     assert ratio(made, size, overlap) / ratio(whole, size, overlap) == pytest.approx(1, abs=GRADIENT)
     for axis in (2, 3):
         assert (made - whole).diff(dim=axis).abs().max() < LEVEL
@@ -187,7 +193,8 @@ def test_the_tiny_autoencoder_shows_no_tiles():
             steps(made - wanted, 128, 32),
         )
         print(
-            f"decoder, fidelity {w:g}: gradient {gradient:.3f}, steps {ours / LEVEL:.2f} levels, elsewhere {others / LEVEL:.2f}"
+            f"decoder, fidelity {w:g}: gradient {gradient:.3f}, steps {ours / LEVEL:.2f} levels, elsewhere "
+            f"{others / LEVEL:.2f}"
         )
         assert gradient == pytest.approx(1, abs=GRADIENT)
         assert ours - others < LEVEL

@@ -33,7 +33,9 @@ QUICK = Optimisation(steps=24, lr=1e-2, warmup=4, ema=0.7, validate_every=12, ch
 
 
 def pictures(count, size=16):
-    """Named pictures with a bright bar on top or not and a stripe on the left or right, and the table of them."""
+    """Named pictures with a bright bar on top or not and a stripe on the left or right, and the table of
+    them.
+    """
     generator = torch.Generator().manual_seed(count)
     named, table = [], {}
     for i in range(count):

@@ -88,7 +88,9 @@ def change(**values):
     ids=["x4", "x8", "k4", "mild"],
 )
 def test_conditions_are_those_of_inference(recipe):
-    """What training gives the corrector for y_T is what `dpi_upscale` gives it for the same low-resolution pictures."""
+    """What training gives the corrector for y_T is what `dpi_upscale` gives it for the same low-resolution
+    pictures.
+    """
     seen = []
 
     class Recording(CorrectorUNet):
@@ -133,7 +135,9 @@ def test_degradations_follow_their_seeds_and_a_mix_has_all_of_them():
 
 @pytest.mark.parametrize("form", ["linear", "constant"])
 def test_one_term_drawn_by_its_weight_is_the_whole_loss_in_the_mean(form):
-    """A corrector that answers what it is shown: the errors of both terms are noise and the base condition's own."""
+    """A corrector that answers what it is shown: the errors of both terms are noise and the base condition's
+    own.
+    """
     honest = lambda x, t, y_T: x  # noqa: E731
     means = []
     for objective in ("paper", "sampled"):
@@ -347,7 +351,9 @@ def test_a_frozen_prior_may_noise_the_true_conditions(tmp_path, prior_file, obje
 
 
 def test_runs_show_the_corrector_what_sampling_shows_it(prior_file):
-    """The inputs that training collects are those of a run with the same picture, seed and settings, and are judged by its truth."""
+    """The inputs that training collects are those of a run with the same picture, seed and settings, and are
+    judged by its truth.
+    """
     recipe = change(objective="runs", prior=prior_file)
     runs = Runs(recipe, frozen_prior(recipe), faces(4))
     network = CorrectorUNet(recipe.config())

@@ -71,7 +71,9 @@ def test_training_lowers_the_error_and_writes_pictures(tmp_path, target):
 
 
 def test_the_loss_of_v_is_that_of_the_schedule():
-    """A network that answers 0 has the mean square of its target as its loss: sigma^2 mean(x0^2) + alpha^2 for v."""
+    """A network that answers 0 has the mean square of its target as its loss: sigma^2 mean(x0^2) + alpha^2
+    for v.
+    """
     from priorsr.methods.train.loop import Batch
 
     images = torch.full((4, 1, 16, 16), 255, dtype=torch.uint8)

@@ -1,4 +1,6 @@
-"""Files of SDE-SR and SRDG: torch checkpoints with an average, Flax msgpack, safetensors, and all that is wrong with them."""
+"""Files of SDE-SR and SRDG: torch checkpoints with an average, Flax msgpack, safetensors, and all that is
+wrong with them.
+"""
 
 from __future__ import annotations
 
