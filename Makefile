@@ -14,7 +14,7 @@ demo: $(BIN)/priorsr
 	$(BIN)/python -m priorsr.methods.cli.main.demo demo
 
 test: $(BIN)/priorsr
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 # how much of nodes/ its tests run without ComfyUI
 coverage: $(BIN)/priorsr

@@ -30,7 +30,7 @@ def overhead(sizes: list[int], steps: int, repeat: int) -> None:
     from priorsr.methods.nets.densenet import DenseNetConfig
     from priorsr.methods.nets.ncsnpp import NCSNppConfig
     from priorsr.methods.priors.ncsnpp import NCSNppPrior
-    from priorsr.methods.srdg.attributes import AttributeClassifier, Wish
+    from priorsr.methods.srdg.attributes import AttributeClassifier, AttributeTarget
     from priorsr.methods.srdg.method import SRDGSettings, guidance_of, levels_of
     from priorsr.samplers.denoiser import Cond
     from priorsr.samplers.noise import Noise
@@ -91,7 +91,7 @@ def overhead(sizes: list[int], steps: int, repeat: int) -> None:
         judge = Judge(size, draws(x.shape) * 1e-6)
         levels, wanted = (
             levels_of(prior, SRDGSettings(steps=steps)),
-            [Wish(AttributeClassifier(judge, "gender", ("female", "male")), (1,))],
+            [AttributeTarget(AttributeClassifier(judge, "gender", ("female", "male")), (1,))],
         )
         cond = Cond({"low_res": low})
         for corrections in (0, 2):
@@ -133,7 +133,7 @@ def full() -> None:
     from priorsr.methods.nets.densenet import DenseNet
     from priorsr.methods.nets.ncsnpp import NCSNpp
     from priorsr.methods.priors.ncsnpp import NCSNppPrior
-    from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, Wish
+    from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, AttributeTarget
     from priorsr.methods.srdg.method import PRESETS, preset, srdg_upscale
     from priorsr.samplers.noise import Noise
 
@@ -143,7 +143,7 @@ def full() -> None:
         0, 0.02
     )  # new ones answer next to nothing, by whose size a correction divides
     wanted = [
-        Wish(AttributeClassifier(DenseNet().eval().requires_grad_(False), name, classes), (1,))
+        AttributeTarget(AttributeClassifier(DenseNet().eval().requires_grad_(False), name, classes), (1,))
         for name, classes in CLASSES.items()
     ]
     low = Noise(0).uniform((1, 3, 16, 16))

@@ -41,7 +41,7 @@ def networks():
     from priorsr.methods.nets.sd_vae import VAE, VAEConfig
     from priorsr.methods.nets.spade import SFT, residual_blocks
     from priorsr.methods.nets.struct_encoder import StructEncoder
-    from priorsr.methods.stablesr.layers import Layers
+    from priorsr.methods.stablesr.layers import StableSRLayers
     from priorsr.methods.stablesr.method import StableSR
     from priorsr.methods.stablesr.prior import diffusion_prior
 
@@ -80,7 +80,7 @@ def networks():
                 torch.nn.init.normal_(parameter, std=1 / math.sqrt(parameter[0].numel()))
             else:
                 torch.nn.init.constant_(parameter, float(name.endswith("weight")))
-    return StableSR(diffusion_prior(unet), Layers(encoder, sft), vae, cfw)
+    return StableSR(diffusion_prior(unet), StableSRLayers(encoder, sft), vae, cfw)
 
 
 def measure(side: int, pictures: int, tile: int, overlap: int, batch: int) -> dict[str, float]:

@@ -38,7 +38,7 @@ def main() -> None:
     from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
     from priorsr.methods.nets.spade import SFT, residual_blocks
     from priorsr.methods.nets.struct_encoder import StructEncoder
-    from priorsr.methods.stablesr.layers import Layers
+    from priorsr.methods.stablesr.layers import StableSRLayers
     from priorsr.methods.stablesr.levels import CHAIN
     from priorsr.methods.stablesr.prior import CONTEXT, LR, diffusion_prior, modulated
     from priorsr.samplers.denoiser import Cond
@@ -53,7 +53,7 @@ def main() -> None:
     ).eval()
     encoder = StructEncoder(replace(struct_encoder.RELEASED, model_channels=width, out_channels=width)).eval()
     prior = diffusion_prior(unet)
-    restoring = modulated(prior, Layers(encoder, SFT(residual_blocks(unet), width).eval()))
+    restoring = modulated(prior, StableSRLayers(encoder, SFT(residual_blocks(unet), width).eval()))
     draws, level = Noise(0), CHAIN.table[len(CHAIN.table) // 2]
     context = draws((1, 77, unet.config.context_dim))
 

@@ -16,7 +16,7 @@ from priorsr.methods.faces.load import load_detector
 from priorsr.methods.faces.restore import RestoreSettings
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
-from priorsr.methods.srdg.attributes import load_attribute, wishes
+from priorsr.methods.srdg.attributes import attribute_targets, load_attribute
 from priorsr.methods.srdg.method import PRESETS, condition, load_sr_prior, srdg_upscale
 
 SMALL, H, SHOWN = (8, 16), 100.0, 2.0  # pixels of the small faces, strength, enlargement of the picture
@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
     rows = []
     for side in SMALL:
         low, scale = condition(face, prior.size // side).clamp(0, 1), prior.size // side
-        asked = ((), *(wishes([happy], {"happy": label}) for label in happy.classes))
+        asked = ((), *(attribute_targets([happy], {"happy": label}) for label in happy.classes))
         found = [srdg_upscale(prior, low, scale, wanted, settings, seeds=[0]) for wanted in asked]
         rows.append(torch.cat([resize(low, (prior.size, prior.size), method="nearest"), *found, face], 3))
     write(

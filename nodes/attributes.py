@@ -11,12 +11,12 @@ from comfy_api.latest import io
 
 from ..methods.srdg.attributes import (
     AttributeClassifier,
-    Wish,
+    AttributeTarget,
+    attribute_targets,
     load_attribute,
     parse_weights,
     parse_wishes,
     shipped_attributes,
-    wishes,
 )
 from ..methods.srdg.method import shipped_networks
 from . import host
@@ -69,11 +69,11 @@ def wanted_inputs() -> list[io.Input]:
     ]
 
 
-def wished(judges: Sequence[AttributeClassifier], attributes: str, weights: str) -> list[Wish]:
-    return wishes(judges, parse_wishes(attributes), parse_weights(weights))
+def wished(judges: Sequence[AttributeClassifier], attributes: str, weights: str) -> list[AttributeTarget]:
+    return attribute_targets(judges, parse_wishes(attributes), parse_weights(weights))
 
 
-def told(wanted: Sequence[Wish]) -> str:
+def describe(wanted: Sequence[AttributeTarget]) -> str:
     """What the labels mean, a line each."""
     lines = (
         f"{w.classifier.attribute}: {w.classifier.classes[w.labels[0]]} (of {w.classifier.meaning}), "

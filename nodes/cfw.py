@@ -12,7 +12,7 @@ from ..methods.imaging.resize import resize
 from ..methods.stablesr.autoencoder import SCALE, Autoencoder
 from ..methods.stablesr.load import load_cfw
 from ..methods.stablesr.method import LATENT, StableSRSettings
-from ..methods.stablesr.vae_adapter import AdoptedVAE
+from ..methods.stablesr.vae_adapter import VAEAdapter
 from ..samplers.run import Draw
 from ..samplers.tiled import grid
 from . import host
@@ -33,7 +33,7 @@ def autoencoder(
     Raises ValueError where it, or CFW with it, is of another kind, or tiles do not fit.
     """
     beside = () if managed is None else (managed.cfw,)
-    network = AdoptedVAE(getattr(vae, "first_stage_model", vae), beside, before, getattr(vae, "device", None))
+    network = VAEAdapter(getattr(vae, "first_stage_model", vae), beside, before, getattr(vae, "device", None))
     return Autoencoder(network, managed and managed.cfw, tile, overlap)
 
 

@@ -12,14 +12,14 @@ from ..methods.imaging.resize import resize
 from . import host
 from .face_inputs import (
     CATEGORY,
-    Asked,
+    FaceInputs,
     detect_inputs,
     detector_input,
     file_of,
     given_inputs,
     more_inputs,
     paste_inputs,
-    put_back,
+    restore_and_paste,
     restored_outputs,
     scale_input,
 )
@@ -88,10 +88,10 @@ class CodeFormerRestore(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, codeformer, w, match_statistics, half, **asked):
-        wanted, chosen = Asked(**asked), CodeFormerSettings(w, match_statistics)
+        wanted, chosen = FaceInputs(**asked), CodeFormerSettings(w, match_statistics)
         with torch.inference_mode(False), torch.no_grad():
             restorer = CodeFormerRestorer(_load(codeformer, half).network, chosen)
-            return put_back(
+            return restore_and_paste(
                 image,
                 restorer,
                 [restorer.network],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..methods.diffsr.method import DiffSRSettings, choose_level, descent, diffsr_upscale, start_of
+from ..methods.diffsr.method import DiffSRSettings, choose_level, diffsr_upscale, spaced_levels, start_of
 from ..methods.diffsr.plot import field_plot
-from ..methods.imaging.canvas import CanvasSettings
+from ..methods.imaging.canvas import TileSettings
 from ..methods.imaging.resize import resize, scale_for
 from ..methods.memory import gradient_bytes
 from ..methods.priors.calibration import AIMS
@@ -123,7 +123,7 @@ class RecoverableField(io.ComfyNode):
         prior, (pixels, _) = host_model.prior_of(model), split(image)
         field, table = choose_level(prior, pixels, scale, aim=aim), prior.noise_levels()
         start = start_of(table, level) if level else field.chosen
-        sigmas = torch.tensor([lv.sigma / lv.alpha for lv in descent(table, start, steps)])
+        sigmas = torch.tensor([lv.sigma / lv.alpha for lv in spaced_levels(table, start, steps)])
         plot = field_plot(field, f"x{scale:g}, aim: {aim}", start)
         return io.NodeOutput(sigmas, 100 * (start + 1) / len(table), host.result(join(plot)))
 
@@ -179,7 +179,7 @@ class DiffSRUpscale(io.ComfyNode):
                 ),
                 *host.settings_inputs(DiffSRSettings),
                 *host.settings_inputs(PriorSettings),
-                *host.settings_inputs(CanvasSettings),
+                *host.settings_inputs(TileSettings),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -213,7 +213,7 @@ class DiffSRUpscale(io.ComfyNode):
         tile_batch,
     ):
         settings = DiffSRSettings(level, steps, sampler, eta, aim, consistency)
-        canvas, kind = CanvasSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
+        canvas, kind = TileSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
         said: list[str] = []
         with torch.inference_mode(False), torch.no_grad():
             pixels, alpha = split(image.clone())

@@ -11,12 +11,12 @@ from ..methods.dpi.corrector import load_corrector
 from ..methods.dpi.masks import UniformDraws, adaptive_mask, chances, fixed_mask, sparse
 from ..methods.dpi.method import PRESETS, DPISettings, dpi_upscale, grid_condition, levels_of, tiles_of
 from ..methods.dpi.presets import AUTO, NONE, REAL, choose_corrector, choose_settings, shipped_correctors
-from ..methods.imaging.canvas import CanvasSettings, planes
+from ..methods.imaging.canvas import TileSettings, to_prior_channels
 from ..methods.imaging.resize import resize, scale_for
 from ..methods.memory import gradient_bytes
 from ..methods.metrics.compare import side_by_side
 from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
-from ..methods.priors.typicality import misfit, untypical
+from ..methods.priors.typicality import ood_warnings, size_warning
 from ..samplers.noise import Noise
 from ..samplers.tiled import Tiled
 from . import host
@@ -116,7 +116,7 @@ class DPIUpscale(io.ComfyNode):
                 ),
                 *host.settings_inputs(DPISettings, ("k", "refine", "weighted", "convention")),
                 *host.settings_inputs(PriorSettings),
-                *host.settings_inputs(CanvasSettings),
+                *host.settings_inputs(TileSettings),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -154,7 +154,7 @@ class DPIUpscale(io.ComfyNode):
         settings = _settings(
             preset, scale, steps, k=k, refine=refine, weighted=weighted, convention=convention
         )
-        canvas, kind = CanvasSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
+        canvas, kind = TileSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
         said: list[str] = []
         with torch.inference_mode(False), torch.no_grad():
             pixels, alpha = split(image.clone())
@@ -167,7 +167,7 @@ class DPIUpscale(io.ComfyNode):
                 f"tau {settings.tau:g}, s {settings.s:g}, omega {settings.omega:g}, {settings.sampler}, "
                 f"{taken} steps"
             )
-            if warning := misfit(loaded, tuple(pixels.shape[-2:]), scale):
+            if warning := size_warning(loaded, tuple(pixels.shape[-2:]), scale):
                 host.log.warning("PriorSR: %s", warning)
                 said.append(warning)
             if correct is not None:
@@ -176,7 +176,7 @@ class DPIUpscale(io.ComfyNode):
             with host.on_device(*networks, activations=room) as device:
                 said += [
                     f"image {i + 1}: {text}"
-                    for i, text in enumerate(untypical(loaded, pixels.to(device), scale))
+                    for i, text in enumerate(ood_warnings(loaded, pixels.to(device), scale))
                     if text
                 ]
                 seeds, progress = [seed] * len(pixels), host.sampling_progress(taken)
@@ -319,7 +319,7 @@ def _pixel_condition(model, image: Tensor, scale: float, k: int) -> Tensor:
         host_model.prior_of(model, ", or connect the VAE of a latent MODEL"),
         split(image.clone())[0],
     )
-    seen, _ = planes(prior.channels, pixels, tuple(pixels.shape[-2:]))
+    seen, _ = to_prior_channels(prior.channels, pixels, tuple(pixels.shape[-2:]))
     return grid_condition(seen, scale, k, prior.multiple)[0]
 
 

@@ -12,13 +12,13 @@ from ..methods.faces.restore import RestoreSettings, usable
 from . import host
 from .face_inputs import (
     CATEGORY,
-    Asked,
+    FaceInputs,
     FacesData,
     FoundFaces,
     background_inputs,
     more_inputs,
     paste_inputs,
-    put_back,
+    restore_and_paste,
     restored_outputs,
     scale_input,
 )
@@ -117,12 +117,12 @@ class PasteFaces(io.ComfyNode):
             answers, _ = split(restored.clone(), "restored")
             if not any(map(usable, faces)):
                 answers = answers[:0]  # that of the grey one
-            return put_back(
+            return restore_and_paste(
                 image,
                 returned(answers, faces),
                 [],
                 0,
                 crops.size,
                 crops.frame,
-                Asked(**asked, robust=crops.robust, faces=found),
+                FaceInputs(**asked, robust=crops.robust, faces=found),
             )

@@ -169,7 +169,7 @@ def recogniser_of(frame: str) -> Identity | None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class FaceInputs:
     """What nodes that put faces back ask for alike; the fields are their inputs."""
 
     scale: float
@@ -201,7 +201,7 @@ class Asked:
     def which_faces(self) -> DetectSettings:
         return detect_settings(self.which, **{name: getattr(self, name) for name in FIELDS})
 
-    def behind(self, pixels: Tensor) -> tuple[Tensor | None, float]:
+    def background_of(self, pixels: Tensor) -> tuple[Tensor | None, float]:
         """What lies behind the faces of B C H W, if not the pictures themselves, and the scale.
 
         Raises ValueError.
@@ -221,14 +221,14 @@ class Asked:
         return resize(larger, tuple(scaled_size(n, self.scale) for n in size)).clamp(0, 1), self.scale
 
 
-def put_back(
+def restore_and_paste(
     image: Tensor,
     restorer: Callable,
     networks: Sequence[nn.Module],
     room: int,
     size: int,
     frame: str,
-    asked: Asked,
+    asked: FaceInputs,
     seed: int = 0,
     said: Sequence[str] = (),
 ) -> io.NodeOutput:
@@ -240,7 +240,7 @@ def put_back(
     faces = None if asked.faces is None else asked.faces.of(pixels)
     detect = detector_of(asked.detector) if faces is None else None
     parse = parser_of(asked.parser) if settings.mask == "parse" else None
-    behind, scale = asked.behind(pixels)
+    background, scale = asked.background_of(pixels)
     settings = replace(settings, scale=scale)
     networks = [*networks, *(one.network for one in (detect, parse) if one is not None)]
     room = max(room, PER_PIXEL * pixels.shape[-1] * pixels.shape[-2], PARSER_ROOM if parse else 0)
@@ -248,7 +248,7 @@ def put_back(
     x = pixels if alpha is None else torch.cat([pixels, alpha], 1)
     with host.on_device(*networks, activations=room):
         done = restore_faces(
-            x, restorer, detect, settings, which, seed, behind, parse, recogniser, faces, host.progress()
+            x, restorer, detect, settings, which, seed, background, parse, recogniser, faces, host.progress()
         )
     report = "\n".join([done.describe(), *dict.fromkeys(said)])
     return io.NodeOutput(host.result(join(done.pictures)), report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..methods.imaging.canvas import planes
+from ..methods.imaging.canvas import to_prior_channels
 from ..methods.imaging.operators import ReduceTo
 from ..methods.priors.classifier import NoiseClassifier
 from ..methods.priors.load import ChainSettings, load_classifier
@@ -114,7 +114,7 @@ class GuideByConsistency(io.ComfyNode):
     def execute(cls, model, image, strength, guidance=()):
         with torch.inference_mode(False):
             pixels = split(image.clone())[0]
-            seen, _ = planes(host_model.prior_of(model).channels, pixels, tuple(pixels.shape[-2:]))
+            seen, _ = to_prior_channels(host_model.prior_of(model).channels, pixels, tuple(pixels.shape[-2:]))
         return io.NodeOutput(
             (*guidance, Consistency(ReduceTo(tuple(seen.shape[-2:])), seen * 2 - 1, strength))
         )

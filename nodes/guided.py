@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..methods.imaging.canvas import CanvasSettings
+from ..methods.imaging.canvas import TileSettings
 from ..methods.imaging.resize import resize
 from ..methods.memory import gradient_bytes
 from ..methods.priors.load import PriorSettings, load_classifier, load_prior
@@ -79,7 +79,7 @@ class GuidedUpsampler(io.ComfyNode):
                 ),
                 *host.settings_inputs(GuidedSettings),
                 *host.settings_inputs(PriorSettings),
-                *host.settings_inputs(CanvasSettings),
+                *host.settings_inputs(TileSettings),
             ],
             outputs=[io.Image.Output("image", display_name="image")],
         )
@@ -105,7 +105,7 @@ class GuidedUpsampler(io.ComfyNode):
         tile_batch,
     ):
         settings = GuidedSettings(sampler, respacing, eta, classifier_scale)
-        canvas = CanvasSettings(tile, overlap, tile_batch)
+        canvas = TileSettings(tile, overlap, tile_batch)
         with torch.inference_mode(False), torch.no_grad():
             pixels, alpha = split(image.clone())
             upsampler = load_prior(str(host.weight_path(prior)), PriorSettings(schedule, train_steps, target))
@@ -125,7 +125,7 @@ class GuidedUpsampler(io.ComfyNode):
             return io.NodeOutput(host.result(join(larger, alpha)))
 
 
-def _activations(canvas: CanvasSettings, upsampler, judge) -> int:
+def _activations(canvas: TileSettings, upsampler, judge) -> int:
     """The bytes of one call: the feature maps that the upsampler hands across, and all of the classifier's,
     for its gradient.
     """

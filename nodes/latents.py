@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from comfy_api.latest import io
 
-from ..methods.imaging.canvas import planes
+from ..methods.imaging.canvas import to_prior_channels
 from ..methods.imaging.resize import resize
 from . import host
 from .guidance import CATEGORY
@@ -39,7 +39,7 @@ class ImageToPixelLatent(io.ComfyNode):
     @classmethod
     def execute(cls, model, image):
         prior, (pixels, _) = host_model.prior_of(model), split(image)
-        seen, _ = planes(prior.channels, pixels, tuple(pixels.shape[-2:]))
+        seen, _ = to_prior_channels(prior.channels, pixels, tuple(pixels.shape[-2:]))
         height, width = (-(-n // prior.multiple) * prior.multiple - n for n in seen.shape[-2:])
         return io.NodeOutput({"samples": F.pad(seen * 2 - 1, (0, width, 0, height), mode="replicate")})
 
@@ -91,6 +91,6 @@ class PixelLatentToImage(io.ComfyNode):
                 f"{len(pixels)} pictures cannot colour {len(sampled)} samples: give one, or as many"
             )
         pixels = pixels.expand(len(sampled), -1, -1, -1).to(sampled)
-        _, back = planes(sampled.shape[1], pixels, size)
+        _, back = to_prior_channels(sampled.shape[1], pixels, size)
         alpha = None if alpha is None else resize(alpha, size).expand(len(sampled), -1, -1, -1)
         return io.NodeOutput(host.result(join(back(sampled[..., : size[0], : size[1]]), alpha)))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..methods.dps.posterior import posterior_upscale, steps_of
 from ..methods.dps.sampling import DPSSettings
-from ..methods.imaging.canvas import CanvasSettings
+from ..methods.imaging.canvas import TileSettings
 from ..methods.imaging.resize import resize
 from ..methods.memory import gradient_bytes
 from ..methods.priors.load import PriorSettings, load_prior
@@ -47,12 +47,12 @@ def _inputs(own: type, prior: type | None) -> list[io.Input]:
         ),
         *host.settings_inputs(own),
         *(host.settings_inputs(prior) if prior else []),
-        *host.settings_inputs(CanvasSettings),
+        *host.settings_inputs(TileSettings),
     ]
 
 
 def _restore(
-    image: Tensor, name: str, scale: float, seed: int, settings, canvas: CanvasSettings, kind: PriorSettings
+    image: Tensor, name: str, scale: float, seed: int, settings, canvas: TileSettings, kind: PriorSettings
 ) -> Tensor:
     """The restored images; everything a gradient touches is made outside the host's inference mode."""
     with torch.inference_mode(False), torch.no_grad():
@@ -71,7 +71,7 @@ def _restore(
         return host.result(join(restored, alpha))
 
 
-def tile_shape(canvas: CanvasSettings, prior) -> tuple[int, int, int, int]:
+def tile_shape(canvas: TileSettings, prior) -> tuple[int, int, int, int]:
     """What one network call sees."""
     tiles = canvas.tiles(prior)
     return tiles.batch, prior.channels, tiles.size, tiles.size
@@ -114,7 +114,7 @@ class DPSUpscale(io.ComfyNode):
         tile_batch,
     ):
         settings = DPSSettings(sampler, respacing, eta, guidance, squared, joint)
-        canvas, kind = CanvasSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
+        canvas, kind = TileSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
         return io.NodeOutput(_restore(image, prior, scale, seed, settings, canvas, kind))
 
 
@@ -173,7 +173,7 @@ class EDMDPSUpscale(io.ComfyNode):
                 scale,
                 seed,
                 settings,
-                CanvasSettings(tile, overlap, tile_batch),
+                TileSettings(tile, overlap, tile_batch),
                 PriorSettings(),
             )
         )

@@ -31,13 +31,13 @@ from .attributes import (
 )
 from .face_inputs import (
     CATEGORY,
-    Asked,
+    FaceInputs,
     detect_inputs,
     detector_input,
     given_inputs,
     more_inputs,
     paste_inputs,
-    put_back,
+    restore_and_paste,
     restored_outputs,
     scale_input,
 )
@@ -183,12 +183,12 @@ class RestoreFacesWith(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, coarse, seed, frame, method=None, classifiers=(), **asked):
-        wanted = Asked(**asked)
+        wanted = FaceInputs(**asked)
         with torch.inference_mode(False), torch.no_grad():
             chosen = _chosen(dict(method or {}), frame, coarse, classifiers)
             restorer = chosen.restorer
             with managed_models.classifiers_ready(chosen.managed, chosen.room):
-                return put_back(
+                return restore_and_paste(
                     image,
                     restorer,
                     chosen.networks,

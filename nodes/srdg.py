@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
-from ..methods.imaging.canvas import CanvasSettings
+from ..methods.imaging.canvas import TileSettings
 from ..methods.imaging.resize import resize
 from ..methods.memory import gradient_bytes
 from ..methods.priors.load import load_prior
 from ..methods.priors.ncsnpp import NCSNppPrior
-from ..methods.srdg.attributes import Reading, read_attributes, shipped_attributes, wishes
+from ..methods.srdg.attributes import Reading, attribute_targets, read_attributes, shipped_attributes
 from ..methods.srdg.classifier_crop import VIEWS, WHOLE
 from ..methods.srdg.guidance import AttributeGuidance, agreeing
 from ..methods.srdg.method import AUTO, DECIDED, PRESETS, SRDGSettings, shipped_networks, srdg_upscale
@@ -25,9 +25,9 @@ from .attributes import (
     Attributes,
     classifier_input,
     classifiers_of,
+    describe,
     load_classifier,
     network_input,
-    told,
     wanted_inputs,
     wished,
 )
@@ -98,7 +98,7 @@ class SRDGUpscale(io.ComfyNode):
                     "that comes along, else published.",
                 ),
                 *host.settings_inputs(SRDGSettings),
-                *host.settings_inputs(CanvasSettings),
+                *host.settings_inputs(TileSettings),
                 Attributes.Input(
                     "classifiers",
                     optional=True,
@@ -145,7 +145,7 @@ class SRDGUpscale(io.ComfyNode):
         if preset != CUSTOM:
             chosen = settings_of(preset, prior)
             settings = replace(settings, **{name: getattr(chosen, name) for name in DECIDED})
-        canvas = CanvasSettings(tile, overlap, tile_batch)
+        canvas = TileSettings(tile, overlap, tile_batch)
         with torch.inference_mode(False), torch.no_grad():
             pixels, alpha = split(image.clone())
             own = [] if classifier == NONE else [load_classifier(classifier)]
@@ -174,7 +174,7 @@ class SRDGUpscale(io.ComfyNode):
                     loaded, pixels.to(device), scale, wanted, settings, canvas, seeds, progress
                 )
                 seen = VIEWS[settings.view] or WHOLE  # which is the same where the size is exact
-                said = [told(wanted), *_lines(read_attributes(judges, larger, view=seen), len(pixels))]
+                said = [describe(wanted), *_lines(read_attributes(judges, larger, view=seen), len(pixels))]
             if alpha is not None:
                 alpha = resize(alpha, tuple(larger.shape[-2:])).to(larger)
             return io.NodeOutput(host.result(join(larger, alpha)), "\n".join(said))
@@ -235,7 +235,7 @@ class LoadAttributeClassifier(io.ComfyNode):
                 *classifiers,
                 managed_models.as_classifier(load_classifier(classifier, attribute.strip())),
             )
-        wishes(classifiers_of(managed), {})  # complains of two that tell one attribute
+        attribute_targets(classifiers_of(managed), {})  # complains of two that tell one attribute
         return io.NodeOutput(
             managed, "\n".join(f"{judge.attribute}: {judge.meaning}" for judge in classifiers_of(managed))
         )
@@ -298,10 +298,10 @@ class AttributeGuide(io.ComfyNode):
             ]
         )
         if h == 0:
-            return io.NodeOutput(tuple(guidance), told(wanted))
+            return io.NodeOutput(tuple(guidance), describe(wanted))
         with torch.inference_mode(False):
             hook = ManagedAttributes(classifiers, wanted, form, settings)
-        return io.NodeOutput((*guidance, hook), told(wanted))
+        return io.NodeOutput((*guidance, hook), describe(wanted))
 
 
 class AttributeReadOut(io.ComfyNode):

@@ -11,7 +11,7 @@ from .cfw import CATEGORY
 from .host import stablesr as host_stablesr
 from .posterior import SEED
 
-Layers = io.Custom("PRIORSR_STABLESR")
+StableSRLayers = io.Custom("PRIORSR_STABLESR")
 
 
 class LoadStableSR(io.ComfyNode):
@@ -35,7 +35,7 @@ class LoadStableSR(io.ComfyNode):
                     ),
                 )
             ],
-            outputs=[Layers.Output("stablesr", display_name="StableSR")],
+            outputs=[StableSRLayers.Output("stablesr", display_name="StableSR")],
         )
 
     @classmethod
@@ -66,7 +66,7 @@ class ApplyStableSR(io.ComfyNode):
                         "weights. It stays as it is."
                     ),
                 ),
-                Layers.Input("stablesr", tooltip="From Load StableSR."),
+                StableSRLayers.Input("stablesr", tooltip="From Load StableSR."),
                 io.Latent.Input(
                     "latent",
                     optional=True,

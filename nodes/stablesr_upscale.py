@@ -12,7 +12,7 @@ from torch import Tensor
 from ..methods.imaging.resize import resize, scale_for
 from ..methods.stablesr.autoencoder import SCALE
 from ..methods.stablesr.levels import in_place_of, start_mode
-from ..methods.stablesr.method import LATENT, StableSRSettings, on_canvas
+from ..methods.stablesr.method import LATENT, StableSRSettings, restore_at_scale
 from ..methods.stablesr.prior import WEIGHTS
 from ..samplers.noise import Noise
 from ..samplers.transition import DDIM, DDPM
@@ -22,7 +22,7 @@ from .host import model as host_model
 from .host import stablesr as host_stablesr
 from .host.images import join, split
 from .posterior import SEED
-from .stablesr import Layers
+from .stablesr import StableSRLayers
 
 MOST = 16  # tiles in a call; more are no faster
 
@@ -60,7 +60,7 @@ class StableSRUpscale(io.ComfyNode):
                     "negative", tooltip="Works where guidance is above 1: such as blurry, low quality."
                 ),
                 io.Vae.Input("vae", tooltip="Stable Diffusion 2.1's."),
-                Layers.Input("stablesr", tooltip="From Load StableSR."),
+                StableSRLayers.Input("stablesr", tooltip="From Load StableSR."),
                 io.Float.Input(
                     "scale",
                     default=4.0,
@@ -152,7 +152,7 @@ class StableSRUpscale(io.ComfyNode):
             said.append(warning)
         multiple = LATENT * stablesr.layers.encoder.config.reduction  # the UNet's too
         run = _Run(model, positive, negative, vae, stablesr, cfw, chosen, seed)
-        larger = torch.cat([on_canvas(x[None], scale, run, chosen, multiple) for x in pixels])
+        larger = torch.cat([restore_at_scale(x[None], scale, run, chosen, multiple) for x in pixels])
         if alpha is not None:
             alpha = resize(alpha, tuple(larger.shape[-2:])).to(larger)
         return io.NodeOutput(host.result(join(larger.expand(-1, 3, -1, -1), alpha)), "\n".join(said))

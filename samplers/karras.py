@@ -33,17 +33,17 @@ class Heun:
     """Second order with churn (Karras et al. 2022, Algorithm 2); two network calls a step but the last.
 
     Churn lifts the level between s_min and s_max by a factor of at most sqrt 2, which needs levels with alpha
-    1 and a network whose clock is defined between them: `clock` is that of the schedule.
+    1 and a network whose clock is defined between them: `c_noise` is that of the schedule.
     """
 
     churn: float = 0.0
     s_min: float = 0.0
     s_max: float = math.inf
     s_noise: float = 1.0
-    clock: object = None
+    c_noise: object = None
 
     def begin(self, levels: Sequence[Level]):
-        if self.churn > 0 and (self.clock is None or any(level.alpha != 1 for level in levels)):
+        if self.churn > 0 and (self.c_noise is None or any(level.alpha != 1 for level in levels)):
             raise ValueError(
                 "churn needs a variance-exploding prior with a continuous clock: set churn to 0 for this one"
             )
@@ -58,7 +58,7 @@ class Heun:
                 )  # drawn on every step, so that the range of the churn does not shift later draws
                 if self.s_min <= cur.sigma <= self.s_max:
                     sigma = cur.sigma * (1 + gamma)
-                    hat = Level(self.clock(sigma), 1.0, sigma)
+                    hat = Level(self.c_noise(sigma), 1.0, sigma)
                     lifted = x + math.sqrt(sigma**2 - cur.sigma**2) * self.s_noise * noise
             first = predict(lifted, hat)
             mean = _between(lifted, hat, nxt, first.eps, first)

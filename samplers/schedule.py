@@ -262,6 +262,6 @@ class ExplodingSchedule:
         return [*(Level(t, 1.0, t if continuous else s) for t, s in zip(heard, table, strict=True)), CLEAN]
 
 
-def edm_clock(sigma: float) -> float:
+def c_noise(sigma: float) -> float:
     """ln(sigma) / 4 (Karras et al. 2022, Table 1)."""
     return math.log(sigma) / 4

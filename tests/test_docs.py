@@ -16,14 +16,14 @@ from priorsr.methods.stablesr.load import TEXT
 from priorsr.samplers.karras import DPMpp2M, Euler, Heun
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import run
-from priorsr.samplers.schedule import CLEAN, DiscreteSchedule, edm_clock, karras_sigmas, sigma_levels
+from priorsr.samplers.schedule import CLEAN, DiscreteSchedule, c_noise, karras_sigmas, sigma_levels
 from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion
 from priorsr.samplers.transition import DDIM, DDPM, Renoise
 
 TRANSITIONS = {
     "Euler()": Euler(),
     "Heun()": Heun(),
-    "Heun(churn=10, clock=edm_clock)": Heun(churn=10, clock=edm_clock),
+    "Heun(churn=10, clock=edm_clock)": Heun(churn=10, clock=c_noise),
     "DPMpp2M()": DPMpp2M(),
     "DDIM()": DDIM(),
     "DDIM(eta=0.5)": DDIM(eta=0.5),
@@ -34,7 +34,7 @@ TRANSITIONS = {
 }
 STEPS = 6
 LEVELS = {
-    "VE": sigma_levels(karras_sigmas(STEPS), edm_clock),
+    "VE": sigma_levels(karras_sigmas(STEPS), c_noise),
     "VP": DiscreteSchedule.named("linear").respace(STEPS).levels(),
 }
 

@@ -18,9 +18,9 @@ from ..evaluate.srdg_plot import strength_plot
 from ..evaluate.srdg_study import (
     HARM,
     SLACK,
+    AttributeMetrics,
     Guided,
-    Jury,
-    Subjects,
+    LabelledFaces,
     by_dps,
     by_network,
     effects,
@@ -126,8 +126,10 @@ def run(options: argparse.Namespace, device: torch.device) -> list[dict]:
     for network in (guide.network, judge.network, *(prior.network for prior in priors)):
         network.to(device)
     data = labelled(options, guide, priors[0].channels)
-    subjects, out = Subjects.of(data, guide, options.count), Path(options.out)
-    jury = Jury(Subjects(subjects.truth.to(device), subjects.labels, subjects.classes), judge)
+    subjects, out = LabelledFaces.of(data, guide, options.count), Path(options.out)
+    jury = AttributeMetrics(
+        LabelledFaces(subjects.truth.to(device), subjects.labels, subjects.classes), judge
+    )
     told = readings({"guides": guide, "judges": judge}, data, options.scales)
     rows, sheets = [], []
     for scale in options.scales:
@@ -215,7 +217,7 @@ def _method(
     return "dps", by_dps(prior, classifier, scale, settings, measurement)
 
 
-def _text(rows: list[dict], seen: list[dict], told: list[dict], subjects: Subjects) -> str:
+def _text(rows: list[dict], seen: list[dict], told: list[dict], subjects: LabelledFaces) -> str:
     """The tables, and what their words mean."""
     counts = ", ".join(f"{subjects.labels.count(k)} {name}" for k, name in enumerate(subjects.classes))
     opinions = (
@@ -227,12 +229,13 @@ def _text(rows: list[dict], seen: list[dict], told: list[dict], subjects: Subjec
         *(f"asked {name}" for name in subjects.classes),
         "agreed",
     )
-    return f"""{counts}. `probability`, `asked ...` and `agreed`: of the label asked for, by a classifier that guides
-nothing.
+    return f"""{counts}. `probability`, `asked ...` and `agreed`: of the label asked for, by a classifier that
+guides nothing.
 
 {markdown(rows, opinions)}
 `rising`: the probability never falls by more than {SLACK:g} as h grows. `harm`: the first h with PSNR
-more than {HARM["psnr"]:g} dB below that of h 0, or a mean distance to the person more than {-HARM["identity"]:g} above it.
+more than {HARM["psnr"]:g} dB below that of h 0, or a mean distance to the person more than
+{-HARM["identity"]:g} above it.
 
 {markdown(seen, tuple(seen[0]))}
 Balanced accuracy against the time of the noise:

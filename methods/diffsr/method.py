@@ -19,15 +19,15 @@ from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import CLEAN, Level
 from ...samplers.transition import DDIM, Renoise
-from ..imaging.canvas import CanvasSettings, check_enlargement, enlarge, noise_for, padded, planes
+from ..imaging.canvas import TileSettings, check_enlargement, enlarge, noise_for, padded, to_prior_channels
 from ..imaging.operators import ReduceTo
 from ..imaging.resize import resize, scaled_size
 from ..priors.calibration import AIMS
 from ..priors.prior import Prior
-from ..priors.typicality import untypical
+from ..priors.typicality import ood_warnings
 from ..settings import Settings, option
 from .lost_energy import lost_energy
-from .prf import Field, recoverable_field
+from .prf import RecoverableField, recoverable_field
 
 STEPPERS = {"renoise": Renoise, "ddim": DDIM}
 
@@ -68,7 +68,7 @@ PUBLISHED = DiffSRSettings(
 )  # nothing but the start holds the result to the picture
 
 
-def descent(levels: Sequence[Level], start: int, steps: int) -> list[Level]:
+def spaced_levels(levels: Sequence[Level], start: int, steps: int) -> list[Level]:
     """From step `start` of a schedule (ascending levels) to clean data in at most `steps` evenly spaced
     steps.
     """
@@ -103,7 +103,7 @@ def diffsr(
 
 def choose_level(
     prior: Prior, low: Tensor, scale: float, distance: float | None = None, aim: str = "fidelity"
-) -> Field:
+) -> RecoverableField:
     """The recoverable field of pictures B C h w in 0..1 that are enlarged by `scale`; a batch gets that of
     its mean loss. `empty` is that of the published field whatever the aim.
 
@@ -117,7 +117,7 @@ def choose_level(
             "noise level in percent"
         )
     if distance is None:
-        seen = planes(prior.channels, low, tuple(scaled_size(n, scale) for n in low.shape[-2:]))[0]
+        seen = to_prior_channels(prior.channels, low, tuple(scaled_size(n, scale) for n in low.shape[-2:]))[0]
         distance = float(lost_energy(seen * 2 - 1, scale).mean())
         if (expected := prior.measured.expected_loss(scale)) and scale > 1:
             distance = math.sqrt(distance * expected)  # both are off by about 2 dB, and not together
@@ -133,7 +133,7 @@ def diffsr_upscale(
     low: Tensor,
     scale: float,
     settings: DiffSRSettings = DiffSRSettings(),
-    canvas: CanvasSettings = CanvasSettings(),
+    canvas: TileSettings = TileSettings(),
     seeds: Sequence[int] | None = None,
     on_step: Callable[[Step, Tensor], None] | None = None,
     report: Callable[[int, str], None] | None = None,
@@ -150,7 +150,7 @@ def diffsr_upscale(
     tiles = canvas.tiles(prior)
     say = report or (lambda i, text: None)
     check_enlargement(low, scale)
-    for i, warning in enumerate(untypical(prior, low, scale) if report else ()):
+    for i, warning in enumerate(ood_warnings(prior, low, scale) if report else ()):
         if warning:
             say(i, warning)
     starts = [_start(prior, low[i : i + 1], scale, settings, partial(say, i)) for i in range(len(low))]
@@ -165,7 +165,7 @@ def diffsr_upscale(
             result[group] = diffsr(
                 prior,
                 enlarged[group],
-                descent(table, start, settings.steps),
+                spaced_levels(table, start, settings.steps),
                 STEPPERS[settings.sampler](settings.eta),
                 [agree] if settings.consistency else [],
                 Noise([seeds[i] for i in group]),

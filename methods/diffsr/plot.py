@@ -11,13 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .prf import Field
+from .prf import RecoverableField
 
 if TYPE_CHECKING:
     from ..evaluate.diffsr_study import Sweep
 
 
-def field_plot(field: Field, title: str = "", used: int | None = None) -> Tensor:
+def field_plot(field: RecoverableField, title: str = "", used: int | None = None) -> Tensor:
     """Both losses against the noise level, their limits, the field and the level: 1 3 480 640 in 0..1. used:
     the step taken instead.
     """

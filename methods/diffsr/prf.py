@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...samplers.schedule import Level
-from ..priors.calibration import Measured
+from ..priors.calibration import Calibration
 
 
 @dataclass(frozen=True)
-class Field:
+class RecoverableField:
     """Both losses at every step of a schedule, and the step they choose.
 
     signature rises with the step: what the prior's own errors do to a picture; fidelity, weighted by omega,
@@ -28,7 +28,7 @@ class Field:
 
     signature: np.ndarray
     fidelity: np.ndarray
-    measured: Measured
+    measured: Calibration
     chosen: int
     empty: bool
 
@@ -68,7 +68,7 @@ def _snr(levels: Sequence[Level]) -> np.ndarray:
     return np.array([(level.alpha / level.sigma) ** 2 for level in levels])
 
 
-def recoverable_field(levels: Sequence[Level], measured: Measured, distance: float) -> Field:
+def recoverable_field(levels: Sequence[Level], measured: Calibration, distance: float) -> RecoverableField:
     """The field of one picture, whose enlarged version lies `distance` (mean square, -1..1) from the
     truth.
     """
@@ -79,4 +79,4 @@ def recoverable_field(levels: Sequence[Level], measured: Measured, distance: flo
     excess = np.maximum(signature / measured.max_signature, fidelity / measured.max_fidelity)
     inside = excess <= 1
     chosen = np.argmin(np.where(inside, signature + fidelity, np.inf)) if inside.any() else np.argmin(excess)
-    return Field(signature, fidelity, measured, int(chosen), not inside.any())
+    return RecoverableField(signature, fidelity, measured, int(chosen), not inside.any())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from ..imaging.canvas import CanvasSettings
+from ..imaging.canvas import TileSettings
 from ..method import FaceUse, Given, Method, Report, WeightInput
 from ..priors.load import PriorSettings, frame_of, load_prior, shipped_priors
 from ..priors.prior import Prior
@@ -17,7 +17,7 @@ from .method import DiffSRSettings, diffsr_upscale
 class DiffSRUpscaler(PriorUpscaler):
     """Diff-SR on any prior; reports the noise level of each picture."""
 
-    def __init__(self, prior: Prior, settings: DiffSRSettings, canvas: CanvasSettings, frame: str = "ffhq"):
+    def __init__(self, prior: Prior, settings: DiffSRSettings, canvas: TileSettings, frame: str = "ffhq"):
         super().__init__(prior, canvas, frame=frame)
         self.settings = settings
 
@@ -36,7 +36,7 @@ class DiffSRUpscaler(PriorUpscaler):
 def _load(files: Mapping[str, str], given: Given) -> DiffSRUpscaler:
     name = files["prior"]
     prior = load_prior(name, given.make(PriorSettings))
-    return DiffSRUpscaler(prior, given.make(DiffSRSettings), given.make(CanvasSettings), frame_of(name))
+    return DiffSRUpscaler(prior, given.make(DiffSRSettings), given.make(TileSettings), frame_of(name))
 
 
 METHOD = Method(
@@ -45,7 +45,7 @@ METHOD = Method(
     "Diff-SR Super-Resolution",
     "Enlarge images by any factor with one diffusion prior: noise hides what was lost, the prior restores "
     "it (Diff-SR).",
-    settings=(DiffSRSettings, PriorSettings, CanvasSettings),
+    settings=(DiffSRSettings, PriorSettings, TileSettings),
     load=_load,
     weights=(WeightInput("prior", "an ADM or EDM prior", "face64", shipped=shipped_priors),),
     faces=FaceUse(),

@@ -17,7 +17,7 @@ from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import Level
 from ...samplers.tiled import Tiled
 from ...samplers.transition import DDIM, DDPM
-from ..imaging.canvas import CanvasSettings, enlarge, noise_for, padded
+from ..imaging.canvas import TileSettings, enlarge, noise_for, padded
 from ..imaging.resize import resize, scaled_size
 from ..priors.prior import Prior
 from ..settings import Settings, option
@@ -164,7 +164,7 @@ def _unit(prior: Prior, corrector: Corrector | None, k: int) -> int:
     return math.lcm(prior.multiple, k, corrector.multiple if corrector else 1)
 
 
-def tiles_of(prior: Prior, corrector: Corrector | None, k: int, canvas: CanvasSettings) -> Tiled:
+def tiles_of(prior: Prior, corrector: Corrector | None, k: int, canvas: TileSettings) -> Tiled:
     """The prior on pictures of any size, in tiles that start on the grid and fit the corrector.
 
     Raises ValueError when none does.
@@ -203,7 +203,7 @@ def dpi_upscale(
     low: Tensor,
     scale: float,
     settings: DPISettings = DPISettings(),
-    canvas: CanvasSettings = CanvasSettings(),
+    canvas: TileSettings = TileSettings(),
     seeds: Sequence[int] | None = None,
     on_step: Callable[[Step, Tensor], None] | None = None,
 ) -> Tensor:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..imaging.canvas import CanvasSettings
+from ..imaging.canvas import TileSettings
 from ..memory import call_bytes
 from ..method import AUTO, NONE, FaceUse, Given, Method, Plan, Report, Scales, WeightInput
 from ..priors.load import PriorSettings, frame_of, load_prior, shipped_priors
 from ..priors.prior import Prior
-from ..priors.typicality import untypical
+from ..priors.typicality import ood_warnings
 from ..priors.upscaler import PriorUpscaler
 from ..settings import Settings, option
 from .corrector import Corrector
@@ -34,9 +34,7 @@ class StepSettings(Settings):
 class DPIUpscaler(PriorUpscaler):
     """DPI with the settings and the corrector that a scale asks for."""
 
-    def __init__(
-        self, prior: Prior, corrector: str, canvas: CanvasSettings, given: Given, frame: str = "ffhq"
-    ):
+    def __init__(self, prior: Prior, corrector: str, canvas: TileSettings, given: Given, frame: str = "ffhq"):
         self.given = given
         self.preset = given.preset
         self.steps = given.make(StepSettings).steps
@@ -100,7 +98,7 @@ class DPIUpscaler(PriorUpscaler):
             report(note)
         strength = f"tau {settings.tau:g}, s {settings.s:g}, omega {settings.omega:g}"
         report(f"{strength}, {settings.sampler}, {self.calls(scale)} steps")
-        for i, text in enumerate(untypical(self.prior, low, scale)):
+        for i, text in enumerate(ood_warnings(self.prior, low, scale)):
             if text:
                 report(f"image {i + 1}: {text}")
         if corrector:
@@ -111,7 +109,7 @@ class DPIUpscaler(PriorUpscaler):
 def _load(files: Mapping[str, str], given: Given) -> DPIUpscaler:
     name = files["prior"]
     prior = load_prior(name, given.make(PriorSettings))
-    return DPIUpscaler(prior, files["corrector"], given.make(CanvasSettings), given, frame_of(name))
+    return DPIUpscaler(prior, files["corrector"], given.make(TileSettings), given, frame_of(name))
 
 
 METHOD = Method(
@@ -120,7 +118,7 @@ METHOD = Method(
     "DPI Face Super-Resolution",
     "Enlarge faces with a diffusion prior, held by conditions on a sparse grid that a corrector refines "
     "(DPI, Yang et al. 2025).",
-    settings=(StepSettings, DPISettings, PriorSettings, CanvasSettings),
+    settings=(StepSettings, DPISettings, PriorSettings, TileSettings),
     load=_load,
     weights=(
         WeightInput("prior", "an ADM or EDM prior", "face64", shipped=shipped_priors),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from ...samplers.run import Step
-from ..imaging.canvas import CanvasSettings, enlarge, noise_for
+from ..imaging.canvas import TileSettings, enlarge, noise_for
 from ..imaging.operators import ReduceTo
 from ..priors.edm import EDMPrior
 from ..priors.prior import Prior
@@ -23,7 +23,7 @@ def posterior_upscale(
     low: Tensor,
     scale: float,
     settings: DPSSettings | EDMDPSSettings,
-    canvas: CanvasSettings = CanvasSettings(),
+    canvas: TileSettings = TileSettings(),
     seeds: Sequence[int] | None = None,
     on_step: Callable[[Step, Tensor], None] | None = None,
 ) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from ..imaging.canvas import CanvasSettings
+from ..imaging.canvas import TileSettings
 from ..method import FaceUse, Given, Method, Report, WeightInput
 from ..priors.load import PriorSettings, load_prior
 from ..priors.prior import Prior
@@ -20,7 +20,7 @@ class DPSUpscaler(PriorUpscaler):
 
     gradient = True
 
-    def __init__(self, prior: Prior, settings: DPSSettings, canvas: CanvasSettings):
+    def __init__(self, prior: Prior, settings: DPSSettings, canvas: TileSettings):
         super().__init__(prior, canvas)
         self.settings = settings
         steps_of(prior, settings)
@@ -36,7 +36,7 @@ class DPSUpscaler(PriorUpscaler):
 
 def _load(files: Mapping[str, str], given: Given) -> DPSUpscaler:
     prior = load_prior(files["prior"], given.make(PriorSettings))
-    return DPSUpscaler(prior, given.make(DPSSettings), given.make(CanvasSettings))
+    return DPSUpscaler(prior, given.make(DPSSettings), given.make(TileSettings))
 
 
 METHOD = Method(
@@ -45,7 +45,7 @@ METHOD = Method(
     "DPS Super-Resolution",
     "Enlarge images with an ADM diffusion prior, guided so that the result agrees with the input (Chung et "
     "al. 2023).",
-    settings=(DPSSettings, PriorSettings, CanvasSettings),
+    settings=(DPSSettings, PriorSettings, TileSettings),
     load=_load,
     weights=(WeightInput("prior", "an ADM prior"),),
     faces=FaceUse(),

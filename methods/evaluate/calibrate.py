@@ -19,7 +19,7 @@ from ..diffsr.prf import fidelity_loss, recoverable_field, signature_loss
 from ..imaging.resize import resize
 from ..metrics.faces import exact_scale, reduced
 from ..priors.adm import ADMPrior
-from ..priors.calibration import Measured, eps_mse, spread
+from ..priors.calibration import Calibration, eps_mse, midpoint_timesteps
 from ..priors.load import PriorSettings
 from ..priors.typicality import usual_surprise
 from .diffsr_study import BETTER, Sweep, sweep
@@ -40,12 +40,12 @@ def calibrate(
     levels: Sequence[int] = tuple(range(5, 65, 5)),
     settings: DiffSRSettings = DiffSRSettings(),
     on_step: Callable[[str], None] = lambda what: None,
-) -> Measured:
+) -> Calibration:
     """Measured values from pictures N C H W in -1..1 that the prior was not trained on; noise levels are
     swept on the first `swept`.
     """
     table = prior.noise_levels()
-    points = spread(len(table), POINTS)
+    points = midpoint_timesteps(len(table), POINTS)
     errors = dict(zip(points, eps_mse(prior, images, [table[i] for i in points]), strict=True))
     on_step("errors")
     truth = images / 2 + 0.5
@@ -79,13 +79,13 @@ def lost(truth: Tensor, scale: float) -> float:
 
 def limits(
     levels: Sequence[Level], errors: Mapping[int, float], distances: Mapping[float, float]
-) -> Measured:
+) -> Calibration:
     """C_S and C_F so that the field contains 40 % at x4 and is empty at x8, for pictures that lose
     `distances` at these scales.
     """
     signature = signature_loss(levels, errors)
     end, begin = (round(share * len(levels)) - 1 for share in (CENTRE, CENTRE + MARGIN))
-    measured = Measured(
+    measured = Calibration(
         errors,
         1.0,
         float(signature[end]),
@@ -124,7 +124,7 @@ def faithful_omega(prior: Prior, truth: Tensor, sweeps: Sequence[Sweep]) -> floa
     return float(min(TRIED, key=miss))
 
 
-def store(source: Path, out: Path, prior: Prior, measured: Measured, settings: PriorSettings) -> None:
+def store(source: Path, out: Path, prior: Prior, measured: Calibration, settings: PriorSettings) -> None:
     """Write the prior's file again, with what was measured and what its file left open."""
     state, metadata = weights.read_state(source)
     said = {"kind": "prior", "measured": measured.to_json()}

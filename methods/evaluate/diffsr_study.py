@@ -13,7 +13,7 @@ from torch import Tensor
 from ..diffsr.method import PUBLISHED, DiffSRSettings, Prior, choose_level, diffsr_upscale
 from ..imaging.resize import resize, scaled_size
 from ..metrics.compare import side_by_side
-from ..metrics.faces import Judge, Restore, exact_scale, reduced
+from ..metrics.faces import FaceMetrics, Restore, exact_scale, reduced
 from ..priors.calibration import AIMS
 from ..visionrefine.srcnn import load_srcnn, srcnn_upscale
 
@@ -46,7 +46,7 @@ def sweep(
     """Every fixed level on faces B C H W in 0..1, and the restorations of the first face by level (L C H
     W).
     """
-    judge, exact = Judge(truth), exact_scale(truth.shape[-1], scale)
+    judge, exact = FaceMetrics(truth), exact_scale(truth.shape[-1], scale)
     low = reduced(truth, exact)
     figures, shown = {}, []
     for level in levels:
@@ -86,7 +86,7 @@ def compare_methods(
     """A row for each scale and method, and a sheet of the first faces (rows) by method (columns), the truth
     last, at the last scale.
     """
-    judge, rows, columns = Judge(truth), [], []
+    judge, rows, columns = FaceMetrics(truth), [], []
     for scale in scales:
         exact = exact_scale(truth.shape[-1], scale)
         low = reduced(truth, exact)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..dpi.corrector import Corrector
-from ..metrics.faces import Judge, Restore
+from ..metrics.faces import FaceMetrics, Restore
 from .dpi_study import Prior, Report, Task, contact_sheet, fitting, wanted
 
 SWEPT = {
@@ -79,7 +79,7 @@ def compare_variants(
     """A row of figures for each variant with the diversity of the first `varied` faces, and a sheet of faces
     by variant, the truth last.
     """
-    judge, rows, columns = Judge(truth), [], []
+    judge, rows, columns = FaceMetrics(truth), [], []
     for name, task in variants.items():
         restore = task.dpi(prior)
         restored, figures = judge.run(restore, task.low)
@@ -106,7 +106,7 @@ def sweep(
 
     omega is raised to tau where it would be less.
     """
-    judge, rows, columns = Judge(truth), [], []
+    judge, rows, columns = FaceMetrics(truth), [], []
     for value in values:
         raised = {"omega": max(task.settings.omega, value)} if setting == "tau" else {}
         samples = variations(

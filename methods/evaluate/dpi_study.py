@@ -24,7 +24,7 @@ from ..dps.posterior import posterior_upscale
 from ..dps.sampling import DPSSettings
 from ..imaging.resize import resize
 from ..metrics.compare import side_by_side
-from ..metrics.faces import Judge, Restore, exact_scale, reduced
+from ..metrics.faces import FaceMetrics, Restore, exact_scale, reduced
 from ..priors.edm import EDMPrior
 from ..priors.prior import Prior
 from . import diffsr_study as diffsr
@@ -156,7 +156,7 @@ def compare_methods(
     """A row for each task and method, and a sheet: for each task the first faces (rows) as the input, by each
     method, the truth.
     """
-    judge, rows, sheets = Judge(truth), [], []
+    judge, rows, sheets = FaceMetrics(truth), [], []
     for task in tasks:
         columns = [resize(task.low[:SHOWN], tuple(truth.shape[-2:]), method="nearest")]
         for name, restore in methods(prior, task, dps, settings, report).items():

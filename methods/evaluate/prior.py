@@ -12,7 +12,7 @@ from torch import Tensor
 from ...samplers.noise import Noise
 from ...samplers.run import run
 from ...samplers.transition import DDIM, DDPM
-from ..diffsr.method import DiffSRSettings, descent, diffsr_upscale
+from ..diffsr.method import DiffSRSettings, diffsr_upscale, spaced_levels
 from ..imaging.resize import resize
 from ..metrics.faces import reduced
 from ..metrics.fidelity import psnr, ssim
@@ -80,7 +80,10 @@ def samples(prior: Prior, count: int, steps: int = 100, eta: float = 1.0) -> Ten
     """`count` unconditional pictures, C size size in 0..1 each, picture i from seed i; eta 1 is ancestral, 0
     DDIM.
     """
-    levels, noise = descent(prior.noise_levels(), len(prior.noise_levels()) - 1, steps), Noise(range(count))
+    levels, noise = (
+        spaced_levels(prior.noise_levels(), len(prior.noise_levels()) - 1, steps),
+        Noise(range(count)),
+    )
     start = (
         noise((count, prior.channels, prior.size, prior.size))
         * (levels[0].alpha ** 2 + levels[0].sigma ** 2) ** 0.5

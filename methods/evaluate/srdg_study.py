@@ -19,7 +19,7 @@ from ..metrics import faces
 from ..metrics.compare import side_by_side
 from ..priors.adm import ADMPrior
 from ..priors.ncsnpp import NCSNppPrior
-from ..srdg.attributes import AttributeClassifier, Wish, read_attributes
+from ..srdg.attributes import AttributeClassifier, AttributeTarget, read_attributes
 from ..srdg.method import SRDGSettings, condition, enlarged, guidance_of, srdg_upscale
 from ..train.classifier import Labelled, accuracies
 
@@ -39,7 +39,7 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Subjects:
+class LabelledFaces:
     """True faces N C S S in 0..1 and the class of each, by one attribute."""
 
     truth: Tensor
@@ -47,7 +47,7 @@ class Subjects:
     classes: tuple[str, ...]
 
     @staticmethod
-    def of(data: Labelled, classifier: AttributeClassifier, count: int = 0) -> Subjects:
+    def of(data: Labelled, classifier: AttributeClassifier, count: int = 0) -> LabelledFaces:
         """Faces whose label is known: the first `count` in such an order that the classes take turns, or all
         with 0. Raises ValueError.
         """
@@ -65,7 +65,7 @@ class Subjects:
             turns.append((seen[label], label, i))
             seen[label] += 1
         chosen = [i for _, _, i in sorted(turns)][: count or None]
-        return Subjects(data.images[chosen] / 255, tuple(labels[i] for i in chosen), classifier.classes)
+        return LabelledFaces(data.images[chosen] / 255, tuple(labels[i] for i in chosen), classifier.classes)
 
     def asked(self, true: bool) -> tuple[int, ...]:
         """The label to ask for of each face: its own, or the next, which of two is the other."""
@@ -109,21 +109,21 @@ def by_dps(
     return restore
 
 
-def _wanted(classifier: AttributeClassifier, asked: Asked) -> list[Wish]:
-    return [Wish(classifier, asked)] if asked else []
+def _wanted(classifier: AttributeClassifier, asked: Asked) -> list[AttributeTarget]:
+    return [AttributeTarget(classifier, asked)] if asked else []
 
 
-class Jury:
+class AttributeMetrics:
     """Figures of restorations of some subjects: those of faces, and what a classifier that did not guide them
     sees.
     """
 
-    def __init__(self, subjects: Subjects, classifier: AttributeClassifier, t: float = 0.01):
+    def __init__(self, subjects: LabelledFaces, classifier: AttributeClassifier, t: float = 0.01):
         self.subjects, self.classifier, self.t, self.faces = (
             subjects,
             classifier,
             t,
-            faces.Judge(subjects.truth),
+            faces.FaceMetrics(subjects.truth),
         )
 
     def run(self, restore: Guided, low: Tensor, asked: Asked, h: float) -> tuple[Tensor, dict[str, float]]:
@@ -152,7 +152,7 @@ class Jury:
 
 
 def strengths(
-    jury: Jury,
+    jury: AttributeMetrics,
     low: Tensor,
     methods: Mapping[str, Guided],
     values: Sequence[float],

@@ -30,7 +30,7 @@ class SizedDenoiser(Denoiser, Protocol):
 
 
 @dataclass(frozen=True)
-class CanvasSettings(Settings):
+class TileSettings(Settings):
     """How a picture that is not of the prior's own size is worked on."""
 
     tile: int = option(
@@ -101,7 +101,7 @@ def enlarge(
     """
     check_enlargement(low, scale)
     size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
-    shown, back = planes(channels, low, size)
+    shown, back = to_prior_channels(channels, low, size)
     sides = tuple(-(-n // multiple) * multiple for n in size)
     restored = restore(shown, size, sides)[..., : size[0], : size[1]]
     return back(restored.float().clamp(0, 1))
@@ -114,7 +114,9 @@ def resized_from(result: Tensor, low: Tensor, scale: float, native: float) -> Te
     return resize(result, tuple(scaled_size(n, scale) for n in low.shape[-2:])).clamp(0, 1)
 
 
-def planes(channels: int, low: Tensor, size: tuple[int, int]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def to_prior_channels(
+    channels: int, low: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """What a prior of so many channels restores of a picture B C h w in 0..1, and how the picture of `size`
     comes back from that.
 

@@ -46,7 +46,7 @@ def reduced(faces: Tensor, scale: float) -> Tensor:
 
 
 @dataclass
-class Judge:
+class FaceMetrics:
     """Figures of restorations of one set of true faces B C H W in 0..1; identity and LPIPS only where their
     networks are installed.
     """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...samplers.denoiser import Cond, Prediction, from_eps, from_v, from_x0
 from ...samplers.schedule import DiscreteSchedule, Level
-from .calibration import Measured
+from .calibration import Calibration
 
 TARGETS: dict[str, Callable[..., Prediction]] = {"eps": from_eps, "x0": from_x0, "v": from_v}
 
@@ -29,7 +29,7 @@ class ADMPrior:
     network: nn.Module
     schedule: DiscreteSchedule = field(default_factory=DiscreteSchedule.named)
     target: str = "eps"
-    measured: Measured | None = None
+    measured: Calibration | None = None
 
     def __post_init__(self):
         if self.target not in TARGETS:

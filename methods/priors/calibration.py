@@ -21,7 +21,7 @@ AIMS = ("fidelity", "detail")
 
 
 @dataclass(frozen=True)
-class Measured:
+class Calibration:
     """errors: eps-MSE a pixel by step of the schedule, on pictures of the prior's kind.
 
     The rest weighs and limits the losses of the perceptual recoverable field; without a calibration nothing
@@ -38,13 +38,13 @@ class Measured:
     lost: Mapping[float, float] = field(default_factory=dict)
     typical: Mapping[float, float] = field(default_factory=dict)
 
-    def aimed(self, aim: str) -> Measured:
+    def aimed(self, aim: str) -> Calibration:
         """What chooses the level: `detail` is the field as published, `fidelity` stays closer to the
         input.
         """
         if aim not in AIMS:
             raise ValueError(f"aim {aim!r} is not one of {', '.join(AIMS)}")
-        return self if aim == "detail" else Measured(self.errors, self.faithful, lost=self.lost)
+        return self if aim == "detail" else Calibration(self.errors, self.faithful, lost=self.lost)
 
     def expected_loss(self, scale: float) -> float | None:
         """What a picture of the prior's kind loses at a scale, where that was measured."""
@@ -74,10 +74,10 @@ class Measured:
         return json.dumps({**tables, **limits})
 
     @staticmethod
-    def from_json(text: str) -> Measured:
+    def from_json(text: str) -> Calibration:
         values = json.loads(text)
         tables = {k: dict(values.pop(k, [])) for k in ("lost", "typical")}
-        return Measured({int(i): e for i, e in values.pop("errors")}, **tables, **values)
+        return Calibration({int(i): e for i, e in values.pop("errors")}, **tables, **values)
 
 
 def _by_scale(table: Mapping[float, float], scale: float) -> float | None:
@@ -88,7 +88,7 @@ def _by_scale(table: Mapping[float, float], scale: float) -> float | None:
     return float(np.exp(np.interp(np.log(scale), np.log(known), [np.log(table[s]) for s in known])))
 
 
-def spread(steps: int, count: int) -> list[int]:
+def midpoint_timesteps(steps: int, count: int) -> list[int]:
     """`count` steps of a schedule, each in the middle of its share."""
     return sorted({int((i + 0.5) * steps / count) for i in range(count)})
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ...samplers.denoiser import Cond, Prediction, from_x0
-from ...samplers.schedule import DiscreteSchedule, Level, edm_clock, karras_sigmas, sigma_levels
-from .calibration import Measured
+from ...samplers.schedule import DiscreteSchedule, Level, c_noise, karras_sigmas, sigma_levels
+from .calibration import Calibration
 
 
 @dataclass
@@ -21,7 +21,7 @@ class EDMPrior:
     """
 
     network: nn.Module
-    measured: Measured | None = None
+    measured: Calibration | None = None
 
     @property
     def channels(self) -> int:
@@ -47,7 +47,7 @@ class EDMPrior:
         """
         sigmas = (level.sigma / level.alpha for level in DiscreteSchedule.named("linear").table)
         known = (s for s in sigmas if self.network.sigma_min <= s <= self.network.sigma_max)
-        return tuple(Level(edm_clock(s), 1.0, s) for s in known)
+        return tuple(Level(c_noise(s), 1.0, s) for s in known)
 
     def spaced_levels(self, rule: str) -> list[Level]:
         """So many Karras levels. Raises ValueError for a rule that is no number of 2 or more."""
@@ -74,4 +74,4 @@ class EDMPrior:
     ) -> list[Level]:
         """Karras levels within what the network was trained for."""
         smallest, largest = max(smallest, self.network.sigma_min), min(largest, self.network.sigma_max)
-        return sigma_levels(karras_sigmas(steps, smallest, largest, rho), edm_clock)
+        return sigma_levels(karras_sigmas(steps, smallest, largest, rho), c_noise)

@@ -13,7 +13,7 @@ from ..nets.adm_classifier import ADMClassifier
 from ..nets.adm_config import ADMConfig
 from ..settings import Settings, option
 from .adm import TARGETS, ADMPrior
-from .calibration import Measured
+from .calibration import Calibration
 from .edm import EDMPrior
 from .ncsnpp import NCSNppPrior
 
@@ -87,13 +87,13 @@ def load_prior(
     return ADMPrior(found.network, resolved.chain(config), resolved.target, measured)
 
 
-def _measured(found: weights.Weights) -> Measured | None:
+def _measured(found: weights.Weights) -> Calibration | None:
     """What was measured of a prior, as its file says.
 
     Raises ValueError naming the file where it says something else.
     """
     with weights.naming(found.path):
-        return Measured.from_json(found.metadata["measured"]) if found.json("measured") else None
+        return Calibration.from_json(found.metadata["measured"]) if found.json("measured") else None
 
 
 def load_classifier(name: str) -> ADMClassifier:

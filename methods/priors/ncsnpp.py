@@ -59,7 +59,7 @@ class NCSNppPrior:
             for level in self.schedule.levels(steps, continuous)
         ]
 
-    def clock(self, sigma: float) -> float:
+    def c_noise(self, sigma: float) -> float:
         """What the network is told at a noise level of the state."""
         return sigma / self._width
 
@@ -78,7 +78,7 @@ class NCSNppPrior:
             )
         heard = torch.full((len(x),), level.t, device=x.device)
         scaled = self.network(self.decode(x), heard, self.decode(cond.spatial["low_res"]))
-        return from_eps(x, level, scaled.to(x) * (-self.clock(level.sigma) / level.t))
+        return from_eps(x, level, scaled.to(x) * (-self.c_noise(level.sigma) / level.t))
 
     def score(self, x: Tensor, level: Level, cond: Cond) -> Tensor:
         """The gradient of ln p(x_t) in the units of the state."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...samplers.denoiser import Cond, Prediction
 from ...samplers.schedule import Level
-from .calibration import Measured
+from .calibration import Calibration
 
 
 class Prior(Protocol):
@@ -19,7 +19,7 @@ class Prior(Protocol):
     """
 
     network: nn.Module
-    measured: Measured | None
+    measured: Calibration | None
 
     @property
     def channels(self) -> int: ...

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...samplers.noise import Noise
-from ..imaging.canvas import planes
+from ..imaging.canvas import to_prior_channels
 from ..imaging.resize import resize, scaled_size
 from .prior import Prior
 
@@ -19,7 +19,7 @@ SMALLEST = 0.75  # of a prior's side: what is smaller shows less than it was tra
 
 
 @torch.no_grad()
-def surprise(prior: Prior, pictures: Tensor) -> list[float]:
+def denoising_error_ratio(prior: Prior, pictures: Tensor) -> list[float]:
     """The prior's error of eps on each picture, B C size size in -1..1, over its usual one; about 1 for
     pictures of its kind.
 
@@ -42,14 +42,14 @@ def surprise(prior: Prior, pictures: Tensor) -> list[float]:
     return ratios
 
 
-def untypical(prior: Prior, low: Tensor, scale: float) -> list[str | None]:
+def ood_warnings(prior: Prior, low: Tensor, scale: float) -> list[str | None]:
     """What to beware of, for each picture B C h w in 0..1 that will be enlarged; None where it is as the
     prior's own, or cannot be told.
     """
     if prior.measured is None or not (limit := prior.measured.typical_limit(scale)):
         return [None] * len(low)
-    shown = planes(prior.channels, low, tuple(low.shape[-2:]))[0]
-    ratios = surprise(prior, resize(shown, (prior.size, prior.size)).clamp(0, 1) * 2 - 1)
+    shown = to_prior_channels(prior.channels, low, tuple(low.shape[-2:]))[0]
+    ratios = denoising_error_ratio(prior, resize(shown, (prior.size, prior.size)).clamp(0, 1) * 2 - 1)
     return [
         f"this does not look like the pictures that the prior knows (surprise {ratio:.2f}, {COMMON:.0%} of "
         f"its own stay below {limit:.2f}): "
@@ -61,7 +61,7 @@ def untypical(prior: Prior, low: Tensor, scale: float) -> list[str | None]:
     ]
 
 
-def misfit(prior: Prior, low: tuple[int, int], scale: float) -> str | None:
+def size_warning(prior: Prior, low: tuple[int, int], scale: float) -> str | None:
     """What to beware of when the result of a picture of h x w is not one whole picture of the prior's
     size.
     """
@@ -83,5 +83,7 @@ def misfit(prior: Prior, low: tuple[int, int], scale: float) -> str | None:
 def usual_surprise(prior: Prior, low: Tensor) -> float:
     """What COMMON of the prior's own pictures, reduced to low B C h w in 0..1, stay below."""
     return float(
-        np.quantile(surprise(prior, resize(low, (prior.size, prior.size)).clamp(0, 1) * 2 - 1), COMMON)
+        np.quantile(
+            denoising_error_ratio(prior, resize(low, (prior.size, prior.size)).clamp(0, 1) * 2 - 1), COMMON
+        )
     )

@@ -6,11 +6,11 @@ from abc import abstractmethod
 
 from torch import nn
 
-from ..imaging.canvas import CanvasSettings
+from ..imaging.canvas import TileSettings
 from ..memory import call_bytes
 from ..method import Plan, Upscaler
 from .prior import Prior
-from .typicality import misfit
+from .typicality import size_warning
 
 
 class PriorUpscaler(Upscaler):
@@ -20,7 +20,7 @@ class PriorUpscaler(Upscaler):
     gradient = False  # whether a step needs one through the network
 
     def __init__(
-        self, prior: Prior, canvas: CanvasSettings, more: tuple[nn.Module, ...] = (), frame: str = "ffhq"
+        self, prior: Prior, canvas: TileSettings, more: tuple[nn.Module, ...] = (), frame: str = "ffhq"
     ):
         self.prior = prior
         self.canvas = canvas
@@ -43,7 +43,7 @@ class PriorUpscaler(Upscaler):
         return call_bytes(self.prior.network, shape, self.pictures, self.gradient)
 
     def plan(self, size: tuple[int, int], scale: float) -> Plan:
-        warning = misfit(self.prior, size, scale)
+        warning = size_warning(self.prior, size, scale)
         warnings = (*self.scale_warnings(scale), *filter(None, [warning]))
         return Plan(self.result_size(size, scale), self.calls(scale), self.room(scale), warnings)
 

@@ -17,7 +17,7 @@ from .. import weights
 from ..imaging.color import BT601, grey
 from ..imaging.images import check_pixels
 from ..nets.densenet import DenseNet
-from .classifier_crop import View
+from .classifier_crop import ClassifierCrop
 
 CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -79,7 +79,7 @@ class AttributeClassifier:
 
 
 @dataclass(frozen=True)
-class Wish:
+class AttributeTarget:
     """A classifier, the label for all pictures or one for each, and how much it weighs."""
 
     classifier: AttributeClassifier
@@ -100,11 +100,11 @@ class Wish:
             )
 
 
-def wishes(
+def attribute_targets(
     classifiers: Sequence[AttributeClassifier],
     wanted: Mapping[str, str | int | Sequence[str | int]],
     weighing: Mapping[str, float] = MappingProxyType({}),
-) -> list[Wish]:
+) -> list[AttributeTarget]:
     """Labels by attribute, one for all pictures or a list with one each, weighing 1 unless another weight is
     given, as wishes.
 
@@ -128,19 +128,19 @@ def wishes(
         several = labels if isinstance(labels, Sequence) and not isinstance(labels, str) else [labels]
         classifier = known[attribute]
         result.append(
-            Wish(
+            AttributeTarget(
                 classifier, tuple(classifier.label(label) for label in several), weighing.get(attribute, 1.0)
             )
         )
     return result
 
 
-def load_wishes(files: Sequence[str], attributes: str, weighing: str = "") -> list[Wish]:
+def load_wishes(files: Sequence[str], attributes: str, weighing: str = "") -> list[AttributeTarget]:
     """What two texts wish for (see parse_wishes and parse_weights), told by classifiers in files, or without
     any by those that come along.
     """
     wanted = parse_wishes(attributes)
-    return wishes(
+    return attribute_targets(
         [load_attribute(file) for file in files or (shipped_attributes() if wanted else ())],
         wanted,
         parse_weights(weighing),
@@ -201,7 +201,7 @@ def read_attributes(
     classifiers: Sequence[AttributeClassifier],
     pictures: Tensor,
     t: float = 0.01,
-    view: View | None = None,
+    view: ClassifierCrop | None = None,
     noise: Draw | None = None,
     schedule: ExplodingSchedule = ExplodingSchedule(),
 ) -> list[Reading]:

@@ -12,7 +12,7 @@ from ..imaging.resize import Resampler
 
 
 @dataclass(frozen=True)
-class View:
+class ClassifierCrop:
     """The middle square of a picture, `zoom` times closer, then moved up by a share of what is seen.
 
     The classifiers end in a flattened map, so that it matters where a face lies: they expect the eyes about
@@ -48,8 +48,10 @@ class View:
         return resample(part), sigma * gain
 
 
-WHOLE = View()
-TIGHT = View(1.3, 4.5 / 128)  # the best of those tried on CelebA-HQ faces for the released gender classifier
+WHOLE = ClassifierCrop()
+TIGHT = ClassifierCrop(
+    1.3, 4.5 / 128
+)  # the best of those tried on CelebA-HQ faces for the released gender classifier
 VIEWS = MappingProxyType({"exact": None, "whole": WHOLE, "tight": TIGHT})
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...samplers.guidance.classifier import ClassifierGuidance, LogProb, weighted
 from ...samplers.schedule import ExplodingSchedule, Level
-from .attributes import Wish
-from .classifier_crop import View
+from .attributes import AttributeTarget
+from .classifier_crop import ClassifierCrop
 
 STRONGEST = 10_000.0  # twenty times what was published
 
@@ -29,13 +29,13 @@ class AttributeGuidance(ClassifierGuidance):
 
     def __init__(
         self,
-        wanted: Sequence[Wish],
+        wanted: Sequence[AttributeTarget],
         h: float = 500.0,
         form: str = "score",
         limit: float = 0.0,
         window: tuple[float, float] = (0.0, 1.0),
         span: tuple[float, float] = (-1.0, 1.0),
-        view: View | None = None,
+        view: ClassifierCrop | None = None,
         schedule: ExplodingSchedule = ExplodingSchedule(),
     ):
         if check_strength(h) == 0:
@@ -53,7 +53,7 @@ class AttributeGuidance(ClassifierGuidance):
         total = weighted([(self.log_prob_of(wish), wish.weight) for wish in self.wanted])
         super().__init__(total, h, form, limit or None, (lowest, highest))
 
-    def log_prob_of(self, wish: Wish) -> LogProb:
+    def log_prob_of(self, wish: AttributeTarget) -> LogProb:
         """log p of one wish at a state of the prior, (B,)."""
         network = wish.classifier.network
         side = network.config.image_size
@@ -116,7 +116,7 @@ def check_strength(h: float) -> float:
     return h
 
 
-def agreeing(wanted: Sequence[Wish]) -> tuple[Wish, ...]:
+def agreeing(wanted: Sequence[AttributeTarget]) -> tuple[AttributeTarget, ...]:
     """The wishes. Raises ValueError when two of them want different labels of one attribute."""
     labels: dict[str, tuple[int, ...]] = {}
     for wish in wanted:

@@ -15,13 +15,13 @@ from ...samplers.schedule import Level
 from ...samplers.sde import EulerMaruyama, ReverseDiffusion
 from ...samplers.transition import Renoise
 from .. import weights
-from ..imaging.canvas import CanvasSettings, enlarge, noise_for, padded
+from ..imaging.canvas import TileSettings, enlarge, noise_for, padded
 from ..imaging.images import check_pixels
 from ..imaging.resize import resize
 from ..priors.ncsnpp import NCSNppPrior
 from ..priors.prior import Prior
 from ..settings import Settings, option
-from .attributes import Wish
+from .attributes import AttributeTarget
 from .classifier_crop import VIEWS
 from .guidance import STRONGEST, AttributeGuidance, check_strength
 
@@ -127,7 +127,7 @@ def transition_of(prior: NCSNppPrior, settings: SRDGSettings) -> Transition:
     return ReverseDiffusion(settings.corrections, settings.snr, settings.joint)
 
 
-def guidance_of(prior: Prior, wanted: Sequence[Wish], settings: SRDGSettings) -> list[Hook]:
+def guidance_of(prior: Prior, wanted: Sequence[AttributeTarget], settings: SRDGSettings) -> list[Hook]:
     """The hook that pulls a prior towards the wishes; none where there are none or h is 0.
 
     `first` and `last` are times of the classifiers' noise, 0.01 * 34800^t for pictures in 0..1, whatever
@@ -173,7 +173,7 @@ def srdg(
     prior: NCSNppPrior,
     low: Tensor,
     size: tuple[int, int],
-    wanted: Sequence[Wish] = (),
+    wanted: Sequence[AttributeTarget] = (),
     settings: SRDGSettings = SRDGSettings(),
     noise: Draw | None = None,
     hooks: tuple[Hook, ...] = (),
@@ -219,9 +219,9 @@ def srdg_upscale(
     prior: NCSNppPrior,
     low: Tensor,
     scale: float,
-    wanted: Sequence[Wish] = (),
+    wanted: Sequence[AttributeTarget] = (),
     settings: SRDGSettings = SRDGSettings(),
-    canvas: CanvasSettings = CanvasSettings(),
+    canvas: TileSettings = TileSettings(),
     seeds: Sequence[int] | None = None,
     on_step: Callable[[Step, Tensor], None] | None = None,
 ) -> Tensor:

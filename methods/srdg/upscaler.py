@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..imaging.canvas import CanvasSettings, resized_from
+from ..imaging.canvas import TileSettings, resized_from
 from ..memory import gradient_bytes
 from ..method import FaceUse, Given, Method, Plan, Report, Scales, WeightInput
 from ..priors.load import frame_of
@@ -16,13 +16,13 @@ from ..priors.upscaler import PriorUpscaler
 from ..settings import Settings, option
 from .attributes import (
     AttributeClassifier,
-    Wish,
+    AttributeTarget,
+    attribute_targets,
     load_attribute,
     parse_weights,
     parse_wishes,
     read_attributes,
     shipped_attributes,
-    wishes,
 )
 from .classifier_crop import VIEWS, WHOLE
 from .method import (
@@ -57,9 +57,9 @@ class SRDGUpscaler(PriorUpscaler):
         self,
         prior: NCSNppPrior,
         settings: SRDGSettings,
-        canvas: CanvasSettings,
+        canvas: TileSettings,
         classifiers: Sequence[AttributeClassifier] = (),
-        wanted: Sequence[Wish] = (),
+        wanted: Sequence[AttributeTarget] = (),
         scales: Sequence[float] = (),
         frame: str = "ffhq",
     ):
@@ -114,7 +114,7 @@ class SRDGUpscaler(PriorUpscaler):
         return resized_from(result, low, scale, native)
 
 
-def describe(wanted: Sequence[Wish]) -> list[str]:
+def describe(wanted: Sequence[AttributeTarget]) -> list[str]:
     """What the labels mean, a line each."""
     if not wanted:
         return ["no attribute is asked for"]
@@ -134,9 +134,9 @@ def _load(files: Mapping[str, str], given: Given) -> SRDGUpscaler:
     if named == "":  # none are named, which is not the same as an empty list of them
         named = shipped_attributes() if wanted else ()
     classifiers = [c if isinstance(c, AttributeClassifier) else load_attribute(c) for c in named]
-    targets = wishes(classifiers, wanted, parse_weights(asked.attribute_weights))
+    targets = attribute_targets(classifiers, wanted, parse_weights(asked.attribute_weights))
     prior = load_sr_prior(name)
-    canvas = given.make(CanvasSettings)
+    canvas = given.make(TileSettings)
     return SRDGUpscaler(prior, settings, canvas, classifiers, targets, scales_of(name), frame_of(name))
 
 
@@ -146,7 +146,7 @@ METHOD = Method(
     "SRDG Super-Resolution",
     "Enlarge tiny faces by a score network that sees them, pulled towards attributes that you name (dos "
     "Santos et al. 2024).",
-    settings=(AttributeSettings, SRDGSettings, CanvasSettings),
+    settings=(AttributeSettings, SRDGSettings, TileSettings),
     load=_load,
     weights=(
         WeightInput("prior", "an NCSN++ super-resolution network", "srdg_face64", shipped=shipped_networks),

@@ -18,7 +18,7 @@ CONTEXT_DIM = (
 
 
 @dataclass(frozen=True)
-class Layers:
+class StableSRLayers:
     """What StableSR adds to a UNet: the encoder of the low-resolution latent and the layers that its features
     modulate.
     """

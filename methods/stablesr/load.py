@@ -13,7 +13,7 @@ from ..nets.sd_unet import SDUNet
 from ..nets.sd_vae import VAE
 from ..weights.layouts import AUTOENCODER as AUTOENCODER
 from ..weights.layouts import TEXT as TEXT
-from .layers import Layers
+from .layers import StableSRLayers
 from .method import StableSR
 from .prior import diffusion_prior
 
@@ -36,7 +36,7 @@ def load_stablesr(name: str, base: str = "", cfw: str = "", target: str = "eps")
     return StableSR(diffusion_prior(unet, target), layers, load_vae(base or name), wrapping)
 
 
-def load_layers(name: str) -> Layers:
+def load_layers(name: str) -> StableSRLayers:
     """From a full training file (`stablesr_*.ckpt`) or the extracted layers (`webui_*.ckpt`), by path or
     name.
 
@@ -45,9 +45,9 @@ def load_layers(name: str) -> Layers:
     return layers_of(_load(name, "stablesr-layers"))
 
 
-def layers_of(network: nn.ModuleDict) -> Layers:
+def layers_of(network: nn.ModuleDict) -> StableSRLayers:
     """The layers from the network of a file's kind."""
-    return Layers(network["encoder"], network["sft"])
+    return StableSRLayers(network["encoder"], network["sft"])
 
 
 def load_unet(name: str) -> SDUNet:

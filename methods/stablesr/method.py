@@ -13,7 +13,7 @@ from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, run
 from ...samplers.tiled import Tiled
 from ...samplers.transition import DDIM, DDPM
-from ..imaging.canvas import planes
+from ..imaging.canvas import to_prior_channels
 from ..imaging.images import check_pixels
 from ..imaging.resize import resize, scaled_size
 from ..nets.cfw import CFW
@@ -22,7 +22,7 @@ from ..priors.adm import ADMPrior
 from ..settings import Settings, option
 from .autoencoder import Autoencoder
 from .color_fix import COLORS, color_fix
-from .layers import Layers
+from .layers import StableSRLayers
 from .levels import CHAIN, STARTS, levels_of, released_table, start, start_mode
 from .prior import CONTEXT, LR, WEIGHTS, modulated
 
@@ -106,7 +106,7 @@ class StableSR:
     """
 
     prior: ADMPrior
-    layers: Layers
+    layers: StableSRLayers
     vae: VAE
     cfw: CFW | None = None
 
@@ -214,10 +214,10 @@ def stablesr_upscale(
         noise = Noise([0] * len(low) if seeds is None else seeds)
         return restore(model, canvas, context, settings, negative, noise, on_step=on_step).image
 
-    return on_canvas(low, scale, restored, settings, model.multiple, clean)
+    return restore_at_scale(low, scale, restored, settings, model.multiple, clean)
 
 
-def on_canvas(
+def restore_at_scale(
     low: Tensor,
     scale: float,
     restored: Restorer,
@@ -238,7 +238,7 @@ def on_canvas(
         tuple(scaled_size(n, s) for n in low.shape[-2:])
         for s in (scale, max(scale, settings.tile / min(low.shape[-2:])))
     )
-    shown, back = planes(3, low, size)
+    shown, back = to_prior_channels(3, low, size)
     base = resize(shown if clean is None else pre_clean(shown, clean), work).clamp(0, 1)
     rim = [-n % multiple for n in work]  # beyond the picture its edge goes on
     image = restored(F.pad(base * 2 - 1, (0, rim[1], 0, rim[0]), mode="replicate"))[..., : work[0], : work[1]]

@@ -15,7 +15,7 @@ from ...samplers.schedule import Level
 from ...samplers.tiled import gaussian_weights
 from ..nets.spade import Place
 from ..priors.adm import ADMPrior
-from .layers import Layers
+from .layers import StableSRLayers
 from .levels import CHAIN, index_of
 
 LR = "lr"  # name of the spatial condition
@@ -45,7 +45,7 @@ def unlike_target(target: str, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Modulated:
+class SFTDenoiser:
     """A denoiser whose UNet is modulated, in every call, by features of the spatial condition `lr` at the
     level's own time.
 
@@ -55,7 +55,7 @@ class Modulated:
 
     inner: Denoiser
     unet: nn.Module
-    layers: Layers
+    layers: StableSRLayers
     _places: Sequence[Place] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
@@ -75,19 +75,19 @@ class Modulated:
 
 
 def modulated(
-    prior: ADMPrior, layers: Layers, negative: Tensor | None = None, scale: float = 1.0
-) -> Modulated:
+    prior: ADMPrior, layers: StableSRLayers, negative: Tensor | None = None, scale: float = 1.0
+) -> SFTDenoiser:
     """StableSR on a Stable Diffusion prior, pushed away from a negative prompt (1 L D) where scale is not 1
     (Eq. 8).
     """
     if scale == 1:
-        return Modulated(prior, prior.network, layers)
+        return SFTDenoiser(prior, prior.network, layers)
     if negative is None or len(negative) != 1:
         raise ValueError(
             f"a guidance scale of {scale:g} needs a negative prompt (1, tokens, channels), one for all "
             "pictures; 1 needs none"
         )
-    return Modulated(CFG(prior, Cond(flat={CONTEXT: negative}), scale), prior.network, layers)
+    return SFTDenoiser(CFG(prior, Cond(flat={CONTEXT: negative}), scale), prior.network, layers)
 
 
 def symmetric_weights(height: int, width: int) -> Tensor:

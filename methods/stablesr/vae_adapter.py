@@ -13,7 +13,7 @@ from ..nets.sd_vae import VAEConfig
 log = logging.getLogger("priorsr")
 
 
-class AdoptedVAE:
+class VAEAdapter:
     """What `Autoencoder` and CFW ask of a VAE, from a network in Stable Diffusion's form, whoever wrote it.
 
     Pictures and latents are float32 and stay where they are; the network works in the precision of its

@@ -21,7 +21,7 @@ from ..imaging.resize import resize
 from ..nets.adm_config import ADMConfig
 from ..nets.adm_released import build_adm
 from ..priors.adm import ADMPrior
-from ..priors.calibration import Measured, eps_mse, spread
+from ..priors.calibration import Calibration, eps_mse, midpoint_timesteps
 from ..settings import Settings, option
 from .loop import Batch, Optimisation, Task
 
@@ -153,7 +153,7 @@ def task(recipe: PriorRecipe, images: Tensor, validation: Tensor, seed: int = 0)
 
     def validate(net: nn.Module) -> dict[str, float]:
         net.eval()
-        levels = [schedule.table[i] for i in spread(recipe.train_steps, 8)]
+        levels = [schedule.table[i] for i in midpoint_timesteps(recipe.train_steps, 8)]
         return {"eps_mse": sum(eps_mse(prior(net), judged.to(_device(net)), levels)) / len(levels)}
 
     def show(net: nn.Module, run_folder: Path) -> None:
@@ -179,14 +179,14 @@ def metadata(
     `validation`.
     """
     schedule = DiscreteSchedule.named(recipe.schedule, recipe.train_steps)
-    points = spread(recipe.train_steps, 25)
+    points = midpoint_timesteps(recipe.train_steps, 25)
     judged = signed(validation[:JUDGED]).to(_device(network))
     errors = eps_mse(ADMPrior(network, schedule, recipe.target), judged, [schedule.table[i] for i in points])
     return {
         "kind": "prior",
         "settings": json.dumps(asdict(recipe.config())),
         "chain": json.dumps({k: getattr(recipe, k) for k in ("schedule", "train_steps", "target")}),
-        "measured": Measured(dict(zip(points, errors, strict=True))).to_json(),
+        "measured": Calibration(dict(zip(points, errors, strict=True))).to_json(),
         "training": json.dumps({**asdict(recipe), **asdict(settings)}),
     }
 

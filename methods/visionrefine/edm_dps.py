@@ -13,7 +13,7 @@ from ...samplers.guidance.measurement import MeasurementGuidance
 from ...samplers.karras import Heun
 from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, run
-from ...samplers.schedule import edm_clock
+from ...samplers.schedule import c_noise
 from ..priors.edm import EDMPrior
 from ..settings import Settings, option
 
@@ -63,7 +63,7 @@ def edm_dps(
     """
     noise = noise or Noise([0] * len(y))
     levels = prior.levels(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho)
-    transition = Heun(settings.churn, settings.churn_min, settings.churn_max, settings.churn_noise, edm_clock)
+    transition = Heun(settings.churn, settings.churn_min, settings.churn_max, settings.churn_noise, c_noise)
     guidance = guide(y, operator, settings)
     start = noise((len(y), prior.network.img_channels, *size)).to(y.device, torch.float64) * levels[0].sigma
     return run(denoiser or prior, start, levels, transition, [*hooks, guidance], noise, on_step=on_step)

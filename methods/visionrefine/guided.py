@@ -15,7 +15,7 @@ from ...samplers.hooks import ClipX0
 from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, run
 from ...samplers.transition import DDIM, DDPM
-from ..imaging.canvas import CanvasSettings, check_enlargement, enlarge, noise_for, padded, resized_from
+from ..imaging.canvas import TileSettings, check_enlargement, enlarge, noise_for, padded, resized_from
 from ..nets.adm_classifier import ADMClassifier
 from ..nets.adm_encoder import check_labels
 from ..priors.adm import ADMPrior
@@ -103,7 +103,7 @@ def guided_upscale(
     label: int = -1,
     scale: float = NATIVE,
     settings: GuidedSettings = GuidedSettings(),
-    canvas: CanvasSettings = CanvasSettings(),
+    canvas: TileSettings = TileSettings(),
     seeds: Sequence[int] | None = None,
     on_step: Callable[[Step, Tensor], None] | None = None,
 ) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import weights
 from ..dps.posterior import posterior_upscale, steps_of
-from ..imaging.canvas import CanvasSettings
+from ..imaging.canvas import TileSettings
 from ..memory import gradient_bytes
 from ..method import NONE, FaceUse, Given, Method, Plan, Report, Scales, Upscaler, WeightInput
 from ..nets.adm_classifier import ADMClassifier
@@ -111,7 +111,7 @@ class GuidedUpscaler(PriorUpscaler):
         classifier: ADMClassifier | None,
         label: int,
         settings: GuidedSettings,
-        canvas: CanvasSettings,
+        canvas: TileSettings,
     ):
         check_guided(prior, classifier, label)
         super().__init__(prior, canvas, tuple(filter(None, [classifier])))
@@ -146,7 +146,7 @@ def _load_guided(files: Mapping[str, str], given: Given) -> GuidedUpscaler:
     prior = load_prior(files["prior"], given.make(PriorSettings))
     classifier = None if files["classifier"] == NONE else load_classifier(files["classifier"])
     label = given.make(ClassSettings).label
-    return GuidedUpscaler(prior, classifier, label, given.make(GuidedSettings), given.make(CanvasSettings))
+    return GuidedUpscaler(prior, classifier, label, given.make(GuidedSettings), given.make(TileSettings))
 
 
 GUIDED_METHOD = Method(
@@ -155,7 +155,7 @@ GUIDED_METHOD = Method(
     "Guided Upsampler",
     "Enlarge images of a known class with a diffusion upsampler and a classifier that pushes it "
     "(VisionRefine, Algorithms 1-2).",
-    settings=(ClassSettings, GuidedSettings, PriorSettings, CanvasSettings),
+    settings=(ClassSettings, GuidedSettings, PriorSettings, TileSettings),
     load=_load_guided,
     weights=(
         WeightInput("prior", "an ADM upsampler such as 64_256_upsampler.pt"),
@@ -175,7 +175,7 @@ class EDMDPSUpscaler(PriorUpscaler):
 
     gradient = True
 
-    def __init__(self, prior, settings: EDMDPSSettings, canvas: CanvasSettings):
+    def __init__(self, prior, settings: EDMDPSSettings, canvas: TileSettings):
         super().__init__(prior, canvas)
         self.settings = settings
         steps_of(prior, settings)
@@ -190,7 +190,7 @@ class EDMDPSUpscaler(PriorUpscaler):
 
 
 def _load_edm_dps(files: Mapping[str, str], given: Given) -> EDMDPSUpscaler:
-    return EDMDPSUpscaler(load_prior(files["prior"]), given.make(EDMDPSSettings), given.make(CanvasSettings))
+    return EDMDPSUpscaler(load_prior(files["prior"]), given.make(EDMDPSSettings), given.make(TileSettings))
 
 
 EDM_DPS_METHOD = Method(
@@ -199,7 +199,7 @@ EDM_DPS_METHOD = Method(
     "EDM-DPS Super-Resolution",
     "Enlarge images with an EDM diffusion prior and its Heun sampler, guided by the input (VisionRefine, "
     "Algorithm 3).",
-    settings=(EDMDPSSettings, CanvasSettings),
+    settings=(EDMDPSSettings, TileSettings),
     load=_load_edm_dps,
     weights=(WeightInput("prior", "an EDM prior"),),
     faces=FaceUse(),

@@ -16,7 +16,7 @@ from ...methods.dpi.corrector import Corrector
 from ...methods.dpi.method import DPISettings
 from ...methods.memory import gradient_bytes
 from ...methods.priors.classifier import LabelGuidance, NoiseClassifier, class_label
-from ...methods.srdg.attributes import AttributeClassifier, Wish
+from ...methods.srdg.attributes import AttributeClassifier, AttributeTarget
 from ...methods.srdg.classifier_crop import VIEWS
 from ...methods.srdg.guidance import AttributeGuidance
 from ...methods.srdg.method import SRDGSettings
@@ -148,7 +148,11 @@ class ManagedAttributes(AttributeGuidance):
     """
 
     def __init__(
-        self, managed: Sequence[ManagedClassifier], wanted: Sequence[Wish], form: str, settings: SRDGSettings
+        self,
+        managed: Sequence[ManagedClassifier],
+        wanted: Sequence[AttributeTarget],
+        form: str,
+        settings: SRDGSettings,
     ):
         window = (settings.last, settings.first)
         super().__init__(wanted, settings.h, form, settings.limit, window, view=VIEWS[settings.view])

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
-from ...methods.imaging.canvas import planes
+from ...methods.imaging.canvas import to_prior_channels
 from ...methods.priors.classifier import class_label
 from ...methods.priors.edm import EDMPrior
 from ...methods.priors.ncsnpp import NCSNppPrior
@@ -131,7 +131,7 @@ class PixelModel(comfy.model_base.BaseModel):
         if upsampler:  # enlarged here as the network would, so that it can be cut with the picture
             size, low = tuple(noise.shape[-2:]), low_res.to(noise)
             if restorer:
-                larger = enlarged(planes(self.prior.channels, low, size)[0], size)
+                larger = enlarged(to_prior_channels(self.prior.channels, low, size)[0], size)
             else:
                 larger = F.interpolate(low, size, mode="bilinear", align_corners=False)
             conds["low_res"] = comfy.conds.CONDNoiseShape(larger)
@@ -145,13 +145,13 @@ class PixelModel(comfy.model_base.BaseModel):
             x0 = self.prior.network(x, t, self.prior.one_hot(conds["label"]) if "label" in conds else None)
         elif isinstance(self.prior, NCSNppPrior):  # the network answers the score times sigma
             x0 = x + sigma * self.diffusion_model(
-                self.prior.decode(x), self.prior.clock(t), self.prior.decode(conds["low_res"])
+                self.prior.decode(x), self.prior.c_noise(t), self.prior.decode(conds["low_res"])
             )
         else:
             alpha = (1 + sigma**2).rsqrt()
-            scaled, clock = x * alpha, self.clock[self.model_sampling.timestep(t)].float()
-            output = self.diffusion_model(scaled, clock, **conds).float()
-            x0 = self.prior.interpret(output, scaled, Level(clock, alpha, sigma * alpha)).x0
+            scaled, c_noise = x * alpha, self.c_noise[self.model_sampling.timestep(t)].float()
+            output = self.diffusion_model(scaled, c_noise, **conds).float()
+            x0 = self.prior.interpret(output, scaled, Level(c_noise, alpha, sigma * alpha)).x0
         return x0.clamp(-1, 1) if self.clip else x0
 
 

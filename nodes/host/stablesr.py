@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ...methods.nets.cfw import CFW
 from ...methods.nets.spade import Place
 from ...methods.stablesr import prior
-from ...methods.stablesr.layers import Layers
+from ...methods.stablesr.layers import StableSRLayers
 from ...samplers.noise import Noise
 from ...samplers.run import Draw
 
@@ -38,12 +38,12 @@ class ManagedLayers:
     """StableSR's layers, whose place in memory the host manages, and the file they are from."""
 
     name: str
-    layers: Layers
+    layers: StableSRLayers
     patcher: comfy.model_patcher.ModelPatcher
 
 
 @torch.inference_mode(False)
-def as_layers(layers: Layers, name: str) -> ManagedLayers:
+def as_layers(layers: StableSRLayers, name: str) -> ManagedLayers:
     device, networks = mm.get_torch_device(), nn.ModuleList([layers.encoder, layers.sft])
     size = sum(p.numel() for p in networks.parameters())
     networks.to(mm.unet_dtype(device, size, PRECISIONS))
@@ -114,7 +114,7 @@ class _Patch:
     it.
     """
 
-    layers: Layers
+    layers: StableSRLayers
     latent: Tensor | None
     unet: nn.Module
     places: list[Place]

@@ -34,7 +34,7 @@ from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
 from priorsr.methods.nets.sd_vae import VAE, VAEConfig
 from priorsr.methods.nets.spade import SFT, residual_blocks
 from priorsr.methods.nets.struct_encoder import StructEncoder
-from priorsr.methods.stablesr.layers import UNET, Layers
+from priorsr.methods.stablesr.layers import UNET, StableSRLayers
 from priorsr.methods.stablesr.load import AUTOENCODER
 
 ADM = ADMConfig(
@@ -238,7 +238,7 @@ def stablesr(seed: int) -> dict[str, Tensor]:
     """Layers for that UNet."""
     with torch.device("meta"):
         widths = residual_blocks(SDUNet(SD))
-    return Layers(
+    return StableSRLayers(
         lively(StructEncoder(STRUCT), seed), lively(SFT(widths, STRUCT.out_channels), seed)
     ).released_state()
 

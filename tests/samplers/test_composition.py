@@ -30,7 +30,7 @@ from priorsr.samplers.hooks import ClipX0
 from priorsr.samplers.karras import DPMpp2M, Heun
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import Transition, run
-from priorsr.samplers.schedule import Level, edm_clock, geometric_sigmas, sigma_levels
+from priorsr.samplers.schedule import Level, c_noise, geometric_sigmas, sigma_levels
 from priorsr.samplers.sde import ReverseDiffusion
 from priorsr.samplers.tiled import Tiled
 from priorsr.samplers.transition import DDPM
@@ -120,7 +120,7 @@ SETUPS = {
     "adm": Setup(adm, DDPM(), STEPS, "mean", 5.0, 12.0),
     "edm-song": Setup(
         lambda: edm(model_type="SongUNet", model_channels=16),
-        Heun(1.0, clock=edm_clock),
+        Heun(1.0, clock=c_noise),
         2 * STEPS - 1,
         "score",
         1.0,

@@ -6,7 +6,7 @@ import torch
 from priorsr.samplers.denoiser import from_x0
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import run
-from priorsr.samplers.schedule import edm_clock, karras_sigmas, sigma_levels
+from priorsr.samplers.schedule import c_noise, karras_sigmas, sigma_levels
 from priorsr.samplers.transition import DDPM
 
 
@@ -69,7 +69,7 @@ def noise_of_a_run(device: str) -> tuple[list[torch.Tensor], list[torch.Tensor]]
         return draws[-1]
 
     start = draw((2, 3, 8, 8)).to(device) * 80
-    levels = sigma_levels(karras_sigmas(4), edm_clock)
+    levels = sigma_levels(karras_sigmas(4), c_noise)
     prior = lambda x, level, cond: from_x0(x, level, x / (1 + level.sigma**2))  # noqa: E731
     run(prior, start, levels, DDPM("small"), noise=draw, on_step=lambda step, x: added.append(step.noise))
     return draws, [n for n in added if n is not None]

@@ -167,7 +167,7 @@ def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, 
         )
     judged = validation[:JUDGED]
     truth = signed(judged)
-    seen = truth if first else lowered(judged, damage, range(len(judged)))
+    seen = truth if first else low_resolution_of(judged, damage, range(len(judged)))
     if first:
         trained = Reconstruction(network, recipe.adversarial, recipe.after, recipe.perceptual)
     elif recipe.stage == "prediction":
@@ -181,7 +181,9 @@ def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, 
         if recipe.flip:
             x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
         low = (
-            signed(x) if first else lowered(x, damage, torch.randint(2**62, (recipe.batch,), **draw).tolist())
+            signed(x)
+            if first
+            else low_resolution_of(x, damage, torch.randint(2**62, (recipe.batch,), **draw).tolist())
         )
         with batch.autocast():
             return net(signed(x).to(batch.device), low.to(batch.device))
@@ -211,7 +213,7 @@ def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, 
     )
 
 
-def lowered(images: Tensor, damage: Recipe, seeds: Sequence[int]) -> Tensor:
+def low_resolution_of(images: Tensor, damage: Recipe, seeds: Sequence[int]) -> Tensor:
     """Damaged faces in -1..1 of uint8 images N 3 S S, at their size."""
     return degrade(images / 255, damage, seeds)[0].clamp(0, 1) * 2 - 1
 

@@ -30,7 +30,7 @@ from ...priors.adm import ADMPrior
 from ...priors.prior import Prior
 
 if TYPE_CHECKING:
-    from .rollouts import Seen
+    from .rollouts import RolloutBatch
     from .task import CorrectorRecipe
 
 
@@ -90,7 +90,13 @@ def corrector_loss(
 
 
 def runs_loss(
-    net: nn.Module, recipe: CorrectorRecipe, truth: Tensor, base: Tensor, t: Tensor, noise: Noise, seen: Seen
+    net: nn.Module,
+    recipe: CorrectorRecipe,
+    truth: Tensor,
+    base: Tensor,
+    t: Tensor,
+    noise: Noise,
+    seen: RolloutBatch,
 ) -> Tensor:
     """Eq. 18 whose gap is that of real runs: the errors on noised truth, as `corrector_loss`, and on what
     runs showed the corrector.

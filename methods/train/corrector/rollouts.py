@@ -29,7 +29,7 @@ STEPS = (15, 25, 40, 60)
 JUDGED, JUDGED_STEPS = 16, 25
 
 
-class Seen(NamedTuple):
+class RolloutBatch(NamedTuple):
     """m_f s of some steps on the grid, B C S/k S/k, their corrector times (B,), the truth B C S S and its
     base condition B C S/k S/k.
     """
@@ -41,7 +41,7 @@ class Seen(NamedTuple):
 
 
 @dataclass
-class Runs:
+class Rollouts:
     """Draws from runs of a frozen prior on uint8 images N C S S, lowered as the recipe says."""
 
     recipe: CorrectorRecipe
@@ -52,21 +52,21 @@ class Runs:
         self.settings = preset(self.recipe.scale) if self.recipe.degradation == "bicubic" else PRESETS["real"]
         self._calls, self._seen = 0, []
 
-    def __call__(self, net: nn.Module, batch: Batch, count: int) -> Seen:
+    def __call__(self, net: nn.Module, batch: Batch, count: int) -> RolloutBatch:
         """Some of what the last round's runs showed the corrector; every EVERY calls a new round is run."""
         if self._calls % EVERY == 0:
             self._seen = [one for _ in range(RUNS) for one in self._round(net, batch)]
         self._calls += 1
         chosen = torch.randint(len(self._seen), (count,), generator=batch.generator).tolist()
         rows = torch.randint(FACES, (count,), generator=batch.generator).tolist()
-        return Seen(
+        return RolloutBatch(
             *(
                 torch.stack([self._seen[i][part][row] for i, row in zip(chosen, rows, strict=True)])
                 for part in range(4)
             )
         )
 
-    def _round(self, net: nn.Module, batch: Batch) -> list[Seen]:
+    def _round(self, net: nn.Module, batch: Batch) -> list[RolloutBatch]:
         from .task import conditions
 
         draw = lambda high, count=1: torch.randint(high, (count,), generator=batch.generator)  # noqa: E731
@@ -76,10 +76,10 @@ class Runs:
             for x in conditions(self.images[draw(len(self.images), FACES)], self.recipe, seeds)
         )
         tau, steps = TAUS[int(draw(len(TAUS)))], STEPS[int(draw(len(STEPS)))]
-        return [seen for seen, _ in self.follow(net, truth, base, seeds, steps, tau)]
+        return [seen for seen, _ in self.rollout(net, truth, base, seeds, steps, tau)]
 
     @torch.no_grad()
-    def follow(
+    def rollout(
         self,
         net: nn.Module,
         truth: Tensor,
@@ -87,14 +87,14 @@ class Runs:
         seeds: Sequence[int],
         steps: int,
         tau: float | None = None,
-    ) -> list[tuple[Seen, Tensor]]:
+    ) -> list[tuple[RolloutBatch, Tensor]]:
         """Every call of the corrector in one run, in order, and its answer B C S S."""
         self.prior.network.to(base.device)
         network, calls, k = getattr(net, "module", net), [], self.recipe.k
         corrector, training = Corrector(network, k), network.training
 
         def watched(x: Tensor, t: float, y_T: Tensor) -> Tensor:
-            seen = Seen(on_grid(x, k).clone(), torch.full((len(x),), t, device=x.device), truth, base)
+            seen = RolloutBatch(on_grid(x, k).clone(), torch.full((len(x),), t, device=x.device), truth, base)
             calls.append((seen, corrector(x, t, y_T)))
             return calls[-1][1]
 
@@ -114,5 +114,5 @@ class Runs:
         preset's strengths.
         """
         truth, base = (x[:JUDGED].to(next(net.parameters()).device) for x in (truth, base))
-        calls = self.follow(net, truth, base, range(len(truth)), JUDGED_STEPS)
+        calls = self.rollout(net, truth, base, range(len(truth)), JUDGED_STEPS)
         return sum(float(grid_error(answer, truth, self.recipe.k).mean()) for _, answer in calls) / len(calls)

@@ -26,7 +26,7 @@ from ...imaging.images import Picture, write
 from ...metrics.faces import reduced
 from ...nets.adm_config import ADMConfig
 from ...nets.corrector import SMALL, CorrectorUNet
-from ...priors.calibration import spread
+from ...priors.calibration import midpoint_timesteps
 from ...priors.load import load_prior
 from ...priors.prior import Prior
 from ...settings import Settings, option
@@ -35,13 +35,13 @@ from ..curve import plot_profiles
 from ..loop import Batch, Optimisation, Task
 from ..prior import grid, numbers, signed
 from .loss import PriorChain, corrector_loss, runs_loss, trace
-from .rollouts import Runs
+from .rollouts import Rollouts
 
 TUNED = Optimisation(steps=4000, lr=3e-3, ema=0.995, validate_every=500)
 OBJECTIVES = ("sampled", "paper", "runs", "released")
 MIXED = ("mild", "medium", "heavy", "severe")
 JUDGED = 64  # validation pictures that figures come from
-TIMES = spread(STEPS, 10)  # steps at which they are taken
+TIMES = midpoint_timesteps(STEPS, 10)  # steps at which they are taken
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class CorrectorRecipe(Settings):
             )
         return config
 
-    def damage(self) -> Recipe:
+    def degradations(self) -> Recipe:
         """The face degradation, or one of several with even chances."""
         return face_damage(self.degradation)
 
@@ -135,7 +135,7 @@ def face_damage(name: str) -> Recipe:
     return Recipe(name, (OneOf(steps, (1 / len(steps),) * len(steps)),))
 
 
-def lowered(images: Tensor, recipe: CorrectorRecipe, seeds: Sequence[int]) -> tuple[Tensor, int]:
+def low_resolution_of(images: Tensor, recipe: CorrectorRecipe, seeds: Sequence[int]) -> tuple[Tensor, int]:
     """The pictures that inference would be given for uint8 images N C S S, N C h w in 0..1, and their scale;
     seeds draw degradations.
 
@@ -144,12 +144,12 @@ def lowered(images: Tensor, recipe: CorrectorRecipe, seeds: Sequence[int]) -> tu
     faces = images / 255
     if recipe.degradation == "bicubic":
         return reduced(faces, recipe.scale), recipe.scale
-    return reduced(degrade(faces, recipe.damage(), seeds)[0], recipe.k), recipe.k
+    return reduced(degrade(faces, recipe.degradations(), seeds)[0], recipe.k), recipe.k
 
 
 def conditions(images: Tensor, recipe: CorrectorRecipe, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Truth N C S S and base conditions N C S/k S/k of uint8 images, both in -1..1."""
-    return signed(images), grid_condition(*lowered(images, recipe, seeds), recipe.k, recipe.k)[0]
+    return signed(images), grid_condition(*low_resolution_of(images, recipe, seeds), recipe.k, recipe.k)[0]
 
 
 def check(recipe: CorrectorRecipe, settings: Optimisation) -> None:
@@ -216,7 +216,7 @@ def task(recipe: CorrectorRecipe, images: Tensor, validation: Tensor, seed: int 
     if (state := start_of(recipe)) is not None:
         network.load_state_dict(state)
     prior = frozen_prior(recipe)
-    runs = Runs(recipe, prior, images) if recipe.objective == "runs" else None
+    runs = Rollouts(recipe, prior, images) if recipe.objective == "runs" else None
     chain = PriorChain.of(prior) if prior and not runs else None
     count = recipe.batch // 2 if runs else recipe.batch
     judged = validation[:JUDGED]

@@ -16,7 +16,7 @@ from ....samplers.noise import Noise
 from ...nets.sd_unet import SDUNet
 from ...nets.sd_vae import VAE
 from ...stablesr.autoencoder import Autoencoder
-from ...stablesr.layers import Layers
+from ...stablesr.layers import StableSRLayers
 from ...stablesr.levels import CHAIN
 from ..frozen import Frozen
 from ..pairs import enlarged
@@ -54,14 +54,14 @@ class Modulation(nn.Module):
     and a second forward pass.
     """
 
-    def __init__(self, layers: Layers, unet: SDUNet, part: int):
+    def __init__(self, layers: StableSRLayers, unet: SDUNet, part: int):
         super().__init__()
         self.encoder, self.sft, self.unet, self.part = layers.encoder, layers.sft, Frozen(unet), part
         self.requires_grad_(True)
 
     @property
-    def layers(self) -> Layers:
-        return Layers(self.encoder, self.sft)
+    def layers(self) -> StableSRLayers:
+        return StableSRLayers(self.encoder, self.sft)
 
     def forward(self, *batch: Tensor) -> Tensor:
         again = partial(checkpoint, self.errors, use_reentrant=False, preserve_rng_state=False)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...degrade import real_world
 from ...nets.sd_unet import SDUNet
 from ...settings import Settings, option
-from ...stablesr.layers import Layers
+from ...stablesr.layers import StableSRLayers
 from ...stablesr.load import load_text, load_unet, load_vae
 from ...stablesr.method import StableSR
 from ...stablesr.prior import diffusion_prior
@@ -58,7 +58,7 @@ class PairRecipe(Settings):
         """
         return Pairs(Crops.of(paths, self.size, self.flip), real_world(self.scale), self.workers)
 
-    def opened(self, layers_for: Callable[[SDUNet], Layers]) -> tuple[StableSR, Tensor]:
+    def opened(self, layers_for: Callable[[SDUNet], StableSRLayers]) -> tuple[StableSR, Tensor]:
         """The networks with the layers that belong to the UNet, and the empty prompt's tokens 1 L D.
 
         Raises FileNotFoundError, or ValueError where files or sizes do not fit together.

@@ -19,9 +19,9 @@ from ...nets.adm_config import ADMConfig
 from ...nets.sd_unet import SDUNet
 from ...nets.spade import SFT, residual_blocks
 from ...nets.struct_encoder import StructEncoder
-from ...priors.calibration import spread
+from ...priors.calibration import midpoint_timesteps
 from ...settings import option
-from ...stablesr.layers import STRUCT, UNET, Layers
+from ...stablesr.layers import STRUCT, UNET, StableSRLayers
 from ...stablesr.levels import CHAIN
 from ...stablesr.load import load_layers
 from ...stablesr.method import StableSR, StableSRSettings, restore
@@ -39,7 +39,7 @@ TUNED = Optimisation(steps=12_500, lr=5e-5, final_lr=1.0, ema=0.999, validate_ev
 RELEASED = struct_encoder.RELEASED
 JUDGED = 16  # validation pictures that figures come from
 SHOWN = 4  # of them are restored at every validation
-TIMES = spread(len(CHAIN.table), 8)  # steps of the chain at which errors are taken
+TIMES = midpoint_timesteps(len(CHAIN.table), 8)  # steps of the chain at which errors are taken
 DRAFT = StableSRSettings(
     steps=20, sampler="ddim", start="noise", fidelity=0.0
 )  # of the pictures that are shown
@@ -78,7 +78,7 @@ class StableSRRecipe(PairRecipe):
         sizes = {"model_channels": self.width, "out_channels": self.features, "num_res_blocks": self.blocks}
         return replace(RELEASED, **sizes, channel_mult=mult, attention_factors=attention)
 
-    def layers_for(self, unet: SDUNet) -> Layers:
+    def layers_for(self, unet: SDUNet) -> StableSRLayers:
         """New layers for a UNet, or those of the file to go on from."""
         if self.start:
             return load_layers(self.start)
@@ -88,7 +88,7 @@ class StableSRRecipe(PairRecipe):
                 f"mult {self.mult!r} gives {len(config.channel_mult)} levels, the UNet has "
                 f"{len(unet.config.channel_mult)}: give as many"
             )
-        return Layers(StructEncoder(config), SFT(residual_blocks(unet), config.out_channels))
+        return StableSRLayers(StructEncoder(config), SFT(residual_blocks(unet), config.out_channels))
 
 
 def build(recipe: StableSRRecipe, seed: int = 0) -> tuple[StableSR, Tensor]:

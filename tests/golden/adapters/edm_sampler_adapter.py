@@ -14,7 +14,7 @@ from priorsr.methods.priors.edm import EDMPrior
 from priorsr.methods.visionrefine.edm_dps import EDMDPSSettings, edm_dps, guide, pixels
 from priorsr.samplers.karras import Heun
 from priorsr.samplers.run import Hook, run
-from priorsr.samplers.schedule import edm_clock, karras_sigmas
+from priorsr.samplers.schedule import c_noise, karras_sigmas
 
 
 @adapter("edm", "schedule")
@@ -39,7 +39,7 @@ def edm_sampler(case: Case) -> dict[str, Tensor]:
         noise((c["batch"], c["net"]["img_channels"], *[c["net"]["img_resolution"]] * 2)).double()
         * levels[0].sigma
     )
-    churn = Heun(s["S_churn"], s["S_min"], s["S_max"], s["S_noise"], edm_clock)
+    churn = Heun(s["S_churn"], s["S_min"], s["S_max"], s["S_noise"], c_noise)
     run(prior, start, levels, churn, noise=noise, on_step=lambda step, x: trace.append(x))
     return {"x_trace": torch.stack(trace)}
 

@@ -14,7 +14,7 @@ from priorsr.methods import weights
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
 from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
 from priorsr.methods.priors.ncsnpp import NCSNppPrior
-from priorsr.methods.srdg.attributes import AttributeClassifier, Wish
+from priorsr.methods.srdg.attributes import AttributeClassifier, AttributeTarget
 from priorsr.methods.srdg.guidance import AttributeGuidance
 from priorsr.methods.srdg.method import condition, enlarged
 from priorsr.methods.srdg.objective import ScoreOptimisation, ScoreTraining, score_loss, train_times
@@ -107,7 +107,7 @@ def judged(
     network: DenseNet, labels: Tensor, image: Tensor, noise: Tensor, config: dict
 ) -> dict[str, Tensor]:
     """Logits and gradients at each time."""
-    wish = Wish(AttributeClassifier(network, "attribute", ("0", "1")), tuple(labels.tolist()))
+    wish = AttributeTarget(AttributeClassifier(network, "attribute", ("0", "1")), tuple(labels.tolist()))
     sde, outputs = schedule(config), {}
     guidance = AttributeGuidance([wish], 1.0, span=(0, 1), schedule=sde)
     for k, t in enumerate(config["times"]):

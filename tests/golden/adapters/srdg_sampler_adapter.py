@@ -7,7 +7,7 @@ from srdg_net_adapter import densenet, draws, ncsnpp, schedule
 from torch import Tensor
 
 from priorsr.methods.priors.ncsnpp import NCSNppPrior
-from priorsr.methods.srdg.attributes import AttributeClassifier, Wish
+from priorsr.methods.srdg.attributes import AttributeClassifier, AttributeTarget
 from priorsr.methods.srdg.guidance import AttributeGuidance
 from priorsr.methods.srdg.method import SRDGSettings, srdg, transition_of
 from priorsr.samplers.denoiser import Cond
@@ -42,11 +42,11 @@ class Draws:
         return self.drawn[-1]
 
 
-def attributes(case: Case) -> list[Wish]:
+def attributes(case: Case) -> list[AttributeTarget]:
     names, c = ("0", "1"), case.config.get("classifier", {})
     networks = {name: densenet(case, c, "classifier", name) for name in case.config.get("labels", {})}
     return [
-        Wish(AttributeClassifier(network, name, names), tuple(case.config["labels"][name]))
+        AttributeTarget(AttributeClassifier(network, name, names), tuple(case.config["labels"][name]))
         for name, network in networks.items()
     ]
 

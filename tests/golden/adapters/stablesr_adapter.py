@@ -22,7 +22,7 @@ from priorsr.methods.nets.spade import SFT, SPADE, residual_blocks
 from priorsr.methods.nets.struct_encoder import StructEncoder
 from priorsr.methods.stablesr.autoencoder import Autoencoder
 from priorsr.methods.stablesr.color_fix import METHODS, blur, split_bands
-from priorsr.methods.stablesr.layers import Layers
+from priorsr.methods.stablesr.layers import StableSRLayers
 from priorsr.methods.stablesr.levels import CHAIN, released_ddim, released_table, start
 from priorsr.methods.stablesr.method import LATENT, StableSR, StableSRSettings, sample
 from priorsr.methods.stablesr.prior import CONTEXT, LR, WEIGHTS, Reference, diffusion_prior, modulated
@@ -85,12 +85,12 @@ def unet(kwargs: dict) -> tuple[SDUNet, SFT]:
     return network, SFT(residual_blocks(network), kwargs["semb_channels"]).eval()
 
 
-def networks(case: Case) -> tuple[SDUNet, Layers]:
+def networks(case: Case) -> tuple[SDUNet, StableSRLayers]:
     network, sft = unet(case.config["unet"])
     encoder = struct_encoder(case.config["struct_encoder"])
     case.fill(Together(("", network), ("", sft)), "model.diffusion_model")
     case.fill(encoder, "structcond_stage_model")
-    return network, Layers(encoder, sft)
+    return network, StableSRLayers(encoder, sft)
 
 
 def autoencoder(ddconfig: dict) -> tuple[VAE, CFW]:

@@ -8,7 +8,7 @@ from tiny_checkpoints import attribute, score_network
 
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
-from priorsr.methods.srdg.attributes import load_attribute, wishes
+from priorsr.methods.srdg.attributes import attribute_targets, load_attribute
 from priorsr.methods.srdg.method import SRDGSettings, load_sr_prior, preset, srdg_upscale
 
 SIDE = 16
@@ -77,7 +77,7 @@ def test_attributes_are_asked_for_by_name_and_number(files, tmp_path):
     assert torch.equal(found["named"], found["number"])
     assert len({x.numpy().tobytes() for x in found.values()}) == 4
     classifiers = [load_attribute(name) for name in (happy, gender)]
-    wanted = wishes(classifiers, {"happy": 1, "gender": "male"}, {"gender": 2.0})
+    wanted = attribute_targets(classifiers, {"happy": 1, "gender": "male"}, {"gender": 2.0})
     low = read(files / "low.png").pixels
     expected = srdg_upscale(
         load_sr_prior(str(files / "sr.safetensors")),

@@ -13,21 +13,21 @@ from priorsr.methods.diffsr.lost_energy import lost_energy
 from priorsr.methods.diffsr.method import (
     DiffSRSettings,
     choose_level,
-    descent,
     diffsr,
     diffsr_upscale,
+    spaced_levels,
     start_of,
 )
 from priorsr.methods.diffsr.plot import field_plot
 from priorsr.methods.diffsr.prf import fidelity_loss, recoverable_field, signature_loss
-from priorsr.methods.imaging.canvas import CanvasSettings
+from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.imaging.operators import ReduceTo
 from priorsr.methods.imaging.resize import Resampler, resize
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.priors.adm import ADMPrior
-from priorsr.methods.priors.calibration import Measured, eps_mse
-from priorsr.methods.priors.typicality import surprise, untypical
+from priorsr.methods.priors.calibration import Calibration, eps_mse
+from priorsr.methods.priors.typicality import denoising_error_ratio, ood_warnings
 from priorsr.samplers.guidance.consistency import Consistency
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.schedule import CLEAN, DiscreteSchedule
@@ -67,7 +67,7 @@ def prior():
         network.eval().requires_grad_(False),
         COSINE,
         "v",
-        Measured(gaussian_errors(COSINE), max_signature=3.0, max_fidelity=0.05),
+        Calibration(gaussian_errors(COSINE), max_signature=3.0, max_fidelity=0.05),
     )
 
 
@@ -107,13 +107,13 @@ def test_fidelity_loss_is_the_divergence_of_the_two_noisy_pictures():
 @pytest.mark.parametrize("omega", [0.25, 1.0, 3.0])
 def test_without_limits_the_chosen_level_has_as_much_prior_error_as_the_enlargement_lost(omega):
     errors, distance = gaussian_errors(COSINE), 0.01
-    chosen = recoverable_field(COSINE.table, Measured(errors, omega), distance).chosen
+    chosen = recoverable_field(COSINE.table, Calibration(errors, omega), distance).chosen
     level = COSINE.table[chosen]
     assert errors[chosen] * (level.sigma / level.alpha) ** 2 == pytest.approx(omega * distance, rel=0.02)
 
 
 def test_the_field_narrows_and_moves_to_more_noise_the_more_was_lost_until_it_is_empty():
-    measured = Measured(gaussian_errors(COSINE), max_signature=4.5, max_fidelity=0.2)
+    measured = Calibration(gaussian_errors(COSINE), max_signature=4.5, max_fidelity=0.2)
     fields = [recoverable_field(COSINE.table, measured, d) for d in (0.001, 0.01, 0.03, 10.0)]
     widths = [int(f.inside.sum()) for f in fields]
     assert widths == sorted(widths, reverse=True)
@@ -125,17 +125,17 @@ def test_the_field_narrows_and_moves_to_more_noise_the_more_was_lost_until_it_is
 
 
 def test_measurements_survive_their_file():
-    for measured in (Measured({3: 0.5, 1: 0.25}), Measured({1: 0.125}, 0.5, 2.0, 0.125)):
-        assert Measured.from_json(measured.to_json()) == measured
+    for measured in (Calibration({3: 0.5, 1: 0.25}), Calibration({1: 0.125}, 0.5, 2.0, 0.125)):
+        assert Calibration.from_json(measured.to_json()) == measured
 
 
 def test_surprise_is_one_for_the_priors_own_pictures_and_grows_with_what_it_does_not_expect():
-    prior = Exact(torch.nn.Identity(), COSINE, "eps", Measured(gaussian_errors(COSINE)))
+    prior = Exact(torch.nn.Identity(), COSINE, "eps", Calibration(gaussian_errors(COSINE)))
     own = STD * Noise(range(40)).child("pictures")((40, 1, 16, 16))
-    found = surprise(prior, own)
+    found = denoising_error_ratio(prior, own)
     assert sum(found) / len(found) == pytest.approx(1, abs=0.03)
-    assert surprise(prior, own[:1]) == found[:1]  # alone as in the batch
-    assert min(surprise(prior, 2 * own)) > max(found)
+    assert denoising_error_ratio(prior, own[:1]) == found[:1]  # alone as in the batch
+    assert min(denoising_error_ratio(prior, 2 * own)) > max(found)
 
 
 class Exact(ADMPrior):
@@ -147,15 +147,15 @@ class Exact(ADMPrior):
 
 def test_untypical_pictures_are_told_and_unmeasured_priors_say_nothing(prior):
     low = Noise([0, 1]).child("low")((2, 1, 8, 8)).mul(0.1).add(0.5).clamp(0, 1)
-    ratios = surprise(prior, resize(low, (16, 16)).clamp(0, 1) * 2 - 1)
+    ratios = denoising_error_ratio(prior, resize(low, (16, 16)).clamp(0, 1) * 2 - 1)
     between = sum(ratios) / 2
     measured = dataclasses.replace(
         prior, measured=dataclasses.replace(prior.measured, typical={1.0: between, 8.0: between})
     )
-    told = untypical(measured, low, 2)
+    told = ood_warnings(measured, low, 2)
     assert [bool(text) for text in told] == [ratio > between for ratio in ratios] != [False, False]
     assert "does not look like" in next(filter(None, told))
-    assert untypical(prior, low, 2) == [None, None]
+    assert ood_warnings(prior, low, 2) == [None, None]
     said = []
     diffsr_upscale(
         measured, low, 2, DiffSRSettings(level=10, steps=1), report=lambda i, text: said.append((i, text))
@@ -188,18 +188,18 @@ def test_an_edm_prior_borrows_the_ladder_of_the_linear_schedule():
 
 
 def test_a_descent_starts_where_it_is_told_and_takes_as_many_steps():
-    levels = descent(COSINE.table, 399, 20)
+    levels = spaced_levels(COSINE.table, 399, 20)
     assert [lv.t for lv in levels[:3]] == [399, 379, 359]
     assert len(levels) == 21
     assert levels[-1] == CLEAN
-    assert len(descent(COSINE.table, 4, 20)) == 6
+    assert len(spaced_levels(COSINE.table, 4, 20)) == 6
     assert (start_of(COSINE.table, 40), start_of(COSINE.table, 0.001), start_of(COSINE.table, 100)) == (
         399,
         0,
         999,
     )
     with pytest.raises(ValueError, match="between 1 and 1000"):
-        descent(COSINE.table, 1000, 5)
+        spaced_levels(COSINE.table, 1000, 5)
 
 
 def test_the_level_decides_how_much_of_the_input_stays():
@@ -209,7 +209,9 @@ def test_the_level_decides_how_much_of_the_input_stays():
     x[1] += 0.5
     left = [
         float((r[1] - r[0]).mean())
-        for r in (diffsr(exact, x, descent(COSINE.table, s, 50), noise=Noise([1, 1])) for s in (20, 400, 990))
+        for r in (
+            diffsr(exact, x, spaced_levels(COSINE.table, s, 50), noise=Noise([1, 1])) for s in (20, 400, 990)
+        )
     ]
     assert left[0] == pytest.approx(0.5, abs=0.02)
     assert left[0] > left[1] > left[2]
@@ -238,7 +240,7 @@ def test_consistency_makes_every_prediction_agree():
     diffsr(
         exact,
         start,
-        descent(COSINE.table, 500, 5),
+        spaced_levels(COSINE.table, 500, 5),
         DDIM(),
         [hook],
         Noise([0]),
@@ -271,7 +273,7 @@ def test_a_scale_of_one_loses_nothing():
 @pytest.mark.parametrize("scale", [2, 2.7])
 def test_any_size_and_scale(prior, shape, scale):
     low = torch.rand(shape, generator=torch.Generator().manual_seed(1))
-    result = diffsr_upscale(prior, low, scale, DiffSRSettings(steps=3), CanvasSettings(tile=16, tile_batch=2))
+    result = diffsr_upscale(prior, low, scale, DiffSRSettings(steps=3), TileSettings(tile=16, tile_batch=2))
     assert result.shape == (*shape[:2], *(math.ceil(n * scale) for n in shape[-2:]))
     assert torch.isfinite(result).all()
 
@@ -329,7 +331,7 @@ def test_wrong_use_is_explained(prior):
 
 
 def test_the_plot_shows_the_chosen_level():
-    field = recoverable_field(COSINE.table, Measured(gaussian_errors(COSINE), 1.0, 2.0, 0.05), 0.01)
+    field = recoverable_field(COSINE.table, Calibration(gaussian_errors(COSINE), 1.0, 2.0, 0.05), 0.01)
     picture = field_plot(field, "x2")
     assert picture.shape == (1, 3, 480, 640)
     assert picture.std() > 0.05

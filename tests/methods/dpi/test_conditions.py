@@ -14,7 +14,7 @@ from priorsr.methods.dpi.timestep import corrector_time, original_step
 from priorsr.samplers.karras import DPMpp2M, Euler, Heun
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import run
-from priorsr.samplers.schedule import CLEAN, DiscreteSchedule, edm_clock, geometric_sigmas, sigma_levels
+from priorsr.samplers.schedule import CLEAN, DiscreteSchedule, c_noise, geometric_sigmas, sigma_levels
 from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion
 from priorsr.samplers.transition import DDIM, DDPM, Posterior
 
@@ -27,7 +27,7 @@ def test_steps_mean_the_same_under_any_respacing():
         assert [original_step(level) for level in chain.table] == list(chain.timesteps)
     fine = DiscreteSchedule.named("linear", 4000).table
     assert original_step(fine[-1]) == pytest.approx(999, abs=5)
-    exploding = sigma_levels([level.sigma / level.alpha for level in reversed(VP.table)], edm_clock)[:-1]
+    exploding = sigma_levels([level.sigma / level.alpha for level in reversed(VP.table)], c_noise)[:-1]
     assert [original_step(level) for level in exploding] == list(range(999, -1, -1))
     assert original_step(sigma_levels([1e4], float)[0]) == 999
     assert corrector_time(VP.table[0]) == 1
@@ -106,7 +106,7 @@ def test_the_corrector_sees_the_fused_state_at_unit_variance_and_is_told_its_ste
     low, mask = picture(1, 3, 4, 4), fixed_mask((8, 8), 2).expand(1, 3, 8, 8)
     for levels, transition in (
         (VP.respace("8").levels(), DDPM()),
-        (sigma_levels(sigmas, edm_clock), DDIM(0.5)),
+        (sigma_levels(sigmas, c_noise), DDIM(0.5)),
     ):
         calls.clear()
         watch = watched(Conditions(low, record, tau=500), levels=levels, transition=transition)
@@ -186,7 +186,7 @@ def test_second_stages_of_few_and_many_steps_hold_alike():
 
 
 def exploding(steps=8):
-    return sigma_levels(geometric_sigmas(steps, 0.02, 50.0), edm_clock)
+    return sigma_levels(geometric_sigmas(steps, 0.02, 50.0), c_noise)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from priorsr.methods import weights
 from priorsr.methods.dpi.corrector import TiledCorrector, load_corrector
 from priorsr.methods.dpi.masks import sparse
 from priorsr.methods.dpi.method import dpi_upscale
-from priorsr.methods.imaging.canvas import CanvasSettings
+from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.nets.adm_released import RELEASED as NETWORKS
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.corrector import SMALL, CorrectorUNet
@@ -40,7 +40,7 @@ def test_tiles_start_on_the_grid_whatever_their_batch(prior, corrector):
     assert len(shown) > 1
     assert all(shown)
     few = dataclasses.replace(FEW, respacing="3")
-    one, many = (dpi_upscale(prior, corrector, low, 2, few, CanvasSettings(16, 7, batch)) for batch in (1, 3))
+    one, many = (dpi_upscale(prior, corrector, low, 2, few, TileSettings(16, 7, batch)) for batch in (1, 3))
     torch.testing.assert_close(one, many, atol=1e-4, rtol=0)
 
 

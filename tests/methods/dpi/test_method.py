@@ -11,7 +11,7 @@ from priorsr.methods.dpi.conditions import RELEASED, Conditions
 from priorsr.methods.dpi.corrector import Corrector
 from priorsr.methods.dpi.masks import UniformDraws, on_grid
 from priorsr.methods.dpi.method import PRESETS, DPISettings, dpi, dpi_upscale, levels_of, preset
-from priorsr.methods.imaging.canvas import CanvasSettings
+from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.corrector import CorrectorUNet
 from priorsr.methods.nets.edm_precond import build_edm
@@ -140,7 +140,7 @@ def test_nothing_is_differentiated(prior, corrector):
 )
 def test_any_picture_and_scale(prior, corrector, shape, scale):
     low = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    result = dpi_upscale(prior, corrector, low, scale, FEW, CanvasSettings(16, 6))
+    result = dpi_upscale(prior, corrector, low, scale, FEW, TileSettings(16, 6))
     assert result.shape == (*shape[:2], *[math.ceil(round(n * scale, 6)) for n in shape[2:]])
     assert 0 <= result.min() <= result.max() <= 1
 
@@ -237,6 +237,6 @@ def test_mistakes_are_explained_before_the_first_step(prior, corrector):
             low.abs(),
             2,
             FEW,
-            CanvasSettings(8, 0),
+            TileSettings(8, 0),
         )
     assert not calls

@@ -19,7 +19,7 @@ from priorsr.methods.dpi.objective import (
 from priorsr.methods.dpi.timestep import ORIGINAL
 from priorsr.methods.nets.corrector import CorrectorUNet
 from priorsr.samplers.noise import Noise
-from priorsr.samplers.schedule import edm_clock, sigma_levels
+from priorsr.samplers.schedule import c_noise, sigma_levels
 
 
 def test_a_posterior_draw_has_the_moments_of_the_forward_process():
@@ -47,7 +47,7 @@ def test_a_frozen_prior_draws_the_same_as_the_closed_form(family):
     chain = (
         VP.table
         if family == "VP"
-        else tuple(sigma_levels([level.sigma / level.alpha], edm_clock)[0] for level in VP.table)
+        else tuple(sigma_levels([level.sigma / level.alpha], c_noise)[0] for level in VP.table)
     )
     drawn = prior_sample(prior, clean, chain[400], chain[399], Noise(0))
     assert drawn.mean().item() == pytest.approx(0.6 * VP.table[399].alpha, abs=0.02)

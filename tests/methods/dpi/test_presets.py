@@ -13,7 +13,7 @@ from priorsr.methods import weights
 from priorsr.methods.dpi.method import PRESETS, DPISettings, grid_condition
 from priorsr.methods.dpi.presets import AUTO_STEPS, choose_corrector, choose_settings, shipped_correctors
 from priorsr.methods.priors.load import load_prior
-from priorsr.methods.priors.typicality import misfit
+from priorsr.methods.priors.typicality import size_warning
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_preset_can_be_overridden():
     ],
 )
 def test_pictures_of_another_shape_than_one_face_are_noticed(low, scale, words):
-    warning = misfit(load_prior("face64"), low, scale)
+    warning = size_warning(load_prior("face64"), low, scale)
     assert warning is None if words is None else re.search(words, warning)
 
 

@@ -10,7 +10,7 @@ from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.dps.posterior import posterior_upscale
 from priorsr.methods.dps.sampling import DPSSettings
-from priorsr.methods.imaging.canvas import CanvasSettings
+from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.operators import Blurring, Masking, Reduction
 from priorsr.methods.metrics.compare import consistency
@@ -105,14 +105,14 @@ def test_larger_pictures_go_through_tiles_whatever_their_batch(adm, batch):
     adm.network.forward = lambda x, *a, **k: (sizes.append(tuple(x.shape)), inner(x, *a, **k))[1]
     try:
         result = posterior_upscale(
-            adm, low, 2, dataclasses.replace(DPS, respacing="3"), CanvasSettings(16, 4, batch)
+            adm, low, 2, dataclasses.replace(DPS, respacing="3"), TileSettings(16, 4, batch)
         )
     finally:
         adm.network.forward = inner
     assert result.shape == (1, 3, 24, 34)
     assert {s[2:] for s in sizes} == {(16, 16)}
     assert max(s[0] for s in sizes) == batch
-    single = posterior_upscale(adm, low, 2, dataclasses.replace(DPS, respacing="3"), CanvasSettings(16, 4, 1))
+    single = posterior_upscale(adm, low, 2, dataclasses.replace(DPS, respacing="3"), TileSettings(16, 4, 1))
     torch.testing.assert_close(result, single, atol=1e-5, rtol=0)
 
 

@@ -34,10 +34,10 @@ from priorsr.methods.evaluate.dpi_study import (
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
 from priorsr.methods.metrics import faces
-from priorsr.methods.metrics.faces import Judge, reduced
+from priorsr.methods.metrics.faces import FaceMetrics, reduced
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.priors.adm import ADMPrior
-from priorsr.methods.priors.calibration import Measured
+from priorsr.methods.priors.calibration import Calibration
 
 GREY = dataclasses.replace(CONFIG, in_channels=1, out_channels=2)
 FEW = {"respacing": "3"}
@@ -51,7 +51,7 @@ def no_recogniser(monkeypatch):
 
 @pytest.fixture(scope="module")
 def prior():
-    return ADMPrior(randomised(build_adm(GREY)), measured=Measured({0: 1.0, 999: 0.01}))
+    return ADMPrior(randomised(build_adm(GREY)), measured=Calibration({0: 1.0, 999: 0.01}))
 
 
 @pytest.fixture(scope="module")
@@ -201,14 +201,14 @@ def test_a_sweep_has_a_row_a_value_and_a_plot(prior, truth, tmp_path):
 
 
 def test_lpips_is_a_column_where_its_weights_are(monkeypatch, truth):
-    assert "lpips" not in Judge(resize(truth, (32, 32)).clamp(0, 1))(
+    assert "lpips" not in FaceMetrics(resize(truth, (32, 32)).clamp(0, 1))(
         resize(truth, (32, 32)).clamp(0, 1), truth
     )
     monkeypatch.setattr(faces, "missing", lambda name: None)
     monkeypatch.setattr(faces, "lpips", lambda a, b, network: (a - b).abs().flatten(1).mean(1))
     large = resize(truth, (32, 32)).clamp(0, 1)
-    assert Judge(large)(1 - large, truth)["lpips"] == pytest.approx(float((1 - 2 * large).abs().mean()))
-    assert "lpips" not in Judge(truth)(truth, truth)  # too small for its network
+    assert FaceMetrics(large)(1 - large, truth)["lpips"] == pytest.approx(float((1 - 2 * large).abs().mean()))
+    assert "lpips" not in FaceMetrics(truth)(truth, truth)  # too small for its network
 
 
 def test_the_command_writes_what_was_asked_for(tmp_path, prior, truth, capsys, caplog):

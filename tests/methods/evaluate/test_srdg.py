@@ -16,8 +16,8 @@ from priorsr.methods.cli import main as cli
 from priorsr.methods.dps.sampling import DPSSettings, dps
 from priorsr.methods.evaluate.srdg_plot import strength_plot
 from priorsr.methods.evaluate.srdg_study import (
-    Jury,
-    Subjects,
+    AttributeMetrics,
+    LabelledFaces,
     by_dps,
     by_network,
     effects,
@@ -29,7 +29,7 @@ from priorsr.methods.imaging.resize import Resampler, resize
 from priorsr.methods.metrics import faces
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.priors.adm import ADMPrior
-from priorsr.methods.srdg.attributes import Wish, load_attribute, read_attributes
+from priorsr.methods.srdg.attributes import AttributeTarget, load_attribute, read_attributes
 from priorsr.methods.srdg.method import (
     SRDGSettings,
     condition,
@@ -92,16 +92,16 @@ def judge(files):
 
 
 def test_classes_take_turns_and_both_labels_can_be_asked_for(data, guide):
-    subjects = Subjects.of(data, guide)
+    subjects = LabelledFaces.of(data, guide)
     assert subjects.labels == (0, 1, 0, 1, 0)
     torch.testing.assert_close(subjects.truth, data.images[[0, 1, 3, 2, 4]] / 255)
-    assert Subjects.of(data, guide, 3).labels == subjects.asked(True)[:3] == (0, 1, 0)
+    assert LabelledFaces.of(data, guide, 3).labels == subjects.asked(True)[:3] == (0, 1, 0)
     assert subjects.asked(False) == (1, 0, 1, 0, 1)
 
 
 def test_methods_are_guided_by_one_hook_face_by_face(files, data, guide):
-    subjects = Subjects.of(data, guide, 2)
-    low, wanted = condition(subjects.truth, 4), [Wish(guide, (1, 0))]
+    subjects = LabelledFaces.of(data, guide, 2)
+    low, wanted = condition(subjects.truth, 4), [AttributeTarget(guide, (1, 0))]
     network = load_sr_prior(str(files / "sr.safetensors"))
     settings = dataclasses.replace(FEW, h=40.0)
     found = by_network(network, guide, 4, FEW)(low, (0, 1), (1, 0), 40.0)
@@ -127,7 +127,7 @@ def test_methods_are_guided_by_one_hook_face_by_face(files, data, guide):
 
 
 def test_every_strength_has_a_row_for_either_label(files, data, guide, judge):
-    jury = Jury(Subjects.of(data, guide), judge)
+    jury = AttributeMetrics(LabelledFaces.of(data, guide), judge)
     low, said = condition(jury.subjects.truth, 4), []
     methods = {"srdg": by_network(load_sr_prior(str(files / "sr.safetensors")), guide, 4, FEW)}
     rows, sheet = strengths(jury, low, methods, (0.0, 5.0, 50.0), {"scale": 4}, said.append)

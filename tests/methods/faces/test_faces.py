@@ -4,7 +4,7 @@ import torch
 
 from priorsr.methods.evaluate.diffsr_study import Sweep
 from priorsr.methods.imaging.resize import resize
-from priorsr.methods.metrics.faces import Judge, exact_scale, markdown, reduced
+from priorsr.methods.metrics.faces import FaceMetrics, exact_scale, markdown, reduced
 
 
 def faces(count=3, size=64):
@@ -27,13 +27,13 @@ def test_a_judge_restores_in_batches_with_a_seed_for_each_face():
         seen.append(list(seeds))
         return resize(x, (64, 64))
 
-    restored, figures = Judge(truth).run(restore, low, batch=2)
+    restored, figures = FaceMetrics(truth).run(restore, low, batch=2)
     assert seen == [[0, 1], [2, 3], [4]]
     assert restored.shape == truth.shape
     assert figures["psnr"] > 25
     assert figures["consistency"] > 30
     assert 0 < figures["sharpness"] <= 1.1
-    perfect = Judge(truth)(truth, low)
+    perfect = FaceMetrics(truth)(truth, low)
     assert perfect["mae"] == 0
     assert perfect["sharpness"] == 1
 

@@ -17,7 +17,7 @@ from priorsr.methods.faces.restorers import (
     nearest,
     restorer_of,
 )
-from priorsr.methods.imaging.canvas import CanvasSettings
+from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.imaging.resize import resize
 from priorsr.methods.method import FaceUse
 from priorsr.methods.priors.load import frame_of, load_prior
@@ -108,7 +108,7 @@ def test_small_faces_keep_the_detail_that_they_have():
 def test_diffsr_restores_as_on_its_own_with_the_seed_of_each_face(prior, faces):
     said: list[str] = []
     restored = restorer_of(
-        DiffSRUpscaler(prior, FEW, CanvasSettings(), "tight"), FaceUse(), report=said.append
+        DiffSRUpscaler(prior, FEW, TileSettings(), "tight"), FaceUse(), report=said.append
     )(faces, [3, 4, 5], [4.0, 4.0, 2.0])
     low = resize(faces, (16, 16)).clamp(0, 1)
     torch.testing.assert_close(
@@ -139,7 +139,7 @@ def test_srdg_restores_at_the_scale_of_its_network_towards_what_is_wished_for(tm
     plain, pulled = (
         restorer_of(
             SRDGUpscaler(
-                prior, settings, CanvasSettings(), [w.classifier for w in some], some, RELEASED, "tight"
+                prior, settings, TileSettings(), [w.classifier for w in some], some, RELEASED, "tight"
             ),
             FaceUse(),
         )

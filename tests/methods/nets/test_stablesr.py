@@ -14,7 +14,7 @@ from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
 from priorsr.methods.nets.sd_vae import VAE, VAEConfig, split_moments
 from priorsr.methods.nets.spade import SFT, SPADE, residual_blocks
 from priorsr.methods.nets.struct_encoder import RELEASED, StructEncoder
-from priorsr.methods.stablesr.layers import Layers
+from priorsr.methods.stablesr.layers import StableSRLayers
 from priorsr.methods.stablesr.load import layers_of
 from priorsr.methods.weights import network_of
 
@@ -153,7 +153,7 @@ def test_features_that_do_not_fit_are_refused(lr, batch, message):
 
 
 def test_layers_of_other_widths_do_not_fit():
-    layers = Layers(tiny().layers.encoder, SFT({"input_blocks.1.0": 32}, 8))
+    layers = StableSRLayers(tiny().layers.encoder, SFT({"input_blocks.1.0": 32}, 8))
     with pytest.raises(ValueError, match=r"8 residual blocks differ .*32 channels expected, 64 found"):
         layers.check(tiny().prior.network)
     assert len(residual_blocks(tiny().prior.network)) == 8

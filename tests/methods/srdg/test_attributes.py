@@ -23,13 +23,13 @@ from priorsr.methods.priors.ncsnpp import NCSNppPrior
 from priorsr.methods.srdg.attributes import (
     CLASSES,
     AttributeClassifier,
-    Wish,
+    AttributeTarget,
+    attribute_targets,
     parse_weights,
     parse_wishes,
     read_attributes,
-    wishes,
 )
-from priorsr.methods.srdg.classifier_crop import TIGHT, WHOLE, View
+from priorsr.methods.srdg.classifier_crop import TIGHT, WHOLE, ClassifierCrop
 from priorsr.methods.srdg.guidance import AttributeGuidance
 from priorsr.samplers.denoiser import Cond, from_eps
 from priorsr.samplers.karras import Heun
@@ -106,7 +106,7 @@ def test_classes_mean_what_the_published_ones_do(classifiers):
 
 
 def test_wishes_name_attributes_and_labels(classifiers):
-    found = wishes(classifiers, {"gender": "male", "beard": [0, "no beard"]}, {"beard": 0.25})
+    found = attribute_targets(classifiers, {"gender": "male", "beard": [0, "no beard"]}, {"beard": 0.25})
     assert [(w.classifier.attribute, w.labels, w.weight) for w in found] == [
         ("gender", (1,), 1.0),
         ("beard", (0, 1), 0.25),
@@ -114,7 +114,10 @@ def test_wishes_name_attributes_and_labels(classifiers):
     assert parse_wishes(" gender=male, beard = no beard,") == {"gender": "male", "beard": "no beard"}
     assert parse_wishes("gender=male,gender=male") == {"gender": "male"}
     assert [
-        w.labels for w in wishes(classifiers, parse_wishes("gender=1, beard=0"), parse_weights("gender=0.5"))
+        w.labels
+        for w in attribute_targets(
+            classifiers, parse_wishes("gender=1, beard=0"), parse_weights("gender=0.5")
+        )
     ] == [(1,), (0,)]
     assert parse_weights("gender=0.5, beard=2") == {"gender": 0.5, "beard": 2.0}
 
@@ -134,14 +137,14 @@ def test_wishes_name_attributes_and_labels(classifiers):
 )
 def test_unknown_attributes_and_labels_are_refused(classifiers, wanted, weighing, words):
     with pytest.raises(ValueError, match=words):
-        wishes(classifiers, wanted, weighing)
+        attribute_targets(classifiers, wanted, weighing)
 
 
 def test_contradictions_are_refused(gender):
     with pytest.raises(ValueError, match="gender cannot be 'male' and 'female' at once"):
         parse_wishes("gender=male, gender=female")
     with pytest.raises(ValueError, match="gender cannot be male and female at once"):
-        AttributeGuidance([Wish(gender, (1,)), Wish(gender, (0,))])
+        AttributeGuidance([AttributeTarget(gender, (1,)), AttributeTarget(gender, (0,))])
     with pytest.raises(ValueError, match="name each once"):
         AttributeClassifier(gender.network, "gender", ("male", "male"))
     with pytest.raises(ValueError, match="no attribute with its label"):
@@ -150,7 +153,7 @@ def test_contradictions_are_refused(gender):
         with pytest.raises(ValueError, match=r"write gender=2, beard=0\.5"):
             parse_weights(wrong)
     with pytest.raises(ValueError, match="several classifiers tell one attribute"):
-        wishes([gender, gender], {"gender": 1})
+        attribute_targets([gender, gender], {"gender": 1})
 
 
 @pytest.mark.parametrize("h", [-1, 1e9, math.inf, math.nan])
@@ -162,9 +165,9 @@ def test_an_absurd_strength_is_refused_and_its_limit_explained(gender, h):
             r"other label"
         ),
     ):
-        AttributeGuidance([Wish(gender, (1,))], h)
+        AttributeGuidance([AttributeTarget(gender, (1,))], h)
     with pytest.raises(ValueError, match="an h of 0 asks no classifier"):
-        AttributeGuidance([Wish(gender, (1,))], 0)
+        AttributeGuidance([AttributeTarget(gender, (1,))], 0)
 
 
 def norms(x):
@@ -174,7 +177,7 @@ def norms(x):
 def test_the_limit_holds_for_all_wishes_of_a_guidance_together_and_for_each_guidance_of_a_chain(classifiers):
     x, at, limit = tensor("x", (2, 3, SIDE, SIDE)), Level(0.3, 1.0, 0.3), 0.5
     own = from_eps(x, at, tensor("e", x.shape))
-    wanted = [Wish(c, (1,)) for c in classifiers[:2]]
+    wanted = [AttributeTarget(c, (1,)) for c in classifiers[:2]]
     free, held = (AttributeGuidance(wanted, 5000.0, limit=most).predict(x, at, own) for most in (0.0, limit))
     assert (norms(free.eps - own.eps) > norms(own.eps)).all()
     torch.testing.assert_close(norms(held.eps - own.eps), limit * norms(own.eps))
@@ -196,22 +199,24 @@ def test_the_limit_holds_for_all_wishes_of_a_guidance_together_and_for_each_guid
 )
 def test_what_the_classifiers_cannot_judge_is_refused_before_the_first_step(gender, shape, labels, words):
     with pytest.raises(ValueError, match=words):
-        AttributeGuidance([Wish(gender, labels)]).begin(torch.zeros(shape), [])
+        AttributeGuidance([AttributeTarget(gender, labels)]).begin(torch.zeros(shape), [])
 
 
 def test_a_window_needs_two_times(gender):
     with pytest.raises(ValueError, match=r"no window within 0 \.\. 1"):
-        AttributeGuidance([Wish(gender, (1,))], window=(0.5, 0.5))
+        AttributeGuidance([AttributeTarget(gender, (1,))], window=(0.5, 0.5))
 
 
 def test_weights_are_those_of_the_gradients(classifiers):
     x, at = tensor("x", (2, 3, SIDE, SIDE)), Level(0.3, 1.0, 0.3)
     wanted = [
-        Wish(classifiers[0], (1,), 2.0),
-        Wish(classifiers[1], (0, 1), 0.5),
-        Wish(classifiers[2], (0,), 0.0),
+        AttributeTarget(classifiers[0], (1,), 2.0),
+        AttributeTarget(classifiers[1], (0, 1), 0.5),
+        AttributeTarget(classifiers[2], (0,), 0.0),
     ]
-    alone = [AttributeGuidance([Wish(w.classifier, w.labels)], 7.0).gradient(x, at) for w in wanted]
+    alone = [
+        AttributeGuidance([AttributeTarget(w.classifier, w.labels)], 7.0).gradient(x, at) for w in wanted
+    ]
     torch.testing.assert_close(
         AttributeGuidance(wanted, 7.0).gradient(x, at), 2 * alone[0] + 0.5 * alone[1], atol=1e-6, rtol=1e-4
     )
@@ -225,13 +230,15 @@ def test_the_push_does_not_depend_on_how_a_prior_writes_its_state(gender, alpha,
     """The same noisy picture in the units of any prior gives the same shift of eps."""
     picture, sigma = tensor("p", (2, 3, SIDE, SIDE)) * 0.2 + 0.5, 0.4
     plain = (
-        AttributeGuidance([Wish(gender, (1, 0))], span=(0, 1)).gradient(picture, Level(0.0, 1.0, sigma))
+        AttributeGuidance([AttributeTarget(gender, (1, 0))], span=(0, 1)).gradient(
+            picture, Level(0.0, 1.0, sigma)
+        )
         * sigma
     )
     width = span[1] - span[0]
     level = Level(0.0, alpha, alpha * width * sigma)
     shift = (
-        AttributeGuidance([Wish(gender, (1, 0))], span=span).gradient(
+        AttributeGuidance([AttributeTarget(gender, (1, 0))], span=span).gradient(
             alpha * (span[0] + width * picture), level
         )
         * level.sigma
@@ -265,7 +272,9 @@ def test_any_prior_can_be_guided_and_only_within_the_window(classifiers, name):
     ends = []
     for window in ((0.0, 1.0), (0.3, 0.7)):
         counted = Counted(classifiers[0])
-        guidance = AttributeGuidance([Wish(classifiers[0], (1,))], 5.0, form, window=window, span=span)
+        guidance = AttributeGuidance(
+            [AttributeTarget(classifiers[0], (1,))], 5.0, form, window=window, span=span
+        )
         ends.append(run(prior, start, levels, transition, [guidance], Noise([0, 1]), cond))
         counted.handle.remove()
         low, high = (VE.sigma(t) for t in window)
@@ -273,8 +282,8 @@ def test_any_prior_can_be_guided_and_only_within_the_window(classifiers, name):
         assert all(low * 0.999 <= s <= high * 1.001 for s in counted.sigmas)
     free = run(prior, start, levels, transition, [], Noise([0, 1]), cond)
     assert all((end - free).abs().max() > 1e-6 for end in ends)
-    pushed = AttributeGuidance([Wish(classifiers[0], (0, 1))], 5.0, form, span=span)
-    alone = AttributeGuidance([Wish(classifiers[0], (1,))], 5.0, form, span=span)
+    pushed = AttributeGuidance([AttributeTarget(classifiers[0], (0, 1))], 5.0, form, span=span)
+    alone = AttributeGuidance([AttributeTarget(classifiers[0], (1,))], 5.0, form, span=span)
     batch = run(prior, start, levels, transition, [pushed], Noise([0, 1]), cond)
     single = Cond({k: v[1:] for k, v in cond.spatial.items()}) if cond else None
     torch.testing.assert_close(
@@ -289,8 +298,8 @@ def test_a_view_shows_the_middle_closer_and_moved_up():
     rows = torch.arange(256.0).view(1, 1, -1, 1).expand(1, 1, 256, 256)
     for view, expected in (
         (WHOLE, lambda r: 2 * r + 0.5),
-        (View(2.0), lambda r: 64 + r),
-        (View(2.0, 8 / 128), lambda r: 72 + r),
+        (ClassifierCrop(2.0), lambda r: 64 + r),
+        (ClassifierCrop(2.0, 8 / 128), lambda r: 72 + r),
     ):
         seen, _ = view(rows, 1.0, 128)
         assert seen.shape == (1, 1, 128, 128)
@@ -307,26 +316,28 @@ def test_a_view_shows_the_middle_closer_and_moved_up():
     assert abs(right - left - 41.6) <= 1.5
 
 
-@pytest.mark.parametrize(("size", "view"), [(32, WHOLE), (48, TIGHT), (20, View(1.25)), (16, TIGHT)])
+@pytest.mark.parametrize(
+    ("size", "view"), [(32, WHOLE), (48, TIGHT), (20, ClassifierCrop(1.25)), (16, TIGHT)]
+)
 def test_a_view_tells_how_much_noise_is_left(size, view):
     noise = Noise([0])((1, 200, size, size)) * 3
     seen, sigma = view(noise, 3.0, SIDE)
     assert float(seen.std()) == pytest.approx(sigma, rel=0.02)
-    if view == View(1.25):
+    if view == ClassifierCrop(1.25):
         assert sigma == 3.0  # cut, not resampled
 
 
 def test_a_view_makes_other_sizes_possible(gender):
     x, at = tensor("x", (1, 3, 24, 40)), Level(0.0, 1.0, 0.5)
-    guidance = AttributeGuidance([Wish(gender, (1,))], view=WHOLE)
+    guidance = AttributeGuidance([AttributeTarget(gender, (1,))], view=WHOLE)
     guidance.begin(x, [])
     gradient = guidance.gradient(x, at)
     assert gradient[..., 8:32].abs().sum() > 0
     assert not gradient[..., :8].any()  # beside the middle square
     with pytest.raises(ValueError, match="leaves the picture"):
-        AttributeGuidance([Wish(gender, (1,))], view=View(1.1, 0.2)).begin(x, [])
+        AttributeGuidance([AttributeTarget(gender, (1,))], view=ClassifierCrop(1.1, 0.2)).begin(x, [])
     with pytest.raises(ValueError, match=r"zoom of 0\.5"):
-        View(0.5)
+        ClassifierCrop(0.5)
 
 
 def test_pictures_are_read(classifiers):
@@ -355,10 +366,12 @@ def test_a_classifier_of_grey_pictures_judges_the_luma(gender):
     luma, at = dataclasses.replace(gender, luma=True), Level(0.5, 1.0, 0.5)
     colour, plain = tensor("c", (2, 3, SIDE, SIDE)), tensor("g", (2, 1, SIDE, SIDE))
     for judge in (gender, luma):  # a luma prior has nothing but luma to show
-        whole = AttributeGuidance([Wish(judge, (1,))], 1.0).gradient(plain, at)
-        thrice = AttributeGuidance([Wish(gender, (1,))], 1.0).gradient(plain.expand(-1, 3, -1, -1), at)
+        whole = AttributeGuidance([AttributeTarget(judge, (1,))], 1.0).gradient(plain, at)
+        thrice = AttributeGuidance([AttributeTarget(gender, (1,))], 1.0).gradient(
+            plain.expand(-1, 3, -1, -1), at
+        )
         torch.testing.assert_close(whole, thrice.sum(1, keepdim=True), atol=1e-5, rtol=1e-3)
-    pushed = AttributeGuidance([Wish(luma, (1,))], 1.0).gradient(colour, at)
+    pushed = AttributeGuidance([AttributeTarget(luma, (1,))], 1.0).gradient(colour, at)
     torch.testing.assert_close(
         pushed[:, 0] / pushed[:, 1], torch.full((2, SIDE, SIDE), 65.481 / 128.553), atol=1e-3, rtol=1e-3
     )

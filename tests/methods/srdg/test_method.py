@@ -11,13 +11,13 @@ import pytest
 import torch
 from fill import fill_, tensor
 
-from priorsr.methods.imaging.canvas import CanvasSettings
+from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.imaging.resize import resize
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
 from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.ncsnpp import NCSNppPrior
-from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, Wish
+from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, AttributeTarget
 from priorsr.methods.srdg.method import (
     DECIDED,
     PRESETS,
@@ -118,9 +118,9 @@ def test_impossible_settings_are_refused(options, words):
 def test_the_networks_are_called_as_often_as_promised(prior, gender, low, sampler, calls):
     counts = {prior.network: 0, gender.network: 0}
     handles = [n.register_forward_pre_hook(lambda n, _: counts.update({n: counts[n] + 1})) for n in counts]
-    srdg(prior, low, (SIDE, SIDE), [Wish(gender, (1,))], replace(FEW, sampler=sampler))
+    srdg(prior, low, (SIDE, SIDE), [AttributeTarget(gender, (1,))], replace(FEW, sampler=sampler))
     assert list(counts.values()) == [calls, calls]
-    srdg(prior, low, (SIDE, SIDE), [Wish(gender, (1,))], replace(FEW, sampler=sampler, h=0.0))
+    srdg(prior, low, (SIDE, SIDE), [AttributeTarget(gender, (1,))], replace(FEW, sampler=sampler, h=0.0))
     for handle in handles:
         handle.remove()
     assert list(counts.values()) == [2 * calls, calls]  # h 0 asks no classifier
@@ -139,7 +139,7 @@ def test_it_is_the_core_loop_on_the_published_levels(prior, low):
 
 @pytest.mark.parametrize("sampler", ["predictor-corrector", "euler", "renoise"])
 def test_a_state_in_other_units_gives_the_same_picture(prior, gender, low, sampler):
-    settings, wanted = replace(FEW, sampler=sampler), [Wish(gender, (1,))]
+    settings, wanted = replace(FEW, sampler=sampler), [AttributeTarget(gender, (1,))]
     signed = NCSNppPrior(prior.network, (-1.0, 1.0))
     assert [
         b.sigma / a.sigma
@@ -158,7 +158,7 @@ def test_a_prior_in_other_units_is_a_prior_like_the_others(prior):
         torch.zeros(1, 3, SIDE, SIDE),
     )
     sigma = 0.6
-    pred = signed(x0 + sigma * eps, Level(signed.clock(sigma), 1.0, sigma), Cond({"low_res": y}))
+    pred = signed(x0 + sigma * eps, Level(signed.c_noise(sigma), 1.0, sigma), Cond({"low_res": y}))
     plain = prior(
         (x0 + sigma * eps + 1) / 2, Level(sigma / 2, 1.0, sigma / 2), Cond({"low_res": (y + 1) / 2})
     )
@@ -167,7 +167,7 @@ def test_a_prior_in_other_units_is_a_prior_like_the_others(prior):
 
 
 def test_pictures_of_a_batch_do_not_couple_unless_asked(prior, gender, low):
-    wanted, alone = [Wish(gender, (0, 1))], [Wish(gender, (1,))]
+    wanted, alone = [AttributeTarget(gender, (0, 1))], [AttributeTarget(gender, (1,))]
     both = srdg(prior, low, (SIDE, SIDE), wanted, FEW, Noise([1, 2]))
     single = srdg(prior, low[1:], (SIDE, SIDE), alone, FEW, Noise([2]))
     torch.testing.assert_close(both[1:], single, atol=1e-2, rtol=1e-3)
@@ -191,8 +191,10 @@ def test_larger_pictures_are_tiled_and_judged_whole(prior, gender):
         n.register_forward_pre_hook(lambda _, given, k=k: sizes[k].add(tuple(given[0].shape)))
         for k, n in named.items()
     ]
-    settings, canvas = replace(FEW, steps=2, view="whole"), CanvasSettings(SIDE, 4, 3)
-    result = srdg_upscale(prior, torch.full((1, 3, 6, 9), 0.4), 4, [Wish(gender, (1,))], settings, canvas)
+    settings, canvas = replace(FEW, steps=2, view="whole"), TileSettings(SIDE, 4, 3)
+    result = srdg_upscale(
+        prior, torch.full((1, 3, 6, 9), 0.4), 4, [AttributeTarget(gender, (1,))], settings, canvas
+    )
     for handle in handles:
         handle.remove()
     assert result.shape == (1, 3, 24, 36)
@@ -216,7 +218,7 @@ def test_the_condition_is_made_as_in_training():
 
 
 def test_mistakes_are_told_before_the_first_step(prior, gender, low):
-    wanted = [Wish(gender, (1,))]
+    wanted = [AttributeTarget(gender, (1,))]
     with pytest.raises(ValueError, match="4 x 4 is larger than the 2 x 2"):
         srdg(prior, low, (2, 2), settings=FEW)
     with pytest.raises(ValueError, match="multiples of 2, not 15 x 16"):
@@ -235,7 +237,9 @@ def test_mistakes_are_told_before_the_first_step(prior, gender, low):
 
 
 def test_the_limit_and_the_window_reach_the_classifiers(prior, gender, low):
-    (hook,) = guidance_of(prior, [Wish(gender, (1,))], replace(FEW, limit=2.0, first=0.5, last=0.1))
+    (hook,) = guidance_of(
+        prior, [AttributeTarget(gender, (1,))], replace(FEW, limit=2.0, first=0.5, last=0.1)
+    )
     assert hook.limit == 2.0
     times = 0.01 * 34800**0.1, 0.01 * 34800**0.5
     assert hook.window == pytest.approx(times)
@@ -248,9 +252,9 @@ def test_the_limit_and_the_window_reach_the_classifiers(prior, gender, low):
         (signed, 2),
         (ADMPrior(None), 2),
     ):  # the classifiers' times, whatever the prior's
-        (again,) = guidance_of(other, [Wish(gender, (1,))], replace(FEW, first=0.5, last=0.1))
+        (again,) = guidance_of(other, [AttributeTarget(gender, (1,))], replace(FEW, first=0.5, last=0.1))
         assert again.window == pytest.approx(tuple(width * t for t in times))
-    wanted = [Wish(gender, (1,))]
+    wanted = [AttributeTarget(gender, (1,))]
     held, loose = (
         srdg(prior, low, (SIDE, SIDE), wanted, replace(FEW, h=500.0, limit=limit)) for limit in (1e-4, 0.0)
     )

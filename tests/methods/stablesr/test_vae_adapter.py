@@ -9,7 +9,7 @@ from stablesr_tiny import tiny
 from torch import nn
 
 from priorsr.methods.stablesr.autoencoder import Autoencoder
-from priorsr.methods.stablesr.vae_adapter import AdoptedVAE
+from priorsr.methods.stablesr.vae_adapter import VAEAdapter
 
 IMAGE = tensor("adopted", (1, 3, 48, 32)).clamp(-1, 1)
 
@@ -18,7 +18,7 @@ IMAGE = tensor("adopted", (1, 3, 48, 32)).clamp(-1, 1)
 @pytest.mark.parametrize("tile", [0, 32])
 def test_an_adopted_autoencoder_is_the_same_autoencoder(w, tile):
     model = tiny()
-    own, adopted = (Autoencoder(vae, model.cfw, tile, 16) for vae in (model.vae, AdoptedVAE(model.vae)))
+    own, adopted = (Autoencoder(vae, model.cfw, tile, 16) for vae in (model.vae, VAEAdapter(model.vae)))
     z = own.encode(IMAGE)
     assert torch.equal(adopted.encode(IMAGE), z)
     assert torch.equal(adopted.decode(z, IMAGE, w), own.decode(z, IMAGE, w))
@@ -38,7 +38,7 @@ class Overflowing(nn.Module):
 
 def test_what_overflows_in_half_precision_is_done_again_in_full(caplog):
     network, passes = Overflowing().half().requires_grad_(False), []
-    vae = AdoptedVAE(network, before=lambda: passes.append(1))
+    vae = VAEAdapter(network, before=lambda: passes.append(1))
     with caplog.at_level(logging.WARNING, "priorsr"):
         y = vae.decode(torch.full((1, 4, 2, 2), 60.0))
     assert torch.isfinite(y).all()
@@ -50,6 +50,6 @@ def test_what_overflows_in_half_precision_is_done_again_in_full(caplog):
 
 def test_nan_in_full_precision_and_foreign_networks_are_refused():
     with pytest.raises(FloatingPointError, match="full precision"):
-        AdoptedVAE(Overflowing().requires_grad_(False)).decode(torch.full((1, 4, 2, 2), torch.inf))
+        VAEAdapter(Overflowing().requires_grad_(False)).decode(torch.full((1, 4, 2, 2), torch.inf))
     with pytest.raises(ValueError, match="Linear"):
-        AdoptedVAE(nn.Linear(2, 2))
+        VAEAdapter(nn.Linear(2, 2))

@@ -11,7 +11,7 @@ from trainings import interrupted
 
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
-from priorsr.methods.srdg.attributes import Wish, load_attribute, read_attributes
+from priorsr.methods.srdg.attributes import AttributeTarget, load_attribute, read_attributes
 from priorsr.methods.srdg.guidance import AttributeGuidance
 from priorsr.methods.train.classifier import (
     TIMES,
@@ -201,7 +201,9 @@ def test_the_command_writes_a_file_for_each_attribute_that_guides(tmp_path, fold
     )
     luma = load_attribute(str(alone))
     assert luma.luma
-    pushed = AttributeGuidance([Wish(luma, (1,))]).gradient(torch.zeros(1, 1, 16, 16), Level(1.0, 1.0, 1.0))
+    pushed = AttributeGuidance([AttributeTarget(luma, (1,))]).gradient(
+        torch.zeros(1, 1, 16, 16), Level(1.0, 1.0, 1.0)
+    )
     assert pushed.shape == (1, 1, 16, 16)
     assert pushed.abs().max() > 0
     assert read_attributes([luma], torch.full((1, 1, 16, 16), 0.5))[0].probabilities.shape == (1, 2)

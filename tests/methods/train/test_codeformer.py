@@ -13,7 +13,14 @@ from priorsr.methods.imaging.images import Picture, write
 from priorsr.methods.train import perceptual
 from priorsr.methods.train.adversary import Adversary
 from priorsr.methods.train.codeformer.loss import Reconstruction, Teacher
-from priorsr.methods.train.codeformer.task import CodeFormerRecipe, build, check, lowered, metadata, task
+from priorsr.methods.train.codeformer.task import (
+    CodeFormerRecipe,
+    build,
+    check,
+    low_resolution_of,
+    metadata,
+    task,
+)
 from priorsr.methods.train.corrector.task import face_damage
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 
@@ -169,7 +176,7 @@ def test_batches_depend_on_their_seed_alone(trained):
     job = made(replace(RECIPE, stage="prediction", codebook=str(trained[0]["codebook"])))
     first, again, other = (job.loss(job.network, step(seed)).item() for seed in (1, 1, 2))
     assert first == again != other
-    damaged = lowered(faces(3), face_damage("mix"), [1, 2, 3])
+    damaged = low_resolution_of(faces(3), face_damage("mix"), [1, 2, 3])
     assert damaged.shape == (3, 3, 16, 16)
     assert damaged.min() >= -1
     assert damaged.max() <= 1

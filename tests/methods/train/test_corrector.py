@@ -22,7 +22,7 @@ from priorsr.methods.nets.corrector import SMALL, CorrectorUNet
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.train.corrector import rollouts as corrector_runs
 from priorsr.methods.train.corrector.loss import trace
-from priorsr.methods.train.corrector.rollouts import Runs
+from priorsr.methods.train.corrector.rollouts import Rollouts
 from priorsr.methods.train.corrector.task import (
     MIXED,
     TIMES,
@@ -31,7 +31,7 @@ from priorsr.methods.train.corrector.task import (
     check,
     conditions,
     frozen_prior,
-    lowered,
+    low_resolution_of,
     metadata,
     task,
 )
@@ -99,7 +99,7 @@ def test_conditions_are_those_of_inference(recipe):
             return y_T
 
     pictures = faces(3)
-    low, scale = lowered(pictures, recipe, [5, 6, 7])
+    low, scale = low_resolution_of(pictures, recipe, [5, 6, 7])
     assert torch.equal(low, (low * 255).round() / 255)
     prior = ADMPrior(build_adm(PRIOR).eval())
     corrector = Corrector(Recording(recipe.config()).eval(), recipe.k)
@@ -112,7 +112,7 @@ def test_conditions_are_those_of_inference(recipe):
 
 def test_degradations_follow_their_seeds_and_a_mix_has_all_of_them():
     recipe = change(degradation="mix")
-    (one, scale), (same, _), (other, _) = (lowered(faces(1), recipe, [seed]) for seed in (3, 3, 4))
+    (one, scale), (same, _), (other, _) = (low_resolution_of(faces(1), recipe, [seed]) for seed in (3, 3, 4))
     assert scale == recipe.k
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -120,7 +120,7 @@ def test_degradations_follow_their_seeds_and_a_mix_has_all_of_them():
     limits = [FACE_LEVELS[level] for level in MIXED]
     drawn = Counter()
     for seed in range(200):
-        _, shrink, grain, _, _ = recipe.damage().draw(seed).steps[0].steps
+        _, shrink, grain, _, _ = recipe.degradations().draw(seed).steps[0].steps
         fits = [
             r[0] <= shrink.factor <= r[1] and d[0] <= grain.sigma <= d[1]
             for r, d in ((x.r, x.delta) for x in limits)
@@ -355,10 +355,10 @@ def test_runs_show_the_corrector_what_sampling_shows_it(prior_file):
     judged by its truth.
     """
     recipe = change(objective="runs", prior=prior_file)
-    runs = Runs(recipe, frozen_prior(recipe), faces(4))
+    runs = Rollouts(recipe, frozen_prior(recipe), faces(4))
     network = CorrectorUNet(recipe.config())
     truth, base = conditions(faces(2), recipe, [0, 1])
-    seen = runs.follow(network, truth, base, [5, 6], 6, 300.0)
+    seen = runs.rollout(network, truth, base, [5, 6], 6, 300.0)
     told = []
     watched = lambda x, t, y_T: told.append((x.clone(), t)) or network.eval()(x, torch.full((2,), t), y_T)  # noqa: E731
     with torch.no_grad():

@@ -17,7 +17,7 @@ from priorsr.methods.evaluate.prior import collapsed, restoration, samples, step
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.priors.adm import ADMPrior
-from priorsr.methods.priors.calibration import Measured, spread
+from priorsr.methods.priors.calibration import Calibration, midpoint_timesteps
 from priorsr.methods.priors.load import PriorSettings, load_prior
 from priorsr.methods.train.loop import Optimisation, fit
 from priorsr.methods.train.prior import PriorRecipe, grid, squares, task
@@ -135,7 +135,7 @@ def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, cap
     prior = load_prior(str(out))
     assert (prior.target, prior.size, prior.channels, prior.multiple) == ("v", 16, 1, 4)
     torch.testing.assert_close(prior.schedule.betas, COSINE.betas)
-    assert sorted(prior.measured.errors) == spread(1000, 25)
+    assert sorted(prior.measured.errors) == midpoint_timesteps(1000, 25)
     assert weights.read_metadata(out)["kind"] == "prior"
     assert next(iter(weights.read_state(out)[0].values())).dtype == torch.float16
 
@@ -234,7 +234,7 @@ def test_samples_do_not_depend_on_their_number():
 
 
 def test_a_prior_is_judged_by_what_it_restores_and_draws():
-    prior = ADMPrior(build_adm(RECIPE.config()).eval(), COSINE, "v", Measured(errors_of(0.2)))
+    prior = ADMPrior(build_adm(RECIPE.config()).eval(), COSINE, "v", Calibration(errors_of(0.2)))
     truth = ramps(2).float() / 255
     rows = restoration(prior, truth, [2])
     assert [(r["scale"], r["method"]) for r in rows] == [(2, "bicubic"), (2, "one sample"), (2, "mean of 4")]
@@ -281,7 +281,7 @@ def test_the_faithful_omega_meets_the_measured_optimum():
                 in_channels=1, out_channels=1, model_channels=32, channel_mult=(1,), num_head_channels=32
             )
         )
-    prior = ADMPrior(network, COSINE, "v", Measured(errors_of(0.2)))
+    prior = ADMPrior(network, COSINE, "v", Calibration(errors_of(0.2)))
     peaks = [
         Sweep(s, {lv: {"psnr": -abs(lv - best)} for lv in range(5, 60, 5)}, {})
         for s, best in ((2.0, 20), (4.0, 20))

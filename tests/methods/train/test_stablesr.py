@@ -14,7 +14,7 @@ from priorsr.methods.nets.open_clip_text import OpenCLIPText
 from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
 from priorsr.methods.nets.struct_encoder import RELEASED
 from priorsr.methods.stablesr.autoencoder import SCALE
-from priorsr.methods.stablesr.layers import Layers
+from priorsr.methods.stablesr.layers import StableSRLayers
 from priorsr.methods.stablesr.levels import CHAIN
 from priorsr.methods.stablesr.load import TEXT, load_layers
 from priorsr.methods.train.loop import Batch, Optimisation, fit
@@ -107,7 +107,7 @@ def test_the_file_is_that_of_the_published_layers(trained):
     _, network, path, _ = trained
     layers = load_layers(str(path))
     assert layers.released_state().keys() == tiny().layers.released_state().keys()
-    for name, value in Layers(network.encoder, network.sft).released_state().items():
+    for name, value in StableSRLayers(network.encoder, network.sft).released_state().items():
         assert torch.equal(value, layers.released_state()[name])
 
 

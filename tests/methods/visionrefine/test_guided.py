@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_checkpoints import ADM, randomised, tiny
 
-from priorsr.methods.imaging.canvas import CanvasSettings
+from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.classifier import LabelGuidance, NoiseClassifier
@@ -118,7 +118,7 @@ def test_larger_pictures_are_enlarged_in_tiles(upsampler, classifier, batch):
         for n in (upsampler.network, classifier.network)
     ]
     result = guided_upscale(
-        upsampler, classifier.network, low, 2, settings=QUICK, canvas=CanvasSettings(16, 4, batch)
+        upsampler, classifier.network, low, 2, settings=QUICK, canvas=TileSettings(16, 4, batch)
     )
     for hook in seen:
         hook.remove()
@@ -126,7 +126,7 @@ def test_larger_pictures_are_enlarged_in_tiles(upsampler, classifier, batch):
     assert max(s[0] for s in sizes) == batch
     assert result.shape == (1, 3, 24, 36)
     single = guided_upscale(
-        upsampler, classifier.network, low, 2, settings=QUICK, canvas=CanvasSettings(16, 4, 1)
+        upsampler, classifier.network, low, 2, settings=QUICK, canvas=TileSettings(16, 4, 1)
     )
     torch.testing.assert_close(result, single, atol=1e-4, rtol=0)
 
