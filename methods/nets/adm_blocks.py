@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .adm_config import GROUPS
+from .attention import attention
 
 Resampling = Literal["up", "down"]
 
@@ -141,11 +142,8 @@ def split_heads(qkv: Tensor, heads: int, new_order: bool) -> tuple[Tensor, Tenso
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention with scores divided by sqrt(c). B heads L c to B (heads*c) L.
-
-    The fused kernels keep their softmax in float32 for half inputs too.
-    """
-    return rearrange(F.scaled_dot_product_attention(q, k, v), "b h l c -> b (h c) l")
+    """Attention of B heads L c with the heads side by side: B (heads*c) L."""
+    return rearrange(attention(q, k, v), "b h l c -> b (h c) l")
 
 
 class AttentionBlock(nn.Module):

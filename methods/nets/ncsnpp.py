@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .adm_blocks import zeroed
+from .attention import attention
 from .edm_blocks import Sampling, group_norm
 from .fir import fir_down, fir_filter, fir_up
 from .fourier import GaussianFourierProjection
@@ -118,8 +119,8 @@ class AttnBlockpp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.GroupNorm_0(x).flatten(2).mT
-        seen = F.scaled_dot_product_attention(self.NIN_0(tokens), self.NIN_1(tokens), self.NIN_2(tokens))
-        return (x + self.NIN_3(seen).mT.reshape(x.shape)) * HALF
+        q, k, v = (layer(tokens)[:, None] for layer in (self.NIN_0, self.NIN_1, self.NIN_2))
+        return (x + self.NIN_3(attention(q, k, v)[:, 0]).mT.reshape(x.shape)) * HALF
 
 
 class Combine(nn.Module):
