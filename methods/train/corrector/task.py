@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,6 @@ from ...degrade import PRESETS, Recipe, degrade
 from ...degrade.presets import FACE_LEVELS
 from ...degrade.steps import OneOf
 from ...degrade.steps import Sequence as Chain
-from ...dpi.corrector import load_corrector
 from ...dpi.masks import check_grid, on_grid, sparse
 from ...dpi.method import grid_condition
 from ...dpi.objective import OMEGAS, grid_error
@@ -30,8 +29,8 @@ from ...priors.calibration import midpoint_timesteps
 from ...priors.load import load_prior
 from ...priors.prior import Prior
 from ...settings import Settings, option
-from ...weights import State
 from ..curve import plot_profiles
+from ..init import begin_from, init_option
 from ..loop import Batch, Optimisation, Task
 from ..prior import grid, numbers, signed
 from .loss import PriorChain, corrector_loss, runs_loss, trace
@@ -79,7 +78,7 @@ class CorrectorRecipe(Settings):
         "Weights of a prior that noises the true conditions (none: the closed form), or whose runs are "
         "followed (runs)",
     )
-    start: str = option("", "Weights of a corrector to go on from; none: new ones")
+    init: str = init_option("they must be of the same sizes")
     unshuffle: int = option(
         SMALL.unshuffle, "The network sees blocks of so many pixels squared as channels", low=1, high=8
     )
@@ -155,7 +154,7 @@ def conditions(images: Tensor, recipe: CorrectorRecipe, seeds: Sequence[int]) ->
 def check(recipe: CorrectorRecipe, settings: Optimisation) -> None:
     """Raises ValueError when the training cannot give a corrector that sampling takes."""
     recipe.config()
-    start_of(recipe)
+    build(recipe)
     if recipe.objective == "runs" and not recipe.prior:
         raise ValueError("objective runs follows runs of a prior: name one with --prior, such as face64")
     if recipe.objective == "runs" and recipe.batch < 2:
@@ -187,34 +186,19 @@ def frozen_prior(recipe: CorrectorRecipe) -> Prior | None:
     return prior
 
 
-def start_of(recipe: CorrectorRecipe) -> State | None:
-    """The first weights, if the recipe names a file of them.
-
-    Raises ValueError for a network of other settings.
-    """
-    if not recipe.start:
-        return None
-    network = load_corrector(recipe.start).network
-    wanted = recipe.config()
-    if network.config != wanted:
-        differing = ", ".join(
-            f.name for f in fields(wanted) if getattr(network.config, f.name) != getattr(wanted, f.name)
-        )
-        raise ValueError(
-            f"{recipe.start} is a corrector of another {differing}: repeat the settings it was trained "
-            "with, or begin anew"
-        )
-    return network.float().state_dict()
+def build(recipe: CorrectorRecipe, seed: int = 0) -> CorrectorUNet:
+    """A new network, or one with the weights to go on from. Raises ValueError for those of another one."""
+    torch.manual_seed(seed)
+    network = CorrectorUNet(recipe.config()).to(memory_format=torch.channels_last)
+    begin_from(network, recipe.init, "corrector")
+    return network
 
 
 def task(recipe: CorrectorRecipe, images: Tensor, validation: Tensor, seed: int = 0) -> Task:
     """Train on uint8 images N C S S, judging by the errors on the grid at every noise level on
     `validation`.
     """
-    torch.manual_seed(seed)
-    network = CorrectorUNet(recipe.config()).to(memory_format=torch.channels_last)
-    if (state := start_of(recipe)) is not None:
-        network.load_state_dict(state)
+    network = build(recipe, seed)
     prior = frozen_prior(recipe)
     runs = Rollouts(recipe, prior, images) if recipe.objective == "runs" else None
     chain = PriorChain.of(prior) if prior and not runs else None
