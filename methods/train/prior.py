@@ -22,7 +22,7 @@ from ..nets.adm_config import ADMConfig
 from ..nets.adm_released import build_adm
 from ..priors.adm import ADMPrior
 from ..priors.calibration import Calibration, eps_mse, midpoint_timesteps
-from ..settings import Settings, option
+from ..settings import Settings, option, to_json
 from .loop import Batch, Optimisation, Task
 
 TUNED = Optimisation(steps=20_000, lr=1e-3, precision="bf16", exact_tail=0.0)
@@ -187,7 +187,7 @@ def metadata(
         "settings": json.dumps(asdict(recipe.config())),
         "chain": json.dumps({k: getattr(recipe, k) for k in ("schedule", "train_steps", "target")}),
         "measured": Calibration(dict(zip(points, errors, strict=True))).to_json(),
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }
 
 

@@ -29,7 +29,7 @@ from ...nets.corrector import SMALL, CorrectorUNet
 from ...priors.calibration import midpoint_timesteps
 from ...priors.load import load_prior
 from ...priors.prior import Prior
-from ...settings import Settings, option
+from ...settings import Settings, option, to_json
 from ...weights import State
 from ..curve import plot_profiles
 from ..loop import Batch, Optimisation, Task
@@ -269,5 +269,5 @@ def metadata(recipe: CorrectorRecipe, settings: Optimisation) -> dict[str, objec
         "ema": settings.ema,
         "degradation": recipe.degradation,
         "settings": json.dumps(asdict(recipe.config())),
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }
