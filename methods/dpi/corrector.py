@@ -116,7 +116,7 @@ def load_corrector(name: str) -> Corrector:
         )
     if not re.fullmatch("[0-9]{1,4}", k) or int(k) < 2:
         raise ValueError(
-            f"{found.path} says that it was trained with k {k[:20]!r}, which is no grid: give a corrector with "
+            f"{found.path} says that it was trained with k {k[:20]!r}, which is no grid: give one with "
             "k 2 or more"
         )
     named = re.fullmatch(r"Corrector([0-9]{1,4})", found.path.stem)

@@ -244,8 +244,8 @@ def load_attribute(name: str, attribute: str = "") -> AttributeClassifier:
     classes = tuple(stored.split(",")) if stored else CLASSES.get(attribute)
     if classes is None:
         raise ValueError(
-            f"{found.path}: what the classes of attribute {attribute[:40]!r} mean is not known: choose one of "
-            f"{', '.join(CLASSES)}"
+            f"{found.path}: what the classes of attribute {attribute[:40]!r} mean is not known: choose one "
+            f"of {', '.join(CLASSES)}"
         )
     with weights.building(found.path, "attribute classifier"):
         return AttributeClassifier(
