@@ -6,13 +6,13 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..methods.dps.edm_dps import EDMDPSSettings
 from ..methods.dps.posterior import posterior_upscale, steps_of
 from ..methods.dps.sampling import DPSSettings
 from ..methods.imaging.canvas import TileSettings
 from ..methods.imaging.resize import resize
 from ..methods.memory import gradient_bytes
 from ..methods.priors.load import PriorSettings, load_prior
-from ..methods.visionrefine.edm_dps import EDMDPSSettings
 from . import host
 from .host.images import join, split
 
