@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
 from ..nets.densenet import DenseNet, DenseNetConfig
-from ..settings import Settings, option
+from ..settings import Settings, option, to_json
 from ..srdg.attributes import KIND
 from ..srdg.objective import attribute_loss, noisy, train_times
 from .curve import plot_profiles
@@ -339,5 +339,5 @@ def metadata(recipe: ClassifierRecipe, settings: Optimisation) -> dict[str, str]
         "kind": KIND,
         "channels": recipe.channels,
         "classes": json.dumps({a.name: a.classes for a in Attribute.parse(recipe.attributes)}),
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }

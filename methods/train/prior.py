@@ -23,7 +23,7 @@ from ..priors.adm import ADMPrior
 from ..priors.calibration import Calibration, eps_mse, midpoint_timesteps
 from ..priors.load import PriorSettings
 from ..priors.unconditional import samples
-from ..settings import Settings, option
+from ..settings import Settings, option, to_json
 from .init import begin_from, init_option
 from .loop import Batch, Optimisation, Task
 from .pairs import Crops
@@ -275,7 +275,7 @@ def metadata(
         "settings": json.dumps(asdict(recipe.config())),
         "chain": json.dumps({k: getattr(recipe, k) for k in CHAIN}),
         "measured": Calibration(dict(zip(points, errors, strict=True))).to_json(),
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }
 
 

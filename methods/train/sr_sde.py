@@ -17,7 +17,7 @@ from .. import weights
 from ..imaging.images import Picture, write
 from ..nets.ncsnpp import NCSNpp, NCSNppConfig
 from ..priors.ncsnpp import NCSNppPrior
-from ..settings import Settings, option
+from ..settings import Settings, option, to_json
 from ..srdg.method import KIND, SRDGSettings, condition, enlarged, srdg
 from ..srdg.objective import noisy, score_loss, train_times
 from .curve import plot_profiles
@@ -204,5 +204,5 @@ def metadata(network: NCSNpp, recipe: SRRecipe, settings: Optimisation) -> dict[
         "kind": KIND,
         "settings": json.dumps(asdict(network.config)),
         "factors": recipe.factors,
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }

@@ -4,7 +4,6 @@ feature fusion.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from ...imaging.images import Picture, write
 from ...nets.codeformer import CodeFormer, CodeFormerConfig
 from ...nets.codeformer_vqgan import VQGAN, VQGANConfig
 from ...nets.face_released import settings_text
-from ...settings import Settings, option
+from ...settings import Settings, option, to_json
 from ..corrector.recipe import face_damage
 from ..init import begin_from, init_option
 from ..loop import Batch, Optimisation, Task
@@ -232,5 +231,5 @@ def metadata(
     return {
         "kind": "vqgan" if codebook else "codeformer",
         "settings": settings_text(network.config if codebook else network.sizes),
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }

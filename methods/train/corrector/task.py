@@ -20,6 +20,7 @@ from ...nets.corrector import CorrectorUNet
 from ...priors.calibration import midpoint_timesteps
 from ...priors.load import load_prior
 from ...priors.prior import Prior
+from ...settings import to_json
 from ..curve import plot_profiles
 from ..init import begin_from
 from ..loop import Batch, Optimisation, Task
@@ -135,5 +136,5 @@ def metadata(recipe: CorrectorRecipe, settings: Optimisation) -> dict[str, objec
         "ema": settings.ema,
         "degradation": recipe.degradation,
         "settings": json.dumps(asdict(recipe.config())),
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }

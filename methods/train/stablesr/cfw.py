@@ -4,10 +4,9 @@ sections 3.2 and 4.1).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from ...imaging.images import Picture, write
 from ...metrics.fidelity import psnr
 from ...nets.cfw import CFW, GROWTH, RELEASED
 from ...nets.sd_vae import VAE
-from ...settings import option
+from ...settings import option, to_json
 from ...stablesr.levels import CHAIN, STARTS
 from ...stablesr.load import load_cfw, load_layers, load_vae
 from ...stablesr.method import StableSRSettings
@@ -210,7 +209,7 @@ def metadata(recipe: CFWRecipe, settings: Optimisation) -> dict[str, object]:
     return {
         "kind": "cfw",
         "lpips": used(recipe.perceptual),
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }
 
 

@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from ...nets.sd_unet import SDUNet
 from ...nets.spade import SFT, residual_blocks
 from ...nets.struct_encoder import StructEncoder
 from ...priors.calibration import midpoint_timesteps
-from ...settings import option
+from ...settings import option, to_json
 from ...stablesr.layers import STRUCT, UNET, StableSRLayers
 from ...stablesr.levels import CHAIN
 from ...stablesr.load import load_layers
@@ -164,7 +163,7 @@ def metadata(recipe: StableSRRecipe, settings: Optimisation) -> dict[str, object
     return {
         "kind": "stablesr",
         "target": recipe.target,
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }
 
 
