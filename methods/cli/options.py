@@ -16,9 +16,12 @@ from typing import Any, NoReturn
 import torch
 
 from ..method import AUTO, Method, Upscaler, nearest
+from ..precision import CHOICES as PRECISIONS
+from ..precision import precision_of
 from . import folder
 
 log = logging.getLogger("priorsr")
+ACCELERATORS = ("cuda", "xpu", "mps")
 PRESET_HELP = "which settings decide what is not given; auto: as the scale and the weights ask (default auto)"
 
 
@@ -80,18 +83,35 @@ class Command:
 
 
 def compute_device(name: str) -> torch.device:
-    """The device of a name; auto is CUDA where there is one. Raises ValueError."""
+    """The device of a name; auto is the first of ACCELERATORS that torch sees, else the processor.
+
+    Raises ValueError.
+    """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = next((kind for kind in ACCELERATORS if _sees(kind)), "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"there is no device {name!r}: give auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("torch sees no CUDA device: use --device cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("torch sees no MPS device: use --device cpu")
+        raise ValueError(f"there is no device {name!r}: give auto, cpu, cuda, cuda:N, xpu or mps") from error
+    if device.type in ACCELERATORS and not _sees(device.type):
+        raise ValueError(f"torch sees no {device.type.upper()} device: use --device cpu")
     return device
+
+
+def _sees(kind: str) -> bool:
+    part = torch.backends.mps if kind == "mps" else getattr(torch, kind, None)
+    return part is not None and part.is_available()
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, xpu or mps (default auto)")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="what networks compute in; auto: fp32 on processors, half of it where the device is fast at "
+        "that (default auto)",
+    )
 
 
 def add_settings(
@@ -174,11 +194,15 @@ def _metavar(f: Any) -> str | None:
 
 
 def prepared(method: Method, options: argparse.Namespace) -> Upscaler:
-    """The method with what the command names, on its device. Raises ValueError and FileNotFoundError."""
+    """The method with what the command names, on its device and in its precision.
+
+    Raises ValueError and FileNotFoundError.
+    """
     files = {one.name: value for one in method.weights if (value := getattr(options, one.name, None))}
     values = {n: v for n in method.fields() if (v := getattr(options, f"method_{n}", None)) is not None}
     device = compute_device(options.device)
-    return method.prepare(files, getattr(options, "preset", AUTO), values).to(device)
+    precision = precision_of(options.precision, device)
+    return method.prepare(files, getattr(options, "preset", AUTO), values, precision).to(device)
 
 
 def read_settings(kind: type, options: argparse.Namespace, prefix: str = "") -> Any:

@@ -47,6 +47,8 @@ class FourierEmbedding(nn.Module):
     Source: Song et al., Score-Based Generative Modeling through SDEs (2021), NCSN++.
     """
 
+    keep_float32 = True
+
     def __init__(self, channels: int, scale: float = 16.0):
         super().__init__()
         # before a checkpoint fills it: the quantiles of the same Gaussian, so that a new network needs no

@@ -171,12 +171,6 @@ class NCSNpp(nn.Module):
                 kept.append(h)
         return last(F.silu(norm(h))).float()
 
-    def cast(self, dtype: torch.dtype) -> NCSNpp:
-        """Let the network compute in `dtype`; its frequencies stay float32, which their angles need."""
-        for module in self.all_modules[1:]:
-            module.to(dtype)
-        return self
-
     def check_inputs(self, x: Tensor, sigma: Tensor, low_res: Tensor) -> None:
         channels, step = self.config.channels, self.config.reduction
         if x.ndim != 4 or x.shape[1] != channels:

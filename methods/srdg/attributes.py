@@ -17,6 +17,7 @@ from .. import weights
 from ..imaging.color import BT601, grey
 from ..imaging.images import check_pixels
 from ..nets.densenet import DenseNet
+from ..precision import loaded_in
 from .classifier_crop import ClassifierCrop
 
 CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -233,7 +234,8 @@ def load_attribute(name: str, attribute: str = "") -> AttributeClassifier:
     Which attribute it tells comes from `attribute`, else from the file, else from its name (ckpt_gender).
     Raises ValueError.
     """
-    found = weights.load(weights.locate(name), KIND)
+    with loaded_in(torch.float32):  # gradients of log probabilities are too small for half precision
+        found = weights.load(weights.locate(name), KIND)
     named = next((known for known in CLASSES if known in found.path.stem.lower()), "")
     attribute = attribute or found.metadata.get("attribute", "") or named
     if not attribute:
