@@ -215,7 +215,7 @@ def _transition(choice: dict | None):
         "ddim": lambda: DDIM(choice["eta"]),
         "renoise": lambda: Renoise(choice["renewed"]),
         "euler": Euler,
-        "heun": lambda: Heun(choice["churn"], clock=float),
+        "heun": lambda: Heun(choice["churn"], c_noise=float),
         "dpmpp_2m": DPMpp2M,
         "reverse_diffusion": lambda: ReverseDiffusion(choice["corrections"], choice["snr"]),
         "euler_maruyama": EulerMaruyama,

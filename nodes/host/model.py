@@ -91,7 +91,7 @@ class PixelModel(comfy.model_base.BaseModel):
             )
         else:
             self.model_sampling = _DiscreteSampling(prior.schedule.betas)
-            self.register_buffer("clock", torch.tensor(prior.schedule.timesteps), persistent=False)
+            self.register_buffer("c_noise", torch.tensor(prior.schedule.timesteps), persistent=False)
 
     def extra_conds(self, noise: Tensor, label: int = -1, low_res: Tensor | None = None, **kwargs) -> dict:
         """What the network needs beside the picture.
