@@ -13,15 +13,13 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-
+from ..device import compute_device
 from ..method import AUTO, Method, Upscaler, nearest
 from ..precision import CHOICES as PRECISIONS
 from ..precision import precision_of
 from . import folder
 
 log = logging.getLogger("priorsr")
-ACCELERATORS = ("cuda", "xpu", "mps")
 PRESET_HELP = "which settings decide what is not given; auto: as the scale and the weights ask (default auto)"
 
 
@@ -80,27 +78,6 @@ class Command:
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     json: bool = True  # whether --json is added here
-
-
-def compute_device(name: str) -> torch.device:
-    """The device of a name; auto is the first of ACCELERATORS that torch sees, else the processor.
-
-    Raises ValueError.
-    """
-    if name == "auto":
-        name = next((kind for kind in ACCELERATORS if _sees(kind)), "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"there is no device {name!r}: give auto, cpu, cuda, cuda:N, xpu or mps") from error
-    if device.type in ACCELERATORS and not _sees(device.type):
-        raise ValueError(f"torch sees no {device.type.upper()} device: use --device cpu")
-    return device
-
-
-def _sees(kind: str) -> bool:
-    part = torch.backends.mps if kind == "mps" else getattr(torch, kind, None)
-    return part is not None and part.is_available()
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:

@@ -1,0 +1,25 @@
+"""Where networks run."""
+
+from __future__ import annotations
+
+import torch
+
+ACCELERATORS = ("cuda", "xpu", "mps")  # what auto takes, the first that is there
+
+
+def compute_device(name: str | torch.device = "auto") -> torch.device:
+    """The device of a name; auto is an accelerator where there is one. Raises ValueError."""
+    if name == "auto":
+        name = next((kind for kind in ACCELERATORS if _sees(kind)), "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"there is no device {name!r}: give auto, cpu, cuda, cuda:N, xpu or mps") from error
+    if device.type in ACCELERATORS and not _sees(device.type):
+        raise ValueError(f"torch sees no {device.type.upper()} device: choose cpu")
+    return device
+
+
+def _sees(kind: str) -> bool:
+    part = torch.backends.mps if kind == "mps" else getattr(torch, kind, None)
+    return part is not None and part.is_available()
