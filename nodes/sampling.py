@@ -55,7 +55,7 @@ class LoadPixelPrior(io.ComfyNode):
 
     @classmethod
     def execute(cls, prior, clip, schedule, train_steps, target):
-        with torch.inference_mode(False):
+        with host.loading():
             loaded = load_prior(
                 str(host.weight_path(prior)), PriorSettings(schedule, train_steps, target), conditional=True
             )
@@ -215,7 +215,7 @@ def _transition(choice: dict | None):
         "ddim": lambda: DDIM(choice["eta"]),
         "renoise": lambda: Renoise(choice["renewed"]),
         "euler": Euler,
-        "heun": lambda: Heun(choice["churn"], clock=float),
+        "heun": lambda: Heun(choice["churn"], c_noise=float),
         "dpmpp_2m": DPMpp2M,
         "reverse_diffusion": lambda: ReverseDiffusion(choice["corrections"], choice["snr"]),
         "euler_maruyama": EulerMaruyama,
