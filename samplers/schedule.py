@@ -183,7 +183,7 @@ class DiscreteSchedule:
         )
 
 
-def sigma_levels(sigmas: Sequence[float], clock: Callable[[float], float]) -> list[Level]:
+def sigma_levels(sigmas: Sequence[float], c_noise: Callable[[float], float]) -> list[Level]:
     """Variance-exploding levels from descending sigmas; `clock` turns a sigma into the network's time.
 
     Ends clean.
@@ -195,7 +195,7 @@ def sigma_levels(sigmas: Sequence[float], clock: Callable[[float], float]) -> li
         raise ValueError("sigmas must be positive and finite, with at most a final zero")
     if any(later >= earlier for earlier, later in pairwise(sigmas)):
         raise ValueError("sigmas must descend: sort them from the largest to the smallest")
-    return [*(Level(clock(s), 1.0, s) for s in sigmas), CLEAN]
+    return [*(Level(c_noise(s), 1.0, s) for s in sigmas), CLEAN]
 
 
 def karras_sigmas(

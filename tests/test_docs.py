@@ -23,7 +23,7 @@ from priorsr.samplers.transition import DDIM, DDPM, Renoise
 TRANSITIONS = {
     "Euler()": Euler(),
     "Heun()": Heun(),
-    "Heun(churn=10, clock=edm_clock)": Heun(churn=10, clock=c_noise),
+    "Heun(churn=10, c_noise=c_noise)": Heun(churn=10, c_noise=c_noise),
     "DPMpp2M()": DPMpp2M(),
     "DDIM()": DDIM(),
     "DDIM(eta=0.5)": DDIM(eta=0.5),

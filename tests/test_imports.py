@@ -15,18 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("samplers", "methods", "nodes")
 HOST = {"comfy", "comfy_extras", "folder_paths", "latent_preview"}  # every node is written in comfy_api
 
-# Both lists may only shrink: take out of them what is mended.
-KNOWN = {
-    frozenset(
-        {
-            "methods.train.corrector.loss",
-            "methods.train.corrector.rollouts",
-            "methods.train.corrector.task",
-        }
-    )
-}
+# May only shrink: take out of it what is mended.
 TOUCH_THE_HOST = {"nodes.stablesr_upscale"}
-MOST_FLOORS = 19  # 15 of them are folders that need each other; lower it as they part
+MOST_FLOORS = 9
 
 Graph = Mapping[str, set[str]]
 
@@ -104,20 +95,14 @@ def rooms(graph: Graph) -> Graph:
     return joined
 
 
-def floors(circle_is_one: bool = False) -> int:
-    """The longest chain of folders of which each needs the next.
-
-    Folders that need each other are as many floors as folders, so that parting them adds none; or one floor.
-    """
-    graph = rooms(imports(_trees()))
-    together = {name: circle for circle in circles(graph) for name in circle}
+def floors(graph: Graph) -> int:
+    """The longest chain of folders of which each needs the next, in a graph without circles."""
 
     @cache
-    def height(group: frozenset[str]) -> int:
-        below = {together.get(other, frozenset({other})) for name in group for other in graph[name]} - {group}
-        return (1 if circle_is_one else len(group)) + max(map(height, below), default=0)
+    def height(name: str) -> int:
+        return 1 + max(map(height, graph[name]), default=0)
 
-    return max(height(together.get(name, frozenset({name}))) for name in graph)
+    return max(map(height, graph))
 
 
 def touching_the_host(modules: Mapping[str, tuple[ast.Module, bool]]) -> set[str]:
@@ -130,10 +115,10 @@ def touching_the_host(modules: Mapping[str, tuple[ast.Module, bool]]) -> set[str
     return found
 
 
-def test_no_circles_but_the_known_ones():
-    found = circles(imports(_trees()))
-    new, gone = (sorted(map(sorted, some)) for some in (found - KNOWN, KNOWN - found))
-    assert found == KNOWN, f"new circles of imports: {new}; take out of KNOWN what is gone: {gone}"
+def test_no_circles():
+    modules = imports(_trees())
+    assert not circles(modules), "modules that import each other"
+    assert not circles(rooms(modules)), "folders that import each other"
 
 
 def test_only_modules_of_the_host_import_it():
@@ -142,7 +127,7 @@ def test_only_modules_of_the_host_import_it():
 
 
 def test_floors_grow_no_more():
-    assert floors() <= MOST_FLOORS
+    assert floors(rooms(imports(_trees()))) <= MOST_FLOORS
 
 
 def parsed(**sources: str) -> dict[str, tuple[ast.Module, bool]]:
@@ -164,8 +149,6 @@ def test_circles_are_found_where_they_are():
 
 
 if __name__ == "__main__":
-    print(f"{floors()} floors, {floors(circle_is_one=True)} with circles as one")
-    print(f"{len(rooms(imports(_trees())))} rooms")
-    for circle in circles(imports(_trees())):
-        print(sorted(circle))
+    graph = rooms(imports(_trees()))
+    print(f"{len(graph)} rooms, {sum(map(len, graph.values()))} arrows, {floors(graph)} floors")
     print("import the host:", sorted(touching_the_host(_trees())))

@@ -87,7 +87,7 @@ def _diffsr_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _diffsr(options: argparse.Namespace, device: torch.device) -> list[dict]:
     from ..diffsr.method import DiffSRSettings
-    from ..diffsr.plot import sweep_plot
+    from ..evaluate.diffsr_plot import sweep_plot
     from ..evaluate.diffsr_study import LEVELS, compare_methods, sweep
     from ..metrics.faces import markdown
     from ..priors.load import load_prior
@@ -155,9 +155,10 @@ def _prior_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _prior(options: argparse.Namespace, device: torch.device) -> list[dict]:
-    from ..evaluate.prior import OFTEN, collapsed, restoration, samples, step_distance
+    from ..evaluate.prior import OFTEN, collapsed, restoration, step_distance
     from ..metrics.faces import markdown
     from ..priors.load import load_prior
+    from ..priors.unconditional import samples
     from ..train.prior import grid
 
     prior = load_prior(options.prior)

@@ -15,6 +15,7 @@ from .. import weights
 from ..train import classifier, prior, sr_sde, srcnn
 from ..train.codeformer import task as codeformer
 from ..train.corrector import task as corrector
+from ..train.corrector.recipe import CorrectorRecipe
 from ..train.datasets import read_named, read_pictures, read_table
 from ..train.loop import Optimisation, Task, fit, headlines, leads
 from ..train.stablesr import cfw
@@ -144,7 +145,7 @@ def _prior(options: argparse.Namespace, settings: Optimisation):
 
 
 def _corrector(options: argparse.Namespace, settings: Optimisation):
-    recipe = read_settings(corrector.CorrectorRecipe, options)
+    recipe = read_settings(CorrectorRecipe, options)
     corrector.check(recipe, settings)  # complains before the pictures are read
     images, validation = (
         prior.squares(pictures, recipe.size, recipe.config().in_channels) for pictures in _pictures(options)
@@ -235,7 +236,7 @@ TRAINERS = (
     Trainer(
         "corrector",
         "Train a corrector of DPI's conditions.",
-        lambda p: add_settings(p, corrector.CorrectorRecipe),
+        lambda p: add_settings(p, CorrectorRecipe),
         _corrector,
         corrector.TUNED,
         half=True,

@@ -17,7 +17,7 @@ from ...samplers.guidance.consistency import Consistency
 from ...samplers.hooks import ClipX0
 from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, Transition, run
-from ...samplers.schedule import CLEAN, Level
+from ...samplers.schedule import Level
 from ...samplers.transition import DDIM, Renoise
 from ..imaging.canvas import TileSettings, check_enlargement, enlarge, noise_for, padded, to_prior_channels
 from ..imaging.operators import ReduceTo
@@ -25,6 +25,7 @@ from ..imaging.resize import resize, scaled_size
 from ..priors.calibration import AIMS
 from ..priors.prior import Prior
 from ..priors.typicality import ood_warnings
+from ..priors.unconditional import spaced_levels
 from ..settings import Settings, option
 from .lost_energy import lost_energy
 from .prf import RecoverableField, recoverable_field
@@ -66,16 +67,6 @@ class DiffSRSettings(Settings):
 PUBLISHED = DiffSRSettings(
     sampler="ddim", eta=0.0, aim="detail", consistency=0.0
 )  # nothing but the start holds the result to the picture
-
-
-def spaced_levels(levels: Sequence[Level], start: int, steps: int) -> list[Level]:
-    """From step `start` of a schedule (ascending levels) to clean data in at most `steps` evenly spaced
-    steps.
-    """
-    if not 0 <= start < len(levels):
-        raise ValueError(f"a noise level lies between 1 and {len(levels)} steps, not {start + 1}")
-    steps = min(steps, start + 1)
-    return [*(levels[round((start + 1) * k / steps) - 1] for k in range(steps, 0, -1)), CLEAN]
 
 
 def start_of(levels: Sequence[Level], percent: float) -> int:

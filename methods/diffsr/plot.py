@@ -1,9 +1,6 @@
-"""The recoverable field, and what was measured of it, as pictures."""
+"""The recoverable field as a picture."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +9,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .prf import RecoverableField
-
-if TYPE_CHECKING:
-    from ..evaluate.diffsr_study import Sweep
 
 
 def field_plot(field: RecoverableField, title: str = "", used: int | None = None) -> Tensor:
@@ -49,37 +43,11 @@ def field_plot(field: RecoverableField, title: str = "", used: int | None = None
         xlabel="noise level t / T (%)", ylabel="nats a pixel", xlim=(0, 100), ylim=(0, peak), title=title
     )
     axes.legend(loc="upper right", fontsize="small")
-    return _pixels(canvas)
+    return pixels_of(canvas)
 
 
-def sweep_plot(sweeps: Sequence[Sweep]) -> Tensor:
-    """Each figure (rows) against the fixed noise level at each scale (columns), with the levels chosen by the
-    field: 1 3 H W.
-    """
-    names = [
-        n for n in ("psnr", "ssim", "identity", "sharpness") if n in next(iter(sweeps[0].figures.values()))
-    ]
-    figure = Figure(figsize=(3.2 * len(sweeps), 2.4 * len(names)), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    grid = figure.subplots(len(names), len(sweeps), squeeze=False, sharex=True)
-    for column, one in enumerate(sweeps):
-        for row, name in enumerate(names):
-            axes = grid[row][column]
-            axes.plot(list(one.figures), [f[name] for f in one.figures.values()], ".-", color="black")
-            for aim, colour in zip(one.chosen, ("tab:blue", "tab:green"), strict=True):
-                low, middle, high = np.quantile(one.chosen[aim], (0.1, 0.5, 0.9))
-                axes.axvspan(low, high, color=colour, alpha=0.15)
-                axes.axvline(middle, color=colour, ls="--", label=f"chosen for {aim}")
-            axes.grid(alpha=0.3)
-            if column == 0:
-                axes.set_ylabel(name)
-        grid[0][column].set_title(f"x{one.scale:g}")
-        grid[-1][column].set_xlabel("noise level (%)")
-    grid[0][0].legend(fontsize="x-small")
-    return _pixels(canvas)
-
-
-def _pixels(canvas: FigureCanvasAgg) -> Tensor:
+def pixels_of(canvas: FigureCanvasAgg) -> Tensor:
+    """A drawn figure, 1 3 H W in 0..1."""
     canvas.draw()
     return (
         torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()).permute(2, 0, 1)[None].float()

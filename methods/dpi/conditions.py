@@ -35,8 +35,8 @@ class Convention:
     condition_last: the last step takes conditions too. raw_noise: Eq. 6 uses the network's noise although x0
     is clipped, for ancestral steps only; else that of the clipped x0. joint: edges are stretched over the
     whole batch, which couples its images. signed: edges with their sign. stride: tau and omega count steps of
-    the respaced run, and the corrector hears that count times `stride`; None: original steps (clock.py), and
-    the corrector hears the noise level of its input.
+    the respaced run, and the corrector hears that count times `stride`; None: original steps (timestep.py),
+    and the corrector hears the noise level of its input.
     """
 
     count_from: int = 1

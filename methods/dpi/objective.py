@@ -1,7 +1,7 @@
 """What a corrector is trained to do (Yang et al. 2025, Eq. 15-18), and the single error that the released
 code trains on.
 
-Pure functions: the noise is given, t holds a step 0 .. 999 of the original schedule (clock.py) for each
+Pure functions: the noise is given, t holds a step 0 .. 999 of the original schedule (timestep.py) for each
 picture, losses are (B,).
 """
 

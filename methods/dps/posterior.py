@@ -14,7 +14,7 @@ from ..imaging.canvas import TileSettings, enlarge, noise_for
 from ..imaging.operators import ReduceTo
 from ..priors.edm import EDMPrior
 from ..priors.prior import Prior
-from ..visionrefine.edm_dps import EDMDPSSettings, edm_dps, pixels
+from .edm_dps import EDMDPSSettings, edm_dps, pixels
 from .sampling import DPSSettings, dps
 
 

@@ -1,4 +1,4 @@
-"""DPS on whole pictures."""
+"""Posterior sampling on whole pictures: DPS, and EDM-DPS of VisionRefine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..method import FaceUse, Given, Method, Report, WeightInput
 from ..priors.load import PriorSettings, load_prior
 from ..priors.prior import Prior
 from ..priors.upscaler import PriorUpscaler
+from .edm_dps import EDMDPSSettings
 from .posterior import posterior_upscale, steps_of
 from .sampling import DPSSettings
 
@@ -34,19 +35,55 @@ class DPSUpscaler(PriorUpscaler):
         return posterior_upscale(self.prior, low, scale, self.settings, self.canvas, seeds, step)
 
 
-def _load(files: Mapping[str, str], given: Given) -> DPSUpscaler:
+def _load_dps(files: Mapping[str, str], given: Given) -> DPSUpscaler:
     prior = load_prior(files["prior"], given.make(PriorSettings))
     return DPSUpscaler(prior, given.make(DPSSettings), given.make(TileSettings))
 
 
-METHOD = Method(
+DPS_METHOD = Method(
     "dps",
     "PriorSRUpscaleDPS",
     "DPS Super-Resolution",
     "Enlarge images with an ADM diffusion prior, guided so that the result agrees with the input (Chung et "
     "al. 2023).",
     settings=(DPSSettings, PriorSettings, TileSettings),
-    load=_load,
+    load=_load_dps,
     weights=(WeightInput("prior", "an ADM prior"),),
+    faces=FaceUse(),
+)
+
+
+class EDMDPSUpscaler(PriorUpscaler):
+    """EDM-based posterior sampling on an EDM prior."""
+
+    gradient = True
+
+    def __init__(self, prior, settings: EDMDPSSettings, canvas: TileSettings):
+        super().__init__(prior, canvas)
+        self.settings = settings
+        steps_of(prior, settings)
+
+    def calls(self, scale: float) -> int:
+        return self.settings.steps
+
+    def enlarge(
+        self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
+    ) -> Tensor:
+        return posterior_upscale(self.prior, low, scale, self.settings, self.canvas, seeds, step)
+
+
+def _load_edm_dps(files: Mapping[str, str], given: Given) -> EDMDPSUpscaler:
+    return EDMDPSUpscaler(load_prior(files["prior"]), given.make(EDMDPSSettings), given.make(TileSettings))
+
+
+EDM_DPS_METHOD = Method(
+    "edm-dps",
+    "PriorSRUpscaleEDMDPS",
+    "EDM-DPS Super-Resolution",
+    "Enlarge images with an EDM diffusion prior and its Heun sampler, guided by the input (VisionRefine, "
+    "Algorithm 3).",
+    settings=(EDMDPSSettings, TileSettings),
+    load=_load_edm_dps,
+    weights=(WeightInput("prior", "an EDM prior"),),
     faces=FaceUse(),
 )

@@ -6,17 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
-from ...samplers.noise import Noise
-from ...samplers.run import run
-from ...samplers.transition import DDIM, DDPM
-from ..diffsr.method import DiffSRSettings, diffsr_upscale, spaced_levels
+from ..diffsr.method import DiffSRSettings, diffsr_upscale
 from ..imaging.resize import resize
 from ..metrics.faces import reduced
 from ..metrics.fidelity import psnr, ssim
 from ..priors.prior import Prior
+from ..priors.unconditional import samples
 
 DDNM = DiffSRSettings(
     level=93, steps=100, sampler="renoise", eta=0.85, consistency=1.0
@@ -73,27 +70,6 @@ def step_distance(
         name: 255 * float((a - b).square().mean().sqrt())
         for name, (a, b) in {"restored": restored, "sampled": sampled}.items()
     }
-
-
-@torch.no_grad()
-def samples(prior: Prior, count: int, steps: int = 100, eta: float = 1.0) -> Tensor:
-    """`count` unconditional pictures, C size size in 0..1 each, picture i from seed i; eta 1 is ancestral, 0
-    DDIM.
-    """
-    levels, noise = (
-        spaced_levels(prior.noise_levels(), len(prior.noise_levels()) - 1, steps),
-        Noise(range(count)),
-    )
-    start = (
-        noise((count, prior.channels, prior.size, prior.size))
-        * (levels[0].alpha ** 2 + levels[0].sigma ** 2) ** 0.5
-    )
-    start = start.to(next(prior.network.parameters()).device)
-    return (
-        (run(prior, start, levels, DDPM() if eta == 1 else DDIM(eta), noise=noise) / 2 + 0.5)
-        .clamp(0, 1)
-        .cpu()
-    )
 
 
 def collapsed(pictures: Tensor) -> list[int]:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ...samplers.noise import Noise
 from ...samplers.schedule import BETAS, DiscreteSchedule
-from ..evaluate.prior import samples
 from ..imaging.color import grey
 from ..imaging.images import Picture, check_pixels, to_uint8, write
 from ..imaging.resize import resize
@@ -22,6 +21,7 @@ from ..nets.adm_config import ADMConfig
 from ..nets.adm_released import build_adm
 from ..priors.adm import ADMPrior
 from ..priors.calibration import Calibration, eps_mse, midpoint_timesteps
+from ..priors.unconditional import samples
 from ..settings import Settings, option
 from .loop import Batch, Optimisation, Task
 

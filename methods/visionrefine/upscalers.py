@@ -1,4 +1,4 @@
-"""VisionRefine's methods on whole pictures: SRCNN, the guided upsampler, EDM-based posterior sampling."""
+"""VisionRefine's methods on whole pictures: SRCNN and the guided upsampler."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from .. import weights
-from ..dps.posterior import posterior_upscale, steps_of
 from ..imaging.canvas import TileSettings
 from ..memory import gradient_bytes
 from ..method import NONE, FaceUse, Given, Method, Plan, Report, Scales, Upscaler, WeightInput
@@ -18,9 +17,7 @@ from ..priors.adm import ADMPrior
 from ..priors.load import PriorSettings, load_classifier, load_prior
 from ..priors.upscaler import PriorUpscaler
 from ..settings import Settings, option
-from .edm_dps import EDMDPSSettings
-from .guided import NATIVE, GuidedSettings, check_guided, guided_upscale
-from .guided import steps_of as guided_steps
+from .guided import NATIVE, GuidedSettings, check_guided, guided_upscale, steps_of
 from .srcnn import SCALES, SRCNNSettings, load_srcnn, native_scale, srcnn_upscale
 
 SHIPPED = "shipped"
@@ -123,7 +120,7 @@ class GuidedUpscaler(PriorUpscaler):
         self.settings = settings
 
     def calls(self, scale: float) -> int:
-        return guided_steps(self.prior, self.settings)
+        return steps_of(self.prior, self.settings)
 
     def room(self, scale: float) -> int:
         # the feature maps that the upsampler hands across, and all of the classifier's, for its gradient
@@ -170,40 +167,4 @@ GUIDED_METHOD = Method(
         ),
     ),
     scales=Scales(default=float(NATIVE)),
-)
-
-
-class EDMDPSUpscaler(PriorUpscaler):
-    """EDM-based posterior sampling on an EDM prior."""
-
-    gradient = True
-
-    def __init__(self, prior, settings: EDMDPSSettings, canvas: TileSettings):
-        super().__init__(prior, canvas)
-        self.settings = settings
-        steps_of(prior, settings)
-
-    def calls(self, scale: float) -> int:
-        return self.settings.steps
-
-    def enlarge(
-        self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
-    ) -> Tensor:
-        return posterior_upscale(self.prior, low, scale, self.settings, self.canvas, seeds, step)
-
-
-def _load_edm_dps(files: Mapping[str, str], given: Given) -> EDMDPSUpscaler:
-    return EDMDPSUpscaler(load_prior(files["prior"]), given.make(EDMDPSSettings), given.make(TileSettings))
-
-
-EDM_DPS_METHOD = Method(
-    "edm-dps",
-    "PriorSRUpscaleEDMDPS",
-    "EDM-DPS Super-Resolution",
-    "Enlarge images with an EDM diffusion prior and its Heun sampler, guided by the input (VisionRefine, "
-    "Algorithm 3).",
-    settings=(EDMDPSSettings, TileSettings),
-    load=_load_edm_dps,
-    weights=(WeightInput("prior", "an EDM prior"),),
-    faces=FaceUse(),
 )

@@ -91,7 +91,7 @@ class PixelModel(comfy.model_base.BaseModel):
             )
         else:
             self.model_sampling = _DiscreteSampling(prior.schedule.betas)
-            self.register_buffer("timesteps", torch.tensor(prior.schedule.timesteps), persistent=False)
+            self.register_buffer("c_noise", torch.tensor(prior.schedule.timesteps), persistent=False)
 
     def extra_conds(self, noise: Tensor, label: int = -1, low_res: Tensor | None = None, **kwargs) -> dict:
         """What the network needs beside the picture.
@@ -149,7 +149,7 @@ class PixelModel(comfy.model_base.BaseModel):
             )
         else:
             alpha = (1 + sigma**2).rsqrt()
-            scaled, c_noise = x * alpha, self.timesteps[self.model_sampling.timestep(t)].float()
+            scaled, c_noise = x * alpha, self.c_noise[self.model_sampling.timestep(t)].float()
             output = self.diffusion_model(scaled, c_noise, **conds).float()
             x0 = self.prior.interpret(output, scaled, Level(c_noise, alpha, sigma * alpha)).x0
         return x0.clamp(-1, 1) if self.clip else x0

@@ -242,7 +242,7 @@ def test_a_score_network_is_a_model_like_others(host):
     )
     prior = load_prior(str(host.base / "models" / "priorsr" / SR), conditional=True)
     start = latent + 15 * torch.randn(latent.shape, generator=torch.Generator().manual_seed(5))
-    levels = sigma_levels(karras_sigmas(STEPS, 0.03, 15.0), prior.clock)
+    levels = sigma_levels(karras_sigmas(STEPS, 0.03, 15.0), prior.c_noise)
     expected = run(prior, start, levels, Euler(), cond=Cond({"low_res": resize(low, (64, 64))}))
     torch.testing.assert_close(walked, expected, rtol=1e-3, atol=1e-3)
     assert not torch.equal(

@@ -120,7 +120,7 @@ SETUPS = {
     "adm": Setup(adm, DDPM(), STEPS, "mean", 5.0, 12.0),
     "edm-song": Setup(
         lambda: edm(model_type="SongUNet", model_channels=16),
-        Heun(1.0, clock=c_noise),
+        Heun(1.0, c_noise=c_noise),
         2 * STEPS - 1,
         "score",
         1.0,

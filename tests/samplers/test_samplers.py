@@ -75,7 +75,7 @@ STOCHASTIC = [
     (DDIM(1.0), lambda n: VP.respace(str(4 * n)).levels()),
     (DDIM(0.5), lambda n: exploding(n)),
     (DDPM("small"), lambda n: exploding(n)),
-    (Heun(churn=20.0, s_max=50.0, clock=c_noise), lambda n: exploding(n)),
+    (Heun(churn=20.0, s_max=50.0, c_noise=c_noise), lambda n: exploding(n)),
     (ReverseDiffusion(), lambda n: sigma_levels(geometric_sigmas(n, 0.01, 80), float)),
     (ReverseDiffusion(1, 0.1), lambda n: sigma_levels(geometric_sigmas(n, 0.01, 80), float)),
     (EulerMaruyama(), lambda n: sigma_levels(geometric_sigmas(n, 0.01, 80), float)),
@@ -161,7 +161,7 @@ def test_network_calls_are_counted():
         DDPM("small"),
         DDIM(0.5),
         Renoise(0.7),
-        Heun(churn=5, clock=c_noise),
+        Heun(churn=5, c_noise=c_noise),
         ReverseDiffusion(1),
         EulerMaruyama(),
     ],
@@ -230,7 +230,7 @@ def test_bad_levels_are_refused():
         run(PRIOR, torch.zeros(1, 3, 2, 2), [CLEAN], Euler())
     with pytest.raises(ValueError, match="give the run a Noise"):
         run(PRIOR, torch.zeros(1, 3, 2, 2), exploding(3), DDPM())
-    for transition in (ReverseDiffusion(), EulerMaruyama(), Heun(churn=1.0, clock=c_noise)):
+    for transition in (ReverseDiffusion(), EulerMaruyama(), Heun(churn=1.0, c_noise=c_noise)):
         with pytest.raises(ValueError, match="variance-exploding"):
             run(PRIOR, torch.zeros(1, 3, 2, 2), VP.respace("5").levels(), transition, noise=Noise(0))
     with pytest.raises(FloatingPointError, match="step 1 of 3, at sigma 80"):

@@ -21,7 +21,7 @@ from ...nets.codeformer import CodeFormer, CodeFormerConfig
 from ...nets.codeformer_vqgan import VQGAN, VQGANConfig
 from ...nets.face_released import settings_text
 from ...settings import Settings, option
-from ..corrector.task import face_damage
+from ..corrector.recipe import face_damage
 from ..loop import Batch, Optimisation, Task
 from ..perceptual import used
 from ..prior import grid, numbers, signed

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +27,8 @@ from ...dpi.objective import (
 from ...dpi.timestep import STEPS, corrector_time
 from ...priors.adm import ADMPrior
 from ...priors.prior import Prior
-
-if TYPE_CHECKING:
-    from .rollouts import RolloutBatch
-    from .task import CorrectorRecipe
+from .recipe import CorrectorRecipe
+from .rollouts import RolloutBatch
 
 
 @dataclass(frozen=True)

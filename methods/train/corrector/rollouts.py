@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,7 @@ from ...dpi.method import PRESETS, dpi, preset
 from ...dpi.objective import grid_error
 from ...priors.prior import Prior
 from ..loop import Batch
-
-if TYPE_CHECKING:
-    from .task import CorrectorRecipe
+from .recipe import CorrectorRecipe, conditions
 
 # training steps between rounds of runs; checkpoints fall on rounds, so that a resumed training repeats the
 # uninterrupted one
@@ -67,8 +65,6 @@ class Rollouts:
         )
 
     def _round(self, net: nn.Module, batch: Batch) -> list[RolloutBatch]:
-        from .task import conditions
-
         draw = lambda high, count=1: torch.randint(high, (count,), generator=batch.generator)  # noqa: E731
         seeds = draw(2**62, FACES).tolist()
         truth, base = (

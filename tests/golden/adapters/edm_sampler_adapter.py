@@ -8,10 +8,10 @@ import torch
 from golden_cases import Case, adapter
 from torch import Tensor
 
+from priorsr.methods.dps.edm_dps import EDMDPSSettings, edm_dps, guide, pixels
 from priorsr.methods.imaging.operators import Reduction
 from priorsr.methods.nets.edm_precond import build_edm
 from priorsr.methods.priors.edm import EDMPrior
-from priorsr.methods.visionrefine.edm_dps import EDMDPSSettings, edm_dps, guide, pixels
 from priorsr.samplers.karras import Heun
 from priorsr.samplers.run import Hook, run
 from priorsr.samplers.schedule import c_noise, karras_sigmas

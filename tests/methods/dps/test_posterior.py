@@ -8,6 +8,7 @@ import torch
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
+from priorsr.methods.dps.edm_dps import EDMDPSSettings
 from priorsr.methods.dps.posterior import posterior_upscale
 from priorsr.methods.dps.sampling import DPSSettings
 from priorsr.methods.imaging.canvas import TileSettings
@@ -20,7 +21,6 @@ from priorsr.methods.nets.edm_precond import build_edm
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.edm import EDMPrior
 from priorsr.methods.priors.load import PriorSettings, load_classifier, load_prior
-from priorsr.methods.visionrefine.edm_dps import EDMDPSSettings
 from priorsr.methods.visionrefine.guided import GuidedSettings, guided_upsample
 
 ADM = ADMConfig(

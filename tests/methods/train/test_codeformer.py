@@ -21,7 +21,7 @@ from priorsr.methods.train.codeformer.task import (
     metadata,
     task,
 )
-from priorsr.methods.train.corrector.task import face_damage
+from priorsr.methods.train.corrector.recipe import face_damage
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 
 SIZES = {

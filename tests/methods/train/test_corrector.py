@@ -22,19 +22,9 @@ from priorsr.methods.nets.corrector import SMALL, CorrectorUNet
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.train.corrector import rollouts as corrector_runs
 from priorsr.methods.train.corrector.loss import trace
+from priorsr.methods.train.corrector.recipe import MIXED, CorrectorRecipe, conditions, low_resolution_of
 from priorsr.methods.train.corrector.rollouts import Rollouts
-from priorsr.methods.train.corrector.task import (
-    MIXED,
-    TIMES,
-    TUNED,
-    CorrectorRecipe,
-    check,
-    conditions,
-    frozen_prior,
-    low_resolution_of,
-    metadata,
-    task,
-)
+from priorsr.methods.train.corrector.task import TIMES, TUNED, check, frozen_prior, metadata, task
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.samplers.noise import Noise
 

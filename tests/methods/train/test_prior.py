@@ -13,12 +13,13 @@ from priorsr.methods.cli import main as cli
 from priorsr.methods.diffsr.prf import recoverable_field
 from priorsr.methods.evaluate.calibrate import faithful_omega, limits, lost
 from priorsr.methods.evaluate.diffsr_study import Sweep
-from priorsr.methods.evaluate.prior import collapsed, restoration, samples, step_distance
+from priorsr.methods.evaluate.prior import collapsed, restoration, step_distance
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.calibration import Calibration, midpoint_timesteps
 from priorsr.methods.priors.load import PriorSettings, load_prior
+from priorsr.methods.priors.unconditional import samples
 from priorsr.methods.train.loop import Optimisation, fit
 from priorsr.methods.train.prior import PriorRecipe, grid, squares, task
 from priorsr.samplers.schedule import DiscreteSchedule
