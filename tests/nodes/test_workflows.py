@@ -72,5 +72,6 @@ def test_an_input_in_the_middle_would_be_noticed(bare):
     inputs = described_node(bare.nodes["PriorSRUpscaleDPI"])["inputs"]
     saved = next(one for one in WORKFLOWS if one.stem == "dpi_face")
     node = next(n for n in json.loads(saved.read_text())["nodes"] if n["type"] == "PriorSRUpscaleDPI")
-    moved = [*inputs[:3], {"id": "new", "type": "INT"}, *inputs[3:]]
+    steps = [one["id"] for one in inputs].index("steps")
+    moved = [*inputs[:steps], {"id": "new", "type": "INT"}, *inputs[steps:]]
     assert landing(moved, list(node["widgets_values"])) != LANDED["dpi_face"][str(node["id"])]
