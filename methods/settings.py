@@ -4,8 +4,10 @@ from them.
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass, field, fields
+import os
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 
@@ -47,3 +49,13 @@ class Settings:
                 raise ValueError(
                     f"{f.name} {value} is outside {low:g} .. {'any' if high is None else f'{high:g}'}"
                 )
+
+
+def to_json(*settings: Settings) -> str:
+    """Several settings as one JSON text that a file may carry: of files that they name by a whole path the
+    name only, because folders are of one machine.
+    """
+    values = {name: value for one in settings for name, value in asdict(one).items()}
+    return json.dumps(
+        {k: os.path.basename(v) if isinstance(v, str) and os.path.isabs(v) else v for k, v in values.items()}
+    )

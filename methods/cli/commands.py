@@ -141,6 +141,12 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--swept", type=int, default=32, help="how many of these the noise levels are tried on (default 32)"
     )
+    parser.add_argument(
+        "--crops",
+        default="",
+        help="scales of crops, such as 1,0.75,0.5: pictures are reduced to one and cut at a random place, as "
+        "`train prior --crops` does; without: the middle square of each",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     add_settings(parser, PriorSettings)
@@ -149,14 +155,19 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
 def _calibrate(options: argparse.Namespace) -> int:
     from ..evaluate.calibrate import calibrate, store
     from ..train.datasets import read_pictures
-    from ..train.prior import squares
+    from ..train.pairs import Crops
+    from ..train.prior import coloured, scales_of, squares
 
     source, target = weights.locate(options.source), Path(options.out)
     check_output(target, [], options.overwrite)  # IN itself may be what is overwritten
     settings, device = read_settings(PriorSettings, options), compute_device(options.device)
     prior = load_prior(str(source), settings)
     prior.network.to(device)
-    pictures = squares(read_pictures(options.data)[: options.count], prior.size, prior.channels)
+    if scales := scales_of(options.crops):
+        crops = Crops.of(options.data, prior.size, scales=scales)
+        pictures = coloured(crops.judged(options.count), prior.channels)
+    else:
+        pictures = squares(read_pictures(options.data)[: options.count], prior.size, prior.channels)
     measured = calibrate(prior, (pictures.float() / 127.5 - 1).to(device), options.swept, on_step=log.info)
     store(source, target, prior, measured, settings)
     _print(

@@ -5,7 +5,6 @@ table, plot and sheet in a folder.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -154,7 +153,7 @@ def run(options: argparse.Namespace, device: torch.device) -> list[dict]:
 def labelled(options: argparse.Namespace, classifier: AttributeClassifier, channels: int) -> Labelled:
     """The faces whose label the tables know, as the networks take them. Raises ValueError."""
     side, table = classifier.network.config.image_size, read_table(options.labels)
-    spec = options.attribute or _trained(options.classifier).get("attributes", "")
+    spec = options.attribute or str(_trained(options.classifier).get("attributes", ""))
     recipe = ClassifierRecipe(
         ";".join(
             a
@@ -180,7 +179,7 @@ def labelled(options: argparse.Namespace, classifier: AttributeClassifier, chann
 
 def _trained(classifier: str) -> dict:
     """How the file says that it was trained."""
-    return json.loads(weights.load(weights.locate(classifier)).metadata.get("training", "{}"))
+    return weights.load(weights.locate(classifier)).json("training")
 
 
 def _priors(options: argparse.Namespace, classifier: AttributeClassifier) -> list[NCSNppPrior | ADMPrior]:

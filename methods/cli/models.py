@@ -5,6 +5,7 @@ used.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from .. import weights
 from ..visionrefine.srcnn import SCALES
 
+COLUMNS = ("name", "kind", "title", "use", "licence", "parts", "scale", "size", "dtype", "sha256")
 SHOWN = ("name", "kind", "scale", "size", "dtype", "state")  # columns of the table; --json has all
 
 
@@ -33,10 +35,12 @@ def list_models(options: argparse.Namespace) -> int:
 
 def _row(path: Path) -> dict[str, object]:
     """What the header of a file says; a file that cannot be used gets the reason as its state."""
-    row = dict.fromkeys(("name", "kind", "title", "use", "licence", "parts", "scale", "size", "dtype"), "")
+    row = dict.fromkeys(COLUMNS, "")
     row.update({"name": path.stem, "parts": [], "path": str(path)})
     try:
         row["size"] = _size(path.stat().st_size)
+        if path.parent == weights.SHIPPED:
+            row["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
         found = weights.describe(path)
     except (ValueError, OSError) as error:
         return {**row, "state": str(error)}
@@ -54,6 +58,7 @@ def _row(path: Path) -> dict[str, object]:
 def _missing(name: str) -> dict[str, object]:
     kind = next(kind for kind in weights.KINDS if kind.id == "srcnn")
     return {
+        **dict.fromkeys(COLUMNS, ""),
         "name": name,
         "kind": kind.id,
         "title": kind.title,
@@ -61,8 +66,6 @@ def _missing(name: str) -> dict[str, object]:
         "licence": kind.licence,
         "parts": [],
         "scale": name[-1],
-        "size": "",
-        "dtype": "",
         "path": str(weights.SHIPPED),
         "state": "missing: reinstall PriorSR, or train it",
     }

@@ -212,6 +212,27 @@ def add_files(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_seed(parser: argparse._ActionsContainer, help: str) -> None:
+    """--seed, and whether every picture has one of its own."""
+    parser.add_argument("--seed", type=int, default=0, help=f"{help} (default 0)")
+    parser.add_argument(
+        "--vary",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="derive each picture's seed from --seed and its name, so that no two bear the same noise; "
+        "--no-vary: --seed itself for all (default: vary in folders, not for a single picture)",
+    )
+
+
+def varies(options: argparse.Namespace) -> bool:
+    return not Path(options.source).is_file() if options.vary is None else options.vary
+
+
+def seed_of(options: argparse.Namespace, job: folder.Job) -> int:
+    """The seed of one picture of a run; a name keeps its seed when the folder around it changes."""
+    return folder.picture_seed(options.seed, job.source.name) if varies(options) else options.seed
+
+
 def run_files(options: argparse.Namespace, work: Callable) -> int:
     """Apply `work` to every file with a progress bar; report failures and tell by the exit code."""
     from tqdm import tqdm

@@ -25,12 +25,15 @@ from .options import (
     Parser,
     add_files,
     add_method,
+    add_seed,
     add_settings,
     compute_device,
     log,
     prepared,
     read_settings,
     run_files,
+    seed_of,
+    varies,
 )
 
 Restorer = EnlargingRestorer | BlindRestorer | CodeFormerRestorer
@@ -72,9 +75,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _shared(parser: argparse.ArgumentParser) -> None:
     add_files(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="face i of a picture has the seed plus i (default 0)"
-    )
+    add_seed(parser, "face i of a picture has its seed plus i")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument(
         "--identity", action="store_true", help="report how far each face moved, with the `eval` extra"
@@ -141,12 +142,14 @@ def _restore_faces(options: argparse.Namespace) -> int:
     detector, recogniser = load_detector(options.detector, device), _recogniser(options, chosen)
     parser = load_parser(device=device) if settings.mask == "parse" else None
 
+    if varies(options):
+        log.info("every picture has a seed of its own, of --seed and its name; --no-vary gives all --seed")
+
     @torch.no_grad()
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         x = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha], 1)
-        done = restore_faces(
-            x, chosen, detector, settings, which, options.seed, parser=parser, recogniser=recogniser
-        )
+        seed = seed_of(options, job)
+        done = restore_faces(x, chosen, detector, settings, which, seed, parser=parser, recogniser=recogniser)
         for note in dict.fromkeys(notes):
             log.warning("%s", note)
         notes.clear()
@@ -154,7 +157,8 @@ def _restore_faces(options: argparse.Namespace) -> int:
         colours = picture.pixels.shape[1]
         alpha = None if picture.alpha is None else done.pictures[:, colours:]
         return replace(picture, pixels=done.pictures[:, :colours], alpha=alpha), {
-            "faces": [vars(r) for r in done.reports[0]]
+            "seed": seed,
+            "faces": [vars(r) for r in done.reports[0]],
         }
 
     return run_files(options, work)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import weights
 from ..train import classifier, prior, sr_sde, srcnn
 from ..train.codeformer import task as codeformer
 from ..train.corrector import task as corrector
 from ..train.corrector.recipe import CorrectorRecipe
-from ..train.datasets import read_named, read_pictures, read_table
-from ..train.loop import Optimisation, Task, fit, headlines, leads
+from ..train.datasets import Make, read_named, read_pictures, read_table
+from ..train.loop import Optimisation, Task, fit, headlines, leads, read_checkpoint
+from ..train.pairs import Crops
 from ..train.stablesr import cfw
 from ..train.stablesr import task as stablesr
 from ..visionrefine.srcnn import SCALES
@@ -44,6 +45,14 @@ class Trainer:
     )
 
 
+class OldInit(argparse.Action):
+    """The spelling of --init before every training had it."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        log.warning("%s is now --init", option_string)
+        setattr(namespace, self.dest, values)
+
+
 def add_trainers(parser: argparse.ArgumentParser) -> None:
     subparsers = parser.add_subparsers(dest="what", required=True, metavar="NETWORK")
     for trainer in TRAINERS:
@@ -67,7 +76,15 @@ def add_trainers(parser: argparse.ArgumentParser) -> None:
             "--run",
             help="folder for the log, pictures and the checkpoint (default: OUT without suffix, plus -run)",
         )
-        sub.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+        going = sub.add_mutually_exclusive_group()
+        going.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+        going.add_argument(
+            "--export",
+            action="store_true",
+            help="write OUT from the averaged weights of the run folder's checkpoint as it is, without "
+            "training on; "
+            "the training may be running",
+        )
         sub.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
         sub.add_argument(
             "--device",
@@ -76,6 +93,8 @@ def add_trainers(parser: argparse.ArgumentParser) -> None:
         )
         sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
         trainer.arguments(sub)
+        if "--start" not in sub._option_string_actions:  # codeformer's is another thing
+            sub.add_argument("--start", action=OldInit, dest="init", help=argparse.SUPPRESS)
         add_settings(sub.add_argument_group("optimisation"), Optimisation, trainer.tuned)
         sub.set_defaults(trainer=trainer)
 
@@ -90,9 +109,11 @@ def train(options: argparse.Namespace, device: torch.device) -> dict:
     _free(options, out)
     settings = read_settings(Optimisation, options)
     options.device = str(device)  # what `auto` stands for
-    task, describe = trainer.make(options, settings)
     run = Path(options.run) if options.run else out.with_name(out.stem + "-run")
-    network = fit(task, settings, run, options.resume, str(device))
+    if options.export:
+        settings = replace(settings, steps=_steps_done(run))
+    task, describe = trainer.make(options, settings)
+    network = fit(task, settings, run, options.resume or options.export, str(device))
     if not leads():
         return {}
     figures = task.validate(network)
@@ -107,6 +128,15 @@ def train(options: argparse.Namespace, device: torch.device) -> dict:
     return {"weights": written[0] if len(written) == 1 else written, **figures}
 
 
+def _steps_done(run: Path) -> int:
+    """Raises FileNotFoundError or ValueError where no training has left a checkpoint."""
+    if not (run / "checkpoint.pt").exists():
+        raise FileNotFoundError(
+            f"{run} holds no checkpoint to export: name the folder of a training with --run"
+        )
+    return read_checkpoint(run / "checkpoint.pt")["step"]
+
+
 def _free(options: argparse.Namespace, *paths: Path) -> None:
     """Raises FileExistsError for a file that would be replaced unasked."""
     for path in paths:
@@ -114,10 +144,15 @@ def _free(options: argparse.Namespace, *paths: Path) -> None:
             raise FileExistsError(f"{path} exists: choose another name or add --overwrite")
 
 
-def _pictures(options: argparse.Namespace) -> tuple[list, list]:
-    images, validation = read_pictures(options.data), read_pictures(options.validation)
+def _pictures(options: argparse.Namespace, make: Make | None = None) -> tuple[list, list]:
+    images, validation = (read_pictures(paths, make) for paths in (options.data, options.validation))
     log.info("%d training pictures, %d to judge by", len(images), len(validation))
     return images, validation
+
+
+def _squares(options: argparse.Namespace, size: int, channels: int) -> tuple[Tensor, Tensor]:
+    """Training and validation pictures, uint8 N channels size size."""
+    return tuple(map(torch.stack, _pictures(options, lambda picture: prior.square(picture, size, channels))))
 
 
 def _srcnn_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,21 +170,25 @@ def _srcnn(options: argparse.Namespace, settings: Optimisation):
 
 def _prior(options: argparse.Namespace, settings: Optimisation):
     recipe = read_settings(prior.PriorRecipe, options)
-    config = recipe.config()  # complains before the pictures are read
-    images, validation = (
-        prior.squares(pictures, recipe.size, config.in_channels) for pictures in _pictures(options)
-    )
-    return prior.task(recipe, images, validation, settings.seed), lambda network: prior.metadata(
-        network, recipe, settings, validation
+    scales, channels = prior.scales_of(recipe.crops), recipe.config().in_channels
+    network = prior.build(recipe, settings.seed)  # all of this complains before the pictures are read
+    if scales:
+        images, validation = (
+            Crops.of(paths, recipe.size, recipe.flip, scales) for paths in (options.data, options.validation)
+        )
+        log.info("crops of %d training pictures, %d to judge by", len(images), len(validation))
+        validation = prior.coloured(validation.judged(prior.JUDGED), channels)
+    else:
+        images, validation = _squares(options, recipe.size, channels)
+    return prior.task(recipe, images, validation, settings.seed, network), lambda net: prior.metadata(
+        net, recipe, settings, validation
     )
 
 
 def _corrector(options: argparse.Namespace, settings: Optimisation):
     recipe = read_settings(CorrectorRecipe, options)
     corrector.check(recipe, settings)  # complains before the pictures are read
-    images, validation = (
-        prior.squares(pictures, recipe.size, recipe.config().in_channels) for pictures in _pictures(options)
-    )
+    images, validation = _squares(options, recipe.size, recipe.config().in_channels)
     return corrector.task(recipe, images, validation, settings.seed), lambda network: corrector.metadata(
         recipe, settings
     )
@@ -171,11 +210,11 @@ def _classifier(options: argparse.Namespace, settings: Optimisation):
     attributes = classifier.Attribute.parse(
         recipe.attributes
     )  # all of this complains before the pictures are read
-    recipe.config()
+    classifier.build(recipe)
     _free(options, *classifier.paths(Path(options.out), [a.name for a in attributes]))
     table = read_table(options.labels)
     data, validation = (
-        classifier.Labelled.of(read_named(paths), table, recipe)
+        classifier.Labelled.of(read_named(paths, recipe.prepared), table, recipe)
         for paths in (options.data, options.validation)
     )
     log.info("%d labelled training pictures, %d to judge by", len(data.images), len(validation.images))
@@ -188,9 +227,7 @@ def _codeformer(options: argparse.Namespace, settings: Optimisation):
     recipe = read_settings(codeformer.CodeFormerRecipe, options)
     codeformer.check(recipe, settings)
     network = codeformer.build(recipe, settings.seed)  # both complain before the pictures are read
-    images, validation = (
-        prior.squares(pictures, network.config.image_size, 3) for pictures in _pictures(options)
-    )
+    images, validation = _squares(options, network.config.image_size, 3)
     return codeformer.task(recipe, network, images, validation), lambda net: codeformer.metadata(
         net, recipe, settings
     )
@@ -199,9 +236,7 @@ def _codeformer(options: argparse.Namespace, settings: Optimisation):
 def _sr_sde(options: argparse.Namespace, settings: Optimisation):
     recipe = read_settings(sr_sde.SRRecipe, options)
     network = sr_sde.build(recipe, settings.seed)  # complains before the pictures are read
-    images, validation = (
-        prior.squares(pictures, recipe.size, recipe.colours) for pictures in _pictures(options)
-    )
+    images, validation = _squares(options, recipe.size, recipe.colours)
     return sr_sde.task(recipe, network, images, validation), lambda net: sr_sde.metadata(
         net, recipe, settings
     )

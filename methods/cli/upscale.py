@@ -15,7 +15,18 @@ from ..imaging.resize import scale_for
 from ..method import Upscaler
 from ..registry import method_named, methods
 from .folder import Job
-from .options import Command, Parser, add_files, add_method, log, prepared, run_files
+from .options import (
+    Command,
+    Parser,
+    add_files,
+    add_method,
+    add_seed,
+    log,
+    prepared,
+    run_files,
+    seed_of,
+    varies,
+)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +46,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
             "--longest", type=int, metavar="PIXELS", help="in place of --scale: the longer side of results"
         )
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
-        sub.add_argument("--seed", type=int, default=0, help="of what is invented (default 0)")
+        add_seed(sub, "of what is invented")
         sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
         add_method(sub, method)
 
@@ -50,6 +61,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.longest is None:
         upscaler.plan((64, 64), options.scale)  # complains before the first picture is read
 
+    if varies(options) and upscaler.networks:
+        log.info("every picture has a seed of its own, of --seed and its name; --no-vary gives all --seed")
     said: set[str] = set()
 
     @torch.no_grad()
@@ -59,16 +72,17 @@ def _run(options: argparse.Namespace) -> int:
             options.scale if options.longest is None else scale_for(options.longest, tuple(low.shape[-2:]))
         )
         notes: list[str] = []
+        seed = seed_of(options, job)
         size = upscaler.plan(tuple(low.shape[-2:]), scale).size
         check_writable(job.target, picture.alpha is not None, size)  # before any step is taken
         pixels, alpha = upscale_with_alpha(
-            low, picture.alpha, lambda x: upscaled(upscaler, x, scale, options.seed, notes)
+            low, picture.alpha, lambda x: upscaled(upscaler, x, scale, seed, notes)
         )
         for note in dict.fromkeys(notes):
             if note not in said:
                 log.warning("%s", note)
         said.update(upscaler.plan(tuple(low.shape[-2:]), scale).warnings)  # of a folder, said once
-        row = {"size": [size[1], size[0]], "notes": notes}
+        row = {"size": [size[1], size[0]], "seed": seed, "notes": notes}
         return replace(picture, pixels=pixels, alpha=alpha), row
 
     return run_files(options, work)

@@ -103,20 +103,21 @@ def load_corrector(name: str) -> Corrector:
     """
     found = weights.load(weights.locate(name), "corrector")
     said, k = found.metadata, found.metadata.get("k", "2")
-    averaged = (
-        float(said.get("ema", 0)) > 0
-        if said.get("kind") == "corrector"
-        else not re.fullmatch(r"model_?\d+", found.path.stem)
-    )
+    with weights.building(found.path, "corrector"):
+        averaged = (
+            float(said.get("ema", 0)) > 0
+            if said.get("kind") == "corrector"
+            else not re.fullmatch(r"model_?\d+", found.path.stem)
+        )
     if not averaged:
         raise ValueError(
             f"{found.path} holds a corrector without EMA: choose the averaged weights of the same training "
             "(ema_* in published runs)"
         )
-    if not k.isdigit() or int(k) < 2:
+    if not re.fullmatch("[0-9]{1,4}", k) or int(k) < 2:
         raise ValueError(
-            f"{found.path} says that it was trained with k {k!r}, which is no grid: give a corrector with "
+            f"{found.path} says that it was trained with k {k[:20]!r}, which is no grid: give one with "
             "k 2 or more"
         )
-    named = re.fullmatch(r"Corrector(\d+)", found.path.stem)
+    named = re.fullmatch(r"Corrector([0-9]{1,4})", found.path.stem)
     return Corrector(found.network, int(k), int(named[1]) if named else found.scale)

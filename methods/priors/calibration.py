@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import torch
@@ -75,9 +76,17 @@ class Calibration:
 
     @staticmethod
     def from_json(text: str) -> Calibration:
+        """What `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         values = json.loads(text)
         tables = {k: dict(values.pop(k, [])) for k in ("lost", "typical")}
-        return Calibration({int(i): e for i, e in values.pop("errors")}, **tables, **values)
+        errors = {int(i): e for i, e in values.pop("errors")}
+        for value in (*values.values(), *chain(*(t.items() for t in (errors, *tables.values())))):
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, bool) or not 0 <= number < math.inf:
+                    raise ValueError(f"{str(number)[:20]!r} was measured, which is no number from 0 on")
+        if not errors:
+            raise ValueError("no error of the prior was measured")
+        return Calibration(errors, **tables, **values)
 
 
 def _by_scale(table: Mapping[float, float], scale: float) -> float | None:

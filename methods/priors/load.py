@@ -40,6 +40,8 @@ class ChainSettings(Settings):
             "cosine" if config.image_size == 64 and not config.superres else "linear"
         )
         steps = self.train_steps or said.get("train_steps", 1000)
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"train_steps {str(steps)[:20]!r} is no number of steps")
         return replace(
             self, schedule=automatic if self.schedule == "auto" else self.schedule, train_steps=steps
         )
@@ -84,7 +86,7 @@ def load_prior(
     config = found.network.config
     with weights.naming(found.path):
         resolved = settings.resolved(config, found.json("chain"))
-    return ADMPrior(found.network, resolved.chain(config), resolved.target, measured)
+        return ADMPrior(found.network, resolved.chain(config), resolved.target, measured)
 
 
 def _measured(found: weights.Weights) -> Calibration | None:

@@ -244,10 +244,13 @@ def load_attribute(name: str, attribute: str = "") -> AttributeClassifier:
     classes = tuple(stored.split(",")) if stored else CLASSES.get(attribute)
     if classes is None:
         raise ValueError(
-            f"what the classes of attribute {attribute!r} mean is not known: choose one of "
-            f"{', '.join(CLASSES)}"
+            f"{found.path}: what the classes of attribute {attribute[:40]!r} mean is not known: choose one "
+            f"of {', '.join(CLASSES)}"
         )
-    return AttributeClassifier(found.network, attribute, classes, found.metadata.get("channels") == "luma")
+    with weights.building(found.path, "attribute classifier"):
+        return AttributeClassifier(
+            found.network, attribute, classes, found.metadata.get("channels") == "luma"
+        )
 
 
 def shipped_attributes() -> list[str]:

@@ -18,6 +18,7 @@ from .. import weights
 from ..imaging.canvas import TileSettings, enlarge, noise_for, padded
 from ..imaging.images import check_pixels
 from ..imaging.resize import resize
+from ..method import Scales
 from ..priors.ncsnpp import NCSNppPrior
 from ..priors.prior import Prior
 from ..settings import Settings, option
@@ -249,9 +250,17 @@ def load_sr_prior(name: str) -> NCSNppPrior:
 
 
 def scales_of(name: str) -> tuple[float, ...]:
-    """The scales that a network is trained for, as its file says, or as released."""
-    _, said = weights.read_state(weights.locate(name), lambda key: False)
-    return tuple(float(n) for n in said.get("factors", "").split(",") if n) or RELEASED
+    """The scales that a network is trained for, as its file says, or as released.
+
+    Raises ValueError naming the file where it says something else.
+    """
+    path = weights.locate(name)
+    said = weights.list_file(path).metadata.get("factors", "")
+    with weights.building(path, "super-resolution prior"):
+        scales = tuple(float(n) for n in said.split(",") if n)
+        if not all(1 <= scale <= Scales.most for scale in scales):
+            raise ValueError(f"its factors {said[:40]!r} are no enlargements")
+    return scales or RELEASED
 
 
 def network_name(name: str | None = None) -> str:

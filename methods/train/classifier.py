@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
 from ..nets.densenet import DenseNet, DenseNetConfig
-from ..settings import Settings, option
+from ..settings import Settings, option, to_json
 from ..srdg.attributes import KIND
 from ..srdg.objective import attribute_loss, noisy, train_times
 from .curve import plot_profiles
+from .init import CURE, begin_from, init_option
 from .loop import Batch, Optimisation, Task
-from .prior import numbers, squares
+from .prior import numbers, square, squares
 
 TUNED = Optimisation(steps=20_000, lr=1e-3, warmup=500)
 JUDGED = 512  # validation pictures of each attribute that figures come from
@@ -57,7 +58,18 @@ class ClassifierRecipe(Settings):
     batch: int = option(4, "Pictures a step and process", low=2, high=65536)
     flip: bool = option(True, "Mirror half of the pictures")
     shift: int = option(0, "Pictures are moved by up to so many pixels, their rim repeated", low=0, high=512)
-    balanced: bool = option(True, "Every class weighs the same, however many pictures it has")
+    balanced: bool = option(True, "Every class is drawn as often as any other, however many pictures it has")
+    init: str = init_option(
+        "they must be of the same sizes; for several attributes FILE stands for FILE_ATTRIBUTE"
+    )
+
+    @property
+    def colours(self) -> int:
+        return 1 if self.channels == "luma" else 3
+
+    def prepared(self, picture: Tensor) -> Tensor:
+        """A picture C H W in 0..1 as the square that is learnt from, uint8."""
+        return square(picture, self.size, self.colours)
 
     def config(self, classes: int = 2) -> DenseNetConfig:
         """A network's settings. Raises ValueError when they do not fit together."""
@@ -144,14 +156,17 @@ class Labelled:
         table: Mapping[str, Mapping[str, str]],
         recipe: ClassifierRecipe,
     ) -> Labelled:
-        """Named pictures that any attribute is known of. Raises ValueError as `Attribute.labels`."""
+        """Named pictures, as they are or of `prepared`, that any attribute is known of.
+
+        Raises ValueError as `Attribute.labels`.
+        """
         names = [name for name, _ in pictures]
         labels = {a.name: a.labels(names, table) for a in Attribute.parse(recipe.attributes)}
         known = torch.stack([v != UNKNOWN for v in labels.values()]).any(0)
         images = squares(
             [p for (_, p), kept in zip(pictures, known.tolist(), strict=True) if kept],
             recipe.size,
-            1 if recipe.channels == "luma" else 3,
+            recipe.colours,
         )
         return Labelled(images, {k: v[known] for k, v in labels.items()})
 
@@ -160,18 +175,12 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
     """Train one network for each attribute at once, judging by the mean of the classes' accuracies at each of
     TIMES.
     """
-    torch.manual_seed(seed)
-    attributes = Attribute.parse(recipe.attributes)
-    networks = nn.ModuleDict({a.name: DenseNet(recipe.config(len(a.classes))) for a in attributes}).to(
-        memory_format=torch.channels_last
-    )
-    weights = {
-        a.name: class_weights(data.labels[a.name], len(a.classes), recipe.balanced) for a in attributes
-    }
+    networks = build(recipe, seed)
+    members = {name: groups_of(labels, recipe.balanced) for name, labels in data.labels.items()}
 
-    def loss(net: nn.Module, batch: Batch) -> Tensor:
+    def given(name: str, batch: Batch) -> tuple[Tensor, ...]:
         draw = {"generator": batch.generator}
-        chosen = torch.randint(len(data.images), (recipe.batch,), **draw)
+        chosen = drawn_of(members[name], recipe.batch, batch.generator)
         x = data.images[chosen]
         if recipe.flip:
             x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
@@ -181,10 +190,12 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
             )
         t = train_times(torch.empty(recipe.batch).uniform_(**draw))
         noise = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(x.shape)
-        clean, noise, t = rgb(x / 255).to(batch.device), rgb(noise).to(batch.device), t.to(batch.device)
-        labels = {name: all_labels[chosen].to(batch.device) for name, all_labels in data.labels.items()}
+        return tuple(z.to(batch.device) for z in (rgb(x / 255), data.labels[name][chosen], t, rgb(noise)))
+
+    def loss(net: nn.Module, batch: Batch) -> Tensor:
+        batches = {name: given(name, batch) for name in members}
         with batch.autocast():
-            return net(clean, labels, t, noise)
+            return net(batches)
 
     def validate(net: nn.Module) -> dict[str, float]:
         figures = {
@@ -198,34 +209,59 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
         plot_profiles(run / "log.jsonl", run / "accuracy.png")
 
     identity = {**asdict(recipe), "images": len(data.images)}
-    return Task(Judges(networks, weights), loss, validate, lambda net: net, identity, show)
+    return Task(Judges(networks), loss, validate, lambda net: net, identity, show)
+
+
+def build(recipe: ClassifierRecipe, seed: int = 0) -> nn.ModuleDict:
+    """New networks, one for each attribute, or with the weights to go on from.
+
+    Raises ValueError for those of other sizes, classes or colours.
+    """
+    torch.manual_seed(seed)
+    attributes = Attribute.parse(recipe.attributes)
+    networks = nn.ModuleDict({a.name: DenseNet(recipe.config(len(a.classes))) for a in attributes})
+    files_of = (
+        paths(Path(recipe.init), [a.name for a in attributes]) if recipe.init else [None] * len(attributes)
+    )
+    for file, attribute in zip(files_of, attributes, strict=True):
+        found = begin_from(networks[attribute.name], str(file or ""), KIND)
+        said = (",".join(attribute.classes), recipe.channels)
+        if found and (found.metadata.get("classes"), found.metadata.get("channels")) != said:
+            raise ValueError(
+                f"{file} tells {found.metadata.get('classes')} of {found.metadata.get('channels')} "
+                f"pictures, not "
+                f"{said[0]} of {said[1]}: {CURE}"
+            )
+    return networks.to(memory_format=torch.channels_last)
 
 
 class Judges(nn.Module):
     """The networks of all attributes and their loss, whose gradients torchrun averages."""
 
-    def __init__(self, networks: nn.ModuleDict, weights: Mapping[str, Tensor]):
+    def __init__(self, networks: nn.ModuleDict):
         super().__init__()
-        self.networks, self.weights = networks, weights
+        self.networks = networks
 
-    def forward(self, clean: Tensor, labels: Mapping[str, Tensor], t: Tensor, noise: Tensor) -> Tensor:
-        """The mean over the pictures, summed over the attributes; pictures of unknown label count for
-        nothing.
-        """
-        total = clean.new_zeros(())
-        for name, network in self.networks.items():
-            own, known = labels[name].clamp(min=0), (labels[name] != UNKNOWN).float()
-            errors = attribute_loss(network, clean, own, t, noise)
-            total = total + (self.weights[name].to(clean.device)[own] * known * errors).mean()
-        return total
+    def forward(self, batches: Mapping[str, tuple[Tensor, Tensor, Tensor, Tensor]]) -> Tensor:
+        """The mean over an attribute's pictures, labels, times and noise, summed over the attributes."""
+        errors = [attribute_loss(network, *batches[name]).mean() for name, network in self.networks.items()]
+        return torch.stack(errors).sum()
 
 
-def class_weights(labels: Tensor, classes: int, balanced: bool) -> Tensor:
-    """What each class weighs, (K,): 1 in the mean over the known pictures."""
+def groups_of(labels: Tensor, balanced: bool) -> list[Tensor]:
+    """The numbers of the pictures among which a draw chooses first: those of each class, or all that are
+    known.
+    """
     if not balanced:
-        return torch.ones(classes)
-    counts = torch.bincount(labels[labels != UNKNOWN], minlength=classes)
-    return counts.sum() / (classes * counts.clamp(min=1))
+        return [(labels != UNKNOWN).nonzero()[:, 0]]
+    return [(labels == k).nonzero()[:, 0] for k in range(int(labels.max()) + 1)]
+
+
+def drawn_of(groups: Sequence[Tensor], count: int, generator: torch.Generator) -> Tensor:
+    """Numbers of pictures, (count,), every group as likely as any other."""
+    which = torch.randint(len(groups), (count,), generator=generator).tolist()
+    place = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
+    return torch.stack([groups[k][int(u * len(groups[k]))] for k, u in zip(which, place, strict=True)])
 
 
 def rgb(x: Tensor) -> Tensor:
@@ -303,5 +339,5 @@ def metadata(recipe: ClassifierRecipe, settings: Optimisation) -> dict[str, str]
         "kind": KIND,
         "channels": recipe.channels,
         "classes": json.dumps({a.name: a.classes for a in Attribute.parse(recipe.attributes)}),
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }

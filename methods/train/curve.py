@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from matplotlib import colormaps
@@ -52,6 +52,8 @@ def plot_profiles(log: Path, out: Path) -> None:
                     for key, value in rows[i].items()
                     if key.startswith(f"{name}@")
                 )
+                if not points:
+                    continue
                 colour = colormaps["viridis"](1 - i / max(1, len(rows) - 1))
                 panel.plot(*zip(*points, strict=True), ".-", color=colour, label=f"step {rows[i]['step']}")
             panel.set(xlabel="noise level t", title=name, ylim=(0, 1.05 * panel.get_ylim()[1]))
@@ -74,4 +76,13 @@ def _panels(names: Collection[str], out: Path) -> Iterator[Sequence[Axes]]:
 
 
 def _rows(log: Path) -> list[dict]:
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    """The log by step; a line that a kill cut short is none, and of a step seen twice the later one
+    counts.
+    """
+    rows = {}
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and "step" in row:
+                rows[row["step"]] = row
+    return [rows[step] for step in sorted(rows)]

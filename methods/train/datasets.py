@@ -6,7 +6,7 @@ import csv
 import logging
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -16,21 +16,27 @@ from ..imaging.images import read
 
 log = logging.getLogger("priorsr")
 
+Make = Callable[[Tensor], Tensor]
+
 FILE = "file"  # the column that names pictures
 
 
-def read_pictures(paths: Sequence[str | Path]) -> list[Tensor]:
-    """Every picture of the folders and zip archives, C H W in 0..1, by name. Raises as `read_named`."""
-    return [picture for _, picture in read_named(paths)]
+def read_pictures(paths: Sequence[str | Path], make: Make | None = None) -> list[Tensor]:
+    """Every picture of the folders and zip archives, C H W in 0..1, by name. Raises as `read_named`.
+
+    make: what is kept of each, made as it is read, so that memory holds one whole picture only.
+    """
+    return [picture for _, picture in read_named(paths, make)]
 
 
-def read_named(paths: Sequence[str | Path]) -> list[tuple[str, Tensor]]:
+def read_named(paths: Sequence[str | Path], make: Make | None = None) -> list[tuple[str, Tensor]]:
     """The same with their names, those of files below the folder or archive.
 
     Raises as `find_files`, or ValueError for a file that cannot be read.
     """
+    make = make or (lambda picture: picture)
     with tempfile.TemporaryDirectory() as folder:
-        return [(name, read(path).pixels[0]) for name, path in find_files(paths, Path(folder))]
+        return [(name, make(read(path).pixels[0])) for name, path in find_files(paths, Path(folder))]
 
 
 def find_files(paths: Sequence[str | Path], folder: Path) -> list[tuple[str, Path]]:

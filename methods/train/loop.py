@@ -6,6 +6,7 @@ Adam and Muon, warm-up and cosine decay, EMA, checkpoints that survive a kill, a
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-RESUMABLE = ("steps", "validate_every", "checkpoint_every")  # settings that a resumed run may change
+log = logging.getLogger("priorsr")
+
+# settings that a resumed run may change; `init` counts before the first step only
+RESUMABLE = ("steps", "validate_every", "checkpoint_every", "lr", "precision", "init", "start")
+CHECKPOINT = {"network", "average", "optimizer", "step", "identity"}
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,12 @@ def fit(
     for `resume`.
 
     Batches depend on (seed, step, process) only, so that a resumed run repeats the uninterrupted one; resumed
-    with another number of steps, the learning rate follows the new course from there. Under torchrun each
-    process draws its own batch and the gradients are averaged. Raises FileExistsError when the folder holds a
-    checkpoint and `resume` is not set, ValueError when the checkpoint was made with other settings,
-    FloatingPointError when the loss stops being finite, and ImportError without the extra `train`.
+    with another number of steps or another rate, the learning rate follows the new course from there. Under
+    torchrun each process draws its own batch and the gradients are averaged. What only shows the training
+    (log, curve, pictures) never ends it. Raises FileExistsError when the folder holds a checkpoint and
+    `resume` is not set, ValueError when the checkpoint is damaged or was made with other settings, OSError
+    when it cannot be written, FloatingPointError when loss or weights stop being finite (the last good
+    checkpoint stays), and ImportError without the extra `train`.
     """
     accelerator = this_process(torch.device(device))
     main, processes = accelerator.is_main_process, accelerator.num_processes
@@ -125,7 +132,7 @@ def fit(
         for k, v in {**asdict(settings), **task.identity, "processes": processes}.items()
         if k not in RESUMABLE
     }
-    step = _restore(path, network, average, optimizer, identity) if path.exists() else 0
+    step = kept = _restore(path, network, average, optimizer, identity) if path.exists() else 0
     bar = tqdm(
         total=settings.steps, initial=step, disable=not (progress and main), unit="step", smoothing=0.02
     )
@@ -144,28 +151,48 @@ def fit(
             step, total, count = step + 1, total + loss.detach(), count + 1
             bar.update()
             last = step == settings.steps
-            if main and (last or step % settings.validate_every == 0):
-                mean = float(total) / count
-                if not math.isfinite(mean):
-                    raise FloatingPointError(
-                        f"the loss is {mean} at step {step}: lower --lr or use --precision fp32, then "
-                        "--resume"
-                    )
+            judged, saved = (
+                main and (last or step % every == 0)
+                for every in (settings.validate_every, settings.checkpoint_every)
+            )
+            if judged or saved:
+                _check_finite(total / count, average, step, kept)
+            if saved:
+                _save(path, network, average, optimizer, step, identity)
+                kept = step
+            if judged:
                 finished = task.finish(average.module)
                 figures = task.validate(finished)
-                _log(
-                    run / "log.jsonl",
-                    {"step": step, "loss": mean, **figures, "seconds": round(time.monotonic() - since, 1)},
+                seconds = round(time.monotonic() - since, 1)
+                row = {"step": step, "loss": float(total) / count, **figures, "seconds": seconds}
+                bar.set_postfix(
+                    loss=f"{row['loss']:.3g}", **{k: f"{v:.3f}" for k, v in headlines(figures).items()}
                 )
-                bar.set_postfix(loss=f"{mean:.3g}", **{k: f"{v:.3f}" for k, v in headlines(figures).items()})
                 total, count = 0.0, 0
-                plot(run / "log.jsonl", run / "curve.png")
-                task.show(finished, run)
-            if main and (last or step % settings.checkpoint_every == 0):
-                _save(path, network, average, optimizer, step, identity)
+                _accessory("log", lambda row=row: _log(run / "log.jsonl", row))
+                _accessory("curve", lambda: plot(run / "log.jsonl", run / "curve.png"))
+                _accessory("pictures", lambda finished=finished: task.show(finished, run))
     finally:
         bar.close()
     return task.finish(average.module)
+
+
+def _check_finite(loss: Tensor, average: nn.Module, step: int, kept: int) -> None:
+    """Raises FloatingPointError with the cure: the checkpoint of step `kept` is not touched."""
+    if torch.isfinite(loss) and all(bool(torch.isfinite(p).all()) for p in average.parameters()):
+        return
+    cure = f"--resume, which goes on from step {kept}" if kept else "begin again in an empty run folder"
+    raise FloatingPointError(
+        f"loss or weights are no longer finite at step {step}: lower --lr or use --precision fp32, and {cure}"
+    )
+
+
+def _accessory(what: str, make: Callable[[], object]) -> None:
+    """What only shows the training: whatever fails in it, the weights matter more."""
+    try:
+        make()
+    except Exception as error:
+        log.warning("no %s this time: %s", what, error)
 
 
 def headlines(figures: dict[str, float]) -> dict[str, float]:
@@ -252,29 +279,70 @@ def _matrix(x: Tensor, weight: Tensor) -> Tensor:
 def _restore(
     path: Path, network: nn.Module, average: nn.Module, optimizer: _Optimizers, identity: dict
 ) -> int:
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    differing = sorted(k for k in identity if state["identity"].get(k) != identity[k])
+    state = read_checkpoint(path)
+    made = state["identity"]  # settings that came after it was made are not in it
+    differing = sorted(k for k in identity if k in made and made[k] != identity[k])
     if differing:
-        made = ", ".join(f"{k}={state['identity'].get(k)}" for k in differing)
+        shown = ", ".join(f"{k}={made[k]}" for k in differing)
         raise ValueError(
-            f"{path} was made with other settings ({made}): repeat them, or choose another run folder"
+            f"{path} was made with other settings ({shown}): repeat them, or choose another run folder"
         )
-    network.load_state_dict(state["network"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
+    try:
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is of another network or optimizer: choose another run folder, or repeat the command "
+            f"that "
+            "made it"
+        ) from error
     return state["step"]
+
+
+def read_checkpoint(path: Path) -> dict:
+    """What a run folder's checkpoint holds: network, average, optimizer, step and identity.
+
+    Raises ValueError naming a file that is damaged or something else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        whole = (
+            state.keys() >= CHECKPOINT
+            and isinstance(state["step"], int)
+            and isinstance(state["identity"], dict)
+        )
+    except OSError:
+        raise
+    except (
+        Exception
+    ):  # whatever the reader of pickled files makes of damage; its own advice is an unsafe switch
+        whole = False
+    if not whole:
+        raise ValueError(
+            f"{path} is damaged or no checkpoint of a training: delete it and begin again, or choose another "
+            "run folder"
+        )
+    return state
 
 
 def _save(
     path: Path, network: nn.Module, average: nn.Module, optimizer: _Optimizers, step: int, identity: dict
 ) -> None:
     state = {"network": network, "average": average, "optimizer": optimizer}
-    with replacing(path) as partial:
-        torch.save(
-            {**{k: v.state_dict() for k, v in state.items()}, "step": step, "identity": identity}, partial
-        )
+    content = {**{k: v.state_dict() for k, v in state.items()}, "step": step, "identity": identity}
+    try:
+        with replacing(path) as partial:
+            torch.save(content, partial)
+    except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
+        reason = getattr(error, "strerror", None) or "the disk may be full"
+        raise OSError(
+            f"{path} cannot be written at step {step} ({reason}): make room and --resume, which goes on from "
+            "the checkpoint before, if there is one"
+        ) from error
 
 
 def _log(path: Path, row: dict) -> None:
+    cut = path.exists() and not path.read_bytes().endswith(b"\n")  # a line that a kill left unfinished
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(("\n" if cut else "") + json.dumps(row) + "\n")

@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +20,8 @@ from .datasets import find_files
 
 log = logging.getLogger("priorsr")
 
+KEPT = 1 << 30  # bytes of decoded pictures that stay in memory; those beyond are read each time
+
 
 @dataclass(frozen=True)
 class Crops:
@@ -29,9 +31,13 @@ class Crops:
     size: int
     flip: bool = True  # half of the squares are mirrored
     unpacked: TemporaryDirectory | None = None  # where those of archives are, for as long as this lives
+    scales: tuple[float, ...] = (1.0,)  # to which the pictures are reduced, one drawn for each square
+    decoded: dict[Path, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
-    def of(paths: Sequence[str | Path], size: int, flip: bool = True) -> Crops:
+    def of(
+        paths: Sequence[str | Path], size: int, flip: bool = True, scales: tuple[float, ...] = (1.0,)
+    ) -> Crops:
         """Of the pictures of folders and zip archives that are large enough; those left out are logged.
 
         Raises ValueError when none is left or one cannot be read, and as `find_files`.
@@ -51,16 +57,39 @@ class Crops:
                 len(files),
                 size,
             )
-        return Crops(large, size, flip, folder)
+        return Crops(large, size, flip, folder, scales)
+
+    def __len__(self) -> int:
+        return len(self.files)
 
     def __call__(self, seed: int, index: int | None = None) -> Tensor:
         """One square 3 S S in 0..1, of the picture `index` or of any."""
         rng = random.Random(f"crop/{seed}")
         drawn = rng.randrange(len(self.files))
-        picture = read(self.files[drawn if index is None else index % len(self.files)]).pixels[0]
-        top, left = (rng.randrange(n - self.size + 1) for n in picture.shape[-2:])
-        square = picture[:, top : top + self.size, left : left + self.size].expand(3, -1, -1)
+        picture = self._picture(self.files[drawn if index is None else index % len(self.files)])
+        scale = rng.choice(self.scales) if len(self.scales) > 1 else self.scales[0]
+        side = min(round(self.size / scale), *picture.shape[-2:])
+        top, left = (rng.randrange(n - side + 1) for n in picture.shape[-2:])
+        square = picture[:, top : top + side, left : left + side].expand(3, -1, -1)
+        if square.dtype == torch.uint8:
+            square = square / 255
+        if side != self.size:
+            square = resize(square[None], (self.size, self.size))[0].clamp(0, 1)
         return square.flip(2) if self.flip and rng.random() < 0.5 else square
+
+    def judged(self, count: int) -> Tensor:
+        """Squares to judge by, N 3 S S in 0..1: those of seed i, from picture i."""
+        return torch.stack([self(i, i) for i in range(count)])
+
+    def _picture(self, path: Path) -> Tensor:
+        """Decoded, C H W; 8-bit pictures stay in memory as such while there is room."""
+        if path in self.decoded:
+            return self.decoded[path]
+        found = read(path)
+        pixels = found.pixels[0]
+        if found.bits == 8 and sum(x.numel() for x in list(self.decoded.values())) + pixels.numel() <= KEPT:
+            self.decoded[path] = to_uint8(pixels)
+        return pixels
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from .. import weights
 from ..imaging.images import Picture, write
 from ..nets.ncsnpp import NCSNpp, NCSNppConfig
 from ..priors.ncsnpp import NCSNppPrior
-from ..settings import Settings, option
+from ..settings import Settings, option, to_json
 from ..srdg.method import KIND, SRDGSettings, condition, enlarged, srdg
 from ..srdg.objective import noisy, score_loss, train_times
 from .curve import plot_profiles
+from .init import init_option
 from .loop import Batch, Optimisation, Task
 from .prior import grid, numbers
 
@@ -54,10 +55,7 @@ class SRRecipe(Settings):
     factors: str = option(
         "8", "How much smaller the pictures are made; one of several is drawn for each batch"
     )
-    start: str = option(
-        "",
-        "Weights to go on from (a file, or a name in a model folder); they decide the network and its noise",
-    )
+    init: str = init_option("they decide the network and its noise")
     width: int = option(128, "Channels of a level, times its entry in --mult", low=4, high=512)
     mult: str = option("1,1,2,2,2,2,2", "Width of each level, in --width; each level halves the size")
     blocks: int = option(2, "Residual blocks a level", low=1, high=8)
@@ -108,11 +106,11 @@ def build(recipe: SRRecipe, seed: int = 0) -> NCSNpp:
     """
     recipe.reductions()
     torch.manual_seed(seed)
-    if recipe.start:
-        network = weights.load(weights.locate(recipe.start), "ncsnpp").network.requires_grad_(True)
+    if recipe.init:
+        network = weights.load(weights.locate(recipe.init), "ncsnpp").network.requires_grad_(True)
         if network.config.channels != recipe.colours:
             raise ValueError(
-                f"{recipe.start} is for {network.config.channels} channels, the recipe for "
+                f"{recipe.init} is for {network.config.channels} channels, the recipe for "
                 f"{recipe.channels}: change --channels"
             )
     else:
@@ -206,5 +204,5 @@ def metadata(network: NCSNpp, recipe: SRRecipe, settings: Optimisation) -> dict[
         "kind": KIND,
         "settings": json.dumps(asdict(network.config)),
         "factors": recipe.factors,
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }

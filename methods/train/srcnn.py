@@ -16,6 +16,7 @@ from ..metrics.benchmark import Upscale, benchmark
 from ..nets.srcnn import SRCNN
 from ..settings import Settings, option
 from ..visionrefine.srcnn import SRCNNSettings, restore_luma, srcnn_upscale
+from .init import begin_from, init_option
 from .loop import Batch, Optimisation, Task
 
 CENTRE = (
@@ -32,6 +33,7 @@ class Patches(Settings):
         96, "Side of the supervised square; the input is wider by the network's reach", low=16, high=1024
     )
     batch: int = option(8, "Patches a step", low=1, high=4096)
+    init: str = init_option("they must be of this scale")
 
 
 def task(
@@ -46,6 +48,12 @@ def task(
         memory_format=torch.channels_last
     )  # the valid part only: nothing is learnt from padding
     _initialise(network, torch.Generator().manual_seed(seed))
+    if found := begin_from(network, patches.init, "srcnn"):
+        if found.scale not in (None, scale):
+            raise ValueError(
+                f"{patches.init} is for x{found.scale}: give --scale {found.scale}, or another file"
+            )
+        _fold(network, -CENTRE)
     pairs = [
         pair
         for pair in (_pair(x, scale) for x in images)
@@ -75,9 +83,15 @@ def finish(trained: SRCNN) -> SRCNN:
     """The network of the published form that does to luma what the trained one does to luma minus CENTRE."""
     network = SRCNN().to(trained.conv1.weight.device)
     network.load_state_dict(trained.state_dict())
-    network.conv1.bias -= CENTRE * network.conv1.weight.sum((1, 2, 3))
-    network.conv3.bias += CENTRE
+    _fold(network, CENTRE)
     return network.eval()
+
+
+@torch.no_grad()
+def _fold(network: SRCNN, centre: float) -> None:
+    """From luma minus `centre` to luma; the other way by -centre."""
+    network.conv1.bias -= centre * network.conv1.weight.sum((1, 2, 3))
+    network.conv3.bias += centre
 
 
 def luma_upscaler(network: SRCNN, scale: int) -> Upscale:

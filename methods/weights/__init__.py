@@ -1,5 +1,6 @@
 """Weight files: found by name, read without running any code, recognised by their keys, built and saved."""
 
+from .boundary import building as building
 from .boundary import naming as naming
 from .entry import read_tensors as read_tensors
 from .find import SHIPPED as SHIPPED

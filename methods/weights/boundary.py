@@ -69,7 +69,7 @@ def building(path: str | os.PathLike, title: str) -> Iterator[None]:
     except (KeyError, IndexError) as error:
         raise ValueError(f"{path} is no complete {title} file: {error} is missing or misshapen") from error
     except ValueError as error:
-        raise (error if str(path) in str(error) else ValueError(f"{path}: {error}")) from error
+        raise (error if str(path) in str(error) else ValueError(f"{path}: {str(error)[:600]}")) from error
     except DAMAGE as error:
         reason = (str(error).splitlines() or [""])[0][:300]
         raise ValueError(

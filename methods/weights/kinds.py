@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 APACHE = "Apache-2.0 for the files that ship; others: see their author"
 SLAB = "S-Lab License 1.0: non-commercial"
-RAIL = "CreativeML Open RAIL++-M"
-FACEXLIB = "released with facexlib (MIT); see there"
+RAIL = "CreativeML Open RAIL++-M for Stable Diffusion 2.1's files; others, such as SD-Turbo: see there"
+FACEXLIB = "MIT for facexlib's and Pytorch_Retinaface's files; the pictures they were trained on: see there"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ KINDS = (  # the first that says so is it
         "adm",
         "ADM prior",
         "prior of DPS, Diff-SR, DPI and guided sampling",
-        "MIT for guided-diffusion's files; Apache-2.0 for those that ship",
+        "MIT for guided-diffusion's files; Apache-2.0 for those that ship; others: see their author",
         _keys(*ADM_KEYS),
         builders.build_adm_kind,
     ),
@@ -156,7 +156,7 @@ KINDS = (  # the first that says so is it
         "adm-classifier",
         "ADM classifier",
         "guidance towards a class",
-        "MIT for guided-diffusion's files",
+        "MIT for guided-diffusion's files; others: see their author",
         _keys(*CLASSIFIER_KEYS),
         builders.build_adm_kind,
     ),

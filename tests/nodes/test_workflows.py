@@ -68,10 +68,10 @@ def check_values(inputs: list[dict], found: dict, prefix: str = "") -> None:
             check_values(options[value], found, f"{name}.")
 
 
-def test_an_input_in_the_middle_would_be_noticed(bare):
+def test_an_input_in_another_place_would_be_noticed(bare):
     inputs = described_node(bare.nodes["PriorSRUpscaleDPI"])["inputs"]
     saved = next(one for one in WORKFLOWS if one.stem == "dpi_face")
     node = next(n for n in json.loads(saved.read_text())["nodes"] if n["type"] == "PriorSRUpscaleDPI")
     steps = [one["id"] for one in inputs].index("steps")
-    moved = [*inputs[:steps], {"id": "new", "type": "INT"}, *inputs[steps:]]
-    assert landing(moved, list(node["widgets_values"])) != LANDED["dpi_face"][str(node["id"])]
+    inputs[steps : steps + 2] = reversed(inputs[steps : steps + 2])
+    assert landing(inputs, list(node["widgets_values"])) != LANDED["dpi_face"][str(node["id"])]

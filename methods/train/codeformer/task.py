@@ -4,7 +4,6 @@ feature fusion.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from ...imaging.images import Picture, write
 from ...nets.codeformer import CodeFormer, CodeFormerConfig
 from ...nets.codeformer_vqgan import VQGAN, VQGANConfig
 from ...nets.face_released import settings_text
-from ...settings import Settings, option
+from ...settings import Settings, option, to_json
 from ..corrector.recipe import face_damage
+from ..init import begin_from, init_option
 from ..loop import Batch, Optimisation, Task
 from ..perceptual import used
 from ..prior import grid, numbers, signed
@@ -47,6 +47,7 @@ class CodeFormerRecipe(Settings):
     )
     codebook: str = option("", "Weight file of the first stage, which the other two need")
     start: str = option("", "Weight file of the second stage, which fusion starts from")
+    init: str = init_option("they must be of this stage")
     size: int = option(
         RELEASED.image_size,
         "Side of the pictures; others are cropped to a square and resized",
@@ -115,16 +116,19 @@ def build(recipe: CodeFormerRecipe, seed: int = 0) -> VQGAN | CodeFormer:
     """
     torch.manual_seed(seed)
     if recipe.stage == "codebook":
-        return VQGAN(recipe.vqgan())
+        network = VQGAN(recipe.vqgan())
+        begin_from(network, recipe.init, "vqgan")
+        return network
     if not recipe.codebook:
         raise ValueError(f"stage {recipe.stage} needs --codebook FILE, which stage codebook writes")
     first = teacher(recipe)
     if recipe.stage == "fusion":
-        if not recipe.start:
+        start = recipe.init or recipe.start
+        if not start:
             raise ValueError("stage fusion needs --start FILE, which stage prediction writes")
-        found = weights.load(weights.locate(recipe.start), "codeformer").network
+        found = weights.load(weights.locate(start), "codeformer").network
         if found.config != first.config:
-            raise ValueError(f"{recipe.start} was not trained on {recipe.codebook}: their sizes differ")
+            raise ValueError(f"{start} was not trained on {recipe.codebook}: their sizes differ")
         return found.requires_grad_(True)
     if recipe.channels % recipe.heads:
         raise ValueError(
@@ -135,6 +139,7 @@ def build(recipe: CodeFormerRecipe, seed: int = 0) -> VQGAN | CodeFormer:
     )
     for part in ("encoder", "quantize", "generator"):
         getattr(network, part).load_state_dict(getattr(first, part).state_dict())
+    begin_from(network, recipe.init, "codeformer")
     return network
 
 
@@ -226,5 +231,5 @@ def metadata(
     return {
         "kind": "vqgan" if codebook else "codeformer",
         "settings": settings_text(network.config if codebook else network.sizes),
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }

@@ -18,6 +18,7 @@ from ...metrics.faces import reduced
 from ...nets.adm_config import ADMConfig
 from ...nets.corrector import SMALL
 from ...settings import Settings, option
+from ..init import init_option
 from ..prior import numbers, signed
 
 OBJECTIVES = ("sampled", "paper", "runs", "released")
@@ -59,7 +60,7 @@ class CorrectorRecipe(Settings):
         "Weights of a prior that noises the true conditions (none: the closed form), or whose runs are "
         "followed (runs)",
     )
-    start: str = option("", "Weights of a corrector to go on from; none: new ones")
+    init: str = init_option("they must be of the same sizes")
     unshuffle: int = option(
         SMALL.unshuffle, "The network sees blocks of so many pixels squared as channels", low=1, high=8
     )

@@ -5,14 +5,13 @@ are drawn.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ....samplers.noise import Noise
-from ...dpi.corrector import load_corrector
 from ...dpi.masks import on_grid, sparse
 from ...dpi.objective import grid_error
 from ...dpi.timestep import STEPS
@@ -21,8 +20,9 @@ from ...nets.corrector import CorrectorUNet
 from ...priors.calibration import midpoint_timesteps
 from ...priors.load import load_prior
 from ...priors.prior import Prior
-from ...weights import State
+from ...settings import to_json
 from ..curve import plot_profiles
+from ..init import begin_from
 from ..loop import Batch, Optimisation, Task
 from ..prior import grid
 from .loss import PriorChain, corrector_loss, runs_loss, trace
@@ -37,7 +37,7 @@ TIMES = midpoint_timesteps(STEPS, 10)  # steps at which they are taken
 def check(recipe: CorrectorRecipe, settings: Optimisation) -> None:
     """Raises ValueError when the training cannot give a corrector that sampling takes."""
     recipe.config()
-    start_of(recipe)
+    build(recipe)
     if recipe.objective == "runs" and not recipe.prior:
         raise ValueError("objective runs follows runs of a prior: name one with --prior, such as face64")
     if recipe.objective == "runs" and recipe.batch < 2:
@@ -69,34 +69,19 @@ def frozen_prior(recipe: CorrectorRecipe) -> Prior | None:
     return prior
 
 
-def start_of(recipe: CorrectorRecipe) -> State | None:
-    """The first weights, if the recipe names a file of them.
-
-    Raises ValueError for a network of other settings.
-    """
-    if not recipe.start:
-        return None
-    network = load_corrector(recipe.start).network
-    wanted = recipe.config()
-    if network.config != wanted:
-        differing = ", ".join(
-            f.name for f in fields(wanted) if getattr(network.config, f.name) != getattr(wanted, f.name)
-        )
-        raise ValueError(
-            f"{recipe.start} is a corrector of another {differing}: repeat the settings it was trained "
-            "with, or begin anew"
-        )
-    return network.float().state_dict()
+def build(recipe: CorrectorRecipe, seed: int = 0) -> CorrectorUNet:
+    """A new network, or one with the weights to go on from. Raises ValueError for those of another one."""
+    torch.manual_seed(seed)
+    network = CorrectorUNet(recipe.config()).to(memory_format=torch.channels_last)
+    begin_from(network, recipe.init, "corrector")
+    return network
 
 
 def task(recipe: CorrectorRecipe, images: Tensor, validation: Tensor, seed: int = 0) -> Task:
     """Train on uint8 images N C S S, judging by the errors on the grid at every noise level on
     `validation`.
     """
-    torch.manual_seed(seed)
-    network = CorrectorUNet(recipe.config()).to(memory_format=torch.channels_last)
-    if (state := start_of(recipe)) is not None:
-        network.load_state_dict(state)
+    network = build(recipe, seed)
     prior = frozen_prior(recipe)
     runs = Rollouts(recipe, prior, images) if recipe.objective == "runs" else None
     chain = PriorChain.of(prior) if prior and not runs else None
@@ -151,5 +136,5 @@ def metadata(recipe: CorrectorRecipe, settings: Optimisation) -> dict[str, objec
         "ema": settings.ema,
         "degradation": recipe.degradation,
         "settings": json.dumps(asdict(recipe.config())),
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }

@@ -4,10 +4,9 @@ sections 3.2 and 4.1).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,11 +16,12 @@ from ...imaging.images import Picture, write
 from ...metrics.fidelity import psnr
 from ...nets.cfw import CFW, GROWTH, RELEASED
 from ...nets.sd_vae import VAE
-from ...settings import option
+from ...settings import option, to_json
 from ...stablesr.levels import CHAIN, STARTS
 from ...stablesr.load import load_cfw, load_layers, load_vae
 from ...stablesr.method import StableSRSettings
 from ..adversary import Adversary
+from ..init import init_option
 from ..latents import Latents, Sampler
 from ..loop import Batch, Optimisation, Task, this_process
 from ..pairs import enlarged
@@ -55,9 +55,7 @@ class CFWRecipe(PairRecipe):
         choices=STARTS,
     )
     part: int = option(8, "How many are sampled at once", low=1, high=4096)
-    start: str = option(
-        "", "CFW weights to go on from (a file, or a name in a model folder); they decide the sizes"
-    )
+    init: str = init_option("they decide the sizes")
     blocks: int = option(2, "Dense blocks (RRDB) of each fusion", low=1, high=8)
     growth: int = option(GROWTH, "Channels that each of their convolutions adds", low=1, high=256)
     distance: str = option("l1", "Of the pixels: mean absolute or squared error", choices=tuple(DISTANCES))
@@ -138,8 +136,8 @@ def build(recipe: CFWRecipe, seed: int = 0) -> tuple[CFW, VAE]:
     recipe.check()
     vae = load_vae(recipe.base)
     torch.manual_seed(seed)
-    if recipe.start:
-        cfw = load_cfw(recipe.start)
+    if recipe.init:
+        cfw = load_cfw(recipe.init)
     elif len(vae.config.widths) <= max(RELEASED):
         raise ValueError(
             f"the autoencoder in {recipe.base} has {len(vae.config.widths)} levels and CFW works on "
@@ -211,7 +209,7 @@ def metadata(recipe: CFWRecipe, settings: Optimisation) -> dict[str, object]:
     return {
         "kind": "cfw",
         "lpips": used(recipe.perceptual),
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }
 
 

@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from ...nets.sd_unet import SDUNet
 from ...nets.spade import SFT, residual_blocks
 from ...nets.struct_encoder import StructEncoder
 from ...priors.calibration import midpoint_timesteps
-from ...settings import option
+from ...settings import option, to_json
 from ...stablesr.layers import STRUCT, UNET, StableSRLayers
 from ...stablesr.levels import CHAIN
 from ...stablesr.load import load_layers
@@ -28,6 +27,7 @@ from ...stablesr.method import StableSR, StableSRSettings, restore
 from ...stablesr.prior import diffusion_prior
 from ..curve import plot_profiles
 from ..frozen import Frozen
+from ..init import init_option
 from ..loop import Batch, Optimisation, Task
 from ..pairs import Pairs, enlarged
 from ..prior import grid, numbers, signed
@@ -49,9 +49,7 @@ DRAFT = StableSRSettings(
 class StableSRRecipe(PairRecipe):
     """The trained layers; the defaults are the released ones' sizes. Lists are written as 1,2,4."""
 
-    start: str = option(
-        "", "StableSR layers to go on from (a file, or a name in a model folder); they decide the sizes"
-    )
+    init: str = init_option("they decide the sizes")
     width: int = option(
         RELEASED.model_channels,
         "Channels of a level of the encoder, times its entry in --mult",
@@ -80,8 +78,8 @@ class StableSRRecipe(PairRecipe):
 
     def layers_for(self, unet: SDUNet) -> StableSRLayers:
         """New layers for a UNet, or those of the file to go on from."""
-        if self.start:
-            return load_layers(self.start)
+        if self.init:
+            return load_layers(self.init)
         config = replace(self.config(), in_channels=unet.config.in_channels)
         if len(config.channel_mult) != len(unet.config.channel_mult):
             raise ValueError(
@@ -165,7 +163,7 @@ def metadata(recipe: StableSRRecipe, settings: Optimisation) -> dict[str, object
     return {
         "kind": "stablesr",
         "target": recipe.target,
-        "training": json.dumps({**asdict(recipe), **asdict(settings)}),
+        "training": to_json(recipe, settings),
     }
 
 

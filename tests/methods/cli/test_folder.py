@@ -15,6 +15,7 @@ from priorsr.methods.cli import folder
 from priorsr.methods.cli import main as cli
 from priorsr.methods.cli.folder import check_output, picture_seed
 from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.registry import method_named
 from priorsr.methods.train.datasets import read_named
 from priorsr.methods.train.pairs import Crops
 
@@ -225,6 +226,35 @@ def test_degrade_varies_by_name_not_by_place(pictures, tmp_path, capsys):
     assert first[1]["report"] == second[0]["report"]
     assert first[0]["report"]["seed"] != first[1]["report"]["seed"]
     assert torch.equal(read(tmp_path / "all" / "z.png").pixels, read(tmp_path / "z.png").pixels)
+
+
+def test_pictures_of_a_folder_have_seeds_of_their_own(tmp_path, photo, capsys, caplog):
+    """Files of equal pixels get other noise in a folder, the same alone; the seed is said and switchable."""
+    caplog.set_level("INFO")
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        write(Picture(photo[..., :16, :16].mean(1, keepdim=True)), tmp_path / "in" / name)
+    given = ("--scale", "4", "--steps", "2", "--corrector", "none", "--seed", "7", "--json")
+
+    def pictures(source, target, *extra):
+        assert run("upscale", "dpi", tmp_path / source, tmp_path / target, *given, *extra) == 0
+        rows = json.loads(capsys.readouterr().out)["files"]
+        return [row["report"]["seed"] for row in rows], [read(row["target"]).pixels for row in rows]
+
+    seeds, (first, second) = pictures("in", "out")
+    assert seeds == [picture_seed(7, "a.png"), picture_seed(7, "b.png")]
+    assert "--no-vary" in caplog.text
+    assert (first - second).abs().max() > 1e-2
+    assert torch.equal(pictures("in/b.png", "b.png", "--vary")[1][0], second)
+    seeds, (first, second) = pictures("in", "same", "--no-vary")
+    assert seeds == [7, 7]
+    assert torch.equal(first, second)
+    (seed,), (alone,) = pictures("in/a.png", "a.png")
+    assert seed == 7
+    assert torch.equal(alone, first)
+    upscaler = method_named("dpi").prepare({"corrector": "none"}, values={"steps": 2})
+    computed = upscaler(read(tmp_path / "in" / "a.png").pixels, 4.0, [7])
+    assert (computed - alone).abs().max() <= 0.5 / 255 + 1e-5  # the rounding of the file
 
 
 @pytest.mark.parametrize("name", ["a.png", "o.png", "./a.png", "linked.png"])

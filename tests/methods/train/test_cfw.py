@@ -110,7 +110,7 @@ def test_the_file_is_that_of_the_published_blocks(trained, recipe, latents):
     assert load_file(path).keys() == {f"decoder.{key}" for key in tiny().cfw.state_dict()}
     assert torch.equal(weights_of(load_cfw(str(path))), weights_of(network.cfw))
     again = made(
-        replace(recipe, start=str(path), growth=16), latents
+        replace(recipe, init=str(path), growth=16), latents
     ).network.cfw  # the file decides the sizes
     assert torch.equal(weights_of(again), weights_of(network.cfw))
 
@@ -285,9 +285,9 @@ def test_the_command_trains(recipe, place, capsys):
         ({"layers": ""}, "needs --layers FILE"),
         ({"latents": ""}, "needs --latents FOLDER"),
         ({"base": "{place}/layers.safetensors"}, "where sd-vae weights are needed"),
-        ({"start": "{place}/base.safetensors"}, "where cfw weights are needed"),
+        ({"init": "{place}/base.safetensors"}, "where cfw weights are needed"),
         (
-            {"start": "{place}/other.safetensors"},
+            {"init": "{place}/other.safetensors"},
             "CFW was made for an autoencoder with 64 channels at level 1",
         ),
     ],

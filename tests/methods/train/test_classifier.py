@@ -7,8 +7,9 @@ import json
 
 import pytest
 import torch
-from trainings import interrupted
+from trainings import interrupted, weights_of
 
+from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.srdg.attributes import AttributeTarget, load_attribute, read_attributes
@@ -20,13 +21,16 @@ from priorsr.methods.train.classifier import (
     ClassifierRecipe,
     Labelled,
     accuracies,
-    class_weights,
+    build,
+    drawn_of,
+    groups_of,
     moved,
     task,
 )
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.samplers.schedule import Level
 
+CLASSES = {"light": ("dark", "bright"), "side": ("left", "right")}
 SPEC = "light:level=dark,bright:high; side=left:0,right:1"
 RECIPE = ClassifierRecipe(SPEC, size=16, channels="luma", layers="1,1", growth=8, batch=16, flip=False)
 QUICK = Optimisation(steps=24, lr=1e-2, warmup=4, ema=0.7, validate_every=12, checkpoint_every=12)
@@ -95,7 +99,7 @@ def test_tables_that_do_not_fit_are_refused():
         ClassifierRecipe(size=20).config()
 
 
-def test_pictures_without_labels_are_left_out_and_classes_weigh_the_same():
+def test_pictures_without_labels_are_left_out_and_classes_are_drawn_alike():
     named, table = pictures(8)
     del table["000.png"]
     table["001.png"] = {"level": "other", "side": "1"}
@@ -103,21 +107,17 @@ def test_pictures_without_labels_are_left_out_and_classes_weigh_the_same():
     assert data.images.shape == (7, 1, 16, 16)
     assert (data.labels["light"] == UNKNOWN).sum() == 1
     labels = torch.tensor([0, 1, 1, 1, UNKNOWN])
-    weights = class_weights(labels, 2, True)
-    torch.testing.assert_close(weights, torch.tensor([2.0, 2 / 3]))
-    assert float(weights[labels[labels != UNKNOWN]].mean()) == pytest.approx(1.0)
-    assert class_weights(labels, 2, False).tolist() == [1, 1]
+    for balanced, chance in ((True, 0.5), (False, 0.25)):
+        drawn = drawn_of(groups_of(labels, balanced), 4000, torch.Generator().manual_seed(0))
+        assert set(drawn.tolist()) == {0, 1, 2, 3}
+        assert float((labels[drawn] == 0).float().mean()) == pytest.approx(chance, abs=0.03)
 
 
-def test_unknown_labels_and_moves_do_what_they_say(data):
-    unknown = Labelled(data.images, {**data.labels, "side": torch.full_like(data.labels["side"], UNKNOWN)})
-    work = task(RECIPE, unknown, data)
+def test_every_attribute_is_learnt_from_its_own_draw_and_moves_do_what_they_say(data):
+    work = task(RECIPE, data, data)
     work.loss(work.network, Batch(torch.Generator().manual_seed(0), False, torch.device("cpu"))).backward()
-    gradients = {
-        name: sum(float(p.grad.abs().sum()) for p in net.parameters())
-        for name, net in work.network.networks.items()
-    }
-    assert gradients["light"] > 0 == gradients["side"]
+    for net in work.network.networks.values():
+        assert all(float(p.grad.abs().sum()) > 0 for p in net.parameters() if p.ndim > 1)
     x = torch.arange(16, dtype=torch.uint8).view(1, 1, 4, 4)
     assert torch.equal(moved(x, [(1, 1)], 1), x)
     assert torch.equal(moved(x, [(2, 1)], 1)[..., :3, :], x[..., 1:, :])
@@ -207,6 +207,23 @@ def test_the_command_writes_a_file_for_each_attribute_that_guides(tmp_path, fold
     assert pushed.shape == (1, 1, 16, 16)
     assert pushed.abs().max() > 0
     assert read_attributes([luma], torch.full((1, 1, 16, 16), 0.5))[0].probabilities.shape == (1, 2)
+
+
+def test_a_training_goes_on_from_files(tmp_path, data):
+    work = task(RECIPE, data, data, seed=1)
+    for name, network in work.network.networks.items():
+        said = {"kind": "attribute", "channels": "luma", "classes": ",".join(CLASSES[name])}
+        weights.save(network, tmp_path / f"first_{name}.safetensors", said)
+    again = build(dataclasses.replace(RECIPE, init=str(tmp_path / "first.safetensors")), seed=2)
+    assert torch.equal(weights_of(again), weights_of(work.network.networks))
+    other = RECIPE.attributes.replace("dark,bright:high", "bright:high,dark")
+    for change, words in (
+        ({"attributes": other}, "tells dark,bright of luma pictures"),
+        ({"growth": 4}, r"other settings \(growth_rate 8\)"),
+        ({"channels": "rgb"}, "not dark,bright of rgb"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            build(dataclasses.replace(RECIPE, init=str(tmp_path / "first.safetensors"), **change))
 
 
 @pytest.mark.parametrize(

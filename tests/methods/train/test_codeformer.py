@@ -116,6 +116,15 @@ def test_later_stages_keep_what_they_must(trained):
     assert not torch.equal(weights_of(second.fuse_convs_dict), weights_of(third.fuse_convs_dict))
 
 
+def test_every_stage_goes_on_from_its_own_file(trained):
+    files = trained[0]
+    for stage in files:
+        recipe = replace(RECIPE, stage=stage, codebook=str(files["codebook"]), init=str(files[stage]))
+        assert torch.equal(weights_of(build(recipe)), weights_of(weights.load(files[stage]).network)), stage
+    with pytest.raises(ValueError, match=r"other settings \(codes 16\)"):
+        build(replace(RECIPE, codes=8, init=str(files["codebook"])))
+
+
 def test_a_resumed_run_repeats_an_uninterrupted_one(trained, tmp_path):
     recipe = replace(
         RECIPE, stage="fusion", codebook=str(trained[0]["codebook"]), start=str(trained[0]["prediction"])

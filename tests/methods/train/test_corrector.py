@@ -387,10 +387,10 @@ def test_a_training_goes_on_from_weights(tmp_path, prior_file):
     network = CorrectorUNet(RECIPE.config())
     torch.nn.init.normal_(network.out[2].weight)
     weights.save(network, tmp_path / "first.safetensors", metadata(RECIPE, TUNED))
-    start = str(tmp_path / "first.safetensors")
-    assert torch.equal(weights_of(task(change(start=start), faces(4), faces(2)).network), weights_of(network))
-    with pytest.raises(ValueError, match="another channel_mult"):
-        check(change(start=start, mult="1,1"), QUICK)
+    init = str(tmp_path / "first.safetensors")
+    assert torch.equal(weights_of(task(change(init=init), faces(4), faces(2)).network), weights_of(network))
+    with pytest.raises(ValueError, match=r"other settings \(channel_mult"):
+        check(change(init=init, mult="1,1"), QUICK)
 
 
 # bad input

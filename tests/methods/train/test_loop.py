@@ -8,9 +8,11 @@ import pytest
 import torch
 from trainings import weights_of
 
-from priorsr.methods.imaging.images import Picture, write
+from priorsr.methods import weights
+from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.train.curve import plot
 from priorsr.methods.train.datasets import read_pictures
-from priorsr.methods.train.loop import Optimisation, fit
+from priorsr.methods.train.loop import Optimisation, fit, read_checkpoint
 from priorsr.methods.train.srcnn import Patches, finish, task
 
 PATCHES = Patches(size=24, batch=2)
@@ -79,15 +81,119 @@ def test_a_checkpoint_is_neither_overwritten_nor_mixed(tmp_path, pictures):
     fit(make(pictures), QUICK, tmp_path, progress=False)
     with pytest.raises(FileExistsError, match="--resume"):
         fit(make(pictures), QUICK, tmp_path, progress=False)
-    with pytest.raises(ValueError, match=r"other settings \(lr=0.001"):
-        fit(make(pictures), dataclasses.replace(QUICK, lr=0.5), tmp_path, resume=True, progress=False)
+    with pytest.raises(ValueError, match=r"other settings \(ema=0.999"):
+        fit(make(pictures), dataclasses.replace(QUICK, ema=0.5), tmp_path, resume=True, progress=False)
 
 
-def test_a_diverging_loss_stops_the_run_with_advice(tmp_path, pictures):
+def broken_after(work, steps, factor):
+    """The same task, whose loss is multiplied by `factor` after some steps."""
+    count = 0
+
+    def loss(network, batch):
+        nonlocal count
+        count += 1
+        return work.loss(network, batch) * (factor if count > steps else 1)
+
+    return dataclasses.replace(work, loss=loss)
+
+
+def test_a_diverging_loss_keeps_the_last_good_checkpoint(tmp_path, pictures):
+    with pytest.raises(FloatingPointError, match="begin again in an empty run folder"):
+        fit(broken_after(make(pictures), 0, float("nan")), QUICK, tmp_path / "at once", progress=False)
+    assert not (tmp_path / "at once" / "checkpoint.pt").exists()
+
+    run = tmp_path / "later"
+    with pytest.raises(FloatingPointError, match=r"lower --lr .* --resume, which goes on from step 4"):
+        fit(broken_after(make(pictures), 6, float("nan")), QUICK, run, progress=False)
+    assert read_checkpoint(run / "checkpoint.pt")["step"] == 4
+    slower = dataclasses.replace(QUICK, lr=1e-4, precision="bf16")  # what the advice says may change
+    assert weights_of(fit(make(pictures), slower, run, resume=True, progress=False)).isfinite().all()
+
+
+def test_weights_that_blew_up_are_not_kept_though_the_loss_was_finite(tmp_path, pictures):
     work = make(pictures)
-    broken = dataclasses.replace(work, loss=lambda n, b: work.loss(n, b) * float("nan"))
-    with pytest.raises(FloatingPointError, match="lower --lr"):
-        fit(broken, QUICK, tmp_path, progress=False)
+
+    def loss(network, batch):
+        value = work.loss(network, batch)
+        for p in network.parameters():  # after the loss was computed
+            p.register_hook(lambda g: g * float("inf"))
+        return value
+
+    with pytest.raises(FloatingPointError, match="no longer finite at step 1"):
+        fit(
+            dataclasses.replace(work, loss=loss),
+            dataclasses.replace(QUICK, checkpoint_every=1, clip=0.5),
+            tmp_path,
+            progress=False,
+        )
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_half_a_line_in_the_log_and_what_cannot_be_drawn_end_nothing(tmp_path, pictures, caplog):
+    def show(network, run):
+        raise OSError("no room")
+
+    work = dataclasses.replace(make(pictures), show=show)
+    (tmp_path / "log.jsonl").write_text(
+        '{"step": 2, "loss": 1, "psnr": 20}\n{"step": 4, "lo', encoding="utf-8"
+    )
+    (tmp_path / "curve.png").mkdir()  # which no picture can replace
+    fit(work, QUICK, tmp_path, progress=False)
+    lines = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in (lines[0], *lines[2:])] == [2, 6, 12]
+    assert "no pictures this time: no room" in caplog.text
+    assert "no curve this time" in caplog.text
+    (tmp_path / "curve.png").rmdir()
+    plot(tmp_path / "log.jsonl", tmp_path / "curve.png")
+    assert min(read(tmp_path / "curve.png").pixels.shape[-2:]) > 100
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", {"step": 3}, {"a": torch.zeros(1)}, [1]])
+def test_damaged_checkpoints_are_one_sentence(tmp_path, pictures, content):
+    path = tmp_path / "checkpoint.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(
+        ValueError, match=r"checkpoint.pt is damaged or no checkpoint .* begin again"
+    ) as caught:
+        fit(make(pictures), QUICK, tmp_path, resume=True, progress=False)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_a_checkpoint_of_another_network_and_a_full_disk_are_one_sentence(tmp_path, pictures, monkeypatch):
+    fit(make(pictures), dataclasses.replace(QUICK, muon=0.0), tmp_path / "adam", progress=False)
+    state = read_checkpoint(tmp_path / "adam" / "checkpoint.pt")
+    state["network"].popitem()
+    torch.save(state, tmp_path / "adam" / "checkpoint.pt")
+    with pytest.raises(ValueError, match="of another network"):
+        fit(
+            make(pictures),
+            dataclasses.replace(QUICK, muon=0.0),
+            tmp_path / "adam",
+            resume=True,
+            progress=False,
+        )
+
+    def full(content, path):
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"cannot be written at step 4 \(the disk may be full\): make room"):
+        fit(make(pictures), QUICK, tmp_path / "full", progress=False)
+    assert list((tmp_path / "full").glob("*.part")) == []
+
+
+def test_srcnn_goes_on_from_a_file(tmp_path, pictures):
+    work = make(pictures)
+    with torch.no_grad():
+        work.network.conv2.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+    file = weights.save(finish(work.network), tmp_path / "first.safetensors", {"kind": "srcnn", "scale": 2})
+    again = task(2, pictures, pictures[:1], dataclasses.replace(PATCHES, init=str(file)))
+    torch.testing.assert_close(weights_of(again.network), weights_of(work.network), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="is for x2: give --scale 2"):
+        task(3, pictures, pictures[:1], dataclasses.replace(PATCHES, init=str(file)))
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from trainings import weights_of
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
@@ -16,14 +18,17 @@ from priorsr.methods.evaluate.diffsr_study import Sweep
 from priorsr.methods.evaluate.prior import collapsed, restoration, step_distance
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.nets.adm_released import build_adm
+from priorsr.methods.nets.srcnn import SRCNN
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.calibration import Calibration, midpoint_timesteps
 from priorsr.methods.priors.load import PriorSettings, load_prior
 from priorsr.methods.priors.unconditional import samples
 from priorsr.methods.train.loop import Optimisation, fit
-from priorsr.methods.train.prior import PriorRecipe, grid, squares, task
+from priorsr.methods.train.pairs import Crops
+from priorsr.methods.train.prior import PriorRecipe, build, grid, metadata, scales_of, squares, task
 from priorsr.samplers.schedule import DiscreteSchedule
 
+change = lambda **values: dataclasses.replace(RECIPE, **values)  # noqa: E731
 RECIPE = PriorRecipe(size=16, mult="1,2", attention="2", blocks=1, train_steps=100, batch=8)
 COSINE = DiscreteSchedule.named("cosine")
 
@@ -94,6 +99,52 @@ def test_recipes_that_cannot_work_are_refused_before_any_work():
         PriorRecipe(mult="1,two").config()
     with pytest.raises(ValueError, match="multiple of 8"):
         PriorRecipe(width=36).config()
+    with pytest.raises(ValueError, match=r"32 channels, unshuffle 4 brings 48.*--width 64"):
+        PriorRecipe(channels="rgb", unshuffle=4, width=32).config()
+    assert PriorRecipe(channels="rgb", unshuffle=4, width=64).config().stem_channels == 48
+    with pytest.raises(ValueError, match="cannot be split into heads"):
+        PriorRecipe(width=48, mult="1,1", attention="2").config()
+    for crops in ("1,x", "2", "0", "-0.5"):
+        with pytest.raises(ValueError, match=r"write 1,0\.75,0\.5"):
+            scales_of(crops)
+
+
+def test_a_training_goes_on_from_a_file_of_the_same_network_noise_and_target(tmp_path):
+    network = build_adm(RECIPE.config())
+    torch.nn.init.normal_(network.out[2].weight)
+    file = str(tmp_path / "first.safetensors")
+    weights.save(network, file, metadata(network, RECIPE, Optimisation(), ramps(4)))
+    begun = build(change(init=file, dropout=0.1, size=32), seed=5)
+    torch.testing.assert_close(weights_of(begun), weights_of(network), rtol=0, atol=0)
+    for wrong, words in (
+        ({"width": 64}, r"other settings \(model_channels 32\)"),
+        ({"channels": "rgb"}, "in_channels 1, out_channels 1"),
+        ({"target": "eps"}, r"other noise or target \(target v\)"),
+        ({"train_steps": 50}, r"\(train_steps 100\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            build(change(init=file, **wrong))
+    other = weights.save(SRCNN(), tmp_path / "other.safetensors", {"kind": "srcnn", "scale": 2})
+    with pytest.raises(ValueError, match="holds SRCNN weights where adm weights are needed"):
+        build(change(init=str(other)))
+    with pytest.raises(FileNotFoundError, match="no weights called nowhere"):
+        build(change(init="nowhere"))
+
+
+def test_crops_are_cut_at_every_scale_from_large_enough_pictures(tmp_path, caplog):
+    ramp = torch.linspace(0, 1, 64).expand(1, 3, 40, 64)
+    write(Picture(ramp), tmp_path / "ramp.png")
+    write(Picture(ramp[..., :12, :]), tmp_path / "flat.png")
+    crops = Crops.of([tmp_path], 16, flip=False, scales=(1.0, 0.5))
+    assert "1 of 2 pictures are left out" in caplog.text
+    rises = torch.stack([crops(seed) for seed in range(40)])[:, 0, 0].diff(dim=-1)[:, 4:-4].mean(-1)
+    whole, half = (rises - 1 / 63).abs() < 1e-3, (rises - 2 / 63).abs() < 2e-3
+    assert (whole | half).all()
+    assert 8 < int(whole.sum()) < 32
+    assert torch.equal(crops(3), Crops.of([tmp_path], 16, flip=False, scales=(1.0, 0.5))(3))
+    assert crops.judged(3).shape == (3, 3, 16, 16)
+    too_small = Crops.of([tmp_path], 16, scales=(0.25,))(0)  # 64 pixels are asked for, 40 are there
+    assert too_small.shape == (3, 16, 16)
 
 
 def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, caplog):
@@ -156,6 +207,34 @@ def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, cap
     assert "noise level" in caplog.text
     assert cli.main(["calibrate", str(out), str(out), "--data", str(folder)]) == 2
     assert "exists" in caplog.text
+
+
+def test_a_checkpoint_is_exported_as_it_is(tmp_path, folder, caplog):
+    small = [
+        "--size",
+        "16",
+        "--mult",
+        "1,2",
+        "--blocks",
+        "1",
+        "--attention",
+        "2",
+        "--batch",
+        "2",
+        "--lr",
+        "1e-2",
+    ]
+    where = ["--data", str(folder), "--validation", str(folder), "--device", "cpu", "--crops", "1,0.5"]
+    command = ["train", "prior", *where, *small, "--ema", "0.5", "--run", str(tmp_path / "run")]
+    assert cli.main([*command, "--export", "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert "holds no checkpoint to export" in caplog.text
+    assert cli.main([*command, "--steps", "3", "--out", str(tmp_path / "whole.safetensors")]) == 0
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    assert cli.main([*command, "--steps", "99", "--export", "--out", str(tmp_path / "now.safetensors")]) == 0
+    whole, now = (weights.read_state(tmp_path / f"{n}.safetensors")[0] for n in ("whole", "now"))
+    assert all(torch.equal(whole[key], now[key]) for key in whole)
+    assert json.loads(weights.read_metadata(tmp_path / "now.safetensors")["training"])["steps"] == 3
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
 
 
 def test_two_processes_train_one_network(tmp_path, folder):

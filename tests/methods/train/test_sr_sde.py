@@ -153,7 +153,7 @@ def test_the_command_writes_what_restores_and_may_be_gone_on_from(tmp_path, fold
     assert json.loads(said["training"])["width"] == 8
     assert weights.read_state(out)[0]["all_modules.0.W"].dtype == torch.float32
 
-    assert cli.main([*common, "--start", str(out), "--steps", "1", "--lr", "0", "--out", str(tuned)]) == 0
+    assert cli.main([*common, "--init", str(out), "--steps", "1", "--lr", "0", "--out", str(tuned)]) == 0
     for key, value in load_sr_prior(str(tuned)).network.state_dict().items():
         torch.testing.assert_close(value, prior.network.state_dict()[key])
     assert json.loads(weights.read_metadata(tuned)["settings"])["nf"] == 8
@@ -164,7 +164,7 @@ def test_the_command_writes_what_restores_and_may_be_gone_on_from(tmp_path, fold
                 "cpu",
                 "--channels",
                 "rgb",
-                "--start",
+                "--start",  # as --init was called
                 str(out),
                 "--out",
                 str(tmp_path / "x.safetensors"),
@@ -173,6 +173,7 @@ def test_the_command_writes_what_restores_and_may_be_gone_on_from(tmp_path, fold
         == 2
     )
     assert "for 1 channels, the recipe for rgb" in caplog.text
+    assert "--start is now --init" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_the_command_writes_what_restores_and_may_be_gone_on_from(tmp_path, fold
         ({"mult": "1,1,1,1,1,1"}, "no multiple of 32"),
         ({"mult": ""}, "gives no levels"),
         ({"width": 6}, "no positive multiple of 4"),
-        ({"start": "nowhere"}, "no weights called nowhere"),
+        ({"init": "nowhere"}, "no weights called nowhere"),
     ],
 )
 def test_recipes_that_cannot_work_are_refused(change, words):

@@ -113,7 +113,7 @@ def test_the_file_is_that_of_the_published_layers(trained):
 
 def test_training_goes_on_from_a_file(trained, recipe, place):
     _, network, path, _ = trained
-    again = made(replace(recipe, start=str(path), mult="9"), place).network  # the file decides the sizes
+    again = made(replace(recipe, init=str(path), mult="9"), place).network  # the file decides the sizes
     assert torch.equal(weights_of(again), weights_of(network))
     assert all(p.requires_grad for p in again.parameters())
 
@@ -251,7 +251,7 @@ def test_the_command_trains(place, capsys):
     [
         ({"base": ""}, "needs --base FILE"),
         ({"base": "{place}/empty.safetensors"}, "choose a file such as v2-1_512"),
-        ({"start": "{place}/base.safetensors"}, "where stablesr-layers weights are needed"),
+        ({"init": "{place}/base.safetensors"}, "where stablesr-layers weights are needed"),
         ({"context": "{place}/base.safetensors"}, "holds no tensor called context"),
         ({"context": "{place}/wide.safetensors"}, "prompts of 24 channels, .*wide.safetensors gives 9"),
         ({"size": 40}, "size 40 is no multiple of 16"),

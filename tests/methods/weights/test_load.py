@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import zipfile
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from priorsr.methods import weights
+from priorsr.methods.cli import main as cli
 from priorsr.methods.nets.srcnn import SRCNN
 
 
@@ -176,6 +178,14 @@ def test_released_files_without_a_suffix_are_found(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "ckpt_pipe")
     assert weights.locate("checkpoint_30") == tmp_path / "checkpoint_30"
     assert [p.name for p in weights.installed() if p.parent == tmp_path] == ["checkpoint_30"]
+
+
+def test_checksums_of_shipped_weights_are_those_that_are_listed(capsys):
+    lines = (weights.SHIPPED / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    listed = {name: digest for digest, name in map(str.split, lines)}
+    assert cli.main(["models", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {f"{row['name']}.safetensors": row["sha256"] for row in rows} == listed
 
 
 def test_shipped_weights_are_complete_small_and_documented():
