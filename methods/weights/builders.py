@@ -135,6 +135,12 @@ def build_attribute(state: Shapes, metadata: Metadata) -> nn.Module:
     return DenseNet(replace(config, image_size=config.image_size * pool, pool=pool))
 
 
+def build_cleaner(state: Shapes, metadata: Metadata) -> nn.Module:
+    from ..nets.cleaner import Cleaner, CleanerConfig
+
+    return Cleaner(config_from(CleanerConfig, read_settings(metadata)))
+
+
 def build_face(name: str) -> Callable[[Shapes, Metadata], nn.Module]:
     """The builder of a face network by its name in `face_released`."""
 
