@@ -11,7 +11,7 @@ $(BIN)/priorsr: pyproject.toml
 	touch $@
 
 demo: $(BIN)/priorsr
-	$(BIN)/python -m priorsr.methods.cli.main.demo demo
+	$(BIN)/python -m priorsr.methods.cli.demo demo
 
 test: $(BIN)/priorsr
 	$(BIN)/python -m pytest -q -n auto

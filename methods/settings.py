@@ -8,7 +8,16 @@ import json
 import math
 import os
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
+
+KINDS = {  # what values may be where the default is of a type
+    bool: (bool, "True or False"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "a text"),
+}
+NUMBERS = (Integral, Real)
 
 
 def option(
@@ -25,6 +34,9 @@ class Settings:
     def __post_init__(self):
         for f in fields(self):
             value, rule = getattr(self, f.name), f.metadata
+            kind, noun = KINDS.get(type(f.default), (object, ""))
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind in NUMBERS):
+                raise ValueError(f"{f.name} {value!r} must be {noun}")
             if rule.get("choices") and value not in rule["choices"]:
                 raise ValueError(f"{f.name} {value!r} is not one of {', '.join(map(str, rule['choices']))}")
             low, high = rule.get("low"), rule.get("high")

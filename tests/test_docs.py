@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
 import re
+import shlex
+from contextlib import redirect_stderr
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from open_clip_tiny import text_state
 from safetensors.torch import load_file
 from stablesr_tiny import UNET, base_file, tiny
 
+from priorsr.methods.cli.main import build_parser
 from priorsr.methods.stablesr.load import TEXT
 from priorsr.samplers.karras import DPMpp2M, Euler, Heun
 from priorsr.samplers.noise import Noise
@@ -86,6 +90,41 @@ def test_the_python_of_diffsr_runs(root, monkeypatch, capsys):
     assert tuple(names["larger"].shape) == (1, 3, 65, 65)
 
 
+def test_the_python_of_the_functions_runs(root, monkeypatch, capsys):
+    blocks = re.findall(
+        r"```python\n(.*?)```", (root / "docs" / "python.md").read_text(encoding="utf-8"), re.S
+    )
+    assert len(blocks) == 6
+    monkeypatch.chdir(root)
+    names: dict = {}
+    for i, code in enumerate(blocks):
+        exec(compile(code, f"docs/python.md, block {i}", "exec"), names)  # noqa: S102 (our own text)
+    assert "['restored']" in capsys.readouterr().out
+
+
+COMMAND = re.compile(r"^priorsr (?:[^#\n\\]|\\\n)*", re.M)
+
+
+def commands(root) -> list[str]:
+    """Every command line in the code blocks of the pages."""
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md")), *sorted((root / "web").rglob("*.md"))]
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    blocks = [block for text in texts for block in re.findall(r"```\n(.*?)```", text, re.S)]
+    return [line.replace("\\\n", " ") for block in blocks for line in COMMAND.findall(block)]
+
+
+def test_command_lines_of_pages_are_understood(root):
+    found = [line for line in commands(root) if "..." not in line]
+    assert len(found) > 20
+    for line in found:
+        _, command, *arguments = shlex.split(line)
+        with redirect_stderr(io.StringIO()) as said:
+            try:
+                build_parser(command).parse_args([command, *arguments])
+            except SystemExit:
+                pytest.fail(f"{line}\n{said.getvalue()}")
+
+
 def test_the_python_of_dpi_runs(root, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "dpi.md").read_text(encoding="utf-8"), re.S)
     monkeypatch.chdir(root)
@@ -120,7 +159,7 @@ def test_the_python_of_stablesr_runs_with_files_of_the_released_form(root, monke
     assert names["larger"].std() > 0.01
 
 
-@pytest.mark.parametrize("name", ["diffsr", "dpi", "faces", "srdg", "stablesr"])
+@pytest.mark.parametrize("name", ["diffsr", "dpi", "faces", "python", "srdg", "stablesr"])
 def test_links_of_pages_exist(root, name):
     page = root / "docs" / f"{name}.md"
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):

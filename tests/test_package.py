@@ -61,14 +61,6 @@ def test_samplers_import_torch_and_nothing_of_ours(root):
             assert level or name[0] in sys.stdlib_module_names | {"torch"}
 
 
-def test_only_the_host_files_touch_comfy(root):
-    for path in sorted((root / "nodes").rglob("*.py")):
-        if path.parent.name != "host":
-            assert not re.search(
-                r"^\s*(from|import) (comfy\.|comfy |folder_paths)", path.read_text(encoding="utf-8"), re.M
-            ), path
-
-
 def test_random_numbers_come_from_one_place(root):
     for path in modules(root):
         if path.name != "noise.py":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import weights
 from ..degrade import PRESETS, Recipe, preset
+from ..device import compute_device
 from ..imaging.alpha import upscale_with_alpha
 from ..imaging.files import is_sidecar
 from ..imaging.images import Picture, read, replacing
@@ -20,7 +21,7 @@ from ..metrics.compare import compare
 from ..priors.load import PriorSettings, load_prior
 from .folder import Job, check_output, picture_seed, plan
 from .models import list_models
-from .options import Command, add_files, add_settings, compute_device, log, read_settings, run_files
+from .options import Command, add_files, add_settings, log, read_settings, run_files
 
 
 def _degrade_arguments(parser: argparse.ArgumentParser) -> None:

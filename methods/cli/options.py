@@ -13,8 +13,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-
+from ..device import compute_device
 from ..method import AUTO, Method, Upscaler, nearest
 from . import folder
 
@@ -77,21 +76,6 @@ class Command:
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     json: bool = True  # whether --json is added here
-
-
-def compute_device(name: str) -> torch.device:
-    """The device of a name; auto is CUDA where there is one. Raises ValueError."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"there is no device {name!r}: give auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("torch sees no CUDA device: use --device cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("torch sees no MPS device: use --device cpu")
-    return device
 
 
 def add_settings(

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import torch
 
+from ..device import compute_device
 from ..faces.align import FRAMES
 from ..faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..faces.detect import DetectSettings, face_numbers
-from ..faces.load import CODEFORMER, FILES, load_codeformer, load_detector, load_parser
+from ..faces.load import CODEFORMER, FILES, load_codeformer, load_detector, load_parser, recogniser_for
 from ..faces.restore import RestoreSettings, restore_faces
 from ..faces.restorers import SIDE, BlindRestorer, EnlargingRestorer, restorer_of
 from ..imaging.images import Picture
 from ..method import Report
-from ..metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
 from ..registry import method_named, methods
 from .folder import Job
 from .options import (
@@ -27,7 +27,6 @@ from .options import (
     add_method,
     add_seed,
     add_settings,
-    compute_device,
     log,
     prepared,
     read_settings,
@@ -108,19 +107,6 @@ def _restorer(options: argparse.Namespace, device: torch.device, report: Report)
     return restorer_of(upscaler, method.faces, options.size, options.frame or "", coarse, report=report)
 
 
-def _recogniser(options: argparse.Namespace, chosen: Restorer) -> Identity | None:
-    if not options.identity:
-        return None
-    if missing := available():
-        raise ValueError(missing)
-    if chosen.size < SMALLEST:
-        raise ValueError(
-            f"identity is told from faces of {SMALLEST} pixels or more, these have {chosen.size}: leave "
-            "--identity out"
-        )
-    return Identity(TIGHT if chosen.frame == "tight" else FFHQ)
-
-
 def _restore_faces(options: argparse.Namespace) -> int:
     device = compute_device(options.device)
     # all of this complains before the first picture is read
@@ -139,7 +125,8 @@ def _restore_faces(options: argparse.Namespace) -> int:
         for name in ("mask", "rule", "strength", "scale", "robust", "blend", "keep_grey", "batch")
     }
     settings = RestoreSettings(size=chosen.size, frame=chosen.frame, **own)
-    detector, recogniser = load_detector(options.detector, device), _recogniser(options, chosen)
+    recogniser = recogniser_for(chosen.size, chosen.frame) if options.identity else None
+    detector = load_detector(options.detector, device)
     parser = load_parser(device=device) if settings.mask == "parse" else None
 
     if varies(options):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from .prf import RecoverableField
+
+if TYPE_CHECKING:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 
 def field_plot(field: RecoverableField, title: str = "", used: int | None = None) -> Tensor:
     """Both losses against the noise level, their limits, the field and the level: 1 3 480 640 in 0..1. used:
     the step taken instead.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a host that starts draws nothing yet
+    from matplotlib.figure import Figure
+
     percent = 100 * (np.arange(len(field.signature)) + 1) / len(field.signature)
     figure = Figure(figsize=(6.4, 4.8), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)

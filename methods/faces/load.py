@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from .. import weights
+from ..metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
 from .codeformer import CodeFormerRestorer, CodeFormerSettings
 from .detect import Detector
 from .mtcnn import MTCNNDetector
@@ -59,6 +60,20 @@ def load_codeformer(
         device, torch.float16 if half else torch.float32, memory_format=torch.channels_last
     )  # an eighth faster on CPUs
     return CodeFormerRestorer(network, settings)
+
+
+def recogniser_for(size: int, frame: str) -> Identity:
+    """What tells persons apart in aligned faces of a side and frame, with the `eval` extra.
+
+    Raises ValueError where that is not installed or the faces are too small.
+    """
+    if missing := available():
+        raise ValueError(missing)
+    if size < SMALLEST:
+        raise ValueError(
+            f"identity is told from faces of {SMALLEST} pixels or more, these have {size}: leave it out"
+        )
+    return Identity(TIGHT if frame == "tight" else FFHQ)
 
 
 def _locate(name: str) -> Path:

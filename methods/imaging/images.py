@@ -44,6 +44,11 @@ class Picture:
     dpi: tuple[float, float] | None = None
 
 
+def size_of(x: Tensor) -> tuple[int, int]:
+    """(H, W) of B C H W."""
+    return int(x.shape[-2]), int(x.shape[-1])
+
+
 def check_pixels(x: Tensor, name: str = "the image") -> Tensor:
     """x, or ValueError when it has no pixels, is not float B C H W, or holds NaN or infinite values."""
     if x.ndim != 4 or not x.is_floating_point():

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from kornia.filters import filter2d_separable, get_gaussian_kernel1d
 from torch import Tensor
 
 from ..imaging.color import luma
@@ -52,6 +51,8 @@ def ssim(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
         raise ValueError(
             f"SSIM needs at least {WINDOW}x{WINDOW} pixels, these images have {a.shape[-2]}x{a.shape[-1]}"
         )
+    from kornia.filters import filter2d_separable, get_gaussian_kernel1d  # which takes half a second
+
     a, b = a.double(), b.double()
     kernel = get_gaussian_kernel1d(WINDOW, SIGMA, device=a.device, dtype=a.dtype)
     means = filter2d_separable(torch.cat([a, b, a * a, b * b, a * b], 1), kernel, kernel, padding="valid")
