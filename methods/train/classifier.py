@@ -263,7 +263,7 @@ def groups_of(labels: Tensor, balanced: bool) -> list[Tensor]:
 def drawn_of(groups: Sequence[Tensor], count: int, generator: torch.Generator) -> Tensor:
     """Numbers of pictures, (count,), every group as likely as any other."""
     which = torch.randint(len(groups), (count,), generator=generator).tolist()
-    place = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
+    place = torch.empty(count, dtype=torch.float64).uniform_(generator=generator).tolist()
     return torch.stack([groups[k][int(u * len(groups[k]))] for k, u in zip(which, place, strict=True)])
 
 
