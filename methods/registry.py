@@ -22,6 +22,7 @@ BUILT_IN = (  # module and name of each method's value, in the order of help tab
     "dps.upscaler:EDM_DPS_METHOD",
     "visionrefine.upscalers:GUIDED_METHOD",
     "stablesr.upscaler:METHOD",
+    "clean.method:METHOD",
 )
 
 

@@ -137,6 +137,14 @@ KINDS = (  # the first that says so is it
         builders.build_srcnn,
     ),
     Kind(
+        "cleaner",
+        "cleaner",
+        "removing noise, compression and blur",
+        APACHE,
+        _keys("stem.weight", "middle.0.first.weight", "tails.x1.weight", "tails.x2.weight"),
+        builders.build_cleaner,
+    ),
+    Kind(
         "corrector",
         "DPI corrector",
         "DPI, beside a prior",
