@@ -16,8 +16,6 @@ from priorsr.methods.srdg.attributes import AttributeTarget, load_attribute, rea
 from priorsr.methods.srdg.guidance import AttributeGuidance
 from priorsr.methods.train.classifier import (
     TIMES,
-    UNKNOWN,
-    Attribute,
     ClassifierRecipe,
     Labelled,
     accuracies,
@@ -32,6 +30,7 @@ from priorsr.methods.train.classifier import (
     settings_of,
     task,
 )
+from priorsr.methods.train.labels import UNKNOWN, Attribute
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.samplers.schedule import Level
 
