@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..samplers.run import Step
 from .imaging.canvas import check_enlargement, noise_for
 from .imaging.resize import scaled_size
+from .precision import loaded_in
 from .settings import Settings
 
 AUTO, NONE = "auto", "none"
@@ -209,10 +210,14 @@ class Method:
         return {f.name: f for kind in self.settings for f in fields(kind)}
 
     def prepare(
-        self, files: Mapping[str, Any] = NO_FILES, preset: str = AUTO, values: Mapping[str, Any] = NO_FILES
+        self,
+        files: Mapping[str, Any] = NO_FILES,
+        preset: str = AUTO,
+        values: Mapping[str, Any] = NO_FILES,
+        precision: torch.dtype = torch.float32,
     ) -> Upscaler:
-        """The method with its networks loaded on the CPU. values: settings that are given; a preset decides
-        the others.
+        """The method with its networks loaded on the CPU, where they compute in `precision`. values: settings
+        that are given; a preset decides the others.
 
         Raises ValueError and FileNotFoundError that name what is wrong.
         """
@@ -231,7 +236,8 @@ class Method:
             raise ValueError(
                 f"{self.name} has no preset {preset!r}: choose one of {', '.join((AUTO, *self.presets))}"
             )
-        return self.load(chosen, Given(self.settings, preset, values))
+        with loaded_in(precision):
+            return self.load(chosen, Given(self.settings, preset, values))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from .folder import Job
 from .options import (
     Command,
     Parser,
+    add_device,
     add_files,
     add_method,
     add_seed,
@@ -45,7 +46,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         size.add_argument(
             "--longest", type=int, metavar="PIXELS", help="in place of --scale: the longer side of results"
         )
-        sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
+        add_device(sub)
         add_seed(sub, "of what is invented")
         sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
         add_method(sub, method)

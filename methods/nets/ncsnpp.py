@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .adm_blocks import zeroed
+from .attention import attention
 from .edm_blocks import Sampling, group_norm
 from .fir import fir_down, fir_filter, fir_up
 from .fourier import GaussianFourierProjection
@@ -127,8 +128,8 @@ class AttnBlockpp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.GroupNorm_0(x).flatten(2).mT
-        seen = F.scaled_dot_product_attention(self.NIN_0(tokens), self.NIN_1(tokens), self.NIN_2(tokens))
-        return (x + self.NIN_3(seen).mT.reshape(x.shape)) * HALF
+        q, k, v = (layer(tokens)[:, None] for layer in (self.NIN_0, self.NIN_1, self.NIN_2))
+        return (x + self.NIN_3(attention(q, k, v)[:, 0]).mT.reshape(x.shape)) * HALF
 
 
 class Combine(nn.Module):
@@ -179,12 +180,6 @@ class NCSNpp(nn.Module):
             if mark == "keep":
                 kept.append(h)
         return F.pixel_shuffle(last(F.silu(norm(h))), self.config.unshuffle).float()
-
-    def cast(self, dtype: torch.dtype) -> NCSNpp:
-        """Let the network compute in `dtype`; its frequencies stay float32, which their angles need."""
-        for module in self.all_modules[1:]:
-            module.to(dtype)
-        return self
 
     def check_inputs(self, x: Tensor, sigma: Tensor, low_res: Tensor) -> None:
         channels, step = self.config.channels, self.config.reduction

@@ -18,6 +18,7 @@ from ..imaging.color import BT601, grey
 from ..imaging.images import check_pixels
 from ..nets.densenet import DenseNet
 from ..nets.plain import PlainClassifier
+from ..precision import loaded_in
 from .classifier_crop import ClassifierCrop
 
 CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -239,9 +240,9 @@ def load_attribute(name: str, attribute: str = "", judging: bool = False) -> Att
     Raises ValueError.
     """
     path = weights.locate(name)
-    found = weights.load(
-        path, JUDGE if judging and weights.read_metadata(path).get("kind") == JUDGE else KIND
-    )
+    judge = judging and weights.read_metadata(path).get("kind") == JUDGE
+    with loaded_in(torch.float32):  # gradients of log probabilities are too small for half precision
+        found = weights.load(path, JUDGE if judge else KIND)
     named = next((known for known in CLASSES if known in found.path.stem.lower()), "")
     attribute = attribute or found.metadata.get("attribute", "") or named
     if not attribute:
