@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..samplers.run import Step
 from .imaging.canvas import check_enlargement, noise_for
 from .imaging.resize import scaled_size
+from .memory import is_out_of_memory, release, show_bytes
 from .precision import loaded_in
 from .settings import Settings
 
@@ -143,7 +144,33 @@ class Upscaler(ABC):
         plan = self.plan(tuple(low.shape[-2:]), scale)
         for warning in plan.warnings:
             report(warning)
-        return self.enlarge(low.to(self.device), scale, seeds, _counter(on_step, plan.calls), report)
+        low = low.to(self.device)
+        while True:
+            try:
+                return self.enlarge(low, scale, seeds, _counter(on_step, plan.calls), report)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                smaller = self.shrink()
+                if not smaller:
+                    raise
+            # outside of the except block, whose traceback holds the tensors of the failed try
+            release(self.device)
+            report(f"out of memory: goes on with {smaller}")
+
+    def shrink(self) -> str:
+        """Work in smaller pieces from now on; says in which, or nothing where there are no smaller ones."""
+        return ""
+
+    def fit(self, size: tuple[int, int], scale: float, budget: int) -> tuple[str, ...]:
+        """Shrink until a picture of h x w needs at most so many bytes beside the weights; says how."""
+        changed = ""
+        while (needed := self.plan(size, scale).bytes) > budget:
+            smaller = self.shrink()
+            if not smaller:
+                return (f"needs about {show_bytes(needed)} beside the weights, of {show_bytes(budget)}",)
+            changed = smaller
+        return (f"{changed}, to stay within {show_bytes(budget)}",) if changed else ()
 
     @property
     def device(self) -> torch.device:

@@ -91,6 +91,15 @@ def add_device(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_memory(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--memory",
+        metavar="AMOUNT",
+        help="what a run may take beside its weights, such as 6GB; tiles are made smaller to fit (default: "
+        "what is free)",
+    )
+
+
 def add_settings(
     parser: argparse._ActionsContainer,
     kind: type,
