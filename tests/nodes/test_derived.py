@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
 
-from priorsr.methods.registry import methods
+import pytest
+import standin
+import torch
+from seventh_method import registered
+
+from priorsr.methods.registry import method_named, methods
 
 
 def inputs(pack, name: str) -> dict:
@@ -42,3 +47,21 @@ def test_every_method_of_faces_restores_faces(pack):
     asked = {one.id for one in options["stablesr"].inputs}
     assert {"stablesr", "base", "cfw", "steps", "fidelity"} <= asked
     assert not asked & {"context", "negative_context", "tokenizer"}  # files outside the host's folders
+
+
+@pytest.mark.parametrize("name", ["ddrm", "blocks"])
+def test_a_new_method_is_a_node_and_a_restorer_of_faces(pack, name):
+    """blocks is another package's, known to this test alone."""
+    with registered():
+        found = asyncio.run(pack.module.PriorSRExtension().get_node_list())
+        nodes = {node.GET_SCHEMA().node_id: node for node in found}
+        node = nodes[method_named(name).node_id]
+        done, report = standin.execute(node, image=torch.rand(1, 3, 4, 3), scale=2.0)
+        assert tuple(done.shape) == (1, 6, 8, 3)
+        assert ("blocks" in report) == (name == "blocks")
+        asked = {one.id: one for one in nodes["PriorSRRestoreFaces"].GET_SCHEMA().inputs}
+        option = next(one for one in asked["method"].options if one.key == name)
+        assert ("brightness" in [one.id for one in option.inputs]) == (name == "blocks")
+        given = {"image": torch.rand(1, 40, 40, 3), "method": name}
+        assert "no face found" in standin.execute(nodes["PriorSRRestoreFaces"], **given)[1]
+    assert "PriorSRUpscaleBlocks" not in pack.nodes
