@@ -135,14 +135,21 @@ class Upscaler(ABC):
     ) -> Tensor:
         """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale`. seeds: one a picture, 0 for all by default.
 
-        report hears warnings and what was chosen. Raises ValueError, before the first step.
+        report hears warnings and what was chosen. Raises ValueError: before the first step, and for a
+        result that is not finite.
         """
         check_enlargement(low, scale)
         seeds = noise_for(low, seeds).seeds
         plan = self.plan(tuple(low.shape[-2:]), scale)
         for warning in plan.warnings:
             report(warning)
-        return self.enlarge(low.to(self.device), scale, seeds, _counter(on_step, plan.calls), report)
+        done = self.enlarge(low.to(self.device), scale, seeds, _counter(on_step, plan.calls), report)
+        if not torch.isfinite(done).all():
+            raise ValueError(
+                "the result holds numbers that are not finite: use other settings, single precision, or "
+                "fetch the weights again"
+            )
+        return done
 
     @property
     def device(self) -> torch.device:

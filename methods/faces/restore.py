@@ -22,6 +22,7 @@ Restorer = Callable[
     [Tensor, Sequence[int]], Tensor
 ]  # aligned faces B 3 S S in 0..1, and a seed for each, to B 3 S' S' or B 1 S' S'
 Parser = Callable[[Tensor], Tensor]  # faces B 3 S S in 0..1 to classes B 512 512
+BROKEN = "left as it is: the restorer's answer holds numbers that are not finite"
 EYES = 5.0  # least distance between the eyes in pixels, as published
 
 
@@ -224,21 +225,25 @@ class _Painter:
         keep_grey = self.settings.keep_grey and bool(is_grey(self.picture)[0])
         for start in range(0, len(numbers), self.settings.batch):
             some = numbers[start : start + self.settings.batch]
-            distances = self._batch(
+            changes = self._batch(
                 torch.stack([matrices[i] for i in some]), [seed + i for i in some], keep_grey
             )
-            for i, distance in zip(some, distances, strict=True):
-                reports[i] = _with(reports[i], identity=distance)
+            for i, change in zip(some, changes, strict=True):
+                reports[i] = _with(reports[i], **change)
             if start + len(some) < len(numbers):  # the last batch ends the picture
                 count(start + len(some))
         return reports
 
-    def _batch(self, matrices: Tensor, seeds: list[int], keep_grey: bool) -> Sequence[float | None]:
+    def _batch(self, matrices: Tensor, seeds: list[int], keep_grey: bool) -> list[dict]:
+        """Paint some faces; what of the report of each changes."""
         s = self.settings
         aware = isinstance(self.restorer, ZoomAware)
         # what is reduced again to its own pixels must keep them; what sees the aligned face was trained on
         # bilinear ones
         aligned = cut(self.picture.float(), matrices, s.size, method="bicubic" if aware else "bilinear")
+        if keep_grey and torch.equal(self.picture, self.picture[:, :1].expand_as(self.picture)):
+            # what lies beyond the picture has a colour, which would tint the face by the mean that it gets
+            aligned = aligned.mean(1, keepdim=True).expand_as(aligned)
         zooms = ([_zoom(m) for m in matrices],) if aware else ()
         restored = self.restorer(aligned, seeds, *zooms).to(aligned)
         if (
@@ -251,6 +256,7 @@ class _Painter:
                 f"the restorer turned faces {tuple(aligned.shape)} into {tuple(restored.shape)}: it must "
                 "keep their number and shape"
             )
+        finite = restored.isfinite().flatten(1).all(1).tolist()
         restored = restored.expand(-1, 3, -1, -1)
         if keep_grey:
             restored = as_grey(restored, resize(aligned, tuple(restored.shape[-2:])))
@@ -259,13 +265,20 @@ class _Painter:
         painted = restored - resize(aligned, tuple(restored.shape[-2:])) if added else restored
         back = to_picture(matrices, restored.shape[-1] / s.size, s.scale)
         for i, (face, matrix) in enumerate(zip(painted, back, strict=True)):
+            if not finite[i]:
+                continue
             some = None if parts is None else parts[i : i + 1]
             place(face[None], matrix, self.canvas.shape[-2:], s.scale, s, some).onto(
                 self.canvas, s.strength, added
             )
         if self.recogniser is None:
-            return [None] * len(seeds)
-        return identity_distance(self.recogniser(aligned), self.recogniser(restored.clamp(0, 1))).tolist()
+            distances = [None] * len(seeds)
+        else:
+            told = self.recogniser(aligned), self.recogniser(restored.nan_to_num().clamp(0, 1))
+            distances = identity_distance(*told).tolist()
+        return [
+            {"identity": d} if ok else {"outcome": BROKEN} for ok, d in zip(finite, distances, strict=True)
+        ]
 
 
 def _zoom(matrix: Tensor) -> float:
