@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from ..samplers.run import Step
 from .imaging.canvas import check_enlargement, noise_for
 from .imaging.resize import scaled_size
+from .memory import is_out_of_memory, release, show_bytes
+from .precision import loaded_in
 from .settings import Settings
 
 AUTO, NONE = "auto", "none"
@@ -143,13 +145,34 @@ class Upscaler(ABC):
         plan = self.plan(tuple(low.shape[-2:]), scale)
         for warning in plan.warnings:
             report(warning)
-        done = self.enlarge(low.to(self.device), scale, seeds, _counter(on_step, plan.calls), report)
-        if not torch.isfinite(done).all():
-            raise ValueError(
-                "the result holds numbers that are not finite: use other settings, single precision, or "
-                "fetch the weights again"
-            )
-        return done
+        low = low.to(self.device)
+        while True:
+            try:
+                done = self.enlarge(low, scale, seeds, _counter(on_step, plan.calls), report)
+                return _finite(done)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                smaller = self.shrink()
+                if not smaller:
+                    raise
+            # outside of the except block, whose traceback holds the tensors of the failed try
+            release(self.device)
+            report(f"out of memory: goes on with {smaller}")
+
+    def shrink(self) -> str:
+        """Work in smaller pieces from now on; says in which, or nothing where there are no smaller ones."""
+        return ""
+
+    def fit(self, size: tuple[int, int], scale: float, budget: int) -> tuple[str, ...]:
+        """Shrink until a picture of h x w needs at most so many bytes beside the weights; says how."""
+        changed = ""
+        while (needed := self.plan(size, scale).bytes) > budget:
+            smaller = self.shrink()
+            if not smaller:
+                return (f"needs about {show_bytes(needed)} beside the weights, of {show_bytes(budget)}",)
+            changed = smaller
+        return (f"{changed}, to stay within {show_bytes(budget)}",) if changed else ()
 
     @property
     def device(self) -> torch.device:
@@ -172,6 +195,16 @@ def seeds_from(seed: int, count: int, vary: bool = True) -> list[int]:
     alike.
     """
     return [(seed + i * vary) % 2**64 for i in range(count)]
+
+
+def _finite(done: Tensor) -> Tensor:
+    """Raises ValueError for a picture that holds anything but numbers."""
+    if not torch.isfinite(done).all():
+        raise ValueError(
+            "the result holds numbers that are not finite: use other settings, single precision, or fetch "
+            "the weights again"
+        )
+    return done
 
 
 def _counter(on_step: OnStep | None, total: int) -> Callable[..., None]:
@@ -216,10 +249,14 @@ class Method:
         return {f.name: f for kind in self.settings for f in fields(kind)}
 
     def prepare(
-        self, files: Mapping[str, Any] = NO_FILES, preset: str = AUTO, values: Mapping[str, Any] = NO_FILES
+        self,
+        files: Mapping[str, Any] = NO_FILES,
+        preset: str = AUTO,
+        values: Mapping[str, Any] = NO_FILES,
+        precision: torch.dtype = torch.float32,
     ) -> Upscaler:
-        """The method with its networks loaded on the CPU. values: settings that are given; a preset decides
-        the others.
+        """The method with its networks loaded on the CPU, where they compute in `precision`. values: settings
+        that are given; a preset decides the others.
 
         Raises ValueError and FileNotFoundError that name what is wrong.
         """
@@ -238,7 +275,8 @@ class Method:
             raise ValueError(
                 f"{self.name} has no preset {preset!r}: choose one of {', '.join((AUTO, *self.presets))}"
             )
-        return self.load(chosen, Given(self.settings, preset, values))
+        with loaded_in(precision):
+            return self.load(chosen, Given(self.settings, preset, values))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..imaging.alpha import fill_hidden
 from ..imaging.resize import check_scale, resize, scaled_size
 from ..metrics.identity import Identity, identity_distance
 from ..settings import option
@@ -136,8 +137,8 @@ def restore_faces(
         raise ValueError(f"{len(x)} pictures need as many sets of faces, not {len(faces)}")
     detections = detect(x, detector, which) if faces is None else [Detection(f) for f in faces]
     size = tuple(scaled_size(n, check_scale(settings.scale)) for n in x.shape[-2:])
-    result = _canvas(x, size, background)
-    colour = colours(x)
+    colour = visible(x)
+    result = _canvas(x, size, background, colour)
     coloured = result[:, : 3 if x.shape[1] > 2 else 1]
     reports = []
     seeds = [seed] * len(x) if isinstance(seed, int) else list(seed)
@@ -163,14 +164,25 @@ def _count(on_face: Callable[[int, int], None] | None, before: int, total: int, 
         on_face(before + done, total)
 
 
+def visible(x: Tensor) -> Tensor:
+    """B 3 H W as `colours` gives them; where alpha hides some, those beside them."""
+    return fill_hidden(colours(x), x[:, -1:]) if x.shape[1] in (2, 4) else colours(x)
+
+
 def usable(faces: Faces) -> list[int]:
     """Numbers of the faces that are large enough to be restored."""
     return torch.nonzero(faces.eye_distances >= EYES)[:, 0].tolist()
 
 
-def _canvas(x: Tensor, size: tuple[int, int], background: Tensor | None) -> Tensor:
-    """What faces are painted on: a copy of x enlarged to `size`, its colours replaced by the background's."""
-    result = x.float().clone() if tuple(x.shape[-2:]) == size else resize(x.float(), size).clamp_(0, 1)
+def _canvas(x: Tensor, size: tuple[int, int], background: Tensor | None, seen: Tensor) -> Tensor:
+    """What faces are painted on: a copy of x, enlarged to `size` as far as it is `seen`, its colours replaced
+    by the background's.
+    """
+    if tuple(x.shape[-2:]) == size:
+        result = x.float().clone()
+    else:
+        count = 3 if x.shape[1] > 2 else 1
+        result = resize(torch.cat([seen[:, :count], x[:, count:]], 1).float(), size).clamp_(0, 1)
     if background is None:
         return result
     channels = 3 if x.shape[1] > 2 else 1
