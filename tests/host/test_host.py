@@ -17,6 +17,9 @@ from priorsr.methods.imaging.images import read
 pytestmark = pytest.mark.host
 PACK = Path(__file__).resolve().parents[2]
 IDS = (
+    "PriorSRUpscaleBicubic",
+    "PriorSRUpscaleDDRM",
+    "PriorSRUpscaleClean",
     "PriorSRLoadPixelPrior",
     "PriorSRConditionPixelPrior",
     "PriorSRTiledDenoiser",
