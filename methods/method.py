@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers.run import Step
+from .device import own_defaults
 from .imaging.canvas import check_enlargement, noise_for
 from .imaging.resize import scaled_size
 from .settings import Settings
@@ -125,6 +126,7 @@ class Upscaler(ABC):
         call.
         """
 
+    @own_defaults()
     def __call__(
         self,
         low: Tensor,
@@ -208,6 +210,7 @@ class Method:
         """Every setting by its name, as a dataclass field."""
         return {f.name: f for kind in self.settings for f in fields(kind)}
 
+    @own_defaults()
     def prepare(
         self, files: Mapping[str, Any] = NO_FILES, preset: str = AUTO, values: Mapping[str, Any] = NO_FILES
     ) -> Upscaler:
