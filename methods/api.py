@@ -32,6 +32,7 @@ from .imaging.images import Picture, read
 from .imaging.resize import scale_for
 from .method import AUTO, Method, OnStep, Plan, Report, Upscaler, nearest
 from .metrics.compare import compare as compare_batches
+from .precision import precision_of
 from .registry import method_named, methods
 
 __all__ = [
@@ -114,12 +115,19 @@ def list_methods() -> list[Method]:
     return list(methods().values())
 
 
-def load(method: str, *, preset: str = AUTO, device: str | torch.device = "auto", **settings: Any) -> Loaded:
+def load(
+    method: str,
+    *,
+    preset: str = AUTO,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+    **settings: Any,
+) -> Loaded:
     """A method with its networks on a device, for `upscale` and `restore_faces` or to be called itself.
 
-    settings: its weights (names or paths) and settings by the names that `priorsr upscale METHOD --help`
-    shows, with _ for -; what is not given is the preset's. Raises ValueError for what is unknown or does not
-    fit, with the nearest name, and FileNotFoundError.
+    precision: auto, fp32, bf16 or fp16. settings: its weights (names or paths) and settings by the names
+    that `priorsr upscale METHOD --help` shows, with _ for -; what is not given is the preset's. Raises
+    ValueError for what is unknown or does not fit, with the nearest name, and FileNotFoundError.
     """
     found = method_named(method)
     place = compute_device(device)
@@ -133,7 +141,7 @@ def load(method: str, *, preset: str = AUTO, device: str | torch.device = "auto"
             files[name] = [os.fspath(path) for path in some]
         else:
             files[name] = os.fspath(value)
-    return Loaded(found, found.prepare(files, preset, values).to(place))
+    return Loaded(found, found.prepare(files, preset, values, precision_of(precision, place)).to(place))
 
 
 def upscale(
@@ -145,6 +153,7 @@ def upscale(
     preset: str = AUTO,
     seed: int = 0,
     device: str | torch.device = "auto",
+    precision: str = "auto",
     on_step: OnStep | None = None,
     report: Report = _warn,
     **settings: Any,
@@ -156,14 +165,15 @@ def upscale(
     Transparency is enlarged beside. scale: the method's own default without one; longest: pixels of the
     longer side in its place. seed: of what is invented, for every picture of a batch. on_step(done, all, x)
     hears of network calls, x the predicted picture in -1..1. report hears warnings and what was chosen;
-    without one they go to the log "priorsr". preset, device, settings: as for `load`, unless the method is
-    loaded already. Raises ValueError, TypeError and FileNotFoundError, before the first step.
+    without one they go to the log "priorsr". preset, device, precision, settings: as for `load`,
+    unless the method is loaded already. Raises ValueError, TypeError and FileNotFoundError, before the
+    first step.
     """
     if isinstance(method, Loaded):
         _refuse(settings)
     else:
         _checked(method_named(method), scale, longest)
-        method = load(method, preset=preset, device=device, **settings)
+        method = load(method, preset=preset, device=device, precision=precision, **settings)
     return method(picture, scale, longest=longest, seed=seed, on_step=on_step, report=report)
 
 
@@ -180,6 +190,7 @@ def restore_faces(
     preset: str = AUTO,
     seed: int = 0,
     device: str | torch.device = "auto",
+    precision: str = "auto",
     report: Report = _warn,
     **settings: Any,
 ) -> Faces:
@@ -203,7 +214,7 @@ def restore_faces(
     which = DetectSettings(**{k: v for k, v in ours.items() if k in _fields(DetectSettings)})
     hear = _once(report)
     if method == "codeformer":
-        restorer = _codeformer(own, place)
+        restorer = _codeformer(own, place, precision_of(precision, place))
     elif isinstance(method, CodeFormerRestorer):
         _refuse(own)
         restorer = method
@@ -216,7 +227,7 @@ def restore_faces(
             _refuse(own)
             loaded = method
         else:
-            loaded = load(known.name, preset=preset, device=place, **own)
+            loaded = load(known.name, preset=preset, device=place, precision=precision, **own)
         restorer = restorer_of(loaded.upscaler, known.faces, size, frame, coarse, report=hear)
     chosen = RestoreSettings(
         size=restorer.size,
@@ -318,16 +329,18 @@ def _refuse(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"the method is loaded already: give {next(iter(settings))} to load")
 
 
-def _codeformer(settings: Mapping[str, Any], device: torch.device) -> CodeFormerRestorer:
+def _codeformer(
+    settings: Mapping[str, Any], device: torch.device, precision: torch.dtype
+) -> CodeFormerRestorer:
     known = _fields(CodeFormerSettings)
     for name in settings:
-        if name not in known | {"codeformer", "half"}:
+        if name not in known | {"codeformer"}:
             raise ValueError(
-                f"codeformer has no setting {name!r}{nearest(name, sorted(known | {'codeformer', 'half'}))}"
+                f"codeformer has no setting {name!r}{nearest(name, sorted(known | {'codeformer'}))}"
             )
     own = CodeFormerSettings(**{k: v for k, v in settings.items() if k in known})
     path = os.fspath(settings.get("codeformer", CODEFORMER))
-    return load_codeformer(path, own, device, settings.get("half", False))
+    return load_codeformer(path, own, device, precision)
 
 
 def _recipe(name: str | Path, scale: float) -> Recipe:

@@ -49,7 +49,7 @@ def _half_input() -> io.Input:
 
 def _load(name: str, half: bool) -> CodeFormerRestorer:
     with host.loading():
-        return load_codeformer(file_of(name), half=half)
+        return load_codeformer(file_of(name), precision=torch.float16 if half else torch.float32)
 
 
 def _room(restorer: CodeFormerRestorer, batch: int) -> int:

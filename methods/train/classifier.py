@@ -15,19 +15,23 @@ from torch import Tensor, nn
 
 from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
+from ..degrade import degrade
 from ..nets.densenet import DenseNet, DenseNetConfig
+from ..nets.plain import PlainClassifier, PlainConfig
 from ..settings import Settings, option, to_json
-from ..srdg.attributes import KIND
-from ..srdg.objective import attribute_loss, noisy, train_times
+from ..srdg.attributes import JUDGE, KIND
+from ..srdg.objective import noisy, train_times
 from .curve import plot_profiles
 from .init import CURE, begin_from, init_option
+from .judge import DAMAGE, judged_accuracies
+from .labels import JUDGED, UNKNOWN, Attribute
 from .loop import Batch, Optimisation, Task
 from .prior import numbers, square, squares
 
 TUNED = Optimisation(steps=20_000, lr=1e-3, warmup=500)
-JUDGED = 512  # validation pictures of each attribute that figures come from
+ANSWERS = ("Dense_3", "last")  # the layer that networks of several attributes do not share
 TIMES = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85)
-UNKNOWN = -1  # label of pictures that a table says nothing of
+SCHEDULE = ExplodingSchedule()
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ class ClassifierRecipe(Settings):
         "luma: it is trained on grey pictures, and shown the luma of coloured ones",
         choices=("rgb", "luma"),
     )
+    net: str = option(
+        "dense",
+        "dense: told the noise of noisy pictures, it guides; plain: another architecture, for clean and "
+        "degraded "
+        "pictures, it judges what a guide has done",
+        choices=("dense", "plain"),
+    )
+    width: int = option(32, "Channels of the first level of a plain network", low=16, high=512)
     layers: str = option("6,6,6,6", "Layers of each block; between blocks the sides are halved")
     growth: int = option(16, "Channels that each layer adds", low=1, high=256)
     bottleneck: int = option(2, "Width inside a layer, in --growth", low=1, high=16)
@@ -61,6 +73,11 @@ class ClassifierRecipe(Settings):
     batch: int = option(4, "Pictures a step and process", low=2, high=65536)
     flip: bool = option(True, "Mirror half of the pictures")
     shift: int = option(0, "Pictures are moved by up to so many pixels, their rim repeated", low=0, high=512)
+    shared: bool = option(
+        False,
+        "One network tells all attributes: several times faster; each file has a copy of it and its own "
+        "answer",
+    )
     balanced: bool = option(True, "Every class is drawn as often as any other, however many pictures it has")
     init: str = init_option(
         "they must be of the same sizes; for several attributes FILE stands for FILE_ATTRIBUTE"
@@ -74,76 +91,16 @@ class ClassifierRecipe(Settings):
         """A picture C H W in 0..1 as the square that is learnt from, uint8."""
         return square(picture, self.size, self.colours)
 
-    def config(self, classes: int = 2) -> DenseNetConfig:
+    def config(self, classes: int = 2) -> DenseNetConfig | PlainConfig:
         """A network's settings. Raises ValueError when they do not fit together."""
+        if self.net == "plain":
+            return PlainConfig(self.size, self.width, num_classes=classes)
         layers = numbers(self.layers)
         if not layers or 0 in layers:
             raise ValueError(
                 f"layers {self.layers!r} leave a block empty: give one or more for each, such as 6,6,6,6"
             )
         return DenseNetConfig(self.size, layers, self.growth, self.bottleneck, classes, self.pool)
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """An attribute as a table has it: the column, and the value of each class."""
-
-    name: str
-    column: str
-    classes: tuple[str, ...]
-    values: tuple[str, ...]
-
-    @staticmethod
-    def parse(text: str) -> tuple[Attribute, ...]:
-        """The attributes of a recipe. Raises ValueError with what is wrong."""
-        found = []
-        for part in filter(None, (p.strip() for p in text.split(";"))):
-            head, separator, tail = part.partition("=")
-            named = [_pair(entry) for entry in tail.split(",") if entry.strip()]
-            classes, values = (tuple(column) for column in zip(*named, strict=True)) if named else ((), ())
-            if (
-                not separator
-                or not head.strip()
-                or min(len(set(classes)), len(set(values))) < max(2, len(named))
-            ):
-                raise ValueError(
-                    f"{part!r} names no attribute with two or more different classes: write "
-                    "gender:Male=female:-1,male:1"
-                )
-            found.append(Attribute(*_pair(head), classes, values))
-        if not found or len({a.name for a in found}) < len(found):
-            raise ValueError(
-                f"attributes {text!r} name none, or one twice: write gender:Male=female:-1,male:1; "
-                "expression=neutral,happy"
-            )
-        return tuple(found)
-
-    def labels(self, names: Sequence[str], table: Mapping[str, Mapping[str, str]]) -> Tensor:
-        """The class of each picture, (N,), UNKNOWN where the table has another value or no row.
-
-        Raises ValueError for a missing column or class.
-        """
-        rows = [table.get(name) or table.get(Path(name).name) or {} for name in names]
-        if any(rows) and not any(self.column in row for row in rows):
-            raise ValueError(
-                f"the table has no column {self.column!r} for {self.name}: it has "
-                f"{', '.join(next(filter(None, rows)))}"
-            )
-        index = {value: i for i, value in enumerate(self.values)}
-        labels = torch.tensor([index.get((row.get(self.column) or "").strip(), UNKNOWN) for row in rows])
-        for i, name in enumerate(self.classes):
-            if not (labels == i).any():
-                raise ValueError(
-                    f"no picture is {self.name} {name} (value {self.values[i]!r} of column "
-                    f"{self.column!r}): look at the table and names"
-                )
-        return labels
-
-
-def _pair(text: str) -> tuple[str, str]:
-    """NAME:VALUE, or NAME for both."""
-    name, separator, value = (part.strip() for part in text.partition(":"))
-    return name, value if separator else name
 
 
 @dataclass(frozen=True)
@@ -180,10 +137,10 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
     """
     networks = build(recipe, seed)
     members = {name: groups_of(labels, recipe.balanced) for name, labels in data.labels.items()}
+    together = chances(members, len(data.images)) if recipe.shared else None
 
-    def given(name: str, batch: Batch) -> tuple[Tensor, ...]:
+    def given(chosen: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         draw = {"generator": batch.generator}
-        chosen = drawn_of(members[name], recipe.batch, batch.generator)
         x = data.images[chosen]
         if recipe.flip:
             x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
@@ -192,27 +149,40 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
                 x, torch.randint(2 * recipe.shift + 1, (recipe.batch, 2), **draw).tolist(), recipe.shift
             )
         t = train_times(torch.empty(recipe.batch).uniform_(**draw))
-        noise = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(x.shape)
-        return tuple(z.to(batch.device) for z in (rgb(x / 255), data.labels[name][chosen], t, rgb(noise)))
+        seeds = torch.randint(2**62, (recipe.batch,), **draw).tolist()
+        clean, noise = rgb(x / 255), rgb(Noise(seeds)(x.shape))
+        if recipe.net == "plain":
+            clean = degrade(clean, DAMAGE, seeds)[0].clamp(0, 1)
+        return tuple(z.to(batch.device) for z in (clean, t, noise))
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        batches = {name: given(name, batch) for name in members}
-        with batch.autocast():
-            return net(batches)
+        if together is not None:
+            chosen = torch.multinomial(together, recipe.batch, True, generator=batch.generator)
+            labels = {name: of[chosen].to(batch.device) for name, of in data.labels.items()}
+            with batch.autocast():
+                return net(*given(chosen, batch), labels)
+        total = 0.0
+        for name, groups in members.items():
+            chosen = drawn_of(groups, recipe.batch, batch.generator)
+            labels = {name: data.labels[name][chosen].to(batch.device)}
+            with batch.autocast():
+                total = total + net(*given(chosen, batch), labels)
+        return total
 
     def validate(net: nn.Module) -> dict[str, float]:
-        figures = {
-            f"{name}@{t:g}": value
-            for name, profile in accuracies(net.networks, validation).items()
-            for t, value in profile.items()
-        }
+        if recipe.net == "plain":
+            measured = judged_accuracies(net.networks, validation.images, validation.labels)
+        else:
+            measured = accuracies(net.networks, validation)
+        figures = {f"{name}@{t:g}": v for name, profile in measured.items() for t, v in profile.items()}
         return {"accuracy": sum(figures.values()) / len(figures), **figures}
 
     def show(net: nn.Module, run: Path) -> None:
         plot_profiles(run / "log.jsonl", run / "accuracy.png")
 
     identity = {**asdict(recipe), "images": len(data.images)}
-    return Task(Judges(networks), loss, validate, lambda net: net, identity, show)
+    weighing = {name: class_weights(data.labels[name], groups, together) for name, groups in members.items()}
+    return Task(Judges(networks, weighing), loss, validate, lambda net: net, identity, show)
 
 
 def build(recipe: ClassifierRecipe, seed: int = 0) -> nn.ModuleDict:
@@ -222,12 +192,13 @@ def build(recipe: ClassifierRecipe, seed: int = 0) -> nn.ModuleDict:
     """
     torch.manual_seed(seed)
     attributes = Attribute.parse(recipe.attributes)
-    networks = nn.ModuleDict({a.name: DenseNet(recipe.config(len(a.classes))) for a in attributes})
+    kind, of = (JUDGE, PlainClassifier) if recipe.net == "plain" else (KIND, DenseNet)
+    networks = nn.ModuleDict({a.name: of(recipe.config(len(a.classes))) for a in attributes})
     files_of = (
         paths(Path(recipe.init), [a.name for a in attributes]) if recipe.init else [None] * len(attributes)
     )
     for file, attribute in zip(files_of, attributes, strict=True):
-        found = begin_from(networks[attribute.name], str(file or ""), KIND)
+        found = begin_from(networks[attribute.name], str(file or ""), kind)
         said = (",".join(attribute.classes), recipe.channels)
         if found and (found.metadata.get("classes"), found.metadata.get("channels")) != said:
             raise ValueError(
@@ -235,20 +206,55 @@ def build(recipe: ClassifierRecipe, seed: int = 0) -> nn.ModuleDict:
                 f"pictures, not "
                 f"{said[0]} of {said[1]}: {CURE}"
             )
+    if recipe.shared:
+        first, *others = networks.values()
+        for network in others:
+            for name, child in first.named_children():
+                if name not in ANSWERS:
+                    setattr(network, name, child)
     return networks.to(memory_format=torch.channels_last)
 
 
 class Judges(nn.Module):
     """The networks of all attributes and their loss, whose gradients torchrun averages."""
 
-    def __init__(self, networks: nn.ModuleDict):
+    def __init__(self, networks: nn.ModuleDict, weighing: Mapping[str, Tensor]):
         super().__init__()
-        self.networks = networks
+        self.networks, self.weighing = networks, weighing
 
-    def forward(self, batches: Mapping[str, tuple[Tensor, Tensor, Tensor, Tensor]]) -> Tensor:
-        """The mean over an attribute's pictures, labels, times and noise, summed over the attributes."""
-        errors = [attribute_loss(network, *batches[name]).mean() for name, network in self.networks.items()]
-        return torch.stack(errors).sum()
+    def forward(self, clean: Tensor, t: Tensor, noise: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
+        """Cross-entropy of what a guide sees with the noise of time t, or a judge without: the mean over the
+        pictures, summed over the attributes of `labels`, whose networks have all but their answers in common
+        where there are several. Pictures of unknown label count for nothing.
+        """
+        network = self.networks[next(iter(labels))]
+        seen = (clean, None) if isinstance(network, PlainClassifier) else noisy(clean, t, noise, SCHEDULE)
+        features, total = network.features(*seen), clean.new_zeros(())
+        for name, own in labels.items():
+            errors = F.cross_entropy(self.networks[name].answer(features), own.clamp(min=0), reduction="none")
+            weights = self.weighing[name].to(own.device)[own.clamp(min=0)] * (own != UNKNOWN)
+            total = total + (weights * errors).mean()
+        return total
+
+
+def chances(members: Mapping[str, Sequence[Tensor]], count: int) -> Tensor:
+    """How likely each of `count` pictures is drawn where all attributes learn from one: half of a draw is any
+    picture, half one of any group of any attribute, so that rare classes are seen.
+    """
+    drawn = torch.full((count,), 0.5 / count, dtype=torch.float64)
+    for groups in members.values():
+        for group in groups:
+            drawn[group] += 0.5 / (len(members) * len(groups) * len(group))
+    return drawn
+
+
+def class_weights(labels: Tensor, groups: Sequence[Tensor], together: Tensor | None) -> Tensor:
+    """What each class weighs so that all weigh the same in the mean, (K,): 1 where the draw itself sees to
+    it, or nothing shall.
+    """
+    if together is None or len(groups) < 2:
+        return torch.ones(int(labels.max()) + 1)
+    return torch.stack([1 / (len(groups) * together[group].sum()) for group in groups]).float()
 
 
 def groups_of(labels: Tensor, balanced: bool) -> list[Tensor]:
@@ -304,7 +310,7 @@ def accuracies(
         for t in times:
             right = []
             for z, e in zip(clean.split(64), noise.split(64), strict=True):
-                x, sigma = noisy(rgb(z), torch.full((len(z),), t), rgb(e), ExplodingSchedule())
+                x, sigma = noisy(rgb(z), torch.full((len(z),), t), rgb(e), SCHEDULE)
                 right.append(network(x.to(device), sigma.to(device)).argmax(1).cpu())
             found = torch.cat(right) == labels
             result[name][t] = float(
@@ -324,7 +330,15 @@ def files(net: nn.Module, said: Mapping[str, object], out: Path) -> Iterator[tup
             for k, v in said.items()
             if k.startswith(f"{name}@") or not ("@" in k or (k == "accuracy" and len(classes) > 1))
         }
-        yield path, network, {**kept, "attribute": name, "classes": ",".join(classes[name])}
+        own = {"attribute": name, "classes": ",".join(classes[name]), "settings": settings_of(network)}
+        yield path, network, {**kept, **own}
+
+
+def settings_of(network: nn.Module) -> str:
+    """What a file must say of a network beyond the forms of its tensors."""
+    if isinstance(network, PlainClassifier):
+        return json.dumps(asdict(network.config))
+    return json.dumps({"pool": network.config.pool})
 
 
 def paths(out: Path, attributes: Sequence[str]) -> list[Path]:
@@ -339,9 +353,8 @@ def paths(out: Path, attributes: Sequence[str]) -> list[Path]:
 def metadata(recipe: ClassifierRecipe, settings: Optimisation) -> dict[str, str]:
     """What the files say of themselves, all classes by attribute included."""
     return {
-        "kind": KIND,
+        "kind": JUDGE if recipe.net == "plain" else KIND,
         "channels": recipe.channels,
-        "settings": json.dumps({"pool": recipe.pool}),
         "classes": json.dumps({a.name: a.classes for a in Attribute.parse(recipe.attributes)}),
         "training": to_json(recipe, settings),
     }
