@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers.run import Step
+from .device import own_defaults
 from .imaging.canvas import check_enlargement, noise_for
 from .imaging.resize import scaled_size
 from .memory import is_out_of_memory, release, show_bytes
@@ -127,6 +128,7 @@ class Upscaler(ABC):
         call.
         """
 
+    @own_defaults()
     def __call__(
         self,
         low: Tensor,
@@ -248,6 +250,7 @@ class Method:
         """Every setting by its name, as a dataclass field."""
         return {f.name: f for kind in self.settings for f in fields(kind)}
 
+    @own_defaults()
     def prepare(
         self,
         files: Mapping[str, Any] = NO_FILES,

@@ -45,14 +45,15 @@ class SeparableSVD:
     values: Tensor
 
     @staticmethod
-    def of(rows: Tensor, columns: Tensor) -> SeparableSVD:
-        """Of the matrices h H and w W."""
-        parts = [torch.linalg.svd(a.double()) for a in (rows, columns)]
+    def of(rows: Tensor, columns: Tensor, like: Tensor) -> SeparableSVD:
+        """Of the matrices h H and w W, in the precision of a tensor and where it is."""
+        # on the processor, for not every device has float64
+        parts = [torch.linalg.svd(a.cpu().double()) for a in (rows, columns)]
         along = [F.pad(s, (0, len(v) - len(s))) for _, s, v in parts]
         values = torch.outer(*along)
         kept = torch.where(values < SMALLEST * values.max(), 0, values)
-        left, right = (tuple(part[i].to(rows) for part in parts) for i in (0, 2))
-        return SeparableSVD(left, right, kept.to(rows))
+        left, right = (tuple(part[i].to(like) for part in parts) for i in (0, 2))
+        return SeparableSVD(left, right, kept.to(like))
 
     def spectral(self, x: Tensor) -> Tensor:
         """V^T x of B C H W."""
@@ -141,7 +142,7 @@ def ddrm(
     reduced; denoiser runs in the prior's place, for example tiles around it. Raises ValueError.
     """
     both = zip(size, y.shape[-2:], sides, strict=True)
-    svd = SeparableSVD.of(*(reduction_matrix(settings.operator, *n).to(y) for n in both))
+    svd = SeparableSVD.of(*(reduction_matrix(settings.operator, *n) for n in both), y)
     restoration = Restoration(svd, y, 2 * settings.noise / 255, settings.eta, settings.eta_b)
     levels = prior.spaced_levels(settings.respacing)
     start = restoration.start(levels[0], noise((*y.shape[:2], *sides)).to(y))
