@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test coverage lint test-host bench pictures clean
+.PHONY: demo test coverage lint fuzz test-host bench gpu-kit pictures clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,12 @@ lint: $(BIN)/priorsr
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# what `make test` does with small numbers, with large ones: hours on a slow machine, figures in docs/reliability.md
+fuzz: $(BIN)/priorsr
+	PRIORSR_FUZZ=10000 $(BIN)/python -m pytest -q tests/fuzz/test_weight_files.py tests/fuzz/test_pictures.py
+	PRIORSR_FUZZ=2000 $(BIN)/python -m pytest -q tests/fuzz/test_command_lines.py tests/fuzz/test_graphs.py
+	PRIORSR_KILLS=20 PRIORSR_PICTURES=50 $(BIN)/python -m pytest -q tests/reliability/test_kill.py
+
 # needs COMFYUI_PATH: a ComfyUI checkout; HOST_PYTHON runs it (default: this environment)
 test-host: $(BIN)/priorsr
 	@test -n "$(COMFYUI_PATH)" || { echo "set COMFYUI_PATH to a ComfyUI checkout"; exit 2; }
@@ -38,6 +44,11 @@ bench: $(BIN)/priorsr
 	$(BIN)/python benchmarks/faces.py
 	$(BIN)/python benchmarks/stablesr_overhead.py
 	$(BIN)/python benchmarks/stablesr_memory.py
+
+# what benchmarks/gpu.py needs beside the repository on a machine that has torch: small wheels, in gpu-kit/
+gpu-kit: $(BIN)/priorsr
+	$(BIN)/pip download --quiet --no-deps --dest gpu-kit -c constraints.txt \
+		einops safetensors kornia tqdm pytest pluggy iniconfig hypothesis sortedcontainers
 
 pictures: $(BIN)/priorsr
 	$(BIN)/python docs/make_pictures.py

@@ -139,7 +139,8 @@ class Upscaler(ABC):
     ) -> Tensor:
         """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale`. seeds: one a picture, 0 for all by default.
 
-        report hears warnings and what was chosen. Raises ValueError, before the first step.
+        report hears warnings and what was chosen. Raises ValueError: before the first step, and for a
+        result that is not finite.
         """
         check_enlargement(low, scale)
         seeds = noise_for(low, seeds).seeds
@@ -149,16 +150,34 @@ class Upscaler(ABC):
         low = low.to(self.device)
         while True:
             try:
-                return self.enlarge(low, scale, seeds, _counter(on_step, plan.calls), report)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                smaller = self.shrink()
-                if not smaller:
+                done = self.enlarge(low, scale, seeds, _counter(on_step, plan.calls), report)
+                return _finite(done)
+            except Exception as error:
+                cure = self._cure(error)
+                if not cure:
                     raise
             # outside of the except block, whose traceback holds the tensors of the failed try
             release(self.device)
-            report(f"out of memory: goes on with {smaller}")
+            report(cure)
+
+    def _cure(self, error: Exception) -> str:
+        """Change what made a run fail, if that can be; in words, nothing where it cannot."""
+        if is_out_of_memory(error):
+            smaller = self.shrink()
+            return f"out of memory: goes on with {smaller}" if smaller else ""
+        compiler = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+        if compiler and any(network._compiled_call_impl for network in self.networks):
+            for network in self.networks:
+                network._compiled_call_impl = None
+            reason = " ".join(str(error).split("\n")[:2])
+            return f"goes on without compiling, which failed: {reason}"
+        return ""
+
+    def compile(self, backend: str = "inductor") -> Upscaler:
+        """The same with its networks compiled, each when it is first called for a size of tile."""
+        for network in self.networks:
+            network.compile(backend=backend)
+        return self
 
     def shrink(self) -> str:
         """Work in smaller pieces from now on; says in which, or nothing where there are no smaller ones."""
@@ -195,6 +214,16 @@ def seeds_from(seed: int, count: int, vary: bool = True) -> list[int]:
     alike.
     """
     return [(seed + i * vary) % 2**64 for i in range(count)]
+
+
+def _finite(done: Tensor) -> Tensor:
+    """Raises ValueError for a picture that holds anything but numbers."""
+    if not torch.isfinite(done).all():
+        raise ValueError(
+            "the result holds numbers that are not finite: use other settings, single precision, or fetch "
+            "the weights again"
+        )
+    return done
 
 
 def _counter(on_step: OnStep | None, total: int) -> Callable[..., None]:

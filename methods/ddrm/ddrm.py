@@ -75,12 +75,12 @@ def reduction_matrix(operator: str, size: int, out: int, side: int) -> Tensor:
     """What brings `size` pixels to `out`, as out x side; the rim from `size` to `side` counts for nothing."""
     if operator == "average":
         step = size / out
-        start = torch.arange(out)[:, None] * step
-        pixel = torch.arange(size)[None]
+        start = torch.arange(out, dtype=torch.float32, device="cpu")[:, None] * step
+        pixel = torch.arange(size, dtype=torch.float32, device="cpu")[None]
         matrix = (torch.minimum(start + step, pixel + 1) - torch.maximum(start, pixel)).clamp_min(0) / step
     else:
         column = Resampler((size, 1), (out, 1), border="mirror")
-        matrix = column(torch.eye(size)[:, None, :, None])[:, 0, :, 0].mT
+        matrix = column(torch.eye(size, dtype=torch.float32, device="cpu")[:, None, :, None])[:, 0, :, 0].mT
     return F.pad(matrix, (0, side - size))
 
 
