@@ -32,7 +32,8 @@ class LoadShippedPrior(io.ComfyNode):
                     "prior",
                     options=shipped_priors(),
                     default="face64",
-                    tooltip="face64: grey faces of 64 x 64 pixels, upright and tightly cropped.",
+                    tooltip="face128: whole heads of 128 x 128 pixels. face64: tight faces of 64 x 64. "
+                    "Both are grey: colour comes from the small picture.",
                 ),
                 io.Boolean.Input(
                     "clip",

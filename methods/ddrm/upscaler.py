@@ -51,6 +51,6 @@ METHOD = Method(
     "(Kawar et al. 2022).",
     settings=(DDRMSettings, PriorSettings, TileSettings),
     load=_load,
-    weights=(WeightInput("prior", "an ADM or EDM prior", "face64", shipped=shipped_priors),),
+    weights=(WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors),),
     faces=FaceUse(),
 )

@@ -47,6 +47,6 @@ METHOD = Method(
     "it (Diff-SR).",
     settings=(DiffSRSettings, PriorSettings, TileSettings),
     load=_load,
-    weights=(WeightInput("prior", "an ADM or EDM prior", "face64", shipped=shipped_priors),),
+    weights=(WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors),),
     faces=FaceUse(),
 )
