@@ -29,7 +29,7 @@ from .imaging import images
 from .imaging.alpha import upscale_with_alpha
 from .imaging.convert import as_planes
 from .imaging.images import Picture, read
-from .imaging.resize import scale_for
+from .imaging.resize import scale_for, size_of
 from .method import AUTO, Method, OnStep, Plan, Report, Upscaler, nearest
 from .metrics.compare import compare as compare_batches
 from .registry import method_named, methods
@@ -74,7 +74,7 @@ class Loaded:
         """As `upscale`."""
         scale = self._scale(scale, longest)
         given = as_planes(picture)
-        enlargement = scale_for(longest, images.size_of(given.pixels)) if longest else scale
+        enlargement = scale_for(longest, size_of(given.pixels)) if longest else scale
         hear = _once(report)
 
         def enlarge(low: Tensor) -> Tensor:

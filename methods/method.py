@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..samplers.run import Step
 from .imaging.canvas import check_enlargement, noise_for
-from .imaging.resize import scaled_size
+from .imaging.resize import enlarged_size, size_of
 from .settings import Settings
 
 AUTO, NONE = "auto", "none"
@@ -124,7 +124,7 @@ class Upscaler(ABC):
         """
         check_enlargement(low, scale)
         seeds = noise_for(low, seeds).seeds
-        plan = self.plan(tuple(low.shape[-2:]), scale)
+        plan = self.plan(size_of(low), scale)
         for warning in plan.warnings:
             report(warning)
         return self.enlarge(low.to(self.device), scale, seeds, _counter(on_step, plan.calls), report)
@@ -142,7 +142,7 @@ class Upscaler(ABC):
 
     def result_size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
         """(H, W) of a picture of h x w enlarged."""
-        return tuple(scaled_size(n, scale) for n in size)
+        return enlarged_size(size, scale)
 
 
 def _counter(on_step: OnStep | None, total: int) -> Callable[[Step | None, Tensor | None], None]:

@@ -35,7 +35,7 @@ def list_models(options: argparse.Namespace) -> int:
 
 def _row(path: Path) -> dict[str, object]:
     """What the header of a file says; a file that cannot be used gets the reason as its state."""
-    row = dict.fromkeys(COLUMNS, "")
+    row: dict[str, object] = dict.fromkeys(COLUMNS, "")
     row.update({"name": path.stem, "parts": [], "path": str(path)})
     try:
         row["size"] = _size(path.stat().st_size)
@@ -71,7 +71,7 @@ def _missing(name: str) -> dict[str, object]:
     }
 
 
-def _size(count: int) -> str:
+def _size(count: float) -> str:
     """Bytes in words."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:

@@ -63,7 +63,7 @@ def _actions(parser: argparse.ArgumentParser, options: argparse.Namespace) -> li
     for action in parser._actions:
         found.append(action)
         if isinstance(action, argparse._SubParsersAction):
-            chosen = action.choices.get(getattr(options, action.dest, None))
+            chosen = action.choices.get(getattr(options, action.dest, ""))
             found += _actions(chosen, options) if chosen else []
     return found
 

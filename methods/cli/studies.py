@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..imaging.color import grey
 from ..imaging.images import Picture, replacing, write
+from ..imaging.resize import size_of
 from ..train.datasets import read_pictures
 
 
@@ -38,7 +39,7 @@ def read_faces(paths: Sequence[str], size: int, count: int) -> Tensor:
     """True faces as luma N 1 size size in 0..1. Raises ValueError for pictures of another size."""
     pictures = read_pictures(paths)
     pictures = pictures[:count] if count else pictures
-    wrong = next((p for p in pictures if tuple(p.shape[-2:]) != (size, size)), None)
+    wrong = next((p for p in pictures if size_of(p) != (size, size)), None)
     if wrong is not None:
         raise ValueError(
             f"a face of {wrong.shape[-1]}x{wrong.shape[-2]} does not fit a prior of {size} pixels: give "

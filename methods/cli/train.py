@@ -152,7 +152,8 @@ def _pictures(options: argparse.Namespace, make: Make | None = None) -> tuple[li
 
 def _squares(options: argparse.Namespace, size: int, channels: int) -> tuple[Tensor, Tensor]:
     """Training and validation pictures, uint8 N channels size size."""
-    return tuple(map(torch.stack, _pictures(options, lambda picture: prior.square(picture, size, channels))))
+    images, validation = _pictures(options, lambda picture: prior.square(picture, size, channels))
+    return torch.stack(images), torch.stack(validation)
 
 
 def _srcnn_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..imaging.alpha import upscale_with_alpha
 from ..imaging.images import Picture, check_writable
-from ..imaging.resize import scale_for
+from ..imaging.resize import scale_for, size_of
 from ..method import Upscaler
 from ..registry import method_named, methods
 from .folder import Job
@@ -68,12 +68,10 @@ def _run(options: argparse.Namespace) -> int:
     @torch.no_grad()
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         low = picture.pixels
-        scale = (
-            options.scale if options.longest is None else scale_for(options.longest, tuple(low.shape[-2:]))
-        )
+        scale = options.scale if options.longest is None else scale_for(options.longest, size_of(low))
         notes: list[str] = []
         seed = seed_of(options, job)
-        size = upscaler.plan(tuple(low.shape[-2:]), scale).size
+        size = upscaler.plan(size_of(low), scale).size
         check_writable(job.target, picture.alpha is not None, size)  # before any step is taken
         pixels, alpha = upscale_with_alpha(
             low, picture.alpha, lambda x: upscaled(upscaler, x, scale, seed, notes)
@@ -81,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
         for note in dict.fromkeys(notes):
             if note not in said:
                 log.warning("%s", note)
-        said.update(upscaler.plan(tuple(low.shape[-2:]), scale).warnings)  # of a folder, said once
+        said.update(upscaler.plan(size_of(low), scale).warnings)  # of a folder, said once
         row = {"size": [size[1], size[0]], "seed": seed, "notes": notes}
         return replace(picture, pixels=pixels, alpha=alpha), row
 

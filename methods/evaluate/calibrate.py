@@ -14,13 +14,15 @@ from torch import Tensor
 
 from ...samplers.schedule import Level
 from .. import weights
-from ..diffsr.method import DiffSRSettings, Prior, choose_level
+from ..diffsr.method import DiffSRSettings, choose_level
 from ..diffsr.prf import fidelity_loss, recoverable_field, signature_loss
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 from ..metrics.faces import exact_scale, reduced
 from ..priors.adm import ADMPrior
 from ..priors.calibration import Calibration, eps_mse, midpoint_timesteps
+from ..priors.edm import EDMPrior
 from ..priors.load import PriorSettings
+from ..priors.prior import Prior
 from ..priors.typicality import usual_surprise
 from .diffsr_study import BETTER, Sweep, sweep
 
@@ -34,7 +36,7 @@ TRIED = np.geomspace(0.01, 10, 61)
 
 
 def calibrate(
-    prior: Prior,
+    prior: ADMPrior | EDMPrior,
     images: Tensor,
     swept: int = 32,
     levels: Sequence[int] = tuple(range(5, 65, 5)),
@@ -73,7 +75,7 @@ def calibrate(
 def lost(truth: Tensor, scale: float) -> float:
     """Median mean square, in -1..1, that reduction and enlargement lose of pictures N C H W in 0..1."""
     low = reduced(truth, exact_scale(truth.shape[-1], scale))
-    enlarged = resize(low, tuple(truth.shape[-2:])).clamp(0, 1)
+    enlarged = resize(low, size_of(truth)).clamp(0, 1)
     return 4 * float((enlarged - truth).square().flatten(1).mean(1).median())
 
 
@@ -104,14 +106,18 @@ def limits(
     return measured
 
 
-def faithful_omega(prior: Prior, truth: Tensor, sweeps: Sequence[Sweep]) -> float:
+def faithful_omega(prior: ADMPrior | EDMPrior, truth: Tensor, sweeps: Sequence[Sweep]) -> float:
     """The omega whose choices lie, on average, closest to the best fixed levels of PSNR, SSIM and
     identity.
     """
     small = {one.scale: reduced(truth, exact_scale(truth.shape[-1], one.scale)) for one in sweeps}
 
+    measured = prior.measured
+    if measured is None:
+        raise ValueError("the prior's errors are not measured: calibrate it first")
+
     def miss(omega: float) -> float:
-        tried, total = replace(prior, measured=replace(prior.measured, faithful=omega)), 0.0
+        tried, total = replace(prior, measured=replace(measured, faithful=omega)), 0.0
         for one in sweeps:
             scale = exact_scale(truth.shape[-1], one.scale)
             chosen = 100 * np.mean(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..imaging.resize import check_scale, resize, scaled_size
+from ..imaging.resize import check_scale, enlarged_size, resize, size_of
 from ..metrics.identity import Identity, identity_distance
 from ..settings import option
 from .align import FRAMES, SIDE, cut, similarity, template
@@ -127,12 +128,15 @@ def restore_faces(
         raise ValueError(
             "the parse mask needs ParseNet (parsing_parsenet.pth): load it, or choose the square mask"
         )
-    if detector is None and faces is None:
-        raise ValueError("give a detector, or the faces of every picture")
     if faces is not None and len(faces) != len(x):
         raise ValueError(f"{len(x)} pictures need as many sets of faces, not {len(faces)}")
-    detections = detect(x, detector, which) if faces is None else [Detection(f) for f in faces]
-    size = tuple(scaled_size(n, check_scale(settings.scale)) for n in x.shape[-2:])
+    if faces is not None:
+        detections = [Detection(f) for f in faces]
+    elif detector is not None:
+        detections = detect(x, detector, which)
+    else:
+        raise ValueError("give a detector, or the faces of every picture")
+    size = enlarged_size(size_of(x), check_scale(settings.scale))
     result = _canvas(x, size, background)
     colour = colours(x)
     coloured = result[:, : 3 if x.shape[1] > 2 else 1]
@@ -157,14 +161,14 @@ def usable(faces: Faces) -> list[int]:
 
 def _canvas(x: Tensor, size: tuple[int, int], background: Tensor | None) -> Tensor:
     """What faces are painted on: a copy of x enlarged to `size`, its colours replaced by the background's."""
-    result = x.float().clone() if tuple(x.shape[-2:]) == size else resize(x.float(), size).clamp_(0, 1)
+    result = x.float().clone() if size_of(x) == size else resize(x.float(), size).clamp_(0, 1)
     if background is None:
         return result
     channels = 3 if x.shape[1] > 2 else 1
     if (
         background.shape[0] != len(x)
         or background.shape[1] not in (channels, 3)
-        or tuple(background.shape[-2:]) != size
+        or size_of(background) != size
     ):
         raise ValueError(
             f"the background must be {len(x)} pictures of {size[0]} x {size[1]} (H x W), not "
@@ -241,14 +245,14 @@ class _Painter:
             )
         restored = restored.expand(-1, 3, -1, -1)
         if keep_grey:
-            restored = as_grey(restored, resize(aligned, tuple(restored.shape[-2:])))
-        parts = self.parser(restored) if s.mask == "parse" else None
+            restored = as_grey(restored, resize(aligned, size_of(restored)))
+        parts = self.parser(restored) if self.parser and s.mask == "parse" else None
         added = s.blend == "difference"
-        painted = restored - resize(aligned, tuple(restored.shape[-2:])) if added else restored
+        painted = restored - resize(aligned, size_of(restored)) if added else restored
         back = to_picture(matrices, restored.shape[-1] / s.size, s.scale)
         for i, (face, matrix) in enumerate(zip(painted, back, strict=True)):
             some = None if parts is None else parts[i : i + 1]
-            place(face[None], matrix, self.canvas.shape[-2:], s.scale, s, some).onto(
+            place(face[None], matrix, size_of(self.canvas), s.scale, s, some).onto(
                 self.canvas, s.strength, added
             )
         if self.recogniser is None:
@@ -261,5 +265,5 @@ def _zoom(matrix: Tensor) -> float:
     return matrix[:, :2].det().sqrt().item()
 
 
-def _with(report: FaceReport, **changes: object) -> FaceReport:
-    return FaceReport(**(vars(report) | changes))
+def _with(report: FaceReport, **changes: Any) -> FaceReport:
+    return replace(report, **changes)

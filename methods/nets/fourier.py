@@ -18,6 +18,8 @@ class GaussianFourierProjection(nn.Module):
     Source: Song et al., Score-Based Generative Modeling through SDEs (2021), NCSN++.
     """
 
+    W: Tensor
+
     def __init__(self, count: int, scale: float = 16.0):
         super().__init__()
         self.register_buffer("W", FourierEmbedding(2 * count, scale).freqs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ...samplers.schedule import BETAS, DiscreteSchedule
 from .. import weights
@@ -17,6 +17,7 @@ from .calibration import Calibration
 from .edm import EDMPrior
 from .ncsnpp import NCSNppPrior
 
+Predicts = TypeVar("Predicts", bound="PriorSettings")
 Chain = TypeVar("Chain", bound="ChainSettings")  # typing.Self is newer than the oldest supported Python
 
 
@@ -60,13 +61,25 @@ class PriorSettings(ChainSettings):
         "auto", "What the network predicts; auto: what the file says, else eps", choices=("auto", *TARGETS)
     )
 
-    def resolved(self: Chain, config: ADMConfig, said: Mapping[str, Any] = MappingProxyType({})) -> Chain:
+    def resolved(
+        self: Predicts, config: ADMConfig, said: Mapping[str, Any] = MappingProxyType({})
+    ) -> Predicts:
         resolved = super().resolved(config, said)
         return replace(resolved, target=said.get("target", "eps") if self.target == "auto" else self.target)
 
 
+@overload
+def load_prior(name: str, settings: PriorSettings = ...) -> ADMPrior | EDMPrior: ...
+
+
+@overload
 def load_prior(
-    name: str, settings: PriorSettings = PriorSettings(), conditional: bool = False
+    name: str, settings: PriorSettings = ..., *, conditional: bool
+) -> ADMPrior | EDMPrior | NCSNppPrior: ...
+
+
+def load_prior(
+    name: str, settings: PriorSettings = PriorSettings(), *, conditional: bool = False
 ) -> ADMPrior | EDMPrior | NCSNppPrior:
     """The prior in a weight file (a path, or a name in a model folder), of pictures in -1..1.
 

@@ -84,8 +84,10 @@ class StableSRUpscaler(AnyUpscaler):
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
     ) -> Tensor:
-        clean = self.clean and (lambda pixels: self.clean(pixels, CLEANED).to(pixels))
-        context, negative = (t if t is None else t.to(low.device) for t in (self.context, self.negative))
+        cleaner = self.clean
+        clean = cleaner and (lambda pixels: cleaner(pixels, CLEANED).to(pixels))
+        context = self.context.to(low.device)
+        negative = None if self.negative is None else self.negative.to(low.device)
         return stablesr_upscale(self.model, low, scale, context, self.settings, negative, seeds, clean, step)
 
 
@@ -114,7 +116,7 @@ def _load(files: Mapping[str, str], given: Given) -> StableSRUpscaler:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}. {PUBLISHED}") from error
     contexts = {
-        key: text_tower(tokens[key]) if key in tokens else read_context(file)
+        key: text_tower(tokens[key]) if text_tower and key in tokens else read_context(file)
         for key, (_, file) in told.items()
     }
     _check_contexts(contexts, {key: base or name if key in tokens else told[key][1] for key in told}, model)

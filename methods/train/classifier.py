@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -179,7 +180,7 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
     members = {name: groups_of(labels, recipe.balanced) for name, labels in data.labels.items()}
 
     def given(name: str, batch: Batch) -> tuple[Tensor, ...]:
-        draw = {"generator": batch.generator}
+        draw: dict[str, Any] = {"generator": batch.generator}
         chosen = drawn_of(members[name], recipe.batch, batch.generator)
         x = data.images[chosen]
         if recipe.flip:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -166,7 +167,7 @@ def drawn(
     source: Tensor | Crops, count: int, channels: int, flip: bool, generator: torch.Generator
 ) -> Tensor:
     """uint8 N channels S S, any of the pictures or of the crops, half of them mirrored."""
-    draw = {"generator": generator}
+    draw: dict[str, Any] = {"generator": generator}
     if not isinstance(source, Tensor):
         seeds = torch.randint(2**62, (count,), **draw).tolist()
         return coloured(torch.stack([source(seed) for seed in seeds]), channels)
@@ -222,7 +223,7 @@ def task(
     judged = signed(validation[:JUDGED])
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw = {"generator": batch.generator}
+        draw: dict[str, Any] = {"generator": batch.generator}
         x0 = signed(drawn(images, recipe.batch, channels, recipe.flip, batch.generator))
         seeds, t = (
             torch.randint(2**62, (recipe.batch,), **draw),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
 from .. import weights
 from ..imaging.images import Picture, write
+from ..imaging.resize import size_of
 from ..nets.ncsnpp import NCSNpp, NCSNppConfig
 from ..priors.ncsnpp import NCSNppPrior
 from ..settings import Settings, option, to_json
@@ -126,7 +128,7 @@ def build(recipe: SRRecipe, seed: int = 0) -> NCSNpp:
 def pairs(images: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     """uint8 N C S S as truth and condition, both N C S S around 0..1."""
     clean = images / 255
-    return clean, enlarged(condition(clean, factor), tuple(clean.shape[-2:]))
+    return clean, enlarged(condition(clean, factor), size_of(clean))
 
 
 def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) -> Task:
@@ -138,7 +140,7 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
     judged = [pairs(validation[: max(1, JUDGED // len(factors))], factor) for factor in factors]
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw = {"generator": batch.generator}
+        draw: dict[str, Any] = {"generator": batch.generator}
         x = images[torch.randint(len(images), (recipe.batch,), **draw)]
         if recipe.flip:
             x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
@@ -193,7 +195,7 @@ def samples(net: NCSNpp, judged: list[tuple[Tensor, Tensor]]) -> Tensor:
     device, prior, rows = next(net.parameters()).device, NCSNppPrior(net), []
     for clean, low in judged:
         clean, low = clean[:SHOWN], low[:SHOWN]
-        restored = srdg(prior, low.to(device), tuple(low.shape[-2:]), (), DRAFT, Noise(range(len(low)))).cpu()
+        restored = srdg(prior, low.to(device), size_of(low), (), DRAFT, Noise(range(len(low)))).cpu()
         rows.append(torch.stack([low, restored, clean], 1).flatten(0, 1))
     return grid(torch.cat(rows).clamp(0, 1), 3 * min(SHOWN, len(judged[0][0])))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..imaging.color import luma
-from ..imaging.resize import modcrop, resize
+from ..imaging.resize import modcrop, resize, size_of
 from ..metrics.benchmark import Upscale, benchmark
 from ..nets.srcnn import SRCNN
 from ..settings import Settings, option
@@ -131,7 +131,7 @@ def _initialise(net: SRCNN, generator: torch.Generator) -> None:
 def _pair(rgb: Tensor, scale: int) -> Tensor:
     """Enlarged low-resolution luma and the true one, stacked: 2 H W in 0..1."""
     high = modcrop(luma(rgb * 255) / 255, scale)
-    size = tuple(high.shape[-2:])
+    size = size_of(high)
     low = resize(high, (size[0] // scale, size[1] // scale), border="mirror")
     return torch.cat([resize(low, size, border="mirror"), high])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -181,7 +182,7 @@ def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, 
         trained = Fusion(network, teacher(recipe), recipe.adversarial, recipe.after, recipe.perceptual)
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw = {"generator": batch.generator}
+        draw: dict[str, Any] = {"generator": batch.generator}
         x = images[torch.randint(len(images), (recipe.batch,), **draw)]
         if recipe.flip:
             x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)

@@ -14,6 +14,7 @@ from ...dpi.corrector import Corrector
 from ...dpi.masks import on_grid
 from ...dpi.method import PRESETS, dpi, preset
 from ...dpi.objective import grid_error
+from ...imaging.resize import size_of
 from ...priors.prior import Prior
 from ..loop import Batch
 from .recipe import CorrectorRecipe, conditions
@@ -100,7 +101,7 @@ class Rollouts:
         )
         network.eval()
         try:
-            dpi(self.prior, watched, base, tuple(truth.shape[-2:]), settings, Noise(seeds))
+            dpi(self.prior, watched, base, size_of(truth), settings, Noise(seeds))
         finally:
             network.train(training)
         return calls

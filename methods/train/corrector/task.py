@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +91,7 @@ def task(recipe: CorrectorRecipe, images: Tensor, validation: Tensor, seed: int 
     truth, base = conditions(judged, recipe, range(len(judged)))
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw = {"generator": batch.generator}
+        draw: dict[str, Any] = {"generator": batch.generator}
         x = images[torch.randint(len(images), (count,), **draw)]
         if recipe.flip:
             x = torch.where(torch.randint(2, (count, 1, 1, 1), **draw) > 0, x.flip(3), x)
