@@ -4,6 +4,7 @@ picture.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -73,6 +74,17 @@ class Scales:
             raise ValueError(f"{method} enlarges by {self.least:g} to {self.most:g}, not by {scale:g}")
         return scale
 
+    def for_longest(self, longest: int, size: tuple[int, int], method: str) -> float:
+        """The scale that makes the longer side of h x w exactly `longest` pixels. Raises ValueError."""
+        side = max(size)
+        least, most = math.ceil(side * self.least), math.floor(side * self.most)
+        if not least <= longest <= most:
+            raise ValueError(
+                f"longest {longest} is outside {least} .. {most} pixels, which {method} makes of a picture "
+                f"of {size[1]} x {size[0]}: choose a length within"
+            )
+        return longest / side
+
 
 @dataclass(frozen=True)
 class FaceUse:
@@ -87,10 +99,13 @@ class Upscaler(ABC):
     """A method with its networks loaded: networks, so that a host may place them; scales that they are
     trained for, () for any.
 
-    size: side of the faces that it makes, 0 for any. frame: how tightly faces of its prior are cropped.
+    tile: side of the pieces that it works in, 0 for the whole, which may be lowered where memory runs out;
+    None where pieces are part of the method. size: side of the faces that it makes, 0 for any. frame: how
+    tightly faces of its prior are cropped.
     """
 
     networks: tuple[nn.Module, ...] = ()
+    tile: int | None = None
     scales: tuple[float, ...] = ()
     size: int = 0
     frame: str = "ffhq"
@@ -145,11 +160,20 @@ class Upscaler(ABC):
         return enlarged_size(size, scale)
 
 
-def _counter(on_step: OnStep | None, total: int) -> Callable[[Step | None, Tensor | None], None]:
-    """The core's on_step as a count of network calls, whatever groups of pictures they serve."""
+def seeds_from(seed: int, count: int, vary: bool = True) -> list[int]:
+    """A seed for each picture of a batch: the first has that given, the next ones follow unless all shall be
+    alike.
+    """
+    return [(seed + i * vary) % 2**64 for i in range(count)]
+
+
+def _counter(on_step: OnStep | None, total: int) -> Callable[..., None]:
+    """The core's on_step as a count of network calls, whatever groups of pictures they serve; total: of all
+    groups, where it is known.
+    """
     done = 0
 
-    def count(step: Step | None = None, x: Tensor | None = None) -> None:
+    def count(step: Step | None = None, x: Tensor | None = None, total: int = total) -> None:
         nonlocal done
         done += 1
         if on_step:

@@ -17,10 +17,12 @@ BUILT_IN = (  # module and name of each method's value, in the order of help tab
     "diffsr.upscaler:METHOD",
     "dpi.upscaler:METHOD",
     "srdg.upscaler:METHOD",
+    "ddrm.upscaler:METHOD",
     "dps.upscaler:DPS_METHOD",
     "dps.upscaler:EDM_DPS_METHOD",
     "visionrefine.upscalers:GUIDED_METHOD",
     "stablesr.upscaler:METHOD",
+    "clean.method:METHOD",
 )
 
 

@@ -9,7 +9,7 @@ import math
 import os
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 KINDS = {  # what values may be where the default is of a type
     bool: (bool, "True or False"),
@@ -21,15 +21,30 @@ NUMBERS = (Integral, Real)
 
 
 def option(
-    default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None
+    default: Any,
+    help: str,
+    *,
+    choices: tuple = (),
+    low: float | None = None,
+    high: float | None = None,
+    path: bool = False,
 ) -> Any:
-    """A dataclass field with its help text and, where they apply, its choices or limits."""
-    return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+    """A dataclass field with its help text and, where they apply, its choices or limits.
+
+    path: whether it names a file or folder anywhere, which only a command may.
+    """
+    told = {"help": help, "choices": choices, "low": low, "high": high, "path": path}
+    return field(default=default, metadata=told)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Base of all settings. Raises ValueError that names the setting, its value and what is allowed."""
+    """Base of all settings. Raises ValueError that names the setting, its value and what is allowed.
+
+    primary: whether they are what a user thinks of first, which nodes do not hide among the advanced ones.
+    """
+
+    primary: ClassVar[bool] = False
 
     def __post_init__(self):
         for f in fields(self):

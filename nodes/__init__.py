@@ -9,8 +9,8 @@ from .cfw import CFWDecode, LoadCFW
 from .codeformer import CodeFormerRestore, LoadCodeFormer, RestoreAlignedFace
 from .color import ColourCorrection, PreClean
 from .degrade import DegradeImage
-from .diffsr import DiffSRUpscale, LoadShippedPrior, RecoverableField
-from .dpi import DPIConditions, DPIMasks, DPIUpscale, LoadCorrector
+from .diffsr import LoadShippedPrior, RecoverableField
+from .dpi import DPIConditions, DPIMasks, LoadCorrector
 from .face_crops import CropFaces, PasteFaces
 from .faces import DetectFaces, EnhanceOutside, FaceMask
 from .guidance import (
@@ -20,27 +20,18 @@ from .guidance import (
     GuideByMeasurement,
     LoadNoiseClassifier,
 )
-from .guided import GuidedUpsampler
 from .latents import ImageToPixelLatent, PixelLatentToImage
-from .posterior import DPSUpscale, EDMDPSUpscale
 from .quality import ImageQuality
 from .resize import ResizeImage
 from .restore_faces import RestoreFacesWith
 from .sampling import ConditionPixelPrior, LoadPixelPrior, Sampler, SigmasByRespacing, TiledDenoiser
-from .srcnn import SRCNNUpscale
-from .srdg import AttributeGuide, AttributeReadOut, LoadAttributeClassifier, SRDGUpscale
+from .srdg import AttributeGuide, AttributeReadOut, LoadAttributeClassifier
 from .stablesr import ApplyStableSR, LoadStableSR, StableSRStart
 from .stablesr_upscale import StableSRUpscale
+from .upscale import upscale_nodes
 
+OWN = [StableSRUpscale]  # of methods whose networks are the host's own
 NODES = [
-    SRCNNUpscale,
-    DPSUpscale,
-    EDMDPSUpscale,
-    GuidedUpsampler,
-    DiffSRUpscale,
-    DPIUpscale,
-    SRDGUpscale,
-    StableSRUpscale,
     RestoreFacesWith,
     CodeFormerRestore,
     DetectFaces,
@@ -86,4 +77,5 @@ NODES = [
 class PriorSRExtension(ComfyExtension):
     async def get_node_list(self):
         host.register_folders()
-        return NODES
+        taken = [node.GET_SCHEMA().node_id for node in OWN]
+        return [*upscale_nodes(but=taken), *OWN, *NODES]

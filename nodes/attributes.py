@@ -18,38 +18,13 @@ from ..methods.srdg.attributes import (
     parse_wishes,
     shipped_attributes,
 )
-from ..methods.srdg.method import shipped_networks
 from . import host
 
 if TYPE_CHECKING:
     from .host.managed import ManagedClassifier
 
 Attributes = io.Custom("PRIORSR_ATTRIBUTES")  # a tuple of managed classifiers, one an attribute
-NONE = "none"
 LABELS = "gender: 0 female, 1 male; glasses: 0 no eyeglasses, 1 eyeglasses; beard: 0 beard, 1 no beard"
-
-
-def network_input() -> io.Input:
-    """What restores faces that are pulled towards attributes."""
-    return io.Combo.Input(
-        "prior",
-        options=[*shipped_networks(), *host.weight_files()] or host.weight_choices(),
-        tooltip=(
-            "An NCSN++ super-resolution network: a shipped one for small grey faces, or a file of "
-            "SDE-SR or SRDG in models/priorsr."
-        ),
-    )
-
-
-def classifier_input() -> io.Input:
-    return io.Combo.Input(
-        "classifier",
-        options=[NONE, *shipped_attributes(), *host.weight_files()],
-        tooltip=(
-            "What tells the attribute: a shipped classifier, or a file of models/priorsr. More of them "
-            "by the socket."
-        ),
-    )
 
 
 def wanted_inputs() -> list[io.Input]:
@@ -88,4 +63,5 @@ def classifiers_of(managed: Sequence[ManagedClassifier]) -> list[AttributeClassi
 
 
 def load_classifier(name: str, attribute: str = "") -> AttributeClassifier:
-    return load_attribute(name if name in shipped_attributes() else str(host.weight_path(name)), attribute)
+    with host.loading():
+        return load_attribute(host.weight_name(name, shipped_attributes()), attribute)

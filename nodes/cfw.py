@@ -108,7 +108,7 @@ class LoadCFW(io.ComfyNode):
 
     @classmethod
     def execute(cls, cfw):
-        with torch.inference_mode(False):
+        with host.loading():
             return io.NodeOutput(as_cfw(load_cfw(str(host.weight_path(cfw)))))
 
 

@@ -47,7 +47,8 @@ def _half_input() -> io.Input:
 
 
 def _load(name: str, half: bool) -> CodeFormerRestorer:
-    return load_codeformer(file_of(name), half=half)
+    with host.loading():
+        return load_codeformer(file_of(name), half=half)
 
 
 def _room(restorer: CodeFormerRestorer, batch: int) -> int:

@@ -1,23 +1,18 @@
-"""Diff-SR: Load Shipped Prior, Noise Level by Recoverable Field, Diff-SR Super-Resolution."""
+"""Diff-SR: Load Shipped Prior, Noise Level by Recoverable Field."""
 
 from __future__ import annotations
 
 import torch
 from comfy_api.latest import io
 
-from ..methods.diffsr.method import DiffSRSettings, choose_level, diffsr_upscale, spaced_levels, start_of
+from ..methods.diffsr.method import choose_level, spaced_levels, start_of
 from ..methods.diffsr.plot import field_plot
-from ..methods.imaging.canvas import TileSettings
-from ..methods.imaging.resize import resize, scale_for
-from ..methods.memory import gradient_bytes
 from ..methods.priors.calibration import AIMS
-from ..methods.priors.load import PriorSettings, load_prior, shipped_priors
+from ..methods.priors.load import load_prior, shipped_priors
 from . import host
 from .guidance import CATEGORY
-from .host import managed as managed_models
 from .host import model as host_model
 from .host.images import join, split
-from .posterior import SEED, tile_shape
 from .sampling import conditioning
 
 LEVEL = {"default": 0.0, "min": 0.0, "max": 100.0, "step": 1.0}
@@ -56,7 +51,12 @@ class LoadShippedPrior(io.ComfyNode):
 
     @classmethod
     def execute(cls, prior, clip):
-        with torch.inference_mode(False):
+        if prior not in shipped_priors():
+            raise ValueError(
+                f"no prior {prior!r} comes along: choose {' or '.join(shipped_priors())}, or take Load Pixel "
+                "Prior for files"
+            )
+        with host.loading():
             return io.NodeOutput(host_model.as_model(load_prior(prior), clip), conditioning())
 
 
@@ -126,110 +126,3 @@ class RecoverableField(io.ComfyNode):
         sigmas = torch.tensor([lv.sigma / lv.alpha for lv in spaced_levels(table, start, steps)])
         plot = field_plot(field, f"x{scale:g}, aim: {aim}", start)
         return io.NodeOutput(sigmas, 100 * (start + 1) / len(table), host.result(join(plot)))
-
-
-class DiffSRUpscale(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return host.schema(
-            node_id="PriorSRUpscaleDiffSR",
-            display_name="Diff-SR Super-Resolution",
-            category=f"{host.CATEGORY}/upscale",
-            description=(
-                "Enlarge images by any factor with one diffusion prior: noise hides what was lost, "
-                "the prior restores it (Diff-SR)."
-            ),
-            search_aliases=[
-                "super resolution",
-                "diffusion",
-                "diff-sr",
-                "sdedit",
-                "face restoration",
-                "upscale",
-            ],
-            inputs=[
-                io.Image.Input(
-                    "image",
-                    tooltip=(
-                        "The low-resolution images; each is restored by itself, with the same seed. "
-                        "Alpha is kept."
-                    ),
-                ),
-                io.Combo.Input(
-                    "prior",
-                    options=[*shipped_priors(), *host.weight_files()],
-                    tooltip=(
-                        "face64 comes along, for upright and tightly cropped faces; or an ADM or EDM "
-                        "file of models/priorsr."
-                    ),
-                ),
-                io.Float.Input(
-                    "scale",
-                    default=4.0,
-                    min=1.0,
-                    max=64.0,
-                    step=0.05,
-                    tooltip="Enlargement, any real number.",
-                ),
-                host.longest_input(),
-                io.Int.Input(
-                    "seed",
-                    tooltip="Decides what the prior invents; the same picture and seed give the same result.",
-                    **SEED,
-                ),
-                *host.settings_inputs(DiffSRSettings),
-                *host.settings_inputs(PriorSettings),
-                *host.settings_inputs(TileSettings),
-            ],
-            outputs=[
-                io.Image.Output("image", display_name="image"),
-                io.String.Output(
-                    "report",
-                    display_name="report",
-                    tooltip="The noise level of each image, and what to beware of.",
-                ),
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        image,
-        prior,
-        scale,
-        longest,
-        seed,
-        level,
-        steps,
-        sampler,
-        eta,
-        aim,
-        consistency,
-        schedule,
-        train_steps,
-        target,
-        tile,
-        overlap,
-        tile_batch,
-    ):
-        settings = DiffSRSettings(level, steps, sampler, eta, aim, consistency)
-        canvas, kind = TileSettings(tile, overlap, tile_batch), PriorSettings(schedule, train_steps, target)
-        said: list[str] = []
-        with torch.inference_mode(False), torch.no_grad():
-            pixels, alpha = split(image.clone())
-            scale = scale_for(longest, tuple(pixels.shape[-2:])) if longest else scale
-            loaded = load_prior(prior if prior in shipped_priors() else str(host.weight_path(prior)), kind)
-            shape = tile_shape(canvas, loaded)
-            with host.on_device(
-                loaded.network, activations=gradient_bytes(loaded.network, shape) // managed_models.BACKWARD
-            ) as device:
-                progress = host.sampling_progress(settings.steps)
-                tell = lambda i, text: said.append(f"image {i + 1}: {text}")  # noqa: E731
-                larger = diffsr_upscale(
-                    loaded, pixels.to(device), scale, settings, canvas, [seed] * len(pixels), progress, tell
-                )
-            if alpha is not None:
-                alpha = resize(alpha, tuple(larger.shape[-2:])).to(larger)
-            return io.NodeOutput(
-                host.result(join(larger, alpha)), "\n".join(said) or f"noise level {level:g} %, as given"
-            )

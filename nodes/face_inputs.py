@@ -155,11 +155,13 @@ def file_of(name: str) -> str:
 
 
 def detector_of(name: str):
-    return load_detector(file_of(name))
+    with host.loading():
+        return load_detector(file_of(name))
 
 
 def parser_of(name: str):
-    return load_parser(file_of(name))
+    with host.loading():
+        return load_parser(file_of(name))
 
 
 @lru_cache(2)
@@ -229,7 +231,7 @@ def restore_and_paste(
     size: int,
     frame: str,
     asked: FaceInputs,
-    seed: int = 0,
+    seeds: Sequence[int] | int = 0,
     said: Sequence[str] = (),
 ) -> io.NodeOutput:
     """IMAGE with its faces restored by what takes `size` pixels in a frame, and the report. room: bytes that
@@ -248,7 +250,7 @@ def restore_and_paste(
     x = pixels if alpha is None else torch.cat([pixels, alpha], 1)
     with host.on_device(*networks, activations=room):
         done = restore_faces(
-            x, restorer, detect, settings, which, seed, background, parse, recogniser, faces, host.progress()
+            x, restorer, detect, settings, which, seeds, background, parse, recogniser, faces, host.progress()
         )
     report = "\n".join([done.describe(), *dict.fromkeys(said)])
     return io.NodeOutput(host.result(join(done.pictures)), report)

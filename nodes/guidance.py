@@ -142,7 +142,7 @@ class LoadNoiseClassifier(io.ComfyNode):
 
     @classmethod
     def execute(cls, classifier, schedule, train_steps):
-        with torch.inference_mode(False):
+        with host.loading():
             network = load_classifier(str(host.weight_path(classifier)))
             judge = NoiseClassifier(network, ChainSettings(schedule, train_steps).chain(network.config))
         return io.NodeOutput(managed_models.as_classifier(judge))

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from comfy_api.latest import io
-from torch import nn
 
-from ..methods.diffsr.method import DiffSRSettings
-from ..methods.dpi.method import PRESETS
-from ..methods.dpi.presets import AUTO, NONE, shipped_correctors
-from ..methods.faces.restorers import SIDE, EnlargingRestorer, restorer_of
-from ..methods.method import WeightInput
-from ..methods.priors.load import shipped_priors
-from ..methods.registry import method_named
+from ..methods.faces.restorers import SIDE, restorer_of
+from ..methods.method import AUTO, Method, seeds_from
+from ..methods.registry import methods
 from ..methods.srdg.guidance import STRONGEST
 from ..methods.srdg.method import PRESETS as SRDG_PRESETS
-from ..methods.srdg.method import SRDGSettings
 from . import host
-from .attributes import NONE as UNJUDGED
-from .attributes import (
-    Attributes,
-    classifier_input,
-    classifiers_of,
-    load_classifier,
-    network_input,
-    wanted_inputs,
-)
+from .attributes import Attributes
 from .face_inputs import (
     CATEGORY,
     FaceInputs,
@@ -42,77 +27,76 @@ from .face_inputs import (
     scale_input,
 )
 from .host import managed as managed_models
-from .posterior import SEED
+from .upscale import SEED, networks_beside, prepared, preset_input, setting_inputs, vary_input, weight_inputs
 
-DIFFSR = ("steps", "level", "aim", "consistency")
-METHODS = ("diffsr", "dpi", "srdg", "srcnn")
-WIDGETS = {"dpi_steps": "steps", "srdg_steps": "steps", "weights": "attribute_weights"}
-
-
-def _prior() -> io.Input:
-    return io.Combo.Input(
+# widgets of a choice come before those after it, so a choice that saved work knows gets no more of them
+KNOWN = {
+    "diffsr": ("prior", "level", "steps", "aim", "consistency"),
+    "dpi": ("prior", "corrector", "preset", "dpi_steps"),
+    "srdg": (
         "prior",
-        options=[*shipped_priors(), *host.weight_files()],
-        tooltip=(
-            "face64 comes along and gives every face 64 pixels across; or an ADM or EDM file of "
-            "models/priorsr."
-        ),
-    )
+        "classifier",
+        "attributes",
+        "weights",
+        "srdg_preset",
+        "srdg_steps",
+        "h",
+        "view",
+    ),
+    "srcnn": ("size",),
+}
+NAMES = {"dpi_steps": "steps", "srdg_steps": "steps", "srdg_preset": "preset"}
+HIDDEN = {"stablesr": ("prompt", "negative", "guidance")}  # they need a tokenizer's folder
 
 
-def _methods() -> list:
-    diffsr = [_prior(), *host.settings_inputs(DiffSRSettings, DIFFSR, advanced=False)]
-    dpi = [
-        _prior(),
-        io.Combo.Input(
-            "corrector",
-            options=[AUTO, NONE, *shipped_correctors(), *host.weight_files()],
-            tooltip="What refines the conditions.",
-        ),
-        io.Combo.Input(
-            "preset",
-            options=[AUTO, *PRESETS],
-            tooltip="How strong the conditions are; auto: as the scale of each face asks.",
-        ),
-        io.Int.Input(
-            "dpi_steps",
-            default=0,
-            min=0,
-            max=1000,
-            tooltip="Network calls for each face; 0: as the preset says.",
-        ),
-    ]
-    strength = SRDG_PRESETS["shipped"].h
-    srdg = [
-        network_input(),
-        classifier_input(),
-        *wanted_inputs(),
-        io.Combo.Input(
-            "srdg_preset",
-            options=[AUTO, *SRDG_PRESETS],
-            tooltip="How faces are sampled; auto: as suits the network.",
-        ),
-        io.Int.Input(
-            "srdg_steps", default=0, min=0, max=100_000, tooltip="Noise levels; 0: as the preset says."
-        ),
-        io.Float.Input(
-            "h",
-            default=strength,
-            min=0.0,
-            max=STRONGEST,
-            tooltip="How hard the attributes pull, whatever the preset; 0 asks none.",
-        ),
-        *host.settings_inputs(SRDGSettings, ("view",), advanced=False),
-    ]
-    size = io.Int.Input(
+def _size(default: int, least: int) -> io.Input:
+    return io.Int.Input(
         "size",
-        default=SIDE,
-        min=32,
+        default=default,
+        min=least,
         max=4096,
-        tooltip="Pixels across of an aligned face, about half of which are the face itself.",
+        tooltip="Pixels across of an aligned face, half of which are the face itself; 0: as the networks.",
     )
-    methods = (("diffsr", diffsr), ("dpi", dpi), ("srdg", srdg), ("srcnn", [size]))
-    return [io.DynamicCombo.Option(name, inputs) for name, inputs in methods]
+
+
+def _preset(name: str, method: Method) -> io.Input:
+    return io.Combo.Input(
+        name,
+        options=[AUTO, *method.presets],
+        tooltip="What decides the settings not shown; auto: as the scale of a face and the weights ask.",
+    )
+
+
+def _steps(name: str, most: int) -> io.Input:
+    return io.Int.Input(
+        name, default=0, min=0, max=most, tooltip="Network calls for each face; 0: as the preset says."
+    )
+
+
+def _inputs(method: Method) -> list[io.Input]:
+    """What a method of faces asks for."""
+    every = [*weight_inputs(method), *setting_inputs(method, HIDDEN.get(method.name, ()), advanced=False)]
+    known = KNOWN.get(method.name)
+    if known is None:
+        presets = [preset_input(method)] if method.presets else []
+        return [*every[: len(method.weights)], _size(0, 0), *presets, *every[len(method.weights) :]]
+    h = io.Float.Input(
+        "h",
+        default=SRDG_PRESETS["shipped"].h,
+        min=0.0,
+        max=STRONGEST,
+        tooltip="How hard the attributes pull, whatever the preset; 0 asks none.",
+    )
+    own = [_size(SIDE, 32), _preset("preset", method), _preset("srdg_preset", method)]
+    own += [_steps("dpi_steps", 1000), _steps("srdg_steps", 100_000)] + ([h] if method.name == "srdg" else [])
+    by_name = {one.id: one for one in (*every, *own)}
+    return [by_name[name] for name in known]
+
+
+def _methods() -> dict[str, Method]:
+    """Those that restore faces; the ones that saved work knows come first."""
+    found = {name: one for name, one in methods().items() if one.faces}
+    return {name: found[name] for name in (*KNOWN, *found)}
 
 
 class RestoreFacesWith(io.ComfyNode):
@@ -142,11 +126,8 @@ class RestoreFacesWith(io.ComfyNode):
                 ),
                 io.DynamicCombo.Input(
                     "method",
-                    options=_methods(),
-                    tooltip=(
-                        "A diffusion prior by Diff-SR or DPI, SRDG's network, or SRCNN, which invents "
-                        "nothing."
-                    ),
+                    options=[io.DynamicCombo.Option(name, _inputs(one)) for name, one in _methods().items()],
+                    tooltip="What restores a face; the help of the upscale nodes says which is for what.",
                 ),
                 *scale_input(),
                 io.Float.Input(
@@ -171,6 +152,7 @@ class RestoreFacesWith(io.ComfyNode):
                     extra_dict={"advanced": True},
                 ),
                 *more_inputs(),
+                vary_input(),
                 *given_inputs(),
                 Attributes.Input(
                     "classifiers",
@@ -182,72 +164,44 @@ class RestoreFacesWith(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, coarse, seed, frame, method=None, classifiers=(), **asked):
+    def execute(cls, image, coarse, seed, frame, method=None, classifiers=(), vary=True, **asked):
         wanted = FaceInputs(**asked)
+        name, given = host.chosen(method, "method", _methods())
         with torch.inference_mode(False), torch.no_grad():
-            chosen = _chosen(dict(method or {}), frame, coarse, classifiers)
-            restorer = chosen.restorer
-            with managed_models.classifiers_ready(chosen.managed, chosen.room):
+            said: list[str] = []
+            restorer, room, networks = _restorer(_methods()[name], given, frame, coarse, classifiers, said)
+            with managed_models.classifiers_ready(classifiers if name == "srdg" else (), room):
                 return restore_and_paste(
                     image,
                     restorer,
-                    chosen.networks,
-                    chosen.room,
+                    networks,
+                    room,
                     restorer.size,
                     restorer.frame,
                     wanted,
-                    seed,
-                    chosen.said,
+                    seeds_from(seed, len(image), vary),
+                    said,
                 )
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """A restorer, the networks that come and go with it and those that the host manages, the bytes that a
-    call needs, and what is said.
+def _restorer(method: Method, given: dict, frame: str, coarse: float, held: Sequence, said: list[str]):
+    """A restorer by what the choice of a method asks for, the bytes that a call needs, and the networks that
+    come and go with it. Raises ValueError.
     """
-
-    restorer: EnlargingRestorer
-    networks: Sequence[nn.Module]
-    room: int
-    said: list[str]
-    managed: tuple = ()
-
-
-def _chosen(given: dict, frame: str, coarse: float, classifiers: tuple) -> _Chosen:
-    """What the choice of a method asks for. Raises ValueError."""
-    name = given.pop("method", None)
-    if name not in METHODS:
-        raise ValueError(
-            f"there is no method {name!r} for faces: choose {', '.join(METHODS[:-1])} or {METHODS[-1]}"
-        )
-    method, size, said = method_named(name), given.pop("size", 0), []
-    preset = given.pop(f"{name}_preset", None) or given.pop("preset", AUTO)
-    values = {WIDGETS.get(key, key): value for key, value in given.items()}
-    if not values.get("steps", 1):
-        del values["steps"]  # 0 leaves them to the preset
-    judge = values.pop("classifier", UNJUDGED)
-    files = {one.name: _file(values.pop(one.name), one) for one in method.weights if one.name in values}
-    if name == "srdg":
-        own = [] if judge == UNJUDGED else [load_classifier(judge)]
-        files["classifier"] = [*classifiers_of(classifiers), *own]
-    upscaler = method.prepare(files, preset, values)
+    size = given.pop("size", 0)
+    given = {NAMES.get(name, name): value for name, value in given.items()}
+    if not given.get("steps", 1):
+        del given["steps"]  # 0 leaves them to the preset
+    upscaler = prepared(method, given, held, every=method.name in KNOWN)
     restorer = restorer_of(
-        upscaler, method.faces, size, "" if frame == "auto" else frame, coarse, _cancellable(), said.append
+        upscaler,
+        method.faces,
+        size,
+        "" if frame == "auto" else frame,
+        coarse,
+        host.stop_if_cancelled,
+        said.append,
     )
-    managed = [m.classifier.network for m in classifiers]
-    networks = [n for n in restorer.networks if all(n is not m for m in managed)]
-    scale = min(upscaler.scales, default=2.0)
+    scale = 1.0 if method.faces.blind else min(upscaler.scales, default=2.0)
     room = upscaler.plan((round(restorer.size / scale),) * 2, scale).bytes
-    return _Chosen(restorer, networks, room, said, classifiers if name == "srdg" else ())
-
-
-def _file(name: str, one: WeightInput) -> str:
-    """The path of a file of the models folder; names that the method knows stay."""
-    return name if name in one.names() else str(host.weight_path(name))
-
-
-def _cancellable():
-    """A callback for every network call that only raises when the user cancels: the bar counts faces."""
-    look = host.cancellable()
-    return lambda done, total, preview: look(None, None)
+    return restorer, room, networks_beside(upscaler, held)

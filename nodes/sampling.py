@@ -55,7 +55,7 @@ class LoadPixelPrior(io.ComfyNode):
 
     @classmethod
     def execute(cls, prior, clip, schedule, train_steps, target):
-        with torch.inference_mode(False):
+        with host.loading():
             loaded = load_prior(
                 str(host.weight_path(prior)), PriorSettings(schedule, train_steps, target), conditional=True
             )

@@ -1,183 +1,34 @@
-"""SRDG: SRDG Super-Resolution, Load Attribute Classifier, Attribute Guidance, Attribute Read-out."""
+"""SRDG: Load Attribute Classifier, Attribute Guidance, Attribute Read-out."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import torch
 from comfy_api.latest import io
 
-from ..methods.imaging.canvas import TileSettings
-from ..methods.imaging.resize import resize
-from ..methods.memory import gradient_bytes
-from ..methods.priors.load import load_prior
-from ..methods.priors.ncsnpp import NCSNppPrior
 from ..methods.srdg.attributes import Reading, attribute_targets, read_attributes, shipped_attributes
-from ..methods.srdg.classifier_crop import VIEWS, WHOLE
+from ..methods.srdg.classifier_crop import VIEWS
 from ..methods.srdg.guidance import AttributeGuidance, agreeing
-from ..methods.srdg.method import AUTO, DECIDED, PRESETS, SRDGSettings, shipped_networks, srdg_upscale
-from ..methods.srdg.method import preset as settings_of
+from ..methods.srdg.method import SRDGSettings
 from ..samplers.noise import Noise
 from . import host
 from .attributes import (
     LABELS,
-    NONE,
     Attributes,
-    classifier_input,
     classifiers_of,
     describe,
     load_classifier,
-    network_input,
     wanted_inputs,
     wished,
 )
 from .guidance import CATEGORY, Guidance, more_guidance
 from .host import managed as managed_models
-from .host.images import join, split
+from .host.images import split
 from .host.managed import ManagedAttributes, attribute_bytes
-from .posterior import SEED, tile_shape
-
-CUSTOM = "custom"  # the preset that decides nothing
+from .upscale import SEED
 
 
 def _lines(readings: list[Reading], count: int) -> list[str]:
     return [f"image {i + 1}: {reading.describe(i)}" for i in range(count) for reading in readings]
-
-
-class SRDGUpscale(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return host.schema(
-            node_id="PriorSRUpscaleSRDG",
-            display_name="SRDG Super-Resolution",
-            category=f"{host.CATEGORY}/upscale",
-            description=(
-                "Enlarge tiny faces by a score network that sees them, pulled towards attributes "
-                "that you name (dos Santos et al. 2024)."
-            ),
-            search_aliases=[
-                "super resolution",
-                "diffusion",
-                "srdg",
-                "sde-sr",
-                "face hallucination",
-                "attributes",
-                "upscale",
-            ],
-            inputs=[
-                io.Image.Input(
-                    "image",
-                    tooltip=(
-                        "The low-resolution faces; each is restored by itself, with the same seed. "
-                        "Alpha is kept."
-                    ),
-                ),
-                network_input(),
-                io.Float.Input(
-                    "scale",
-                    default=8.0,
-                    min=1.0,
-                    max=64.0,
-                    step=0.05,
-                    tooltip="Enlargement; networks are trained for one or two, such as 8.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    tooltip="Decides what the prior invents; the same picture and seed give the same result.",
-                    **SEED,
-                ),
-                classifier_input(),
-                *wanted_inputs(),
-                io.Combo.Input(
-                    "preset",
-                    options=[AUTO, CUSTOM, *PRESETS],
-                    default=AUTO,
-                    tooltip=f"custom: as below. Others decide {', '.join(DECIDED)}: published as the code, "
-                    "paper with 2000 Euler steps at h 50, "
-                    "sde-sr without attributes, shipped in 50 steps at h 10. auto: shipped for a network "
-                    "that comes along, else published.",
-                ),
-                *host.settings_inputs(SRDGSettings),
-                *host.settings_inputs(TileSettings),
-                Attributes.Input(
-                    "classifiers",
-                    optional=True,
-                    tooltip="From Load Attribute Classifier, for several attributes.",
-                ),
-            ],
-            outputs=[
-                io.Image.Output("image", display_name="image"),
-                io.String.Output(
-                    "report",
-                    display_name="report",
-                    tooltip="What was asked for, and the probability of each class in each result.",
-                ),
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        image,
-        prior,
-        scale,
-        seed,
-        classifier,
-        attributes,
-        weights,
-        preset,
-        steps,
-        sampler,
-        corrections,
-        snr,
-        h,
-        limit,
-        first,
-        last,
-        view,
-        joint,
-        tile,
-        overlap,
-        tile_batch,
-        classifiers=(),
-    ):
-        settings = SRDGSettings(steps, sampler, corrections, snr, h, limit, first, last, view, joint)
-        if preset != CUSTOM:
-            chosen = settings_of(preset, prior)
-            settings = replace(settings, **{name: getattr(chosen, name) for name in DECIDED})
-        canvas = TileSettings(tile, overlap, tile_batch)
-        with torch.inference_mode(False), torch.no_grad():
-            pixels, alpha = split(image.clone())
-            own = [] if classifier == NONE else [load_classifier(classifier)]
-            judges = [*classifiers_of(classifiers), *own]
-            wanted = wished(judges, attributes, weights)
-            loaded = load_prior(
-                prior if prior in shipped_networks() else str(host.weight_path(prior)), conditional=True
-            )
-            if not isinstance(loaded, NCSNppPrior):
-                raise ValueError(
-                    f"{prior} does not look at a low-resolution picture: choose an NCSN++ network, or "
-                    "guide this one"
-                )
-            room = (
-                gradient_bytes(loaded.network, tile_shape(canvas, loaded), pictures=2)
-                // managed_models.BACKWARD
-            )
-            room += attribute_bytes([wish.classifier for wish in wanted], len(pixels))
-            networks = [loaded.network, *(judge.network for judge in own)]
-            with (
-                managed_models.classifiers_ready(classifiers, room),
-                host.on_device(*networks, activations=room) as device,
-            ):
-                seeds, progress = [seed] * len(pixels), host.sampling_progress(settings.steps)
-                larger = srdg_upscale(
-                    loaded, pixels.to(device), scale, wanted, settings, canvas, seeds, progress
-                )
-                seen = VIEWS[settings.view] or WHOLE  # which is the same where the size is exact
-                said = [describe(wanted), *_lines(read_attributes(judges, larger, view=seen), len(pixels))]
-            if alpha is not None:
-                alpha = resize(alpha, tuple(larger.shape[-2:])).to(larger)
-            return io.NodeOutput(host.result(join(larger, alpha)), "\n".join(said))
 
 
 class LoadAttributeClassifier(io.ComfyNode):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from comfy_api.latest import io
 
 from ..methods.stablesr.load import load_layers
 from . import host
 from .cfw import CATEGORY
 from .host import stablesr as host_stablesr
-from .posterior import SEED
+from .upscale import SEED
 
 StableSRLayers = io.Custom("PRIORSR_STABLESR")
 
@@ -40,7 +39,7 @@ class LoadStableSR(io.ComfyNode):
 
     @classmethod
     def execute(cls, stablesr):
-        with torch.inference_mode(False):
+        with host.loading():
             return io.NodeOutput(
                 host_stablesr.as_layers(load_layers(str(host.weight_path(stablesr))), stablesr)
             )

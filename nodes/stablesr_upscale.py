@@ -21,8 +21,8 @@ from .cfw import TILES, Fusion, autoencoder, decode, encode
 from .host import model as host_model
 from .host import stablesr as host_stablesr
 from .host.images import join, split
-from .posterior import SEED
 from .stablesr import StableSRLayers
+from .upscale import SEED
 
 MOST = 16  # tiles in a call; more are no faster
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..imaging.images import Picture, write
 from ..train.datasets import read_pictures
 from ..visionrefine.srcnn import SCALES, load_srcnn
+from .evaluate_methods import compare_methods, methods_arguments
 from .options import add_settings, read_settings
 from .studies import face_arguments, read_faces, save
 
@@ -190,6 +191,12 @@ STUDIES = (
         "A prior on faces: null-space restoration, few steps against many, samples.",
         _prior_arguments,
         _prior,
+    ),
+    Study(
+        "methods",
+        "PSNR and SSIM of any methods on benchmark folders.",
+        methods_arguments,
+        compare_methods,
     ),
     Study("srcnn", "PSNR and SSIM of SRCNN on benchmark folders, against bicubic.", _srcnn_arguments, _srcnn),
     Study(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import weights
-from ..train import classifier, prior, sr_sde, srcnn
+from ..train import classifier, cleaner, prior, sr_sde, srcnn
 from ..train.codeformer import task as codeformer
 from ..train.corrector import task as corrector
 from ..train.corrector.recipe import CorrectorRecipe
@@ -186,6 +186,18 @@ def _prior(options: argparse.Namespace, settings: Optimisation):
     )
 
 
+def _cleaner(options: argparse.Namespace, settings: Optimisation):
+    recipe = read_settings(cleaner.CleanerRecipe, options)
+    network = cleaner.build(recipe, settings.seed)  # complains before the pictures are read
+    scales = prior.scales_of(recipe.crops) or (1.0,)
+    data, validation = (
+        Crops.of(paths, recipe.size, scales=scales) for paths in (options.data, options.validation)
+    )
+    return cleaner.task(recipe, network, data, validation), lambda net: cleaner.metadata(
+        net, recipe, settings
+    )
+
+
 def _corrector(options: argparse.Namespace, settings: Optimisation):
     recipe = read_settings(CorrectorRecipe, options)
     corrector.check(recipe, settings)  # complains before the pictures are read
@@ -267,6 +279,14 @@ TRAINERS = (
         lambda p: add_settings(p, prior.PriorRecipe),
         _prior,
         prior.TUNED,
+        half=True,
+    ),
+    Trainer(
+        "cleaner",
+        "Train the blind cleaner of noise, compression and blur.",
+        lambda p: add_settings(p, cleaner.CleanerRecipe),
+        _cleaner,
+        cleaner.TUNED,
         half=True,
     ),
     Trainer(

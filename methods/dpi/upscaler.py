@@ -26,6 +26,7 @@ PUBLISHED = (4.0, 8.0, 16.0)  # scales that correctors are trained for
 class StepSettings(Settings):
     """How many of the trained steps are taken."""
 
+    primary = True
     steps: int = option(
         0, "Network calls for each picture; 0: 100, or what a preset that is named asks for", low=0, high=1000
     )

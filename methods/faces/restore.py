@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -109,7 +110,7 @@ def restore_faces(
     detector: Detector | None,
     settings: RestoreSettings = RestoreSettings(),
     which: DetectSettings = DetectSettings(),
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     background: Tensor | None = None,
     parser: Parser | None = None,
     recogniser: Identity | None = None,
@@ -120,9 +121,10 @@ def restore_faces(
     any, nothing changes.
 
     background: the pictures already enlarged, B 3 H' W'; otherwise they are enlarged bicubically. Alpha is
-    enlarged and kept. faces: those of each picture, in place of a detector's. Face i has seed + i.
-    on_face(done, all) is called per picture; a recogniser adds identity distances. Memory beyond the pictures
-    is that of one batch of faces. Raises ValueError.
+    enlarged and kept. faces: those of each picture, in place of a detector's. seed: of all pictures, or one
+    for each; face i has the seed plus i. on_face(done, all) counts the faces of all pictures, and those that
+    have none as one; a recogniser adds identity distances. Memory beyond the pictures is that of one batch of
+    faces. Raises ValueError.
     """
     if settings.mask == "parse" and parser is None:
         raise ValueError(
@@ -141,17 +143,27 @@ def restore_faces(
     colour = colours(x)
     coloured = result[:, : 3 if x.shape[1] > 2 else 1]
     reports = []
+    seeds = [seed] * len(x) if isinstance(seed, int) else list(seed)
+    before, total = 0, sum(max(1, len(d.faces)) for d in detections)
     for i, detection in enumerate(detections):
+        count = partial(_count, on_face, before, total)
         canvas = coloured[i : i + 1]
         if len(detection.faces) and canvas.shape[1] == 1:
             canvas = canvas.expand(-1, 3, -1, -1).contiguous()
         painter = _Painter(colour[i : i + 1], canvas, restorer, settings, parser, recogniser)
-        reports.append(tuple(painter.paint(detection.faces, seed, on_face)))
+        reports.append(tuple(painter.paint(detection.faces, seeds[i], count)))
         if reports[-1]:  # a picture without faces stays as it is, to the last bit
             canvas.clamp_(0, 1)
             if canvas.shape[1] != coloured.shape[1]:
                 coloured[i] = canvas[0].mean(0, keepdim=True)
+        before += max(1, len(detection.faces))
+        _count(on_face, before, total, 0)
     return Restored(result, tuple(detections), tuple(reports))
+
+
+def _count(on_face: Callable[[int, int], None] | None, before: int, total: int, done: int) -> None:
+    if on_face:
+        on_face(before + done, total)
 
 
 def usable(faces: Faces) -> list[int]:
@@ -189,7 +201,7 @@ class _Painter:
     parser: Parser | None
     recogniser: Identity | None
 
-    def paint(self, faces: Faces, seed: int, on_face: Callable[[int, int], None] | None) -> list[FaceReport]:
+    def paint(self, faces: Faces, seed: int, count: Callable[[int], None]) -> list[FaceReport]:
         reports = [
             FaceReport(i, tuple(box), score, side)
             for i, (box, score, side) in enumerate(
@@ -221,8 +233,8 @@ class _Painter:
             )
             for i, distance in zip(some, distances, strict=True):
                 reports[i] = _with(reports[i], identity=distance)
-            if on_face:
-                on_face(start + len(some), len(numbers))
+            if start + len(some) < len(numbers):  # the last batch ends the picture
+                count(start + len(some))
         return reports
 
     def _batch(self, matrices: Tensor, seeds: list[int], keep_grey: bool) -> Sequence[float | None]:

@@ -33,13 +33,16 @@ class DenseNetConfig:
     growth_rate: int = 16
     bn_size: int = 2  # width of a bottleneck, in growth_rate
     num_classes: int = 2
+    pool: int = (
+        1  # blocks of so many pixels are averaged first: cheap, and calms noise (not in released files)
+    )
 
     def __post_init__(self):
-        step = 2 ** (len(self.num_layers) - 1)
+        step = self.pool * 2 ** (len(self.num_layers) - 1)
         if self.image_size < step or self.image_size % step:
             raise ValueError(
                 f"image_size {self.image_size} is no multiple of {step}, which {len(self.num_layers)} "
-                "blocks need"
+                "blocks and pooling need"
             )
 
 
@@ -115,7 +118,7 @@ class DenseNet(nn.Module):
             self._append(f"DenseBlock_{i}", nn.Sequential(OrderedDict(inner)))
             width, counted = width + layers * growth, counted + layers * growth
         self.BatchNorm_0 = BatchNorm(width)
-        side = config.image_size >> (len(config.num_layers) - 1)
+        side = config.image_size // config.pool >> (len(config.num_layers) - 1)
         self.Dense_3 = nn.Linear(side**2 * width, config.num_classes)
 
     def _append(self, name: str, module: nn.Module) -> None:
@@ -124,6 +127,8 @@ class DenseNet(nn.Module):
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         self.check_inputs(x, sigma)
+        if self.config.pool > 1:
+            x = F.avg_pool2d(x, self.config.pool)
         mean, std = _statistics(x.device, x.dtype)
         h = _standardised((x - mean) / std).to(self.Conv_0.weight.dtype)
         emb = self.Dense_1(F.silu(self.Dense_0(self.GaussianFourierProjection_0(sigma).to(h.dtype))))

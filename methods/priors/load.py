@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
@@ -16,6 +16,7 @@ from .adm import TARGETS, ADMPrior
 from .calibration import Calibration
 from .edm import EDMPrior
 from .ncsnpp import NCSNppPrior
+from .prior import PicturePrior, Prior
 
 Predicts = TypeVar("Predicts", bound="PriorSettings")
 Chain = TypeVar("Chain", bound="ChainSettings")  # typing.Self is newer than the oldest supported Python
@@ -69,18 +70,16 @@ class PriorSettings(ChainSettings):
 
 
 @overload
-def load_prior(name: str, settings: PriorSettings = ...) -> ADMPrior | EDMPrior: ...
+def load_prior(name: str, settings: PriorSettings = ...) -> Prior: ...
 
 
 @overload
-def load_prior(
-    name: str, settings: PriorSettings = ..., *, conditional: bool
-) -> ADMPrior | EDMPrior | NCSNppPrior: ...
+def load_prior(name: str, settings: PriorSettings = ..., *, conditional: bool) -> PicturePrior: ...
 
 
 def load_prior(
     name: str, settings: PriorSettings = PriorSettings(), *, conditional: bool = False
-) -> ADMPrior | EDMPrior | NCSNppPrior:
+) -> PicturePrior:
     """The prior in a weight file (a path, or a name in a model folder), of pictures in -1..1.
 
     conditional: NCSN++ networks too, which only restore a low-resolution picture. Raises ValueError when the
@@ -89,17 +88,32 @@ def load_prior(
     found = weights.load(weights.locate(name))
     if conditional and found.kind == "ncsnpp":
         return NCSNppPrior(found.network, (-1.0, 1.0))
-    measured = _measured(found)
-    if found.kind == "edm":
-        return EDMPrior(found.network, measured)
-    if found.kind != "adm":
+    if found.kind not in PRIORS:
         raise ValueError(
             f"{found.path} holds {found.kind} weights, not a diffusion prior: choose an ADM or EDM file"
         )
+    return PRIORS[found.kind](found, settings)
+
+
+def _adm(found: weights.Weights, settings: PriorSettings) -> ADMPrior:
     config = found.network.config
     with weights.naming(found.path):
         resolved = settings.resolved(config, found.json("chain"))
-        return ADMPrior(found.network, resolved.chain(config), resolved.target, measured)
+    return ADMPrior(found.network, resolved.chain(config), resolved.target, _measured(found))
+
+
+def _edm(found: weights.Weights, settings: PriorSettings) -> EDMPrior:
+    return EDMPrior(found.network, _measured(found))
+
+
+def add_prior(kind: weights.Kind, make: MakePrior) -> None:
+    """One more kind of prior, which every method then takes from its files. Raises ValueError."""
+    weights.add_kind(kind)
+    PRIORS[kind.id] = make
+
+
+MakePrior = Callable[[weights.Weights, PriorSettings], Prior]
+PRIORS: dict[str, MakePrior] = {"adm": _adm, "edm": _edm}  # by the kind of weights
 
 
 def _measured(found: weights.Weights) -> Calibration | None:

@@ -42,6 +42,7 @@ from .method import (
 class AttributeSettings(Settings):
     """What the faces shall have."""
 
+    primary = True
     attributes: str = option(
         "", "What the faces shall have, by name or number of the class: happy=1 or gender=male, glasses=0"
     )

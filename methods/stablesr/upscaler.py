@@ -37,11 +37,13 @@ class PromptSettings(Settings):
     prompt: str = option(
         "", "What the picture shows, which needs a tokenizer; StableSR was trained with none"
     )
-    context: str = option("", "In place of a prompt: a file of its embeddings, L D, as the tensor `context`")
+    context: str = option(
+        "", "In place of a prompt: a file of its embeddings, L D, as the tensor `context`", path=True
+    )
     negative: str = option(NEGATIVE, "The prompt that guidance other than 1 pushes away from; as published")
-    negative_context: str = option("", "In place of negative: a file of its embeddings")
+    negative_context: str = option("", "In place of negative: a file of its embeddings", path=True)
     tokenizer: str = option(
-        "", "Folder of vocab.json and merges.txt of Stable Diffusion 2.1 or any CLIP model"
+        "", "Folder of vocab.json and merges.txt of Stable Diffusion 2.1 or any CLIP model", path=True
     )
     pre_clean: str = option(
         "", "Another method that first restores badly damaged pictures, at their own size"

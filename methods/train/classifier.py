@@ -56,6 +56,9 @@ class ClassifierRecipe(Settings):
     layers: str = option("6,6,6,6", "Layers of each block; between blocks the sides are halved")
     growth: int = option(16, "Channels that each layer adds", low=1, high=256)
     bottleneck: int = option(2, "Width inside a layer, in --growth", low=1, high=16)
+    pool: int = option(
+        1, "The network sees blocks of so many pixels as one: cheap, and calms noise", low=1, high=16
+    )
     batch: int = option(4, "Pictures a step and process", low=2, high=65536)
     flip: bool = option(True, "Mirror half of the pictures")
     shift: int = option(0, "Pictures are moved by up to so many pixels, their rim repeated", low=0, high=512)
@@ -79,7 +82,7 @@ class ClassifierRecipe(Settings):
             raise ValueError(
                 f"layers {self.layers!r} leave a block empty: give one or more for each, such as 6,6,6,6"
             )
-        return DenseNetConfig(self.size, layers, self.growth, self.bottleneck, classes)
+        return DenseNetConfig(self.size, layers, self.growth, self.bottleneck, classes, self.pool)
 
 
 @dataclass(frozen=True)
@@ -261,7 +264,7 @@ def groups_of(labels: Tensor, balanced: bool) -> list[Tensor]:
 def drawn_of(groups: Sequence[Tensor], count: int, generator: torch.Generator) -> Tensor:
     """Numbers of pictures, (count,), every group as likely as any other."""
     which = torch.randint(len(groups), (count,), generator=generator).tolist()
-    place = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
+    place = torch.empty(count, dtype=torch.float64).uniform_(generator=generator).tolist()
     return torch.stack([groups[k][int(u * len(groups[k]))] for k, u in zip(which, place, strict=True)])
 
 
@@ -339,6 +342,7 @@ def metadata(recipe: ClassifierRecipe, settings: Optimisation) -> dict[str, str]
     return {
         "kind": KIND,
         "channels": recipe.channels,
+        "settings": json.dumps({"pool": recipe.pool}),
         "classes": json.dumps({a.name: a.classes for a in Attribute.parse(recipe.attributes)}),
         "training": to_json(recipe, settings),
     }

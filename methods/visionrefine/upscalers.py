@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -32,6 +32,7 @@ class SRCNNUpscaler(Upscaler):
     def __init__(self, settings: SRCNNSettings, name: str = SHIPPED):
         own = None if name == SHIPPED else name
         self.settings = settings
+        self.tile = settings.tile
         self.name = own
         self.by_scale: dict[int, SRCNN] = {} if own else {scale: load_srcnn(scale)[0] for scale in SCALES}
         if own:
@@ -53,7 +54,7 @@ class SRCNNUpscaler(Upscaler):
     def plan(self, size: tuple[int, int], scale: float) -> Plan:
         native = self.native(scale)
         full = [n * native for n in size]
-        tile = self.settings.tile or max(full)
+        tile = self.tile or max(full)
         calls = math.prod(-(-n // tile) for n in full)
         return Plan(self.result_size(size, scale), calls, 4 * MAPS * (min(tile, max(full)) + RIM) ** 2)
 
@@ -62,7 +63,8 @@ class SRCNNUpscaler(Upscaler):
     ) -> Tensor:
         native = self.native(scale)
         network = self.by_scale[native]
-        return srcnn_upscale(network, low, scale, native, self.settings, lambda done, total: step())
+        settings = replace(self.settings, tile=self.tile)
+        return srcnn_upscale(network, low, scale, native, settings, lambda done, total: step(total=total))
 
 
 def load_own_srcnn(name: str) -> tuple[SRCNN, int | None]:
@@ -95,6 +97,7 @@ SRCNN_METHOD = Method(
 class ClassSettings(Settings):
     """What the pictures show."""
 
+    primary = True
     label: int = option(
         -1, "What the images show, 0 to 999 of ImageNet. It has to be given", low=-1, high=100_000
     )

@@ -12,6 +12,7 @@ from .find import locate as locate
 from .find import shipped as shipped
 from .kinds import KINDS as KINDS
 from .kinds import Kind as Kind
+from .kinds import add_kind as add_kind
 from .load import Weights as Weights
 from .load import describe as describe
 from .load import fill as fill

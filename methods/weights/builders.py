@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .boundary import Incomplete
-from .file_settings import config_from, read_settings
+from .file_settings import config_from, read_json, read_settings
 from .layouts import STRUCT, UNET, Metadata, Shapes, below
 
 if TYPE_CHECKING:
@@ -128,7 +129,16 @@ def build_attribute(state: Shapes, metadata: Metadata) -> nn.Module:
     from ..nets.densenet import DenseNet
     from ..nets.srdg_released import infer_densenet
 
-    return DenseNet(infer_densenet(state))
+    config, pool = infer_densenet(state), read_json(metadata, "settings").get("pool", 1)
+    if type(pool) is not int or not 1 <= pool <= 64:
+        raise ValueError(f"its setting pool is {str(pool)[:40]!r}, and must be a number up to 64")
+    return DenseNet(replace(config, image_size=config.image_size * pool, pool=pool))
+
+
+def build_cleaner(state: Shapes, metadata: Metadata) -> nn.Module:
+    from ..nets.cleaner import Cleaner, CleanerConfig
+
+    return Cleaner(config_from(CleanerConfig, read_settings(metadata)))
 
 
 def build_face(name: str) -> Callable[[Shapes, Metadata], nn.Module]:

@@ -49,6 +49,14 @@ def find_parts(state: Shapes) -> list[Kind]:
     return [kind for kind in KINDS if kind.id in PARTS and kind.detect(state, {})]
 
 
+def add_kind(kind: Kind) -> None:
+    """One more kind of weight file. Raises ValueError where its id is taken."""
+    if kind.id in BY_ID:
+        raise ValueError(f"there is a kind of weights {kind.id!r} already: give yours another id")
+    KINDS.append(kind)
+    BY_ID[kind.id] = kind
+
+
 def _keys(*names: str) -> Callable[[Shapes, Metadata], bool]:
     return lambda state, metadata: all(name in state for name in names)
 
@@ -61,7 +69,7 @@ STABLESR = "stablesr_000117.ckpt, webui_768v_139.ckpt"
 BASE = "v2-1_512-ema-pruned.safetensors"
 CLASSIFIER_KEYS = ("time_embed.0.weight", "input_blocks.0.0.weight", "middle_block.0.in_layers.0.weight")
 
-KINDS = (  # the first that says so is it
+KINDS = [  # the first that says so is it
     Kind(
         "stablesr",
         "full StableSR",
@@ -135,6 +143,14 @@ KINDS = (  # the first that says so is it
         APACHE,
         _keys("conv1.weight", "conv1.bias", "conv2.weight", "conv3.weight"),
         builders.build_srcnn,
+    ),
+    Kind(
+        "cleaner",
+        "cleaner",
+        "removing noise, compression and blur",
+        APACHE,
+        _keys("stem.weight", "middle.0.first.weight", "tails.x1.weight", "tails.x2.weight"),
+        builders.build_cleaner,
     ),
     Kind(
         "corrector",
@@ -225,6 +241,6 @@ KINDS = (  # the first that says so is it
         _keys("pnet.conv4_1.weight", "rnet.dense5_1.weight", "onet.dense6_3.weight"),
         builders.build_face("build_mtcnn"),
     ),
-)
+]
 BY_ID = {kind.id: kind for kind in KINDS}
 PARTS = ("stablesr-layers", "cfw", "sd-unet", "sd-vae", "sd-text")

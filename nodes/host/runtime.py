@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...methods.imaging.images import to_uint8
+from ...methods.method import OnStep
 from ...methods.weights import SUFFIXES, is_weight_file
-from ...samplers.run import Step
 from .images import join
 
 CATEGORY = "PriorSR"
@@ -45,8 +45,36 @@ def weight_files() -> list[str]:
 
 
 def weight_path(name: str) -> Path:
-    """Where the host keeps a weight file; raises FileNotFoundError for a name outside its folders."""
+    """Where the host keeps a weight file. Raises FileNotFoundError for any name that it does not list: links
+    bring values that no list offered.
+    """
+    if name not in folder_paths.get_filename_list(FOLDER):
+        raise FileNotFoundError(
+            f"there is no weight file {name!r} in models/{FOLDER}: put it there, or choose one of the list"
+        )
     return Path(folder_paths.get_full_path_or_raise(FOLDER, name))
+
+
+def weight_name(name: str, known: Sequence[str] = ()) -> str:
+    """What the library loads by: a name that it knows itself, else the path of a weight file.
+
+    Raises FileNotFoundError.
+    """
+    return name if name in known else str(weight_path(name))
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Networks are built fit for gradients, and complaints call files by the names that the host lists."""
+    try:
+        with torch.inference_mode(False):
+            yield
+    except (ValueError, FileNotFoundError) as error:
+        text = str(error)
+        for folder in folder_paths.folder_names_and_paths[FOLDER][0]:
+            text = text.replace(os.path.join(os.path.realpath(folder), ""), "")
+            text = text.replace(os.path.join(folder, ""), "")
+        raise type(error)(text) from None
 
 
 @contextmanager
@@ -76,7 +104,7 @@ def on_device(*networks: nn.Module, activations: int) -> Iterator[torch.device]:
         comfy.model_patcher.ModelPatcher(n, mm.get_torch_device(), mm.unet_offload_device()) for n in networks
     ]
     try:
-        with loaded(patchers, activations):
+        with loaded(patchers, activations) if patchers else nullcontext():
             yield mm.get_torch_device()
     finally:
         _unload(patchers)
@@ -101,24 +129,25 @@ def progress() -> Callable[[int, int], None]:
     return update
 
 
-def cancellable() -> Callable[[Step, Tensor], None]:
-    """A callback for the core's `on_step` that only raises when the user cancels, where a bar counts
-    something else than steps.
+def stop_if_cancelled(*moved: object) -> None:
+    """Raises when the user cancels; takes what any callback is told, where a bar counts something else."""
+    mm.throw_exception_if_processing_interrupted()
+
+
+def call_progress() -> OnStep:
+    """A callback for network calls: moves the bar, shows the predicted picture (-1..1), raises when the user
+    cancels.
     """
-    return lambda step, x: mm.throw_exception_if_processing_interrupted()
+    bar = comfy.utils.ProgressBar(1)
 
-
-def sampling_progress(total: int) -> Callable[[Step, Tensor], None]:
-    """A callback for the core's `on_step`: moves the bar, shows the predicted picture (-1..1), raises when
-    the user cancels.
-    """
-    bar = comfy.utils.ProgressBar(total)
-
-    def update(step: Step, x: Tensor) -> None:
+    def update(done: int, total: int, seen: Tensor | None) -> None:
         mm.throw_exception_if_processing_interrupted()
-        picture = to_uint8((step.pred.x0[0].detach() + 1) / 2).cpu()
-        picture = picture.expand(3, -1, -1).movedim(0, -1).contiguous().numpy()
-        bar.update_absolute(step.i + 1, total, ("JPEG", Image.fromarray(picture), 512))
+        preview = ()
+        if seen is not None:
+            picture = to_uint8((seen[0].detach() + 1) / 2).cpu()
+            picture = picture.expand(3, -1, -1).movedim(0, -1).contiguous().numpy()
+            preview = (("JPEG", Image.fromarray(picture), 512),)
+        bar.update_absolute(done, total, *preview)
 
     return update
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from comfy_api.latest import io
 
@@ -17,23 +18,43 @@ def schema(**settings) -> io.Schema:
     return io.Schema(**{k: v for k, v in settings.items() if k in known})
 
 
-def settings_inputs(kind: type, only: Sequence[str] = (), advanced: bool = True) -> list[io.Input]:
-    """One input for each field of a settings class, or for some of them, with its default, limits and
-    help.
+def settings_inputs(
+    kind: type,
+    only: Sequence[str] = (),
+    advanced: bool = True,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> list[io.Input]:
+    """One input for each field of a settings class, or for some of them, with its default, limits and help.
+
+    names: of inputs that are not called as their field.
     """
     inputs, extra = [], {"advanced": True} if advanced else None
     for f in (f for f in dataclasses.fields(kind) if not only or f.name in only):
         rule, common = f.metadata, {"default": f.default, "tooltip": f.metadata["help"], "extra_dict": extra}
+        name = names.get(f.name, f.name)
         if isinstance(f.default, bool):
-            inputs.append(io.Boolean.Input(f.name, **common))
+            inputs.append(io.Boolean.Input(name, **common))
         elif rule["choices"]:
-            inputs.append(io.Combo.Input(f.name, options=list(rule["choices"]), **common))
+            inputs.append(io.Combo.Input(name, options=list(rule["choices"]), **common))
         elif isinstance(f.default, str):
-            inputs.append(io.String.Input(f.name, **common))
+            inputs.append(io.String.Input(name, **common))
         else:
             number = io.Int if isinstance(f.default, int) else io.Float
-            inputs.append(number.Input(f.name, min=rule["low"], max=rule["high"], **common))
+            inputs.append(number.Input(name, min=rule["low"], max=rule["high"], **common))
     return inputs
+
+
+def chosen(choice: Mapping | None, name: str, known: Iterable[str]) -> tuple[str, dict]:
+    """What was chosen of the DynamicCombo `name`, and the values of the inputs that the choice brings.
+
+    Raises ValueError for a choice that there is not: the host lets those of links and old graphs pass.
+    """
+    values = dict(choice or {})
+    key, known = values.pop(name, None), list(known)
+    if key not in known:
+        said = "nothing" if key is None else repr(key)
+        raise ValueError(f"{said} is no choice of {name}: choose one of {', '.join(known)}")
+    return key, values
 
 
 def longest_input() -> io.Input:

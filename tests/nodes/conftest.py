@@ -19,7 +19,7 @@ class Pack:
     """The nodes by their ids without the prefix, and the host they are on."""
 
     def __init__(self, host: standin.Host, module):
-        self.host = host
+        self.host, self.module = host, module
         self.nodes = {
             node.GET_SCHEMA().node_id: node for node in asyncio.run(module.PriorSRExtension().get_node_list())
         }

@@ -212,7 +212,7 @@ MISTAKES = [
     ("RestoreFaces", {**SRCNN, "which": "3"}, "there is no face 3"),
     ("RestoreFaces", {**SRCNN, "which": "all"}, "does not number faces"),
     ("RestoreFaces", {**SRCNN, "coarse": 1.0}, "coarse 1 is outside"),
-    ("RestoreFaces", {"method": "gan"}, "choose diffsr, dpi, srdg or srcnn"),
+    ("RestoreFaces", {"method": "gan"}, "choose one of diffsr, dpi, srdg, srcnn"),
     ("CodeFormer", {"codeformer": "tiny_adm.safetensors"}, "where codeformer weights are needed"),
 ]
 

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 import pytest
+from described_nodes import described_node
 
 from priorsr.methods.cli.main import build_parser
 
@@ -22,38 +23,6 @@ CURE = (
     "Saved work of users depends on this. If the change is meant: "
     "PRIORSR_REFRESH=1 python -m pytest tests/nodes/test_snapshot.py"
 )
-FIELDS = ("default", "min", "max", "step")
-FLAGS = ("control_after_generate", "multiline", "optional")
-
-
-def described_input(one) -> dict:
-    """An input without what it says to people."""
-    told = {"id": one.id, "type": one.io_type}
-    told |= {name: getattr(one, name) for name in FIELDS if getattr(one, name) is not None}
-    told |= {name: True for name in FLAGS if getattr(one, name)}
-    if (one.extra_dict or {}).get("advanced"):
-        told["advanced"] = True
-    if one.options and hasattr(one.options[0], "inputs"):
-        told["options"] = {
-            option.key: [described_input(nested) for nested in option.inputs] for option in one.options
-        }
-    elif one.options:
-        told["options"] = list(one.options)
-    return told
-
-
-def described_node(node) -> dict:
-    schema = node.GET_SCHEMA()
-    outputs = []
-    for one in schema.outputs:
-        listed = {"list": True} if one.is_output_list else {}
-        outputs.append({"id": one.id, "type": one.io_type, "name": one.display_name, **listed})
-    described = {
-        "display_name": schema.display_name,
-        "category": schema.category,
-        "output_node": schema.is_output_node,
-    }
-    return {**described, "inputs": [described_input(one) for one in schema.inputs], "outputs": outputs}
 
 
 def described_option(action: argparse.Action) -> dict:

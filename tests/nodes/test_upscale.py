@@ -46,10 +46,23 @@ def test_pictures_come_out_larger_and_the_bar_moves_to_its_end(pack, patch, name
     assert moves[-1][0] == moves[-1][1]
     assert len(moves) > 1
     last = patch[count - 1 : count]
-    alone = pack.image(name, image=last, **given)
+    own = {} if name == "UpscaleSRCNN" else {"seed": count - 1}
+    alone = pack.image(name, image=last, **own, **given)
     torch.testing.assert_close(done[count - 1 :], alone, rtol=0, atol=1e-3)
-    if name != "UpscaleSRCNN":
-        assert (pack.image(name, image=last, seed=1, **given) - alone).abs().max() > 1e-2
+    if own:
+        assert (pack.image(name, image=last, seed=7, **given) - alone).abs().max() > 1e-2
+
+
+def test_pictures_of_a_batch_get_seeds_of_their_own_unless_told_otherwise(pack, patch):
+    """Seed and place decide: the first has the seed itself."""
+    twins = patch[:1].expand(2, -1, -1, -1)
+    given = {"scale": 2.0, **DPS}
+    done = pack.image("UpscaleDPS", image=twins, **given)
+    alone = pack.image("UpscaleDPS", image=patch[:1], **given)
+    torch.testing.assert_close(done[:1], alone, rtol=0, atol=1e-3)
+    assert (done[1:] - alone).abs().max() > 1e-2
+    alike = pack.image("UpscaleDPS", image=twins, vary=False, **given)
+    torch.testing.assert_close(alike, alone.expand(2, -1, -1, -1), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize(CASE, UPSCALERS, ids=named)
@@ -59,10 +72,35 @@ def test_cancel_stops_a_run(pack, patch, name, settings, scale, count):
     assert moves[0][0] < moves[0][1]
 
 
-@pytest.mark.parametrize(("name", "settings"), [("UpscaleDiffSR", DIFFSR), ("UpscaleDPI", DPI)])
+@pytest.mark.parametrize(("name", "settings"), [(name, settings) for name, settings, *_ in UPSCALERS[1:]])
 def test_the_longer_side_decides_in_place_of_the_scale(pack, patch, name, settings):
     done = pack.image(name, image=patch[:1], longest=60, scale=2.0, **settings)
     assert tuple(done.shape) == (1, 60, 44, 4)
+
+
+def test_a_longer_side_that_cannot_be_is_told_as_it_was_asked(pack, patch):
+    for name, settings, least in (("UpscaleSRCNN", {}, 15), ("UpscaleDPI", DPI, 30)):
+        with pytest.raises(ValueError, match=rf"longest 10 is outside {least} \.\. 960 pixels"):
+            pack.run(name, image=patch[:1], longest=10, **settings)
+
+
+def test_presets_leave_what_was_set(pack, patch):
+    """A widget at its default is the preset's, any other value is the user's; with custom, every widget."""
+    square = patch[:1, :8, :8, :3]
+
+    def calls(**given):
+        moves, _ = pack.watched("UpscaleSRDG", image=square, prior="srdg_face64", scale=8.0, **given)
+        return moves[-1][1]
+
+    assert calls() == 50  # of the network that comes along
+    assert calls(steps=3) == 3
+    assert calls(preset="paper", steps=4) == 4
+    assert calls(preset="custom", steps=5, corrections=0) == 5
+    own = {"prior": "face64", "corrector": "none", "image": square, "scale": 8.0}
+    plain, *_ = pack.run("UpscaleDPI", **own, preset="dpi20", k=2)
+    assert not torch.equal(plain, pack.run("UpscaleDPI", **own, preset="dpi20", k=4)[0])
+    compound = pack.run("UpscaleDPI", **own, steps=4)[0]
+    assert not torch.equal(compound, pack.run("UpscaleDPI", **own, steps=4, compound=False)[0])
 
 
 def test_grey_pictures_are_enlarged(pack, patch):
@@ -107,21 +145,21 @@ def test_a_classifier_guides_the_upsampler(pack, patch):
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        ("UpscaleSRCNN", {"weights": "broken.safetensors"}, "broken.safetensors"),
+        ("UpscaleSRCNN", {"weights": "broken.safetensors"}, "cannot read broken.safetensors"),
         ("UpscaleSRCNN", {"tile": 5}, "tile 5 is too small"),
         ("UpscaleSRCNN", {"scale": 99.0}, "outside"),
         ("UpscaleSRCNN", {"weights": "../../secret.pt"}, "none of"),
         ("UpscaleDPS", {"prior": "tiny_edm.safetensors"}, "use EDM-DPS for EDM priors"),
-        ("UpscaleDPS", {"prior": "broken.safetensors"}, "broken.safetensors"),
+        ("UpscaleDPS", {"prior": "broken.safetensors"}, "cannot read broken.safetensors"),
         ("UpscaleDPS", {"prior": "tiny_adm.safetensors", "respacing": "ddim999"}, "no whole stride"),
         ("UpscaleEDMDPS", {"prior": "tiny_adm.safetensors"}, "DPS for ADM ones"),
         ("UpscaleGuided", {"prior": "tiny_upsampler.safetensors"}, "label"),
         ("UpscaleGuided", {"prior": "tiny_adm.safetensors", "label": 1}, "upsampler"),
         ("UpscaleDiffSR", {**DIFFSR, "prior": "tiny_sr.safetensors"}, "not a diffusion prior"),
         ("UpscaleDPI", {**DPI, "preset": "nonsense"}, "preset"),
-        ("UpscaleDPI", {**DPI, "corrector": "broken.safetensors"}, "broken.safetensors"),
+        ("UpscaleDPI", {**DPI, "corrector": "broken.safetensors"}, "cannot read broken.safetensors"),
         ("UpscaleDPI", {**DPI, "scale": 3.0, "corrector": "dpi_x4"}, "x4"),
-        ("UpscaleSRDG", {**SRDG, "prior": "tiny_adm.safetensors"}, "look at a low-resolution picture"),
+        ("UpscaleSRDG", {**SRDG, "prior": "tiny_adm.safetensors"}, "^tiny_adm.* where ncsnpp weights"),
         ("UpscaleSRDG", {**SRDG, "scale": 4.0, "attributes": "happy=1"}, "no classifier tells 'happy'"),
     ],
 )

@@ -24,7 +24,9 @@ from priorsr.methods.train.classifier import (
     build,
     drawn_of,
     groups_of,
+    metadata,
     moved,
+    rgb,
     task,
 )
 from priorsr.methods.train.loop import Batch, Optimisation, fit
@@ -207,6 +209,25 @@ def test_the_command_writes_a_file_for_each_attribute_that_guides(tmp_path, fold
     assert pushed.shape == (1, 1, 16, 16)
     assert pushed.abs().max() > 0
     assert read_attributes([luma], torch.full((1, 1, 16, 16), 0.5))[0].probabilities.shape == (1, 2)
+
+
+def test_a_classifier_that_sees_blocks_comes_back_from_its_file(tmp_path, data):
+    recipe = dataclasses.replace(RECIPE, pool=2)
+    network = build(recipe, seed=3)["light"].eval()
+    said = {**metadata(recipe, QUICK), "attribute": "light", "classes": "dark,bright"}
+    file = weights.save(network, tmp_path / "pooled.safetensors", said)
+    again = load_attribute(str(file)).network
+    assert (again.config.image_size, again.config.pool) == (16, 2)
+    x, level = rgb(data.images[:3] / 255), torch.full((3,), 0.1)
+    torch.testing.assert_close(again(x, level), network(x, level), rtol=0, atol=1e-6)
+    mixed = x.view(3, 3, 8, 2, 8, 2).flip(3, 5).reshape(x.shape)  # within the blocks
+    torch.testing.assert_close(again(mixed, level), network(x, level), rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="no multiple of 4"):
+        dataclasses.replace(recipe, size=18).config()
+    for wrong in ("0", '"2"', "1.5", "65", "true"):
+        weights.save(network, file, {**said, "settings": f'{{"pool": {wrong}}}'})
+        with pytest.raises(ValueError, match=r"pooled\.safetensors.*setting pool is"):
+            load_attribute(str(file))
 
 
 def test_a_training_goes_on_from_files(tmp_path, data):

@@ -1,0 +1,3 @@
+"""A blind cleaner: noise, compression and blur of unknown strength are removed, at one or two times the
+size.
+"""

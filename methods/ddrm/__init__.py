@@ -1,0 +1,1 @@
+"""Denoising diffusion restoration models (Kawar et al., 2022)."""
