@@ -24,6 +24,7 @@ coverage: $(BIN)/priorsr
 lint: $(BIN)/priorsr
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright
 
 # needs COMFYUI_PATH: a ComfyUI checkout; HOST_PYTHON runs it (default: this environment)
 test-host: $(BIN)/priorsr

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -20,7 +21,6 @@ from ..imaging.resize import resize, size_of
 from ..metrics.faces import exact_scale, reduced
 from ..priors.adm import ADMPrior
 from ..priors.calibration import Calibration, eps_mse, midpoint_timesteps
-from ..priors.edm import EDMPrior
 from ..priors.load import PriorSettings
 from ..priors.prior import Prior
 from ..priors.typicality import usual_surprise
@@ -36,7 +36,7 @@ TRIED = np.geomspace(0.01, 10, 61)
 
 
 def calibrate(
-    prior: ADMPrior | EDMPrior,
+    prior: Prior,
     images: Tensor,
     swept: int = 32,
     levels: Sequence[int] = tuple(range(5, 65, 5)),
@@ -54,7 +54,7 @@ def calibrate(
     found = limits(
         table, errors, {s: lost(truth, s) for s in (1.5, *SCALES, 16.0) if s <= truth.shape[-1] / 4}
     )
-    measured, sweeps = replace(prior, measured=found), []
+    measured, sweeps = _measured(prior, found), []
     small = {s: truth if s == 1 else reduced(truth, exact_scale(truth.shape[-1], s)) for s in (1.0, *SCALES)}
     found = replace(found, typical={s: usual_surprise(measured, low) for s, low in small.items()})
     on_step("surprise")
@@ -106,7 +106,7 @@ def limits(
     return measured
 
 
-def faithful_omega(prior: ADMPrior | EDMPrior, truth: Tensor, sweeps: Sequence[Sweep]) -> float:
+def faithful_omega(prior: Prior, truth: Tensor, sweeps: Sequence[Sweep]) -> float:
     """The omega whose choices lie, on average, closest to the best fixed levels of PSNR, SSIM and
     identity.
     """
@@ -117,7 +117,7 @@ def faithful_omega(prior: ADMPrior | EDMPrior, truth: Tensor, sweeps: Sequence[S
         raise ValueError("the prior's errors are not measured: calibrate it first")
 
     def miss(omega: float) -> float:
-        tried, total = replace(prior, measured=replace(measured, faithful=omega)), 0.0
+        tried, total = _measured(prior, replace(measured, faithful=omega)), 0.0
         for one in sweeps:
             scale = exact_scale(truth.shape[-1], one.scale)
             chosen = 100 * np.mean(
@@ -128,6 +128,11 @@ def faithful_omega(prior: ADMPrior | EDMPrior, truth: Tensor, sweeps: Sequence[S
         return total
 
     return float(min(TRIED, key=miss))
+
+
+def _measured(prior: Prior, measured: Calibration) -> Prior:
+    """The prior, which is a dataclass of whatever kind, with other errors."""
+    return replace(cast(Any, prior), measured=measured)
 
 
 def store(source: Path, out: Path, prior: Prior, measured: Calibration, settings: PriorSettings) -> None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from ..srdg.attributes import KIND
 from ..srdg.objective import attribute_loss, noisy, train_times
 from .curve import plot_profiles
 from .init import CURE, begin_from, init_option
-from .loop import Batch, Optimisation, Task
+from .loop import Batch, Optimisation, Task, channels_last
 from .prior import numbers, square, squares
 
 TUNED = Optimisation(steps=20_000, lr=1e-3, warmup=500)
@@ -201,10 +201,10 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
         with batch.autocast():
             return net(batches)
 
-    def validate(net: nn.Module) -> dict[str, float]:
+    def validate(net: Judges) -> dict[str, float]:
         figures = {
             f"{name}@{t:g}": value
-            for name, profile in accuracies(net.networks, validation).items()
+            for name, profile in accuracies(net.members(), validation).items()
             for t, value in profile.items()
         }
         return {"accuracy": sum(figures.values()) / len(figures), **figures}
@@ -236,7 +236,7 @@ def build(recipe: ClassifierRecipe, seed: int = 0) -> nn.ModuleDict:
                 f"pictures, not "
                 f"{said[0]} of {said[1]}: {CURE}"
             )
-    return networks.to(memory_format=torch.channels_last)
+    return channels_last(networks)
 
 
 class Judges(nn.Module):
@@ -246,9 +246,13 @@ class Judges(nn.Module):
         super().__init__()
         self.networks = networks
 
+    def members(self) -> dict[str, DenseNet]:
+        """The networks by their attributes."""
+        return cast("dict[str, DenseNet]", dict(self.networks.items()))
+
     def forward(self, batches: Mapping[str, tuple[Tensor, Tensor, Tensor, Tensor]]) -> Tensor:
         """The mean over an attribute's pictures, labels, times and noise, summed over the attributes."""
-        errors = [attribute_loss(network, *batches[name]).mean() for name, network in self.networks.items()]
+        errors = [attribute_loss(network, *batches[name]).mean() for name, network in self.members().items()]
         return torch.stack(errors).sum()
 
 
@@ -314,7 +318,7 @@ def accuracies(
     return result
 
 
-def files(net: nn.Module, said: Mapping[str, object], out: Path) -> Iterator[tuple[Path, nn.Module, dict]]:
+def files(net: Judges, said: Mapping[str, str], out: Path) -> Iterator[tuple[Path, nn.Module, dict]]:
     """Each network with its file and what that says of itself; several attributes are written as
     OUT_ATTRIBUTE.
     """

@@ -26,7 +26,7 @@ from ..priors.load import PriorSettings
 from ..priors.unconditional import samples
 from ..settings import Settings, option, to_json
 from .init import begin_from, init_option
-from .loop import Batch, Optimisation, Task
+from .loop import Batch, Optimisation, Task, channels_last
 from .pairs import Crops
 
 TUNED = Optimisation(steps=20_000, lr=1e-3, precision="bf16", exact_tail=0.0)
@@ -192,7 +192,7 @@ def build(recipe: PriorRecipe, seed: int = 0) -> nn.Module:
     """
     config = recipe.config()
     torch.manual_seed(seed)
-    network = build_adm(config).to(memory_format=torch.channels_last)
+    network = channels_last(build_adm(config))
     if found := begin_from(network, recipe.init, "adm"):
         wanted = {k: getattr(recipe, k) for k in CHAIN}
         own = asdict(PriorSettings().resolved(config, found.json("chain")))

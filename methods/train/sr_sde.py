@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
@@ -24,7 +24,7 @@ from ..srdg.method import KIND, SRDGSettings, condition, enlarged, srdg
 from ..srdg.objective import noisy, score_loss, train_times
 from .curve import plot_profiles
 from .init import init_option
-from .loop import Batch, Optimisation, Task
+from .loop import Batch, Optimisation, Task, channels_last
 from .prior import grid, numbers
 
 TUNED = Optimisation(
@@ -84,10 +84,17 @@ class SRRecipe(Settings):
         mult = numbers(self.mult)
         if not mult or 0 in mult:
             raise ValueError(f"mult {self.mult!r} gives no levels: write 1,2,2")
-        noise = {"sigma_min": self.sigma_min, "sigma_max": self.sigma_max}
         attention = numbers(self.attention)
         return NCSNppConfig(
-            self.size, self.colours, self.width, mult, self.blocks, attention, dropout=self.dropout, **noise
+            self.size,
+            self.colours,
+            self.width,
+            mult,
+            self.blocks,
+            attention,
+            dropout=self.dropout,
+            sigma_min=self.sigma_min,
+            sigma_max=self.sigma_max,
         )
 
     def reductions(self) -> tuple[int, ...]:
@@ -122,7 +129,7 @@ def build(recipe: SRRecipe, seed: int = 0) -> NCSNpp:
             f"size {recipe.size} is no multiple of {network.config.reduction}, which its levels ask for: "
             "change size or mult"
         )
-    return network.to(memory_format=torch.channels_last)
+    return channels_last(network)
 
 
 def pairs(images: Tensor, factor: int) -> tuple[Tensor, Tensor]:
@@ -139,7 +146,7 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
     schedule = NCSNppPrior(network).schedule
     judged = [pairs(validation[: max(1, JUDGED // len(factors))], factor) for factor in factors]
 
-    def loss(net: nn.Module, batch: Batch) -> Tensor:
+    def loss(net: NCSNpp, batch: Batch) -> Tensor:
         draw: dict[str, Any] = {"generator": batch.generator}
         x = images[torch.randint(len(images), (recipe.batch,), **draw)]
         if recipe.flip:
@@ -147,18 +154,18 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
         clean, low = pairs(x, factors[int(torch.randint(len(factors), (1,), **draw))])
         t = train_times(torch.empty(recipe.batch).uniform_(**draw), schedule)
         noise = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(clean.shape)
-        given = (z.to(batch.device).contiguous(memory_format=torch.channels_last) for z in (clean, low))
+        x, y = (z.to(batch.device).contiguous(memory_format=torch.channels_last) for z in (clean, low))
         with batch.autocast():
-            return score_loss(net, *given, t.to(batch.device), noise.to(batch.device), schedule).mean()
+            return score_loss(net, x, y, t.to(batch.device), noise.to(batch.device), schedule).mean()
 
-    def validate(net: nn.Module) -> dict[str, float]:
+    def validate(net: NCSNpp) -> dict[str, float]:
         profile = errors(net, judged, schedule)
         return {
             "error": sum(profile.values()) / len(profile),
             **{f"error@{t:.3g}": e for t, e in profile.items()},
         }
 
-    def show(net: nn.Module, run: Path) -> None:
+    def show(net: NCSNpp, run: Path) -> None:
         plot_profiles(run / "log.jsonl", run / "error.png")
         write(Picture(samples(net, judged)), run / "samples.png", overwrite=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +87,8 @@ class Rollouts:
     ) -> list[tuple[RolloutBatch, Tensor]]:
         """Every call of the corrector in one run, in order, and its answer B C S S."""
         self.prior.network.to(base.device)
-        network, calls, k = getattr(net, "module", net), [], self.recipe.k
+        network: Any = getattr(net, "module", net)
+        calls, k = [], self.recipe.k
         corrector, training = Corrector(network, k), network.training
 
         def watched(x: Tensor, t: float, y_T: Tensor) -> Tensor:
