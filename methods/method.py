@@ -8,7 +8,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from ..samplers.run import Step
 from .imaging.canvas import check_enlargement, noise_for
 from .imaging.resize import enlarged_size, size_of
-from .settings import Settings
+from .settings import Settings, nearest
 
 AUTO, NONE = "auto", "none"
 OnStep = Callable[
@@ -252,11 +251,3 @@ class Given:
     def make(self, kind: type[Settings]) -> Any:
         """That class with what was given. Raises ValueError."""
         return kind(**self.of(kind))
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """A hint at the known name that is meant, or at all of them."""
-    close = get_close_matches(name, known, 1, 0.5)
-    if close:
-        return f": did you mean {close[0]}?"
-    return f": choose from {', '.join(known)}" if known else ""

@@ -20,7 +20,6 @@ from ..imaging.images import Picture, read, replacing
 from ..metrics.compare import compare
 from ..priors.load import PriorSettings, load_prior
 from .folder import Job, check_output, picture_seed, plan
-from .models import list_models
 from .options import Command, add_files, add_settings, log, read_settings, run_files
 
 
@@ -226,5 +225,4 @@ COMMANDS = (
     Command("evaluate", _evaluate_arguments, _evaluate, json=False),
     Command("calibrate", _calibrate_arguments, _calibrate),
     Command("train", _train_arguments, _train, json=False),
-    Command("models", lambda parser: None, list_models),
 )

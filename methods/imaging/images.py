@@ -14,7 +14,7 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from . import png
+from . import LIMIT, png
 from .decode import decode, open_head
 from .files import READABLE
 from .metadata import DAMAGE, fits
@@ -24,7 +24,6 @@ from .resize import size_of
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 LONGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side that the format can hold
 MOST_EXIF = 65_500  # bytes of EXIF that a JPEG can hold
-LIMIT = "PRIORSR_MAX_PIXELS"  # the environment variable that raises Pillow's limit for the command
 
 log = logging.getLogger("priorsr")
 

@@ -81,10 +81,11 @@ def load(path: str | os.PathLike, kind: str | None = None) -> Weights:
     return Weights(found.id, fill(network, state, str(path)).eval(), Path(path), dict(listing.metadata))
 
 
-def describe(path: str | os.PathLike) -> Description:
+def describe(path: str | os.PathLike, whole: bool = False) -> Description:
     """What a file is and whether it can be used, by its header alone.
 
-    Raises as `load` where the header cannot be read.
+    whole: it is known to fit, so that no network is built to see. Raises as `load` where the header cannot
+    be read.
     """
     listing = _recognisable(list_file(path))
     found = find_kind(listing.entries, listing.metadata)
@@ -93,8 +94,9 @@ def describe(path: str | os.PathLike) -> Description:
     floating = [d for d in dtypes if "float" in d]
     problem = ""
     try:
-        for kind in parts if parts else [_choose(listing, None)]:
-            _built(listing, kind)
+        for kind in parts or [_choose(listing, None)]:
+            if not whole:
+                _built(listing, kind)
     except ValueError as error:
         problem = str(error)
     metadata = listing.metadata
