@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import torch
 
+ACCELERATORS = ("cuda", "xpu", "mps")  # what auto takes, the first that is there
+
 
 def compute_device(name: str | torch.device = "auto") -> torch.device:
-    """The device of a name; auto is CUDA where there is one. Raises ValueError."""
+    """The device of a name; auto is an accelerator where there is one. Raises ValueError."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = next((kind for kind in ACCELERATORS if _sees(kind)), "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"there is no device {name!r}: give auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("torch sees no CUDA device: choose cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("torch sees no MPS device: choose cpu")
+        raise ValueError(f"there is no device {name!r}: give auto, cpu, cuda, cuda:N, xpu or mps") from error
+    if device.type in ACCELERATORS and not _sees(device.type):
+        raise ValueError(f"torch sees no {device.type.upper()} device: choose cpu")
     return device
+
+
+def _sees(kind: str) -> bool:
+    part = torch.backends.mps if kind == "mps" else getattr(torch, kind, None)
+    return part is not None and part.is_available()

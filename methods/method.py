@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from ..samplers.run import Step
 from .imaging.canvas import check_enlargement, noise_for
 from .imaging.resize import enlarged_size, size_of
+from .memory import is_out_of_memory, release, show_bytes
+from .precision import loaded_in
 from .settings import Settings, nearest
 
 AUTO, NONE = "auto", "none"
@@ -141,7 +143,33 @@ class Upscaler(ABC):
         plan = self.plan(size_of(low), scale)
         for warning in plan.warnings:
             report(warning)
-        return self.enlarge(low.to(self.device), scale, seeds, _counter(on_step, plan.calls), report)
+        low = low.to(self.device)
+        while True:
+            try:
+                return self.enlarge(low, scale, seeds, _counter(on_step, plan.calls), report)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                smaller = self.shrink()
+                if not smaller:
+                    raise
+            # outside of the except block, whose traceback holds the tensors of the failed try
+            release(self.device)
+            report(f"out of memory: goes on with {smaller}")
+
+    def shrink(self) -> str:
+        """Work in smaller pieces from now on; says in which, or nothing where there are no smaller ones."""
+        return ""
+
+    def fit(self, size: tuple[int, int], scale: float, budget: int) -> tuple[str, ...]:
+        """Shrink until a picture of h x w needs at most so many bytes beside the weights; says how."""
+        changed = ""
+        while (needed := self.plan(size, scale).bytes) > budget:
+            smaller = self.shrink()
+            if not smaller:
+                return (f"needs about {show_bytes(needed)} beside the weights, of {show_bytes(budget)}",)
+            changed = smaller
+        return (f"{changed}, to stay within {show_bytes(budget)}",) if changed else ()
 
     @property
     def device(self) -> torch.device:
@@ -208,10 +236,14 @@ class Method:
         return {f.name: f for kind in self.settings for f in fields(kind)}
 
     def prepare(
-        self, files: Mapping[str, Any] = NO_FILES, preset: str = AUTO, values: Mapping[str, Any] = NO_FILES
+        self,
+        files: Mapping[str, Any] = NO_FILES,
+        preset: str = AUTO,
+        values: Mapping[str, Any] = NO_FILES,
+        precision: torch.dtype = torch.float32,
     ) -> Upscaler:
-        """The method with its networks loaded on the CPU. values: settings that are given; a preset decides
-        the others.
+        """The method with its networks loaded on the CPU, where they compute in `precision`. values: settings
+        that are given; a preset decides the others.
 
         Raises ValueError and FileNotFoundError that name what is wrong.
         """
@@ -230,7 +262,8 @@ class Method:
             raise ValueError(
                 f"{self.name} has no preset {preset!r}: choose one of {', '.join((AUTO, *self.presets))}"
             )
-        return self.load(chosen, Given(self.settings, preset, values))
+        with loaded_in(precision):
+            return self.load(chosen, Given(self.settings, preset, values))
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ def _run(
         )  # the fusion costs as much again
         with host.loaded([vae.patcher, *([managed.patcher] if managed else [])], int(room)):
             coder = autoencoder(vae, managed, side, lap, before)
-            return torch.cat([each(coder, i) for i in range(pictures)])
+            done_pictures = torch.cat([each(coder, i) for i in range(pictures)])
+            bar(passes, passes)
+            return done_pictures
 
     return host.with_smaller_tiles(at, min(tile or longest, longest), FLOOR)
 

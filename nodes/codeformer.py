@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..methods.faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..methods.faces.load import CODEFORMER, load_codeformer
 from ..methods.faces.restore import RestoreSettings
+from ..methods.imaging.alpha import fill_hidden
 from ..methods.imaging.resize import resize
 from . import host
 from .face_inputs import (
@@ -48,7 +49,7 @@ def _half_input() -> io.Input:
 
 def _load(name: str, half: bool) -> CodeFormerRestorer:
     with host.loading():
-        return load_codeformer(file_of(name), half=half)
+        return load_codeformer(file_of(name), precision=torch.float16 if half else torch.float32)
 
 
 def _room(restorer: CodeFormerRestorer, batch: int) -> int:
@@ -158,7 +159,8 @@ class RestoreAlignedFace(io.ComfyNode):
             pixels, alpha = split(image.clone())
             size, progress, done = (restorer.size, restorer.size), host.progress(), []
             with host.on_device(codeformer, activations=_room(restorer, batch)):
-                for some in pixels.expand(-1, 3, -1, -1).split(batch):
+                seen = pixels if alpha is None else fill_hidden(pixels, alpha)
+                for some in seen.expand(-1, 3, -1, -1).split(batch):
                     done.append(restorer(resize(some, size).clamp(0, 1)))
                     progress(sum(map(len, done)), len(pixels))
             alpha = alpha if alpha is None else resize(alpha, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..methods.imaging.resize import resize
+from ..methods.imaging.alpha import upscale_with_alpha
 from ..methods.stablesr.color_fix import METHODS, color_fix
 from ..methods.stablesr.method import pre_clean
 from . import host
@@ -52,7 +52,8 @@ class ColourCorrection(io.ComfyNode):
         if len(colours) not in (1, len(pixels)):
             raise ValueError(f"{len(colours)} sources for {len(pixels)} images: give one, or one for each")
         # one by one, so that a batch needs the memory of one image
-        fixed = [color_fix(x[None], colours[i % len(colours)][None], method) for i, x in enumerate(pixels)]
+        source_of = lambda i: colours[i % len(colours)][None]  # noqa: E731
+        fixed = host.for_each(lambda i: color_fix(pixels[i : i + 1], source_of(i), method), len(pixels))
         return io.NodeOutput(host.result(join(torch.cat(fixed), alpha)))
 
 
@@ -111,7 +112,6 @@ class PreClean(io.ComfyNode):
             if upscale_model is None
             else lambda x: host.upscaled(upscale_model, x)
         )
-        reduced = pre_clean(pixels, restorer, reduction)
-        return io.NodeOutput(
-            host.result(join(reduced, None if alpha is None else resize(alpha, tuple(reduced.shape[-2:]))))
-        )
+        with host.cancellable():
+            done, alpha = upscale_with_alpha(pixels, alpha, lambda x: pre_clean(x, restorer, reduction))
+        return io.NodeOutput(host.result(join(done, alpha)))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 
+import torch
 from comfy_api.latest import io
 
 from ..methods.degrade import Recipe, degrade, preset
 from ..methods.degrade.presets import FACE_LEVELS, dpi
 from ..methods.degrade.steps import Blur, GaussianNoise, Jpeg, PoissonNoise, Sinc, SpeckleNoise, Webp
+from ..methods.imaging.alpha import fill_hidden
 from ..methods.imaging.resize import resize
 from . import host
 from .host.images import join, split
@@ -203,7 +205,11 @@ class DegradeImage(io.ComfyNode):
     def execute(cls, image, seed, vary, degradation=None):
         recipe = _recipe(degradation)
         pixels, alpha = split(image)
-        degraded, drawn = degrade(pixels, recipe, [seed + i if vary else seed for i in range(len(pixels))])
+        pixels = pixels if alpha is None else fill_hidden(pixels, alpha)
+        seeds = [seed + i if vary else seed for i in range(len(pixels))]
+        pairs = host.for_each(lambda i: degrade(pixels[i : i + 1], recipe, seeds[i : i + 1]), len(pixels))
+        degraded = torch.cat([picture for picture, _ in pairs])
+        drawn = [one for _, some in pairs for one in some]
         if alpha is not None:
             alpha = resize(alpha, tuple(degraded.shape[-2:]))
         recipes = [json.loads(d.to_json()) for d in drawn]
@@ -212,7 +218,7 @@ class DegradeImage(io.ComfyNode):
 
 
 def _recipe(choice: dict | None) -> Recipe:
-    kind = (choice or {}).get("degradation")
+    kind, choice = host.chosen(choice, "degradation", [option.key for option in OPTIONS])
     if kind in ("bicubic", "real-world", "srdg"):
         return preset(kind, choice["scale"])
     if kind == "face":
@@ -233,6 +239,4 @@ def _recipe(choice: dict | None) -> Recipe:
         return Recipe("noise", (noises[choice["kind"]](),))
     if kind == "compression":
         return Recipe("compression", (CODECS[choice["codec"]](choice["quality"]),))
-    if kind == "recipe":
-        return Recipe.from_json(choice["json"])
-    raise ValueError(f"unknown degradation {kind!r}: choose one of {', '.join(o.key for o in OPTIONS)}")
+    return Recipe.from_json(choice["json"])

@@ -73,10 +73,10 @@ class CropFaces(io.ComfyNode):
     @classmethod
     def execute(cls, image, faces, size, frame, robust):
         with torch.inference_mode(False), torch.no_grad():
-            pixels, _ = split(image.clone())
-            aligned = cut_faces(
-                pixels, faces.of(pixels), RestoreSettings(size=size, frame=frame, robust=robust)
-            )
+            pixels, alpha = split(image.clone())
+            x = pixels if alpha is None else torch.cat([pixels, alpha], 1)
+            settings = RestoreSettings(size=size, frame=frame, robust=robust)
+            aligned = cut_faces(x, faces.of(pixels), settings)
         count = len(aligned)
         if not count:  # nodes that restore need an image
             aligned = torch.full((1, 3, size, size), 0.5)

@@ -248,7 +248,7 @@ def restore_and_paste(
     room = max(room, PER_PIXEL * pixels.shape[-1] * pixels.shape[-2], PARSER_ROOM if parse else 0)
     recogniser = recogniser_of(frame) if size >= SMALLEST else None
     x = pixels if alpha is None else torch.cat([pixels, alpha], 1)
-    with host.on_device(*networks, activations=room):
+    with host.on_device(*networks, activations=room), host.cancellable():
         done = restore_faces(
             x, restorer, detect, settings, which, seeds, background, parse, recogniser, faces, host.progress()
         )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..methods.faces.detect import detect
 from ..methods.faces.enhance import PAPER, RELEASED, EnhanceSettings, enhance_outside
-from ..methods.faces.masks import CLASSES, MaskSettings, face_mask
+from ..methods.faces.masks import CLASSES, KINDS, MaskSettings, face_mask
 from ..methods.faces.overlay import overlay
 from ..methods.imaging.resize import resize
 from . import host
@@ -71,7 +71,9 @@ class DetectFaces(io.ComfyNode):
             pixels, _ = split(image.clone())
             found = detector_of(detector)
             with host.on_device(found.network, activations=PER_PIXEL * pixels.shape[-1] * pixels.shape[-2]):
-                detections = detect(pixels, found, settings)
+                detections = host.for_each(
+                    lambda i: detect(pixels[i : i + 1], found, settings)[0], len(pixels)
+                )
             drawn = torch.cat([overlay(x[None], d.faces) for x, d in zip(pixels, detections, strict=True)])
         report = "\n".join(f"picture {i}: {d.describe()}" for i, d in enumerate(detections))
         data = FoundFaces(tuple(detections), tuple(pixels.shape[-2:]))
@@ -123,21 +125,21 @@ class FaceMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, faces, grow, feather, kind=None):
-        chosen = dict(kind or {})
+        name, chosen = host.chosen(kind, "kind", KINDS)
         parser = chosen.pop("parser", None)
-        settings = MaskSettings(grow=grow, feather=feather, **chosen)
+        settings = MaskSettings(kind=name, grow=grow, feather=feather, **chosen)
         with torch.inference_mode(False), torch.no_grad():
             pixels, _ = split(image.clone())
             pixels, some = pixels.expand(-1, 3, -1, -1), faces.of(pixels)
             if settings.kind != "parts":
-                masks = [face_mask(x[None], f, settings) for x, f in zip(pixels, some, strict=True)]
+                masks = host.for_each(lambda i: face_mask(pixels[i : i + 1], some[i], settings), len(pixels))
             else:
                 parse = parser_of(parser)
                 with host.on_device(parse.network, activations=PARSER_ROOM) as device:
                     on_device = lambda aligned: parse(aligned.to(device)).cpu()  # noqa: E731
-                    masks = [
-                        face_mask(x[None], f, settings, on_device) for x, f in zip(pixels, some, strict=True)
-                    ]
+                    masks = host.for_each(
+                        lambda i: face_mask(pixels[i : i + 1], some[i], settings, on_device), len(pixels)
+                    )
             return io.NodeOutput(host.result(torch.cat(masks)[:, 0]))
 
 
@@ -177,13 +179,11 @@ class EnhanceOutside(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, mask, filters=None):
-        chosen = dict(filters or {})
-        name = chosen.pop("filters", OWN)
+        name, chosen = host.chosen(filters, "filters", (OWN, *PRESETS))
         settings = EnhanceSettings(**chosen) if name == OWN else PRESETS[name]
         pixels, alpha = split(image)
-        done = [
-            enhance_outside(x[None], m, settings) for x, m in zip(pixels, _masks(mask, pixels), strict=True)
-        ]
+        masks = _masks(mask, pixels)
+        done = host.for_each(lambda i: enhance_outside(pixels[i : i + 1], masks[i], settings), len(pixels))
         return io.NodeOutput(host.result(join(torch.cat(done), alpha)))
 
 

@@ -265,11 +265,9 @@ class GuideByClipping(io.ComfyNode):
 
 
 def _clip(choice: dict | None):
-    kind = (choice or {}).get("limit")
+    kind, choice = host.chosen(choice, "limit", ("range", "dynamic"))
     if kind == "dynamic":
         return DynamicThreshold(choice["percentile"])
-    if kind != "range":
-        raise ValueError(f"unknown limit {kind!r}: choose range or dynamic")
     if choice["low"] >= choice["high"]:
         raise ValueError(
             f"a range from {choice['low']:g} to {choice['high']:g} holds nothing: give a low value below "

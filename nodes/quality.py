@@ -79,10 +79,12 @@ class ImageQuality(io.ComfyNode):
         a, b = split(image)[0], split(reference, "reference")[0]
         if when_sizes_differ == "resize reference" and a.shape[-2:] != b.shape[-2:]:
             b = resize(b, tuple(a.shape[-2:])).clamp(0, 1)
-        rows = compare(a, b, channels, border)
+        pairs = list(zip(*paired(a, b), strict=True))
+        rows = host.for_each(lambda i: compare(*(x[None] for x in pairs[i]), channels, border)[0], len(pairs))
         lines = [describe(row) for row in rows]
         if low_resolution is not None:
-            agreement = consistency(a, split(low_resolution, "low_resolution")[0])
+            with host.cancellable():
+                agreement = consistency(a, split(low_resolution, "low_resolution")[0])
             lines = [
                 f"{line}, consistency {value:.2f} dB"
                 for line, value in zip(lines, agreement.tolist(), strict=True)
@@ -90,7 +92,6 @@ class ImageQuality(io.ComfyNode):
         report = "\n".join(lines if len(lines) == 1 else [f"{i}: {line}" for i, line in enumerate(lines)])
         decibels = statistics.fmean(min(row["psnr"], 100.0) for row in rows)
         structure = statistics.fmean(row["ssim"] or 0.0 for row in rows)
-        pairs = zip(*paired(a, b), strict=True)
         comparison = torch.stack([side_by_side([x, y, ((x - y).abs() * 4).clamp(0, 1)]) for x, y in pairs])
         return io.NodeOutput(
             report, decibels, structure, host.result(join(comparison)), ui=ui.PreviewText(report)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from comfy_api.latest import io
 
+from ..methods.imaging.alpha import fill_hidden
 from ..methods.imaging.resize import METHODS, resize, scaled_size
 from . import host
 from .host.images import join, split
@@ -92,19 +94,20 @@ class ResizeImage(io.ComfyNode):
         pixels, alpha = split(image)
         size = _size(to, tuple(pixels.shape[-2:]))
         border = "mirror" if matlab_border else "renormalise"
-        parts = [
-            None if x is None else resize(x, size, method=method, antialias=antialias, border=border)
-            for x in (pixels, alpha)
-        ]
-        return io.NodeOutput(host.result(join(*parts)))
+        planes = pixels if alpha is None else torch.cat([fill_hidden(pixels, alpha), alpha], 1)
+        done = torch.cat(
+            host.for_each(
+                lambda i: resize(planes[i : i + 1], size, method=method, antialias=antialias, border=border),
+                len(planes),
+            )
+        )
+        return io.NodeOutput(host.result(join(done)))
 
 
 def _size(choice: dict | None, size: tuple[int, int]) -> tuple[int, int]:
-    kind = (choice or {}).get("to")
+    kind, choice = host.chosen(choice, "to", ("scale", "size", "multiple"))
     if kind == "scale":
         return tuple(max(1, scaled_size(n, choice["scale"])) for n in size)
     if kind == "size":
         return choice["height"], choice["width"]
-    if kind == "multiple":
-        return tuple(max(1, n // choice["multiple"]) * choice["multiple"] for n in size)
-    raise ValueError(f"unknown way to resize {kind!r}: choose scale, size or multiple")
+    return tuple(max(1, n // choice["multiple"]) * choice["multiple"] for n in size)

@@ -200,30 +200,22 @@ class Sampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, transition=None, guidance=()):
-        released = (transition or {}).get("transition") == "ddim_released"
-        return io.NodeOutput(
-            host_model.as_sampler(
-                _transition(transition), guidance, levels_for=released_levels if released else None
-            )
-        )
+        kind, choice = host.chosen(transition, "transition", TRANSITIONS)
+        levels = released_levels if kind == "ddim_released" else None
+        return io.NodeOutput(host_model.as_sampler(TRANSITIONS[kind](choice), guidance, levels_for=levels))
 
 
-def _transition(choice: dict | None):
-    kind = (choice or {}).get("transition")
-    made = {
-        "ddpm": lambda: DDPM(choice["variance"]),
-        "ddim": lambda: DDIM(choice["eta"]),
-        "renoise": lambda: Renoise(choice["renewed"]),
-        "euler": Euler,
-        "heun": lambda: Heun(choice["churn"], c_noise=float),
-        "dpmpp_2m": DPMpp2M,
-        "reverse_diffusion": lambda: ReverseDiffusion(choice["corrections"], choice["snr"]),
-        "euler_maruyama": EulerMaruyama,
-        "ddim_released": lambda: DDIM(choice["eta"]),  # steps as ddim does, on other levels
-    }
-    if kind not in made:
-        raise ValueError(f"unknown transition {kind!r}: choose one of {', '.join(made)}")
-    return made[kind]()
+TRANSITIONS = {
+    "ddpm": lambda choice: DDPM(choice["variance"]),
+    "ddim": lambda choice: DDIM(choice["eta"]),
+    "renoise": lambda choice: Renoise(choice["renewed"]),
+    "euler": lambda choice: Euler(),
+    "heun": lambda choice: Heun(choice["churn"], c_noise=float),
+    "dpmpp_2m": lambda choice: DPMpp2M(),
+    "reverse_diffusion": lambda choice: ReverseDiffusion(choice["corrections"], choice["snr"]),
+    "euler_maruyama": lambda choice: EulerMaruyama(),
+    "ddim_released": lambda choice: DDIM(choice["eta"]),  # steps as ddim does, on other levels
+}
 
 
 class SigmasByRespacing(io.ComfyNode):
@@ -336,12 +328,9 @@ class TiledDenoiser(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, tile_batch, tiles=None, weights="wide"):
-        kind = (tiles or {}).get("tiles")
+        kind, given = host.chosen(tiles, "tiles", ("auto", "manual"))
         if kind == "auto":
-            size = host_model.natural_tile(model)
-            return io.NodeOutput(host_model.tiled(model, size, size // 4, tile_batch, TILE_WEIGHTS[weights]))
-        if kind == "manual":
-            return io.NodeOutput(
-                host_model.tiled(model, tiles["tile"], tiles["overlap"], tile_batch, TILE_WEIGHTS[weights])
-            )
-        raise ValueError(f"unknown tiles {kind!r}: choose auto or manual")
+            side = host_model.natural_tile(model)
+            given = {"tile": side, "overlap": side // 4}
+        shape = given["tile"], given["overlap"], tile_batch
+        return io.NodeOutput(host_model.tiled(model, *shape, TILE_WEIGHTS[weights]))

@@ -211,9 +211,11 @@ class AttributeReadOut(io.ComfyNode):
             with managed_models.classifiers_ready(
                 classifiers, attribute_bytes(judges, len(pixels)) // managed_models.BACKWARD
             ) as device:
-                readings = read_attributes(
-                    judges, pixels.to(device), t, VIEWS[view], Noise([seed] * len(pixels))
-                )
+                moved = host.progress()
+                with host.cancellable():
+                    noise = Noise([seed] * len(pixels))
+                    readings = read_attributes(judges, pixels.to(device), t, VIEWS[view], noise)
+                moved(1, 1)
         numbers = [
             p for i in range(len(pixels)) for reading in readings for p in reading.probabilities[i].tolist()
         ]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import latent_preview
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..methods.imaging.resize import resize, scale_for
+from ..methods.imaging.alpha import upscale_with_alpha
+from ..methods.method import seeds_from
 from ..methods.stablesr.autoencoder import SCALE
 from ..methods.stablesr.levels import in_place_of, start_mode
 from ..methods.stablesr.method import LATENT, StableSRSettings, restore_at_scale
 from ..methods.stablesr.prior import WEIGHTS
+from ..methods.stablesr.upscaler import METHOD
 from ..samplers.noise import Noise
 from ..samplers.transition import DDIM, DDPM
 from . import host
@@ -22,7 +25,7 @@ from .host import model as host_model
 from .host import stablesr as host_stablesr
 from .host.images import join, split
 from .stablesr import StableSRLayers
-from .upscale import SEED
+from .upscale import SEED, vary_input
 
 MOST = 16  # tiles in a call; more are no faster
 
@@ -87,6 +90,7 @@ class StableSRUpscale(io.ComfyNode):
                     ),
                 ),
                 *host.settings_inputs(StableSRSettings, ("sampler", "eta", "start", "weights", *TILES)),
+                vary_input(),
                 Fusion.Input(
                     "cfw",
                     optional=True,
@@ -125,6 +129,7 @@ class StableSRUpscale(io.ComfyNode):
         vae_overlap,
         tiles=None,
         cfw=None,
+        vary=True,
     ):
         said = []
         if cfw is None and fidelity:
@@ -143,7 +148,8 @@ class StableSRUpscale(io.ComfyNode):
             **_pieces(tiles, model),
         )
         pixels, alpha = split(image)
-        scale = scale_for(longest, tuple(pixels.shape[-2:])) if longest else scale
+        if longest:
+            scale = METHOD.scales.for_longest(longest, tuple(pixels.shape[-2:]), METHOD.name)
         autoencoder(vae, cfw, vae_tile, vae_overlap)
         host_stablesr.patched(model, stablesr)  # raises before anything is computed
         said.append(f"{chosen.sampler}, {steps} steps, pieces of {chosen.tile}, {chosen.tile_batch} at once")
@@ -151,19 +157,24 @@ class StableSRUpscale(io.ComfyNode):
             host.log.warning("PriorSR: %s", warning)
             said.append(warning)
         multiple = LATENT * stablesr.layers.encoder.config.reduction  # the UNet's too
-        run = _Run(model, positive, negative, vae, stablesr, cfw, chosen, seed)
-        larger = torch.cat([restore_at_scale(x[None], scale, run, chosen, multiple) for x in pixels])
-        if alpha is not None:
-            alpha = resize(alpha, tuple(larger.shape[-2:])).to(larger)
+        run = _Run(model, (positive, negative), vae, stablesr, cfw, chosen, seed)
+
+        def enlarge(low: Tensor) -> Tensor:
+            return torch.cat(
+                [
+                    restore_at_scale(x[None], scale, replace(run, seed=s), chosen, multiple)
+                    for x, s in zip(low, seeds_from(seed, len(low), vary), strict=True)
+                ]
+            )
+
+        larger, alpha = upscale_with_alpha(pixels, alpha, enlarge)
         return io.NodeOutput(host.result(join(larger.expand(-1, 3, -1, -1), alpha)), "\n".join(said))
 
 
 def _pieces(choice: dict | None, model) -> dict[str, int]:
-    kind = (choice or {}).get("tiles")
+    kind, given = host.chosen(choice, "tiles", ("auto", "manual"))
     if kind == "manual":
-        return {name: choice[name] for name in ("tile", "overlap", "tile_batch")}
-    if kind != "auto":
-        raise ValueError(f"unknown tiles {kind!r}: choose auto or manual")
+        return given
     side = (768 if host_stablesr.predicts_v(model) else 512) // LATENT  # of Stable Diffusion 2.1's two models
     one = model.model.memory_required([2, 4, side, side])  # with and without guidance's second prompt
     left = host_stablesr.spare_memory(model)
@@ -174,20 +185,19 @@ def _pieces(choice: dict | None, model) -> dict[str, int]:
     }
 
 
+@dataclass(frozen=True)
 class _Run:
     """One enlarged picture 1 3 H W in -1..1 to the restored one, as `restore` of the library does with its
     own networks.
     """
 
-    def __init__(self, model, positive, negative, vae, layers, cfw, settings: StableSRSettings, seed: int):
-        self.model, self.prompts, self.vae, self.layers, self.cfw = (
-            model,
-            (positive, negative),
-            vae,
-            layers,
-            cfw,
-        )
-        self.settings, self.seed = settings, seed
+    model: object
+    prompts: tuple
+    vae: object
+    layers: object
+    cfw: object
+    settings: StableSRSettings
+    seed: int
 
     def __call__(self, canvas: Tensor) -> Tensor:
         s, noise = (

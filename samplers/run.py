@@ -23,7 +23,8 @@ class Step:
     state.
 
     The next state is mean + std * noise; `variance` is that of the model, which may be more than std^2 where
-    no noise is added.
+    no noise is added. shared_graph: several hooks take gradients through the network, so that none may free
+    its graph.
     """
 
     i: int
@@ -35,6 +36,7 @@ class Step:
     variance: Tensor | float = 0.0
     std: Tensor | float = 0.0
     noise: Tensor | None = None
+    shared_graph: bool = False
 
 
 class Transition(Protocol):
@@ -104,11 +106,14 @@ def run(
     x = x.detach().clone()
     for hook in hooks:
         hook.begin(x, levels)
-    grad = any(hook.needs_grad for hook in hooks)
+    gradients = sum(hook.needs_grad for hook in hooks)
+    grad = gradients > 0
     advance, sums = transition.begin(levels), []
     for i in range(len(levels) - 1):
         with torch.set_grad_enabled(grad):
             step = advance(predict, x.requires_grad_(grad), i, draw)
+            if gradients > 1:
+                step = replace(step, shared_graph=True)
             for hook in hooks:
                 if (mean := hook.mean(step)) is not step.mean:
                     step = replace(step, mean=mean)

@@ -18,6 +18,7 @@ from ..faces.restore import restore_faces as restore_and_paste
 from ..faces.restorers import restorer_of
 from ..imaging.convert import as_planes
 from ..method import AUTO, Report, nearest
+from ..precision import precision_of
 from ..registry import method_named
 from .upscale import Loaded, list_methods, load, once, refuse, warn
 
@@ -44,6 +45,7 @@ def restore_faces(
     preset: str = AUTO,
     seed: int = 0,
     device: str | torch.device = "auto",
+    precision: str = "auto",
     report: Report = warn,
     **settings: Any,
 ) -> Faces:
@@ -67,7 +69,7 @@ def restore_faces(
     which = DetectSettings(**{k: v for k, v in ours.items() if k in _fields(DetectSettings)})
     hear = once(report)
     if method == "codeformer":
-        restorer = _codeformer(own, place)
+        restorer = _codeformer(own, place, precision_of(precision, place))
     elif isinstance(method, CodeFormerRestorer):
         refuse(own)
         restorer = method
@@ -80,7 +82,7 @@ def restore_faces(
             refuse(own)
             loaded = method
         else:
-            loaded = load(known.name, preset=preset, device=place, **own)
+            loaded = load(known.name, preset=preset, device=place, precision=precision, **own)
         restorer = restorer_of(loaded.upscaler, known.faces, size, frame, coarse, report=hear)
     chosen = RestoreSettings(
         size=restorer.size,
@@ -106,13 +108,15 @@ def _fields(kind: type) -> set[str]:
     return {f.name for f in fields(kind)}
 
 
-def _codeformer(settings: Mapping[str, Any], device: torch.device) -> CodeFormerRestorer:
+def _codeformer(
+    settings: Mapping[str, Any], device: torch.device, precision: torch.dtype
+) -> CodeFormerRestorer:
     known = _fields(CodeFormerSettings)
     for name in settings:
-        if name not in known | {"codeformer", "half"}:
+        if name not in known | {"codeformer"}:
             raise ValueError(
-                f"codeformer has no setting {name!r}{nearest(name, sorted(known | {'codeformer', 'half'}))}"
+                f"codeformer has no setting {name!r}{nearest(name, sorted(known | {'codeformer'}))}"
             )
     own = CodeFormerSettings(**{k: v for k, v in settings.items() if k in known})
     path = os.fspath(settings.get("codeformer", CODEFORMER))
-    return load_codeformer(path, own, device, settings.get("half", False))
+    return load_codeformer(path, own, device, precision)

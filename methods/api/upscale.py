@@ -16,6 +16,7 @@ from ..imaging.alpha import upscale_with_alpha
 from ..imaging.convert import as_planes
 from ..imaging.resize import scale_for, size_of
 from ..method import AUTO, Method, OnStep, Plan, Report, Upscaler
+from ..precision import precision_of
 from ..registry import method_named, methods
 
 log = logging.getLogger("priorsr")
@@ -77,12 +78,19 @@ def list_methods() -> list[Method]:
     return list(methods().values())
 
 
-def load(method: str, *, preset: str = AUTO, device: str | torch.device = "auto", **settings: Any) -> Loaded:
+def load(
+    method: str,
+    *,
+    preset: str = AUTO,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+    **settings: Any,
+) -> Loaded:
     """A method with its networks on a device, for `upscale` and `restore_faces` or to be called itself.
 
-    settings: its weights (names or paths) and settings by the names that `priorsr upscale METHOD --help`
-    shows, with _ for -; what is not given is the preset's. Raises ValueError for what is unknown or does not
-    fit, with the nearest name, and FileNotFoundError.
+    precision: auto, fp32, bf16 or fp16. settings: its weights (names or paths) and settings by the names
+    that `priorsr upscale METHOD --help` shows, with _ for -; what is not given is the preset's. Raises
+    ValueError for what is unknown or does not fit, with the nearest name, and FileNotFoundError.
     """
     found = method_named(method)
     place = compute_device(device)
@@ -96,7 +104,7 @@ def load(method: str, *, preset: str = AUTO, device: str | torch.device = "auto"
             files[name] = [os.fspath(path) for path in some]
         else:
             files[name] = os.fspath(value)
-    return Loaded(found, found.prepare(files, preset, values).to(place))
+    return Loaded(found, found.prepare(files, preset, values, precision_of(precision, place)).to(place))
 
 
 def upscale(
@@ -108,6 +116,7 @@ def upscale(
     preset: str = AUTO,
     seed: int = 0,
     device: str | torch.device = "auto",
+    precision: str = "auto",
     on_step: OnStep | None = None,
     report: Report = warn,
     **settings: Any,
@@ -119,14 +128,15 @@ def upscale(
     Transparency is enlarged beside. scale: the method's own default without one; longest: pixels of the
     longer side in its place. seed: of what is invented, for every picture of a batch. on_step(done, all, x)
     hears of network calls, x the predicted picture in -1..1. report hears warnings and what was chosen;
-    without one they go to the log "priorsr". preset, device, settings: as for `load`, unless the method is
-    loaded already. Raises ValueError, TypeError and FileNotFoundError, before the first step.
+    without one they go to the log "priorsr". preset, device, precision, settings: as for `load`,
+    unless the method is loaded already. Raises ValueError, TypeError and FileNotFoundError, before the
+    first step.
     """
     if isinstance(method, Loaded):
         refuse(settings)
     else:
         _checked(method_named(method), scale, longest)
-        method = load(method, preset=preset, device=device, **settings)
+        method = load(method, preset=preset, device=device, precision=precision, **settings)
     return method(picture, scale, longest=longest, seed=seed, on_step=on_step, report=report)
 
 

@@ -96,7 +96,7 @@ def _diffsr(options: argparse.Namespace, device: torch.device) -> list[dict]:
     settings, out = read_settings(DiffSRSettings, options), Path(options.out)
     prior = load_prior(options.prior)
     prior.network.to(device)
-    truth = read_faces(options.data, prior.size, options.count).to(device)
+    truth = read_faces(options.data, prior.size, options.count, colour=True).to(device)
     rows, sheet = compare_methods(prior, truth, options.scales, settings)
     save(out, "diffsr", markdown(rows, ("scale", "method")), rows, sheet)
     if options.swept:

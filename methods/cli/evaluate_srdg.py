@@ -67,7 +67,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--judge",
         required=True,
         metavar="FILE",
-        help="what judges: another classifier of the same attribute, which guides nothing",
+        help="what judges: another classifier of the same attribute, which guides nothing, such as one of "
+        "`train classifier --net plain`",
     )
     parser.add_argument(
         "--attribute",
@@ -116,7 +117,7 @@ def run(options: argparse.Namespace, device: torch.device) -> list[dict]:
         SRDGSettings(h=h)  # complains
     if len(values) < 2:
         raise ValueError("h 0 alone guides nothing: give values above it, such as 100")
-    guide, judge = load_attribute(options.classifier), load_attribute(options.judge)
+    guide, judge = load_attribute(options.classifier), load_attribute(options.judge, judging=True)
     if (judge.attribute, judge.classes) != (guide.attribute, guide.classes):
         raise ValueError(
             f"{options.judge} tells {judge.attribute} ({judge.meaning}), not {guide.attribute} "

@@ -14,12 +14,34 @@ from typing import Any
 
 from ..device import compute_device
 from ..method import AUTO, Method, Upscaler
+from ..precision import CHOICES as PRECISIONS
+from ..precision import precision_of
 from . import folder
 from .parser import Command as Command
 from .parser import Parser as Parser
 
 log = logging.getLogger("priorsr")
 PRESET_HELP = "which settings decide what is not given; auto: as the scale and the weights ask (default auto)"
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, xpu or mps (default auto)")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="what networks compute in; auto: fp32 on processors, half of it where the device is fast at "
+        "that (default auto)",
+    )
+
+
+def add_memory(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--memory",
+        metavar="AMOUNT",
+        help="what a run may take beside its weights, such as 6GB; tiles are made smaller to fit (default: "
+        "what is free)",
+    )
 
 
 def add_settings(
@@ -102,11 +124,15 @@ def _metavar(f: Any) -> str | None:
 
 
 def prepared(method: Method, options: argparse.Namespace) -> Upscaler:
-    """The method with what the command names, on its device. Raises ValueError and FileNotFoundError."""
+    """The method with what the command names, on its device and in its precision.
+
+    Raises ValueError and FileNotFoundError.
+    """
     files = {one.name: value for one in method.weights if (value := getattr(options, one.name, None))}
     values = {n: v for n in method.fields() if (v := getattr(options, f"method_{n}", None)) is not None}
     device = compute_device(options.device)
-    return method.prepare(files, getattr(options, "preset", AUTO), values).to(device)
+    precision = precision_of(options.precision, device)
+    return method.prepare(files, getattr(options, "preset", AUTO), values, precision).to(device)
 
 
 def read_settings(kind: type, options: argparse.Namespace, prefix: str = "") -> Any:

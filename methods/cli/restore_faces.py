@@ -18,11 +18,13 @@ from ..faces.restore import RestoreSettings, restore_faces
 from ..faces.restorers import SIDE, BlindRestorer, EnlargingRestorer, restorer_of
 from ..imaging.images import Picture
 from ..method import Report
+from ..precision import precision_of
 from ..registry import method_named, methods
 from .folder import Job
 from .options import (
     Command,
     Parser,
+    add_device,
     add_files,
     add_method,
     add_seed,
@@ -68,12 +70,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     _shared(sub)
     sub.add_argument("--codeformer", default=CODEFORMER, help="a weight file, or its name in a model folder")
     add_settings(sub, CodeFormerSettings)
-    sub.add_argument("--half", action="store_true", help="half precision, for GPUs")
+    sub.add_argument("--half", action="store_true", help=argparse.SUPPRESS)  # the former --precision fp16
 
 
 def _shared(parser: argparse.ArgumentParser) -> None:
     add_files(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
+    add_device(parser)
     add_seed(parser, "face i of a picture has its seed plus i")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument(
@@ -100,7 +102,8 @@ def _restorer(options: argparse.Namespace, device: torch.device, report: Report)
     """What restores the faces, on its device. Raises ValueError and FileNotFoundError."""
     if options.method == "codeformer":
         settings = read_settings(CodeFormerSettings, options)
-        return load_codeformer(options.codeformer, settings, device, options.half)
+        precision = precision_of("fp16" if options.half else options.precision, device)
+        return load_codeformer(options.codeformer, settings, device, precision)
     method = method_named(options.method)
     upscaler = prepared(method, options)
     if method.faces is None:

@@ -35,8 +35,11 @@ def face_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_faces(paths: Sequence[str], size: int, count: int) -> Tensor:
-    """True faces as luma N 1 size size in 0..1. Raises ValueError for pictures of another size."""
+def read_faces(paths: Sequence[str], size: int, count: int, colour: bool = False) -> Tensor:
+    """True faces N C size size in 0..1: as luma or, where `colour` is asked for and a face has one, RGB.
+
+    Raises ValueError for pictures of another size.
+    """
     pictures = read_pictures(paths)
     pictures = pictures[:count] if count else pictures
     wrong = next((p for p in pictures if size_of(p) != (size, size)), None)
@@ -45,6 +48,8 @@ def read_faces(paths: Sequence[str], size: int, count: int) -> Tensor:
             f"a face of {wrong.shape[-1]}x{wrong.shape[-2]} does not fit a prior of {size} pixels: give "
             "faces of that size"
         )
+    if colour and any(len(p) > 1 for p in pictures):
+        return torch.stack([p[:3].expand(3, -1, -1) for p in pictures])
     return torch.stack([grey(p[:3]) for p in pictures])
 
 

@@ -114,6 +114,8 @@ def train(options: argparse.Namespace, device: torch.device) -> dict:
     if options.export:
         settings = replace(settings, steps=_steps_done(run))
     task, describe = trainer.make(options, settings)
+    if options.export:
+        task.identity.pop("images", None)  # none is drawn any more: --data may name the validation's again
     network = fit(task, settings, run, options.resume or options.export, str(device))
     if not leads():
         return {}

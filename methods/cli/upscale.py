@@ -12,13 +12,16 @@ from tqdm import tqdm
 from ..imaging.alpha import upscale_with_alpha
 from ..imaging.images import Picture, check_writable
 from ..imaging.resize import scale_for, size_of
+from ..memory import free_bytes, parse_bytes, show_bytes
 from ..method import Upscaler
 from ..registry import method_named, methods
 from .folder import Job
 from .options import (
     Command,
     Parser,
+    add_device,
     add_files,
+    add_memory,
     add_method,
     add_seed,
     log,
@@ -45,7 +48,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         size.add_argument(
             "--longest", type=int, metavar="PIXELS", help="in place of --scale: the longer side of results"
         )
-        sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
+        add_device(sub)
+        add_memory(sub)
         add_seed(sub, "of what is invented")
         sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
         add_method(sub, method)
@@ -63,7 +67,12 @@ def _run(options: argparse.Namespace) -> int:
 
     if varies(options) and upscaler.networks:
         log.info("every picture has a seed of its own, of --seed and its name; --no-vary gives all --seed")
+    if options.memory:
+        parse_bytes(options.memory)
     said: set[str] = set()
+
+    def free() -> int:
+        return free_bytes(upscaler.device)
 
     @torch.no_grad()
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
@@ -71,7 +80,16 @@ def _run(options: argparse.Namespace) -> int:
         scale = options.scale if options.longest is None else scale_for(options.longest, size_of(low))
         notes: list[str] = []
         seed = seed_of(options, job)
-        size = upscaler.plan(size_of(low), scale).size
+        small = size_of(low)
+        notes += upscaler.fit(small, scale, parse_bytes(options.memory) if options.memory else free())
+        plan = upscaler.plan(small, scale)
+        size = plan.size
+        if plan.calls:
+            log.info(
+                "%d network calls for each tile, about %s beside the weights",
+                plan.calls,
+                show_bytes(plan.bytes),
+            )
         check_writable(job.target, picture.alpha is not None, size)  # before any step is taken
         pixels, alpha = upscale_with_alpha(
             low, picture.alpha, lambda x: upscaled(upscaler, x, scale, seed, notes)
@@ -79,7 +97,7 @@ def _run(options: argparse.Namespace) -> int:
         for note in dict.fromkeys(notes):
             if note not in said:
                 log.warning("%s", note)
-        said.update(upscaler.plan(size_of(low), scale).warnings)  # of a folder, said once
+        said.update(plan.warnings)  # of a folder, said once
         row = {"size": [size[1], size[0]], "seed": seed, "notes": notes}
         return replace(picture, pixels=pixels, alpha=alpha), row
 

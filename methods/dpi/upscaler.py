@@ -10,6 +10,7 @@ from torch import Tensor
 from ..imaging.canvas import TileSettings
 from ..memory import call_bytes
 from ..method import AUTO, NONE, FaceUse, Given, Method, Plan, Report, Scales, WeightInput
+from ..precision import loaded_in, wanted
 from ..priors.load import PriorSettings, frame_of, load_prior, shipped_priors
 from ..priors.prior import Prior
 from ..priors.typicality import ood_warnings
@@ -37,6 +38,7 @@ class DPIUpscaler(PriorUpscaler):
 
     def __init__(self, prior: Prior, corrector: str, canvas: TileSettings, given: Given, frame: str = "ffhq"):
         self.given = given
+        self.precision = wanted()
         self.preset = given.preset
         self.steps = given.make(StepSettings).steps
         self.own = given.of(DPISettings)
@@ -65,9 +67,10 @@ class DPIUpscaler(PriorUpscaler):
         if key not in self.correctors:
             notes = self.notes.setdefault(key, [])
             k = self.own.get("k", DPISettings.k)
-            self.correctors[key] = choose_corrector(
-                self.corrector_name, self.prior.channels, scale, k, real, notes.append
-            )
+            with loaded_in(self.precision):
+                self.correctors[key] = choose_corrector(
+                    self.corrector_name, self.prior.channels, scale, k, real, notes.append
+                )
         self.said = self.notes.get(key, [])
         return self.correctors[key]
 

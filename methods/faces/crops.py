@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from .align import cut, similarity, template
-from .detect import Faces, colours
-from .restore import Restorer, RestoreSettings, usable
+from .detect import Faces
+from .restore import Restorer, RestoreSettings, usable, visible
 
 
 def cut_faces(x: Tensor, faces: Sequence[Faces], settings: RestoreSettings = RestoreSettings()) -> Tensor:
@@ -20,7 +20,7 @@ def cut_faces(x: Tensor, faces: Sequence[Faces], settings: RestoreSettings = Res
     N 3 S S. Raises ValueError.
     """
     points, found = template(settings.size, settings.frame), []
-    for picture, some in zip(colours(x.float()), faces, strict=True):
+    for picture, some in zip(visible(x.float()), faces, strict=True):
         matrices = similarity(some[usable(some)].landmarks, points, settings.robust)
         found.append(cut(picture[None], matrices, settings.size))
     return torch.cat(found)

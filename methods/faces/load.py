@@ -8,6 +8,7 @@ import torch
 
 from .. import weights
 from ..metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
+from ..precision import loaded_in
 from .codeformer import CodeFormerRestorer, CodeFormerSettings
 from .detect import Detector
 from .mtcnn import MTCNNDetector
@@ -49,16 +50,15 @@ def load_codeformer(
     name: str = CODEFORMER,
     settings: CodeFormerSettings = CodeFormerSettings(),
     device: torch.device | str = "cpu",
-    half: bool = False,
+    precision: torch.dtype = torch.float32,
 ) -> CodeFormerRestorer:
-    """CodeFormer from its released file or one of ours, in float16 if asked for.
+    """CodeFormer from its released file or one of ours, computing in `precision`.
 
     Raises FileNotFoundError, ValueError.
     """
-    network = weights.load(_locate(name), "codeformer").network
-    network = network.to(
-        device, torch.float16 if half else torch.float32, memory_format=torch.channels_last
-    )  # an eighth faster on CPUs
+    with loaded_in(precision):
+        network = weights.load(_locate(name), "codeformer").network
+    network = network.to(device, memory_format=torch.channels_last)  # an eighth faster on CPUs
     return CodeFormerRestorer(network, settings)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..imaging.alpha import fill_hidden
 from ..imaging.resize import check_scale, enlarged_size, resize, size_of
 from ..metrics.identity import Identity, identity_distance
 from ..settings import option
@@ -139,8 +140,8 @@ def restore_faces(
     else:
         raise ValueError("give a detector, or the faces of every picture")
     size = enlarged_size(size_of(x), check_scale(settings.scale))
-    result = _canvas(x, size, background)
-    colour = colours(x)
+    colour = visible(x)
+    result = _canvas(x, size, background, colour)
     coloured = result[:, : 3 if x.shape[1] > 2 else 1]
     reports = []
     seeds = [seed] * len(x) if isinstance(seed, int) else list(seed)
@@ -166,14 +167,25 @@ def _count(on_face: Callable[[int, int], None] | None, before: int, total: int, 
         on_face(before + done, total)
 
 
+def visible(x: Tensor) -> Tensor:
+    """B 3 H W as `colours` gives them; where alpha hides some, those beside them."""
+    return fill_hidden(colours(x), x[:, -1:]) if x.shape[1] in (2, 4) else colours(x)
+
+
 def usable(faces: Faces) -> list[int]:
     """Numbers of the faces that are large enough to be restored."""
     return torch.nonzero(faces.eye_distances >= EYES)[:, 0].tolist()
 
 
-def _canvas(x: Tensor, size: tuple[int, int], background: Tensor | None) -> Tensor:
-    """What faces are painted on: a copy of x enlarged to `size`, its colours replaced by the background's."""
-    result = x.float().clone() if size_of(x) == size else resize(x.float(), size).clamp_(0, 1)
+def _canvas(x: Tensor, size: tuple[int, int], background: Tensor | None, seen: Tensor) -> Tensor:
+    """What faces are painted on: a copy of x, enlarged to `size` as far as it is `seen`, its colours replaced
+    by the background's.
+    """
+    if size_of(x) == size:
+        result = x.float().clone()
+    else:
+        count = 3 if x.shape[1] > 2 else 1
+        result = resize(torch.cat([seen[:, :count], x[:, count:]], 1).float(), size).clamp_(0, 1)
     if background is None:
         return result
     channels = 3 if x.shape[1] > 2 else 1

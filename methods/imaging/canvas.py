@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -17,6 +17,8 @@ from ..settings import Settings, option
 from .color import grey, rgb_to_ycbcr, ycbcr_to_rgb
 from .images import check_pixels
 from .resize import MAX_SIDE, enlarged_size, resize, size_of
+
+LEAST_TILE = 32  # pixels that a prior must see to know what it looks at
 
 
 class SizedDenoiser(Denoiser, Protocol):
@@ -45,6 +47,18 @@ class TileSettings(Settings):
     tile_batch: int = option(
         1, "Pieces in one network call; more is faster and needs more memory", low=1, high=4096
     )
+
+    def smaller(self, prior: SizedDenoiser) -> tuple[TileSettings, str]:
+        """Half of the tiles in a call or, of one, tiles half as large; and in words, nothing where there is
+        no less.
+        """
+        if self.tile_batch > 1:
+            batch = self.tile_batch // 2
+            return replace(self, tile_batch=batch), f"{batch} tiles a call"
+        tile = (self.tile or prior.size) // 2 // prior.multiple * prior.multiple
+        if tile < max(LEAST_TILE, prior.multiple):
+            return self, ""
+        return replace(self, tile=tile, overlap=min(self.overlap, tile // 2)), f"tiles of {tile} pixels"
 
     def tiles(self, prior: SizedDenoiser) -> Tiled:
         """The prior on pictures of any size, in tiles whose sides fit it. Raises ValueError when none

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+STRIP = 2**20  # pixels
 SHAPES = ("gaussian", "generalised", "plateau")
 
 
@@ -58,8 +59,11 @@ def blur(x: Tensor, kernel: Tensor) -> Tensor:
     """Filter C H W with an odd k x k kernel; the image is reflected at its borders, however small it is."""
     reach = kernel.shape[-1] // 2
     rows, cols = (reflected(n, reach).to(x.device) for n in x.shape[-2:])
-    padded = x[:, rows][:, :, cols]
-    return F.conv2d(padded[:, None], kernel.to(x)[None, None])[:, 0]
+    padded = x[:, rows][:, :, cols][:, None]
+    kernel = kernel.to(x)[None, None]
+    strip = max(1, STRIP // x.shape[-1])  # large pictures in strips, between which a host can end the work
+    parts = [padded[:, :, i : i + strip + 2 * reach] for i in range(0, x.shape[-2], strip)]
+    return torch.cat([F.conv2d(part, kernel)[:, 0] for part in parts], 1)
 
 
 def _grid(size: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 LARGEST = 1 << 20  # bytes of a text or profile that Pillow unpacks
 UNPACKED = 1 << 26  # bytes of a text that we unpack
-BLOCK = 1 << 24  # bytes of samples that are filtered at once
+BLOCK = 1 << 20  # bytes of samples that are filtered at once
 # samples of a colour type, and Pillow's names for the first and the second byte of its 16-bit ones
 HALVES = {2: (3, "RGB;16B", "RGB;16L"), 6: (4, "RGBA;16B", "RGBA;16L")}
 
@@ -91,12 +91,19 @@ def _raw(data: bytes, name: str) -> np.ndarray:
 
 
 def write16(
-    samples: np.ndarray, path: Path, before: Iterable[Chunk] = (), after: Iterable[Chunk] = ()
+    samples: np.ndarray,
+    path: Path,
+    before: Iterable[Chunk] = (),
+    after: Iterable[Chunk] = (),
+    compression: int = 1,
 ) -> None:
-    """H W C samples uint16 as a PNG, with other chunks before and after the pixels. Raises OSError."""
+    """H W C samples uint16 as a PNG, with other chunks before and after the pixels.
+
+    compression: zlib's level; the low bytes of photographs hardly shrink by more. Raises OSError.
+    """
     height, width, count = samples.shape
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[count]
-    pack = zlib.compressobj(3)  # 6 takes three times as long for a sixth of the size
+    pack = zlib.compressobj(compression)
     with path.open("wb") as file:
         head = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
         file.write(SIGNATURE + chunk(b"IHDR", head))
@@ -120,8 +127,9 @@ def write16(
 def _filtered(raw: np.ndarray, above: np.ndarray, step: int) -> np.ndarray:
     """Rows with the filter in front that leaves the smallest differences (PNG specification, 12.8)."""
     left, corner = (np.pad(x, ((0, 0), (step, 0)))[:, : x.shape[1]] for x in (raw, above))
-    candidates = {0: raw, 1: raw - left, 2: raw - above, 4: raw - _paeth(left, above, corner)}
-    costs = np.stack([np.abs(x.view(np.int8).astype(np.int16)).sum(1) for x in candidates.values()])
+    candidates = {1: raw - left, 2: raw - above, 4: raw - _paeth(left, above, corner)}
+    # the size of a difference that is read with its sign, without leaving bytes
+    costs = np.stack([np.minimum(x, -x).sum(1, dtype=np.int64) for x in candidates.values()])
     best = np.array(list(candidates), np.uint8)[costs.argmin(0)]
     out = np.empty((len(raw), raw.shape[1] + 1), np.uint8)
     out[:, 0] = best
@@ -132,9 +140,11 @@ def _filtered(raw: np.ndarray, above: np.ndarray, step: int) -> np.ndarray:
 
 def _paeth(left: np.ndarray, above: np.ndarray, corner: np.ndarray) -> np.ndarray:
     a, b, c = (x.astype(np.int16) for x in (left, above, corner))
-    to_left, to_above, to_corner = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
+    from_left, from_above = b - c, a - c  # how far the estimate a + b - c is from each
+    to_corner = np.abs(from_left + from_above)
+    to_left, to_above = np.abs(from_left, out=from_left), np.abs(from_above, out=from_above)
     nearest = np.where(to_above <= to_corner, above, corner)
-    return np.where((to_left <= to_above) & (to_left <= to_corner), left, nearest)
+    return np.where(to_left <= np.minimum(to_above, to_corner), left, nearest)
 
 
 def texts(parts: Iterable[Chunk]) -> tuple[tuple[Chunk, ...], list[str]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..imaging.color import luma
 
+STRIP = 2**18  # pixels
 WINDOW, SIGMA = 11, 1.5  # Wang et al. 2004, section III.B
 
 
@@ -51,18 +52,28 @@ def ssim(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
         raise ValueError(
             f"SSIM needs at least {WINDOW}x{WINDOW} pixels, these images have {a.shape[-2]}x{a.shape[-1]}"
         )
-    from kornia.filters import filter2d_separable, get_gaussian_kernel1d  # which takes half a second
+    from kornia.filters import get_gaussian_kernel1d  # which takes half a second
 
-    a, b = a.double(), b.double()
-    kernel = get_gaussian_kernel1d(WINDOW, SIGMA, device=a.device, dtype=a.dtype)
+    kernel = get_gaussian_kernel1d(WINDOW, SIGMA, device=a.device, dtype=torch.float64)
+    rows, score = a.shape[-2] - WINDOW + 1, torch.zeros(len(a), dtype=torch.float64, device=a.device)
+    strip = max(1, STRIP // a.shape[-1])  # large pictures in strips, which bounds memory
+    for i in range(0, rows, strip):
+        one, other = (x[..., i : i + strip + WINDOW - 1, :].double() for x in (a, b))
+        score = score + _similarity(one, other, kernel, peak).flatten(1).sum(1)
+    return score / (a[0].numel() // a.shape[-2] // a.shape[-1] * rows * (a.shape[-1] - WINDOW + 1))
+
+
+def _similarity(a: Tensor, b: Tensor, kernel: Tensor, peak: float) -> Tensor:
+    """The score of every whole window."""
+    from kornia.filters import filter2d_separable
+
     means = filter2d_separable(torch.cat([a, b, a * a, b * b, a * b], 1), kernel, kernel, padding="valid")
     mean_a, mean_b, aa, bb, ab = means.chunk(5, 1)
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     covariance, variances = ab - mean_a * mean_b, aa - mean_a**2 + bb - mean_b**2
-    score = (
+    return (
         (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
     )
-    return score.flatten(1).mean(1)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .adm_config import GROUPS
+from .attention import attention
 
 Resampling = Literal["up", "down"]
 
@@ -46,17 +47,16 @@ def zeroed(layer: nn.Module) -> nn.Module:
 
 
 class GroupNorm32(nn.GroupNorm):
-    """32 groups or as given, computed in float32 whatever the input's and the weights' precision; the input's
-    precision comes back.
+    """32 groups or as given; sums are taken in float32 whatever the precision, which torch's kernels do
+    without a copy of the map. The input's precision comes back.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, groups: int = GROUPS):
         super().__init__(groups, channels, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.group_norm(x.float(), self.num_groups, self.weight.float(), self.bias.float(), self.eps).to(
-            x.dtype
-        )
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return F.group_norm(x, self.num_groups, weight, bias, self.eps)
 
 
 class Downsample(nn.Module):
@@ -141,11 +141,8 @@ def split_heads(qkv: Tensor, heads: int, new_order: bool) -> tuple[Tensor, Tenso
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention with scores divided by sqrt(c). B heads L c to B (heads*c) L.
-
-    The fused kernels keep their softmax in float32 for half inputs too.
-    """
-    return rearrange(F.scaled_dot_product_attention(q, k, v), "b h l c -> b (h c) l")
+    """Attention of B heads L c with the heads side by side: B (heads*c) L."""
+    return rearrange(attention(q, k, v), "b h l c -> b (h c) l")
 
 
 class AttentionBlock(nn.Module):

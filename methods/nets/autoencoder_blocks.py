@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .adm_blocks import GroupNorm32
+from .attention import attention
 
 EPS = 1e-6  # of every group norm
 
@@ -44,7 +45,7 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
         q, k, v = (layer(h).flatten(2).transpose(1, 2)[:, None] for layer in (self.q, self.k, self.v))
-        h = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)
+        h = attention(q, k, v)[:, 0].transpose(1, 2)
         return x + self.proj_out(h.reshape(x.shape))
 
 

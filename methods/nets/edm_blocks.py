@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .attention import attention
 from .fir import fir_down, fir_kernel, fir_reach, fir_up
 
 Sampling = Literal["up", "down"]
@@ -54,6 +55,7 @@ class FourierEmbedding(nn.Module):
     """
 
     freqs: Tensor
+    keep_float32 = True
 
     def __init__(self, channels: int, scale: float = 16.0):
         super().__init__()
@@ -195,5 +197,5 @@ class UNetBlock(nn.Module):
         q, k, v = rearrange(
             self.qkv(self.norm2(x)), "b (n c three) h w -> three b n (h w) c", n=self.heads, three=3
         )
-        out = F.scaled_dot_product_attention(q, k, v)
+        out = attention(q, k, v)
         return self.proj(rearrange(out, "b n (h w) c -> b (n c) h w", h=x.shape[2]))

@@ -66,23 +66,12 @@ class EDMPrecond(nn.Module):
         super().__init__()
         self.model = model
         self.sigma_data, self.sigma_min, self.sigma_max = sigma_data, sigma_min, sigma_max
-        self.use_fp16 = (
-            use_fp16  # the checkpoint was trained in half precision; `cast` is the caller's choice
-        )
+        self.use_fp16 = use_fp16  # the checkpoint was trained in half precision; what it runs in is apart
         self.img_resolution, self.img_channels, self.label_dim = (
             model.img_resolution,
             model.in_channels,
             model.label_dim,
         )
-
-    def cast(self, dtype: torch.dtype) -> EDMPrecond:
-        """Let the network run in `dtype`; the table of noise frequencies stays float32, which its angles
-        need.
-        """
-        for name, child in self.model.named_children():
-            if name != "map_noise":
-                child.to(dtype)
-        return self
 
     def forward(
         self,

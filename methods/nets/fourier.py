@@ -19,6 +19,7 @@ class GaussianFourierProjection(nn.Module):
     """
 
     W: Tensor
+    keep_float32 = True
 
     def __init__(self, count: int, scale: float = 16.0):
         super().__init__()

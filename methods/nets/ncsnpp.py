@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .adm_blocks import zeroed
+from .attention import attention
 from .edm_blocks import Sampling, group_norm
 from .fir import fir_down, fir_filter, fir_up
 from .fourier import GaussianFourierProjection
@@ -41,6 +42,8 @@ class NCSNppConfig:
     sigma_min: float = 0.01  # the noise it is trained for
     sigma_max: float = 348.0
     num_scales: int = 2000  # length of the table that the released files carry
+    # the network sees blocks of so many pixels squared as channels: cheap (not in the released files)
+    unshuffle: int = 1
 
     def __post_init__(self):
         if self.nf < 4 or self.nf % 4:
@@ -49,11 +52,18 @@ class NCSNppConfig:
             raise ValueError(
                 f"noise from {self.sigma_min:g} to {self.sigma_max:g} does not ascend from above 0"
             )
+        if not 1 <= self.unshuffle <= 64:
+            raise ValueError(f"unshuffle {self.unshuffle} is outside 1 .. 64")
+
+    @property
+    def seen(self) -> int:
+        """Channels that the network sees of the picture, and as many of its condition."""
+        return self.channels * self.unshuffle**2
 
     @property
     def reduction(self) -> int:
         """What the sides of a picture must be multiples of."""
-        return 2 ** (len(self.ch_mult) - 1)
+        return self.unshuffle * 2 ** (len(self.ch_mult) - 1)
 
     @property
     def sigmas(self) -> Tensor:
@@ -119,8 +129,8 @@ class AttnBlockpp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.GroupNorm_0(x).flatten(2).mT
-        seen = F.scaled_dot_product_attention(self.NIN_0(tokens), self.NIN_1(tokens), self.NIN_2(tokens))
-        return (x + self.NIN_3(seen).mT.reshape(x.shape)) * HALF
+        q, k, v = (layer(tokens)[:, None] for layer in (self.NIN_0, self.NIN_1, self.NIN_2))
+        return (x + self.NIN_3(attention(q, k, v)[:, 0]).mT.reshape(x.shape)) * HALF
 
 
 class Combine(nn.Module):
@@ -155,6 +165,7 @@ class NCSNpp(nn.Module):
         dtype = cast(nn.Conv2d, stem).weight.dtype
         kernel = fir_filter(self.config.fir_kernel, x.device, dtype)
         emb = F.silu(second(F.silu(first(fourier(sigma).to(first.weight.dtype)))))
+        x, low_res = (F.pixel_unshuffle(z, self.config.unshuffle) for z in (x, low_res))
         shrunk = torch.stack([x, low_res], 2).flatten(1, 2).to(dtype) * 2 - 1  # R R G G B B
         h = stem(shrunk)
         kept = [h]
@@ -170,13 +181,7 @@ class NCSNpp(nn.Module):
                 h = module(h)
             if mark == "keep":
                 kept.append(h)
-        return last(F.silu(norm(h))).float()
-
-    def cast(self, dtype: torch.dtype) -> NCSNpp:
-        """Let the network compute in `dtype`; its frequencies stay float32, which their angles need."""
-        for module in self.all_modules[1:]:
-            module.to(dtype)
-        return self
+        return F.pixel_shuffle(last(F.silu(norm(h))), self.config.unshuffle).float()
 
     def check_inputs(self, x: Tensor, sigma: Tensor, low_res: Tensor) -> None:
         channels, step = self.config.channels, self.config.reduction
@@ -201,7 +206,10 @@ def _layers(config: NCSNppConfig) -> Iterator[tuple[nn.Module, str]]:
     that is left.
     """
     nf, emb, widths = config.nf, 4 * config.nf, [config.nf * m for m in config.ch_mult]
-    attentive = [config.image_size >> level in config.attn_resolutions for level in range(len(widths))]
+    attentive = [
+        config.image_size // config.unshuffle >> level in config.attn_resolutions
+        for level in range(len(widths))
+    ]
 
     def block(a: int, b: int, sampling: Sampling | None = None) -> ResnetBlockBigGANpp:
         return ResnetBlockBigGANpp(a, b, emb, config.dropout, sampling)
@@ -209,12 +217,12 @@ def _layers(config: NCSNppConfig) -> Iterator[tuple[nn.Module, str]]:
     yield GaussianFourierProjection(nf, config.fourier_scale), ""
     yield nn.Linear(2 * nf, emb), ""
     yield nn.Linear(emb, emb), ""
-    yield nn.Conv2d(2 * config.channels, nf, 3, padding=1), "keep"
+    yield nn.Conv2d(2 * config.seen, nf, 3, padding=1), "keep"
     left, width = [nf], nf
     for level, out in enumerate(widths):
         if level:
             yield block(width, width, "down"), ""
-            yield Combine(2 * config.channels, width), "keep"
+            yield Combine(2 * config.seen, width), "keep"
             left.append(width)
         for _ in range(config.num_res_blocks):
             yield block(width, out), "" if attentive[level] else "keep"
@@ -233,4 +241,4 @@ def _layers(config: NCSNppConfig) -> Iterator[tuple[nn.Module, str]]:
         if level:
             yield block(width, width, "up"), ""
     yield group_norm(width, EPS), ""
-    yield zeroed(nn.Conv2d(width, config.channels, 3, padding=1)), ""
+    yield zeroed(nn.Conv2d(width, config.seen, 3, padding=1)), ""

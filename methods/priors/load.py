@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
+import torch
+
 from ...samplers.schedule import BETAS, DiscreteSchedule
 from .. import weights
 from ..nets.adm_classifier import ADMClassifier
 from ..nets.adm_config import ADMConfig
+from ..precision import loaded_in
 from ..settings import Settings, option
 from .adm import TARGETS, ADMPrior
 from .calibration import Calibration
@@ -127,7 +130,8 @@ def _measured(found: weights.Weights) -> Calibration | None:
 
 def load_classifier(name: str) -> ADMClassifier:
     """The noise-aware classifier in a weight file."""
-    return weights.load(weights.locate(name), "adm-classifier").network
+    with loaded_in(torch.float32):  # gradients of log probabilities are too small for half precision
+        return weights.load(weights.locate(name), "adm-classifier").network
 
 
 def shipped_priors() -> list[str]:

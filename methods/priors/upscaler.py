@@ -48,6 +48,10 @@ class PriorUpscaler(Upscaler, Generic[P]):
         warnings = (*self.scale_warnings(scale), *filter(None, [warning]))
         return Plan(self.result_size(size, scale), self.calls(scale), self.room(scale), warnings)
 
+    def shrink(self) -> str:
+        self.canvas, words = self.canvas.smaller(self.prior)
+        return words
+
     def scale_warnings(self, scale: float) -> tuple[str, ...]:
         """What to say of a scale that the networks were not trained for."""
         return ()

@@ -17,6 +17,8 @@ from .. import weights
 from ..imaging.color import BT601, grey
 from ..imaging.images import check_pixels
 from ..nets.densenet import DenseNet
+from ..nets.plain import PlainClassifier
+from ..precision import loaded_in
 from .classifier_crop import ClassifierCrop
 
 CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -30,16 +32,18 @@ LUMA_NOISE = (
     math.hypot(*BT601.forward[0]) * 255 / 219
 )  # standard deviation of the luma of white noise, see `grey`
 KIND = "attribute"  # what files of ours call themselves
+JUDGE = "judge"  # and those that guide nothing
 
 
 @dataclass(frozen=True)
 class AttributeClassifier:
-    """A noise-aware network, the attribute that it tells and what its classes mean, in their order.
+    """A noise-aware network (of a judge: one that knows of none), the attribute that it tells and what its
+    classes mean, in their order.
 
     luma: it is trained on grey pictures, so that it is shown the luma of coloured ones.
     """
 
-    network: DenseNet
+    network: DenseNet | PlainClassifier
     attribute: str
     classes: tuple[str, ...]
     luma: bool = False
@@ -227,13 +231,18 @@ def read_attributes(
     return readings
 
 
-def load_attribute(name: str, attribute: str = "") -> AttributeClassifier:
+def load_attribute(name: str, attribute: str = "", judging: bool = False) -> AttributeClassifier:
     """The classifier in a weight file (a path, or a name in a model folder).
+
+    judging: one that judges and never guides will do as well.
 
     Which attribute it tells comes from `attribute`, else from the file, else from its name (ckpt_gender).
     Raises ValueError.
     """
-    found = weights.load(weights.locate(name), KIND)
+    path = weights.locate(name)
+    judge = judging and weights.read_metadata(path).get("kind") == JUDGE
+    with loaded_in(torch.float32):  # gradients of log probabilities are too small for half precision
+        found = weights.load(path, JUDGE if judge else KIND)
     named = next((known for known in CLASSES if known in found.path.stem.lower()), "")
     attribute = attribute or found.metadata.get("attribute", "") or named
     if not attribute:

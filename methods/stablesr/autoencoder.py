@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...samplers.denoiser import Cond, Prediction
 from ...samplers.run import Draw
@@ -17,6 +17,7 @@ from ...samplers.schedule import CLEAN, Level
 from ...samplers.tiled import Tiled, ramp_weights
 from ..nets.cfw import CFW
 from ..nets.sd_vae import VAE, split_moments
+from .finite import finite
 
 SCALE = 0.18215  # latents of unit variance
 
@@ -51,12 +52,12 @@ class Autoencoder:
     def encode(self, image: Tensor, noise: Draw | None = None) -> Tensor:
         """B Z h w: the posterior's mean, or with noise a sample of it, as StableSR was trained on."""
         if not self.tile or max(image.shape[-2:]) <= self.tile:
-            moments = self.vae.encode(image)
+            moments = self._encode(image)
         else:
             unit = self.vae.config.reduction
             sized = image[:, :0, ::unit, ::unit]  # of the latent's size, for what is cut follows it
             moments = _tiled(
-                lambda x, cond: self.vae.encode(cond["image"]),
+                lambda x, cond: self._encode(cond["image"]),
                 sized,
                 {"image": image},
                 self.tile // unit,
@@ -93,6 +94,16 @@ class Autoencoder:
             raise ValueError(f"a fidelity weight of {w:g} needs CFW weights: load them, or give 0")
 
     def _decode(self, z: Tensor, image: Tensor | None, w: float) -> Tensor:
+        return finite(lambda: self._decoded(z, image, w), self._parts(), "decoded")
+
+    def _parts(self) -> tuple[nn.Module, ...]:
+        """The networks of a call; another program's autoencoder looks for itself."""
+        return tuple(part for part in (self.vae, self.cfw) if isinstance(part, nn.Module))
+
+    def _encode(self, image: Tensor) -> Tensor:
+        return finite(lambda: self.vae.encode(image), self._parts(), "encoded")
+
+    def _decoded(self, z: Tensor, image: Tensor | None, w: float) -> Tensor:
         maps = {}
         if self.cfw and image is not None and w:
             with self.cfw.collecting(self.vae.encoder) as maps:

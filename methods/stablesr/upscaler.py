@@ -25,6 +25,7 @@ PUBLISHED = (
     "base"
 )
 WIDE = 768  # pixels that the v model was trained on
+WIDEST, LEAST = 2048, 256  # pixels of the autoencoder's tiles: where to begin, and where to end
 SIDE = 512  # of aligned faces
 CLEANED = 2.0  # how much a method that cleans pictures enlarges them before they are reduced again
 
@@ -82,6 +83,17 @@ class StableSRUpscaler(AnyUpscaler):
     def _room(self, shape: tuple[int, int, int, int]) -> int:
         width = self.model.prior.network.config.model_channels
         return 4 * 16 * width * shape[0] * shape[2] * shape[3]  # the maps that are handed across, in float32
+
+    def shrink(self) -> str:
+        now = self.settings
+        if now.tile_batch > 1:
+            self.settings = replace(now, tile_batch=now.tile_batch // 2)
+            return f"{self.settings.tile_batch} tiles a call"
+        side = now.vae_tile or WIDEST
+        if side > LEAST:  # the autoencoder's tiles change less of the result than the model's
+            self.settings = replace(now, vae_tile=side // 2, vae_overlap=min(now.vae_overlap, side // 4))
+            return f"tiles of {side // 2} pixels for the autoencoder"
+        return ""
 
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report

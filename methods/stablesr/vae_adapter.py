@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.sd_vae import VAEConfig
-
-log = logging.getLogger("priorsr")
+from .finite import finite
 
 
 class VAEAdapter:
@@ -60,25 +58,8 @@ class VAEAdapter:
 
     def _finite(self, call: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Tensor:
         self.before()
-        kept = [next(network.parameters()).dtype for network in self.networks]
         back, x = x.device, x if self.device is None else x.to(self.device)
-        y = call(x.to(kept[0])).float()
-        if torch.isfinite(y).all():
-            return y.to(back)
-        if torch.isfinite(x).all() and kept[0] != torch.float32:
-            log.warning(
-                "PriorSR: NaN from the autoencoder in %s, so this part is %s again in float32", kept[0], what
-            )
-            try:
-                for network in self.networks:
-                    network.float()
-                y = call(x.float())
-            finally:
-                for network, dtype in zip(self.networks, kept, strict=True):
-                    network.to(dtype)
-            if torch.isfinite(y).all():
-                return y.to(back)
-        raise FloatingPointError(
-            f"NaN or infinite values where a picture was {what} by the autoencoder in full precision: is "
-            "its file damaged?"
+        first = self.networks[0]
+        return finite(lambda: call(x.to(next(first.parameters()).dtype)).float(), self.networks, what).to(
+            back
         )

@@ -16,19 +16,39 @@ from torch import Tensor, nn
 
 from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
+from ..degrade import PRESETS, Recipe, degrade
+from ..degrade.steps import OneOf, Resample
+from ..degrade.steps import Sequence as Chain
+from ..imaging.resize import resize, size_of
 from ..nets.densenet import DenseNet, DenseNetConfig
+from ..nets.plain import PlainClassifier, PlainConfig
 from ..settings import Settings, option, to_json
-from ..srdg.attributes import KIND
+from ..srdg.attributes import JUDGE, KIND
 from ..srdg.objective import attribute_loss, noisy, train_times
 from .curve import plot_profiles
 from .init import CURE, begin_from, init_option
+from .labels import UNKNOWN, Attribute
 from .loop import Batch, Optimisation, Task, channels_last
 from .prior import numbers, square, squares
 
 TUNED = Optimisation(steps=20_000, lr=1e-3, warmup=500)
 JUDGED = 512  # validation pictures of each attribute that figures come from
 TIMES = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85)
-UNKNOWN = -1  # label of pictures that a table says nothing of
+REDUCTIONS = (1, 2, 4, 8)  # of what a judge is judged on
+# what a judge is trained on: clean pictures, smaller ones enlarged again, and mildly damaged faces
+JUDGED_DAMAGE = Recipe(
+    "judge",
+    (
+        OneOf(
+            (
+                Chain(()),
+                *(Chain((Resample(1 / f, of_input=True), Resample(1.0, of_input=True))) for f in (2, 4, 8)),
+                Chain(PRESETS["dpi-mild"]().steps),
+            ),
+            (0.4, 0.15, 0.15, 0.1, 0.2),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +73,14 @@ class ClassifierRecipe(Settings):
         "luma: it is trained on grey pictures, and shown the luma of coloured ones",
         choices=("rgb", "luma"),
     )
+    net: str = option(
+        "dense",
+        "dense: told the noise of noisy pictures, it guides; plain: another architecture, for clean and "
+        "degraded "
+        "pictures, it judges what a guide has done",
+        choices=("dense", "plain"),
+    )
+    width: int = option(32, "Channels of the first level of a plain network", low=16, high=512)
     layers: str = option("6,6,6,6", "Layers of each block; between blocks the sides are halved")
     growth: int = option(16, "Channels that each layer adds", low=1, high=256)
     bottleneck: int = option(2, "Width inside a layer, in --growth", low=1, high=16)
@@ -75,76 +103,16 @@ class ClassifierRecipe(Settings):
         """A picture C H W in 0..1 as the square that is learnt from, uint8."""
         return square(picture, self.size, self.colours)
 
-    def config(self, classes: int = 2) -> DenseNetConfig:
+    def config(self, classes: int = 2) -> DenseNetConfig | PlainConfig:
         """A network's settings. Raises ValueError when they do not fit together."""
+        if self.net == "plain":
+            return PlainConfig(self.size, self.width, num_classes=classes)
         layers = numbers(self.layers)
         if not layers or 0 in layers:
             raise ValueError(
                 f"layers {self.layers!r} leave a block empty: give one or more for each, such as 6,6,6,6"
             )
         return DenseNetConfig(self.size, layers, self.growth, self.bottleneck, classes, self.pool)
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """An attribute as a table has it: the column, and the value of each class."""
-
-    name: str
-    column: str
-    classes: tuple[str, ...]
-    values: tuple[str, ...]
-
-    @staticmethod
-    def parse(text: str) -> tuple[Attribute, ...]:
-        """The attributes of a recipe. Raises ValueError with what is wrong."""
-        found = []
-        for part in filter(None, (p.strip() for p in text.split(";"))):
-            head, separator, tail = part.partition("=")
-            named = [_pair(entry) for entry in tail.split(",") if entry.strip()]
-            classes, values = (tuple(column) for column in zip(*named, strict=True)) if named else ((), ())
-            if (
-                not separator
-                or not head.strip()
-                or min(len(set(classes)), len(set(values))) < max(2, len(named))
-            ):
-                raise ValueError(
-                    f"{part!r} names no attribute with two or more different classes: write "
-                    "gender:Male=female:-1,male:1"
-                )
-            found.append(Attribute(*_pair(head), classes, values))
-        if not found or len({a.name for a in found}) < len(found):
-            raise ValueError(
-                f"attributes {text!r} name none, or one twice: write gender:Male=female:-1,male:1; "
-                "expression=neutral,happy"
-            )
-        return tuple(found)
-
-    def labels(self, names: Sequence[str], table: Mapping[str, Mapping[str, str]]) -> Tensor:
-        """The class of each picture, (N,), UNKNOWN where the table has another value or no row.
-
-        Raises ValueError for a missing column or class.
-        """
-        rows = [table.get(name) or table.get(Path(name).name) or {} for name in names]
-        if any(rows) and not any(self.column in row for row in rows):
-            raise ValueError(
-                f"the table has no column {self.column!r} for {self.name}: it has "
-                f"{', '.join(next(filter(None, rows)))}"
-            )
-        index = {value: i for i, value in enumerate(self.values)}
-        labels = torch.tensor([index.get((row.get(self.column) or "").strip(), UNKNOWN) for row in rows])
-        for i, name in enumerate(self.classes):
-            if not (labels == i).any():
-                raise ValueError(
-                    f"no picture is {self.name} {name} (value {self.values[i]!r} of column "
-                    f"{self.column!r}): look at the table and names"
-                )
-        return labels
-
-
-def _pair(text: str) -> tuple[str, str]:
-    """NAME:VALUE, or NAME for both."""
-    name, separator, value = (part.strip() for part in text.partition(":"))
-    return name, value if separator else name
 
 
 @dataclass(frozen=True)
@@ -193,8 +161,11 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
                 x, torch.randint(2 * recipe.shift + 1, (recipe.batch, 2), **draw).tolist(), recipe.shift
             )
         t = train_times(torch.empty(recipe.batch).uniform_(**draw))
-        noise = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(x.shape)
-        return tuple(z.to(batch.device) for z in (rgb(x / 255), data.labels[name][chosen], t, rgb(noise)))
+        seeds = torch.randint(2**62, (recipe.batch,), **draw).tolist()
+        clean, noise = rgb(x / 255), rgb(Noise(seeds)(x.shape))
+        if recipe.net == "plain":
+            clean = degrade(clean, JUDGED_DAMAGE, seeds)[0].clamp(0, 1)
+        return tuple(z.to(batch.device) for z in (clean, data.labels[name][chosen], t, noise))
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         batches = {name: given(name, batch) for name in members}
@@ -202,9 +173,11 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
             return net(batches)
 
     def validate(net: Judges) -> dict[str, float]:
+        plain = recipe.net == "plain"
+        measured = judged_accuracies if plain else accuracies
         figures = {
             f"{name}@{t:g}": value
-            for name, profile in accuracies(net.members(), validation).items()
+            for name, profile in measured(net.members(), validation).items()
             for t, value in profile.items()
         }
         return {"accuracy": sum(figures.values()) / len(figures), **figures}
@@ -223,12 +196,13 @@ def build(recipe: ClassifierRecipe, seed: int = 0) -> nn.ModuleDict:
     """
     torch.manual_seed(seed)
     attributes = Attribute.parse(recipe.attributes)
-    networks = nn.ModuleDict({a.name: DenseNet(recipe.config(len(a.classes))) for a in attributes})
+    kind, of = cast(Any, (JUDGE, PlainClassifier) if recipe.net == "plain" else (KIND, DenseNet))
+    networks = nn.ModuleDict({a.name: of(recipe.config(len(a.classes))) for a in attributes})
     files_of = (
         paths(Path(recipe.init), [a.name for a in attributes]) if recipe.init else [None] * len(attributes)
     )
     for file, attribute in zip(files_of, attributes, strict=True):
-        found = begin_from(networks[attribute.name], str(file or ""), KIND)
+        found = begin_from(networks[attribute.name], str(file or ""), kind)
         said = (",".join(attribute.classes), recipe.channels)
         if found and (found.metadata.get("classes"), found.metadata.get("channels")) != said:
             raise ValueError(
@@ -252,8 +226,15 @@ class Judges(nn.Module):
 
     def forward(self, batches: Mapping[str, tuple[Tensor, Tensor, Tensor, Tensor]]) -> Tensor:
         """The mean over an attribute's pictures, labels, times and noise, summed over the attributes."""
-        errors = [attribute_loss(network, *batches[name]).mean() for name, network in self.members().items()]
+        errors = [_error(network, *batches[name]).mean() for name, network in self.members().items()]
         return torch.stack(errors).sum()
+
+
+def _error(network: Any, clean: Tensor, labels: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    """Cross-entropy, (B,): of noisy pictures, or of those that a judge sees."""
+    if isinstance(network, PlainClassifier):
+        return F.cross_entropy(network(clean), labels, reduction="none")
+    return attribute_loss(network, clean, labels, t, noise)
 
 
 def groups_of(labels: Tensor, balanced: bool) -> list[Tensor]:
@@ -291,7 +272,7 @@ def moved(images: Tensor, places: Sequence[Sequence[int]], most: int) -> Tensor:
 
 @torch.no_grad()
 def accuracies(
-    networks: Mapping[str, DenseNet], data: Labelled, times: Sequence[float] = TIMES
+    networks: Mapping[str, Any], data: Labelled, times: Sequence[float] = TIMES
 ) -> dict[str, dict[float, float]]:
     """By attribute and time: how often classifiers are right, the mean of their accuracies on each class
     (SRDG, Fig. 3).
@@ -318,6 +299,27 @@ def accuracies(
     return result
 
 
+@torch.no_grad()
+def judged_accuracies(networks: Mapping[str, nn.Module], data: Labelled) -> dict[str, dict[float, float]]:
+    """The same of judges, by how much smaller the pictures were made before they were enlarged again."""
+    result = {}
+    for name, network in networks.items():
+        network.eval()
+        device = next(network.parameters()).device
+        chosen = (data.labels[name] != UNKNOWN).nonzero()[:JUDGED, 0]
+        labels, result[name] = data.labels[name][chosen], {}
+        for factor in REDUCTIONS:
+            x = rgb(data.images[chosen] / 255)
+            if factor > 1:
+                small = x.shape[-2] // factor, x.shape[-1] // factor
+                x = resize(resize(x, small), size_of(x)).clamp(0, 1)
+            found = torch.cat([network(part.to(device)).argmax(1).cpu() for part in x.split(64)]) == labels
+            result[name][factor] = float(
+                torch.stack([found[labels == k].float().mean() for k in labels.unique()]).mean()
+            )
+    return result
+
+
 def files(net: Judges, said: Mapping[str, str], out: Path) -> Iterator[tuple[Path, nn.Module, dict]]:
     """Each network with its file and what that says of itself; several attributes are written as
     OUT_ATTRIBUTE.
@@ -329,7 +331,15 @@ def files(net: Judges, said: Mapping[str, str], out: Path) -> Iterator[tuple[Pat
             for k, v in said.items()
             if k.startswith(f"{name}@") or not ("@" in k or (k == "accuracy" and len(classes) > 1))
         }
-        yield path, network, {**kept, "attribute": name, "classes": ",".join(classes[name])}
+        own = {"attribute": name, "classes": ",".join(classes[name]), "settings": settings_of(network)}
+        yield path, network, {**kept, **own}
+
+
+def settings_of(network: Any) -> str:
+    """What a file must say of a network beyond the forms of its tensors."""
+    if isinstance(network, PlainClassifier):
+        return json.dumps(asdict(network.config))
+    return json.dumps({"pool": network.config.pool})
 
 
 def paths(out: Path, attributes: Sequence[str]) -> list[Path]:
@@ -344,9 +354,8 @@ def paths(out: Path, attributes: Sequence[str]) -> list[Path]:
 def metadata(recipe: ClassifierRecipe, settings: Optimisation) -> dict[str, str]:
     """What the files say of themselves, all classes by attribute included."""
     return {
-        "kind": KIND,
+        "kind": JUDGE if recipe.net == "plain" else KIND,
         "channels": recipe.channels,
-        "settings": json.dumps({"pool": recipe.pool}),
         "classes": json.dumps({a.name: a.classes for a in Attribute.parse(recipe.attributes)}),
         "training": to_json(recipe, settings),
     }

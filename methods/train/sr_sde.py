@@ -58,6 +58,9 @@ class SRRecipe(Settings):
         "8", "How much smaller the pictures are made; one of several is drawn for each batch"
     )
     init: str = init_option("they decide the network and its noise")
+    unshuffle: int = option(
+        1, "The network sees blocks of so many pixels squared as channels, which is cheap", low=1, high=8
+    )
     width: int = option(128, "Channels of a level, times its entry in --mult", low=4, high=512)
     mult: str = option("1,1,2,2,2,2,2", "Width of each level, in --width; each level halves the size")
     blocks: int = option(2, "Residual blocks a level", low=1, high=8)
@@ -84,6 +87,12 @@ class SRRecipe(Settings):
         mult = numbers(self.mult)
         if not mult or 0 in mult:
             raise ValueError(f"mult {self.mult!r} gives no levels: write 1,2,2")
+        if mult[0] * self.width < self.colours * self.unshuffle**2:
+            raise ValueError(
+                f"the first level has {mult[0] * self.width} channels, unshuffle {self.unshuffle} brings "
+                f"{self.colours * self.unshuffle**2}, which cannot pass: give a larger --width or less "
+                f"unshuffle"
+            )
         attention = numbers(self.attention)
         return NCSNppConfig(
             self.size,
@@ -95,6 +104,7 @@ class SRRecipe(Settings):
             dropout=self.dropout,
             sigma_min=self.sigma_min,
             sigma_max=self.sigma_max,
+            unshuffle=self.unshuffle,
         )
 
     def reductions(self) -> tuple[int, ...]:

@@ -134,9 +134,7 @@ def srcnn_upscale(
 
 
 def restore_luma(network: SRCNN, luma: Tensor, half: torch.dtype | None = None) -> Tensor:
-    """The network on an enlarged image, B C H W in 0..1; the last convolution stays in float32, where
-    rounding would show.
-    """
+    """The network on an enlarged image, B C H W in 0..1, its two large convolutions in `half` if given."""
     with torch.autocast(luma.device.type, half, enabled=half is not None):
         features = network.features(luma)[1]
     return network.conv3(features.float())
@@ -164,7 +162,9 @@ def _tile(
 
 
 def _restore(network: SRCNN, part: Tensor, settings: SRCNNSettings) -> Tensor:
-    half = torch.float16 if settings.half else None
+    # processors have no fast float16
+    fast = torch.bfloat16 if part.device.type == "cpu" else torch.float16
+    half = fast if settings.half else None
     if network.conv1.in_channels == part.shape[1] == 3:
         return restore_luma(network, part, half).clamp(0, 1)
     if settings.channels == "rgb":

@@ -23,6 +23,7 @@ from .srcnn import SCALES, SRCNNSettings, load_srcnn, native_scale, srcnn_upscal
 
 SHIPPED = "shipped"
 MAPS = 2 * 96  # of a tile: both feature maps, and as much again for the convolutions' workspace
+LARGE, LEAST = 2048, 64  # pixels of tiles that memory allows: where to begin, and where to end
 RIM = 16  # pixels that a tile sees beyond itself
 
 
@@ -57,6 +58,13 @@ class SRCNNUpscaler(Upscaler):
         tile = self.tile or max(full)
         calls = math.prod(-(-n // tile) for n in full)
         return Plan(self.result_size(size, scale), calls, 4 * MAPS * (min(tile, max(full)) + RIM) ** 2)
+
+    def shrink(self) -> str:
+        tile = (self.settings.tile or LARGE) // 2
+        if tile < LEAST:
+            return ""
+        self.settings = replace(self.settings, tile=tile)
+        return f"tiles of {tile} pixels"
 
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report

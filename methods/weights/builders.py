@@ -135,6 +135,12 @@ def build_attribute(state: Shapes, metadata: Metadata) -> nn.Module:
     return DenseNet(replace(config, image_size=config.image_size * pool, pool=pool))
 
 
+def build_judge(state: Shapes, metadata: Metadata) -> nn.Module:
+    from ..nets.plain import PlainClassifier, PlainConfig
+
+    return PlainClassifier(config_from(PlainConfig, read_settings(metadata)))
+
+
 def build_cleaner(state: Shapes, metadata: Metadata) -> nn.Module:
     from ..nets.cleaner import Cleaner, CleanerConfig
 

@@ -202,6 +202,14 @@ KINDS = [  # the first that says so is it
         builders.build_attribute,
     ),
     Kind(
+        "judge",
+        "attribute judge",
+        "judging attributes of faces, never guiding",
+        APACHE,
+        _keys("stem.weight", "levels.0.first.weight", "answer.weight"),
+        builders.build_judge,
+    ),
+    Kind(
         "codeformer",
         "CodeFormer",
         "restoring faces",

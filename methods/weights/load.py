@@ -251,22 +251,27 @@ def _misfit(network: nn.Module, state: Shapes) -> str:
 
 
 def fill(network: nn.Module, state: State, name: str) -> nn.Module:
-    """Assign a state dict in float32.
+    """Assign a state dict, in float32 or the precision that is wanted now (precision.loaded_in).
 
     Raises ValueError that lists what is missing, surplus, misshapen or no real number.
     """
+    from .. import precision
+
     if wrong := _misfit(network, state):
         raise ValueError(
             f"{name} does not fit {type(network).__name__}: {wrong}. Is it the right file, and complete?"
         )
     wanted = network.state_dict()
+    precise = {path for path, module in network.named_modules() if precision.keeps_float32(module)}
     filled = {}
+    chosen = precision.wanted()
     for key, value in state.items():
         if value.is_floating_point() != wanted[key].is_floating_point() or value.is_complex():
             raise ValueError(
                 f"{name}: its {key} holds {value.dtype} numbers, where {wanted[key].dtype} belong"
             )
-        filled[key] = value.float() if value.is_floating_point() else value
+        own = value.float() if key.rpartition(".")[0] in precise else value.to(chosen)
+        filled[key] = own if value.is_floating_point() else value
         if not _finite(filled[key]):
             raise ValueError(f"{name}: its {key} holds numbers that are not finite: the file is damaged")
     network.load_state_dict(filled, assign=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ import folder_paths
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...methods.imaging.images import to_uint8
 from ...methods.method import OnStep
@@ -127,6 +128,29 @@ def progress() -> Callable[[int, int], None]:
         bar.update_absolute(done, total)
 
     return update
+
+
+class _Looking(TorchDispatchMode):
+    """Looks at the host's flag before every operation of torch."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        mm.throw_exception_if_processing_interrupted()
+        return function(*args, **(kwargs or {}))
+
+
+def cancellable() -> AbstractContextManager:
+    """A block that ends when the user cancels, at the next operation of torch, for work without steps."""
+    return _Looking()
+
+
+def for_each(work: Callable[[int], Result], count: int) -> list[Result]:
+    """work(i) for every picture: the bar counts pictures, and the user can cancel within one."""
+    moved, done = progress(), []
+    with cancellable():
+        for i in range(count):
+            done.append(work(i))
+            moved(i + 1, count)
+    return done
 
 
 def stop_if_cancelled(*moved: object) -> None:

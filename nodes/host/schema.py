@@ -52,8 +52,7 @@ def chosen(choice: Mapping | None, name: str, known: Iterable[str]) -> tuple[str
     values = dict(choice or {})
     key, known = values.pop(name, None), list(known)
     if key not in known:
-        said = "nothing" if key is None else repr(key)
-        raise ValueError(f"{said} is no choice of {name}: choose one of {', '.join(known)}")
+        raise ValueError(f"unknown {name} {key!r}: choose one of {', '.join(known)}")
     return key, values
 
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from priorsr.methods.imaging.alpha import fill_hidden
+
 SIZES = [
     ({"to": "scale", "to.scale": 2.0}, (30, 22)),
     ({"to": "scale", "to.scale": 0.02}, (1, 1)),
@@ -25,18 +27,21 @@ def test_resize_to_a_size_with_alpha(pack, patch, choice, size):
 def test_resize_is_that_of_pillow_and_takes_alpha_alike(pack, patch):
     size = {"to": "size", "to.width": 5, "to.height": 6}
     done = pack.image("Resize", image=patch, **size)
-    pillow = F.interpolate(patch.movedim(-1, 1), (6, 5), mode="bicubic", antialias=True).movedim(1, -1)
+    colours, alpha = patch.movedim(-1, 1).split([3, 1], 1)
+    visible = torch.cat([fill_hidden(colours, alpha), alpha], 1)
+    pillow = F.interpolate(visible, (6, 5), mode="bicubic", antialias=True).movedim(1, -1)
     torch.testing.assert_close(done, pillow.clamp(0, 1), rtol=0, atol=1e-5)
     mirrored = pack.image(
         "Resize", image=patch, to="size", matlab_border=True, **{"to.width": 5, "to.height": 6}
     )
     assert (mirrored - done).abs().max() > 1e-3
+    patch = patch[..., :3]
     aliased = pack.image("Resize", image=patch, to="scale", method="nearest", antialias=False)
     assert (aliased[..., None, :] == patch.flatten(1, 2)[:, None, None]).all(-1).any(-1).all()
 
 
 def test_resize_refuses_what_it_cannot_do(pack, patch):
-    with pytest.raises(ValueError, match="unknown way to resize"):
+    with pytest.raises(ValueError, match="unknown to None: choose one of scale, size"):
         pack.run("Resize", image=patch, to="nonsense")
     with pytest.raises(ValueError, match=r"image must be B x H x W x 1, 3 or 4, not \(2, 15, 11, 2\)"):
         pack.run("Resize", image=patch[..., :2])
@@ -110,6 +115,7 @@ def test_colours_become_those_of_the_source(pack, patch, method):
 
 
 def test_cleaned_pictures_are_reduced(pack, patch):
+    patch[..., 3] = 1.0  # else the model sees other colours than the other node did
     cleaned = patch[..., :3].repeat_interleave(4, 1).repeat_interleave(4, 2)
     by_hand = pack.image("PreClean", image=patch, cleaned=cleaned, reduction=2.0)
     by_model = pack.image("PreClean", image=patch, upscale_model=lambda x: _four_times(x), reduction=2.0)
@@ -152,3 +158,26 @@ def test_quality_tells_agreement_and_refuses_other_sizes(pack, patch):
         pack.run("ImageQuality", image=patch[:1], reference=low)
     resized = pack.run("ImageQuality", image=patch[:1], reference=low, when_sizes_differ="resize reference")
     assert 10 < resized[1] < 60
+
+
+@pytest.mark.parametrize(
+    ("name", "choice", "more"),
+    [
+        ("EnhanceOutside", "filters", {"mask": torch.zeros(1, 15, 11)}),
+        ("Degrade", "degradation", {}),
+        ("Resize", "to", {}),
+        ("Sampler", "transition", {}),
+        ("GuideClip", "limit", {}),
+    ],
+)
+def test_a_choice_that_there_is_not_is_told(pack, patch, name, choice, more):
+    """The host passes nothing on for keys that it does not know, such as those of links."""
+    picture = {"image": patch} if name not in ("Sampler", "GuideClip") else {}
+    with pytest.raises(ValueError, match=f"unknown {choice} None: choose one of"):
+        pack.run(name, **picture, **more, **{choice: "nonsense"})
+
+
+def test_masks_of_dpi_are_as_many_as_the_images(pack, patch):
+    fixed, probability, adaptive, preview = pack.run("DPIMasks", image=patch, scale=2.0)
+    assert len(fixed) == len(probability) == len(adaptive) == len(preview) == len(patch)
+    assert torch.equal(fixed[0], fixed[1])

@@ -15,7 +15,7 @@ from . import node_api
 from .node_api import ComfyNode, Input
 from .services import Cancelled, Host
 
-__all__ = ["Cancelled", "Host", "execute", "installed"]
+__all__ = ["Cancelled", "Host", "arguments", "execute", "installed"]
 START = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}  # of widgets without a default
 
 
@@ -38,11 +38,17 @@ def installed(models: Path, package: str) -> Iterator[tuple[Host, ModuleType]]:
 
 def execute(node: type[ComfyNode], **given: object) -> tuple:
     """The outputs of a node for values by input, "tiles.overlap" for nested ones; the others are defaults."""
-    arguments = _arguments(node.GET_SCHEMA().inputs, given)
+    called = arguments(node, **given)
+    with torch.inference_mode():
+        return node.execute(**called).args
+
+
+def arguments(node: type[ComfyNode], **given: object) -> dict:
+    """What the host calls a node with."""
+    taken = _arguments(node.GET_SCHEMA().inputs, given)
     if given:
         raise ValueError(f"{node.__name__} has no inputs {', '.join(given)}")
-    with torch.inference_mode():
-        return node.execute(**arguments).args
+    return taken
 
 
 def _arguments(inputs: Sequence[Input], given: dict, prefix: str = "") -> dict:

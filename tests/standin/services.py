@@ -77,8 +77,10 @@ class Host:
         self.folders: dict[str, tuple[list[str], set[str]]] = {}
         self.loaded: list[SimpleNamespace] = []
         self.report: Callable[[int, int], None] = lambda done, total: None
+        self.looked: Callable[[], None] = lambda: None
 
     def stop_if_cancelled(self) -> None:
+        self.looked()
         if self.cancelling:
             self.cancelling = False
             raise Cancelled

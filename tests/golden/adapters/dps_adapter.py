@@ -31,6 +31,8 @@ class Before(Hook):
 class Guided(Hook):
     """Asks the guidance for its residual and gradient."""
 
+    needs_grad = True
+
     def __init__(self, guidance):
         self.guidance, self.rows = guidance, []
 
@@ -68,7 +70,7 @@ def dps_gradient(case: Case) -> dict[str, Tensor]:
     x0 = (c["slope"] * x + 0.1 * x**2).clamp(-1, 1)  # the case's own stand-in for a network
     operator = Reduction(tuple(x.shape[-2:]), c["scale_factor"])
     guidance = guide(case.inputs["measurement"], operator, settings(c))[1]
-    step = Step(0, x, CLEAN, CLEAN, Prediction(x0, x0), x)
+    step = Step(0, x, CLEAN, CLEAN, Prediction(x0, x0), x, shared_graph=True)  # asked twice
     residual, gradient = guidance.gradient(step)
     return {"x_t_after": guidance.state(step, case.inputs["x_t"]), "norm": residual[0], "gradient": gradient}
 

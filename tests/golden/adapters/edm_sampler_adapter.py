@@ -47,6 +47,8 @@ def edm_sampler(case: Case) -> dict[str, Tensor]:
 class Recorder(Hook):
     """Asks the guidance for what it is about to do."""
 
+    needs_grad = True
+
     def __init__(self, guidance):
         self.guidance, self.rows = guidance, []
 

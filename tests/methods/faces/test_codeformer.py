@@ -98,7 +98,7 @@ def test_small_networks_come_back_from_files(network, tmp_path):
     )
     found = weights.load(path, "codeformer")
     assert found.network.sizes == TINY
-    assert load_codeformer(str(path), half=True).network.feat_emb.weight.dtype == torch.float16
+    assert load_codeformer(str(path), precision=torch.float16).network.feat_emb.weight.dtype == torch.float16
     assert load_codeformer(str(path), CodeFormerSettings(0.2)).size == 32
     assert all(torch.equal(v, network.state_dict()[k]) for k, v in found.network.state_dict().items())
     path = weights.save(
@@ -145,6 +145,6 @@ def test_half_precision_on_a_gpu_stays_near(network, faces, tmp_path):
     path = weights.save(
         network, tmp_path / "cf.safetensors", {"kind": "codeformer", "settings": settings_text(TINY)}
     )
-    fast = load_codeformer(str(path), device="cuda", half=True)(faces.cuda())
+    fast = load_codeformer(str(path), device="cuda", precision=torch.float16)(faces.cuda())
     assert fast.is_cuda
     assert (fast.cpu() - CodeFormerRestorer(network)(faces)).abs().median() < 0.02

@@ -9,6 +9,7 @@ import torch
 
 from priorsr.methods.nets.edm_precond import build_edm, edm_scalings
 from priorsr.methods.nets.fir import fir_down, fir_kernel, fir_up
+from priorsr.methods.precision import cast
 
 MANIFESTS = Path(__file__).parents[2] / "golden" / "cases" / "manifests"
 RELEASED = sorted(p.name.removesuffix(".config.json") for p in MANIFESTS.glob("edm_*.config.json"))
@@ -122,7 +123,7 @@ def test_augment_labels_matter_and_may_be_left_out():
 def test_only_the_network_runs_in_another_precision(denoiser):
     x = waves(1, 3, 16, 16)
     full = denoiser(x, 2.0)
-    low = denoiser.cast(torch.bfloat16)(x, 2.0)
+    low = cast(denoiser, torch.bfloat16)(x, 2.0)
     assert low.dtype == torch.float32
     assert {k for k, v in denoiser.state_dict().items() if v.dtype == torch.float32} <= {
         "model.map_noise.freqs"

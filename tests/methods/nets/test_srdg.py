@@ -13,6 +13,7 @@ from fill import fill_, tensor
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
 from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
 from priorsr.methods.nets.srdg_released import flax_modules, infer_densenet, infer_ncsnpp
+from priorsr.methods.precision import cast
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "golden" / "cases" / "srdg" / "manifests"
 SMALL = NCSNppConfig(16, 3, 8, (1, 2), 1, (8,))
@@ -134,7 +135,7 @@ def test_a_new_network_answers_zero_and_keeps_its_frequencies_in_half_precision(
     network = NCSNpp(SMALL).eval()
     x, sigma = tensor("x", (1, 3, 16, 16)), torch.tensor([0.5])
     assert not network(x, sigma, x).detach().any()
-    half = filled(NCSNpp(SMALL)).cast(torch.bfloat16)
+    half = cast(filled(NCSNpp(SMALL)), torch.bfloat16)
     assert half.all_modules[0].W.dtype == torch.float32
     out = half(x, sigma, x)
     assert out.dtype == torch.float32

@@ -16,19 +16,21 @@ from priorsr.methods.srdg.attributes import AttributeTarget, load_attribute, rea
 from priorsr.methods.srdg.guidance import AttributeGuidance
 from priorsr.methods.train.classifier import (
     TIMES,
-    UNKNOWN,
-    Attribute,
     ClassifierRecipe,
     Labelled,
     accuracies,
     build,
     drawn_of,
+    files,
     groups_of,
+    judged_accuracies,
     metadata,
     moved,
     rgb,
+    settings_of,
     task,
 )
+from priorsr.methods.train.labels import UNKNOWN, Attribute
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.samplers.schedule import Level
 
@@ -215,6 +217,7 @@ def test_a_classifier_that_sees_blocks_comes_back_from_its_file(tmp_path, data):
     recipe = dataclasses.replace(RECIPE, pool=2)
     network = build(recipe, seed=3)["light"].eval()
     said = {**metadata(recipe, QUICK), "attribute": "light", "classes": "dark,bright"}
+    said["settings"] = settings_of(network)
     file = weights.save(network, tmp_path / "pooled.safetensors", said)
     again = load_attribute(str(file)).network
     assert (again.config.image_size, again.config.pool) == (16, 2)
@@ -228,6 +231,29 @@ def test_a_classifier_that_sees_blocks_comes_back_from_its_file(tmp_path, data):
         weights.save(network, file, {**said, "settings": f'{{"pool": {wrong}}}'})
         with pytest.raises(ValueError, match=r"pooled\.safetensors.*setting pool is"):
             load_attribute(str(file))
+
+
+def test_a_judge_of_another_architecture_learns_and_never_guides(tmp_path, data):
+    recipe = dataclasses.replace(RECIPE, net="plain", width=16, size=32)
+    big = Labelled.of(*pictures(48, 32), recipe)
+    net = fit(task(recipe, big, big, 1), dataclasses.replace(QUICK, steps=40), tmp_path, progress=False)
+    profile = judged_accuracies(net.networks, big)
+    assert list(profile["light"]) == [1, 2, 4, 8]
+    assert min(profile["light"].values()) > 0.9
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["light@4"] == profile["light"][4]
+    for path, network, said in files(net, metadata(recipe, QUICK), tmp_path / "judge.safetensors"):
+        weights.save(network, path, said)
+    judge = load_attribute(str(tmp_path / "judge_light.safetensors"), judging=True)
+    assert (judge.attribute, judge.classes, judge.luma) == ("light", ("dark", "bright"), True)
+    bright = big.labels["light"].tolist()
+    read = read_attributes([judge], big.images / 255)[0].probabilities.argmax(1).tolist()
+    assert sum(a == b for a, b in zip(bright, read, strict=True)) > 40
+    with pytest.raises(ValueError, match="holds attribute judge weights where attribute weights are needed"):
+        load_attribute(str(tmp_path / "judge_light.safetensors"))
+    for wrong, words in (({"width": 20}, "multiple of 16"), ({"size": 16}, "halved 5 times")):
+        with pytest.raises(ValueError, match=words):
+            dataclasses.replace(recipe, **wrong).config()
 
 
 def test_a_training_goes_on_from_files(tmp_path, data):

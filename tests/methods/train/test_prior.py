@@ -230,6 +230,9 @@ def test_a_checkpoint_is_exported_as_it_is(tmp_path, folder, caplog):
     assert "holds no checkpoint to export" in caplog.text
     assert cli.main([*command, "--steps", "3", "--out", str(tmp_path / "whole.safetensors")]) == 0
     before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few" / "0.png").write_bytes((folder / "00.png").read_bytes())
+    command += ["--data", str(tmp_path / "few")]
     assert cli.main([*command, "--steps", "99", "--export", "--out", str(tmp_path / "now.safetensors")]) == 0
     whole, now = (weights.read_state(tmp_path / f"{n}.safetensors")[0] for n in ("whole", "now"))
     assert all(torch.equal(whole[key], now[key]) for key in whole)

@@ -16,7 +16,7 @@ from priorsr.methods.nets.ncsnpp import NCSNppConfig
 from priorsr.methods.srdg.method import condition, load_sr_prior, srdg_upscale
 from priorsr.methods.srdg.objective import ScoreOptimisation
 from priorsr.methods.train.loop import Batch, Optimisation, fit
-from priorsr.methods.train.sr_sde import TUNED, SRRecipe, build, errors, pairs, task
+from priorsr.methods.train.sr_sde import TUNED, SRRecipe, build, errors, metadata, pairs, task
 
 RECIPE = SRRecipe(
     size=16,
@@ -174,6 +174,23 @@ def test_the_command_writes_what_restores_and_may_be_gone_on_from(tmp_path, fold
     )
     assert "for 1 channels, the recipe for rgb" in caplog.text
     assert "--start is now --init" in caplog.text
+
+
+def test_a_network_that_sees_blocks_learns_and_comes_back_from_its_file(tmp_path):
+    recipe = dataclasses.replace(RECIPE, unshuffle=2, size=32, attention="16", mult="1,2")
+    network = build(recipe)
+    assert network.config.reduction == 4
+    assert [type(m).__name__ for m in network.all_modules].count(
+        "AttnBlockpp"
+    ) == 3  # 16: maps of the first level
+    work = task(recipe, network, ramps(32, 32), ramps(8, 32))
+    before = work.validate(network)["error"]
+    trained = fit(work, QUICK, tmp_path, progress=False)
+    assert work.validate(trained)["error"] < 0.8 * before
+    file = weights.save(trained, tmp_path / "blocks.safetensors", metadata(trained, recipe, QUICK))
+    assert load_sr_prior(str(file)).network.config == network.config
+    with pytest.raises(ValueError, match="8 channels, unshuffle 4 brings 16"):
+        dataclasses.replace(RECIPE, unshuffle=4).config()
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,6 @@ def test_no_file_tells_a_path_of_the_machine_it_was_made_on():
     for path in weights.SHIPPED.rglob("*.safetensors"):
         for key, text in weights.read_metadata(path).items():
             assert not re.search(r'"(/|[A-Za-z]:\\\\)', text), f"{path.name}: {key}"
-    recipe = CorrectorRecipe(start="/somewhere/else/first.safetensors", prior="face64")
+    recipe = CorrectorRecipe(init="/somewhere/else/first.safetensors", prior="face64")
     told = json.loads(to_json(recipe))
-    assert (told["start"], told["prior"]) == ("first.safetensors", "face64")
+    assert (told["init"], told["prior"]) == ("first.safetensors", "face64")

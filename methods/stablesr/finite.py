@@ -1,0 +1,38 @@
+"""What to do where half precision does not hold the values of an autoencoder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger("priorsr")
+
+
+def finite(call: Callable[[], Tensor], networks: Sequence[nn.Module], what: str) -> Tensor:
+    """What `call` gives, computed again with its networks in float32 where half precision overflowed, with a
+    word in the log.
+
+    what: of the picture, encoded or decoded. Raises FloatingPointError where float32 overflows too.
+    """
+    y = call()
+    if not networks or torch.isfinite(y).all():
+        return y
+    kept = [next(network.parameters()).dtype for network in networks]
+    if kept[0] != torch.float32:
+        log.warning("NaN from the autoencoder in %s, so this part is %s again in float32", kept[0], what)
+        try:
+            for network in networks:
+                network.float()
+            y = call()
+        finally:
+            for network, dtype in zip(networks, kept, strict=True):
+                network.to(dtype)
+    if not torch.isfinite(y).all():
+        raise FloatingPointError(
+            f"NaN or infinite values where a picture was {what} by the autoencoder in full precision: is "
+            "its file damaged?"
+        )
+    return y

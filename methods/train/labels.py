@@ -1,0 +1,74 @@
+"""Attributes of pictures as tables have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+UNKNOWN = -1  # label of pictures that a table says nothing of
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An attribute as a table has it: the column, and the value of each class."""
+
+    name: str
+    column: str
+    classes: tuple[str, ...]
+    values: tuple[str, ...]
+
+    @staticmethod
+    def parse(text: str) -> tuple[Attribute, ...]:
+        """The attributes of a recipe. Raises ValueError with what is wrong."""
+        found = []
+        for part in filter(None, (p.strip() for p in text.split(";"))):
+            head, separator, tail = part.partition("=")
+            named = [_pair(entry) for entry in tail.split(",") if entry.strip()]
+            classes, values = (tuple(column) for column in zip(*named, strict=True)) if named else ((), ())
+            if (
+                not separator
+                or not head.strip()
+                or min(len(set(classes)), len(set(values))) < max(2, len(named))
+            ):
+                raise ValueError(
+                    f"{part!r} names no attribute with two or more different classes: write "
+                    "gender:Male=female:-1,male:1"
+                )
+            found.append(Attribute(*_pair(head), classes, values))
+        if not found or len({a.name for a in found}) < len(found):
+            raise ValueError(
+                f"attributes {text!r} name none, or one twice: write gender:Male=female:-1,male:1; "
+                "expression=neutral,happy"
+            )
+        return tuple(found)
+
+    def labels(self, names: Sequence[str], table: Mapping[str, Mapping[str, str]]) -> Tensor:
+        """The class of each picture, (N,), UNKNOWN where the table has another value or no row.
+
+        Raises ValueError for a missing column or class.
+        """
+        rows = [table.get(name) or table.get(Path(name).name) or {} for name in names]
+        if any(rows) and not any(self.column in row for row in rows):
+            raise ValueError(
+                f"the table has no column {self.column!r} for {self.name}: it has "
+                f"{', '.join(next(filter(None, rows)))}"
+            )
+        index = {value: i for i, value in enumerate(self.values)}
+        labels = torch.tensor([index.get((row.get(self.column) or "").strip(), UNKNOWN) for row in rows])
+        for i, name in enumerate(self.classes):
+            if not (labels == i).any():
+                raise ValueError(
+                    f"no picture is {self.name} {name} (value {self.values[i]!r} of column "
+                    f"{self.column!r}): look at the table and names"
+                )
+        return labels
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """NAME:VALUE, or NAME for both."""
+    name, separator, value = (part.strip() for part in text.partition(":"))
+    return name, value if separator else name
