@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test coverage lint test-host bench pictures clean
+.PHONY: demo test coverage lint fuzz test-host bench pictures clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,12 @@ lint: $(BIN)/priorsr
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# what `make test` does with small numbers, with large ones: hours on a slow machine, figures in docs/reliability.md
+fuzz: $(BIN)/priorsr
+	PRIORSR_FUZZ=10000 $(BIN)/python -m pytest -q tests/fuzz/test_weight_files.py tests/fuzz/test_pictures.py
+	PRIORSR_FUZZ=2000 $(BIN)/python -m pytest -q tests/fuzz/test_command_lines.py tests/fuzz/test_graphs.py
+	PRIORSR_KILLS=20 PRIORSR_PICTURES=50 $(BIN)/python -m pytest -q tests/reliability/test_kill.py
 
 # needs COMFYUI_PATH: a ComfyUI checkout; HOST_PYTHON runs it (default: this environment)
 test-host: $(BIN)/priorsr

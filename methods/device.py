@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
 
 ACCELERATORS = ("cuda", "xpu", "mps")  # what auto takes, the first that is there
+
+
+@contextmanager
+def own_defaults() -> Iterator[None]:
+    """Float32 on the CPU is torch's default within: what other code of a program set changes no result."""
+    before = torch.get_default_dtype()
+    moved = torch.get_default_device().type != "cpu"
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu") if moved else nullcontext():
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def compute_device(name: str | torch.device = "auto") -> torch.device:

@@ -33,9 +33,10 @@ def gradient_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1) 
             kept[_storage(tensor)] = tensor
         return tensor
 
-    x, *more = (torch.empty(shape, device="meta", requires_grad=True) for _ in range(pictures))
+    float32 = {"dtype": torch.float32, "device": "meta"}
+    x, *more = (torch.empty(shape, **float32, requires_grad=True) for _ in range(pictures))
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        torch.func.functional_call(network, meta, (x, torch.empty(len(x), device="meta"), *more))
+        torch.func.functional_call(network, meta, (x, torch.empty(len(x), **float32), *more))
     total = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     kept.clear()  # the hook itself lives as long as the graph does, and must not hold tensors until then
     return total

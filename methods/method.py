@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers.run import Step
+from .device import own_defaults
 from .imaging.canvas import check_enlargement, noise_for
 from .imaging.resize import enlarged_size, size_of
 from .memory import is_out_of_memory, release, show_bytes
@@ -126,6 +127,7 @@ class Upscaler(ABC):
         call.
         """
 
+    @own_defaults()
     def __call__(
         self,
         low: Tensor,
@@ -136,7 +138,8 @@ class Upscaler(ABC):
     ) -> Tensor:
         """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale`. seeds: one a picture, 0 for all by default.
 
-        report hears warnings and what was chosen. Raises ValueError, before the first step.
+        report hears warnings and what was chosen. Raises ValueError: before the first step, and for a
+        result that is not finite.
         """
         check_enlargement(low, scale)
         seeds = noise_for(low, seeds).seeds
@@ -146,7 +149,8 @@ class Upscaler(ABC):
         low = low.to(self.device)
         while True:
             try:
-                return self.enlarge(low, scale, seeds, _counter(on_step, plan.calls), report)
+                done = self.enlarge(low, scale, seeds, _counter(on_step, plan.calls), report)
+                return _finite(done)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -194,6 +198,16 @@ def seeds_from(seed: int, count: int, vary: bool = True) -> list[int]:
     return [(seed + i * vary) % 2**64 for i in range(count)]
 
 
+def _finite(done: Tensor) -> Tensor:
+    """Raises ValueError for a picture that holds anything but numbers."""
+    if not torch.isfinite(done).all():
+        raise ValueError(
+            "the result holds numbers that are not finite: use other settings, single precision, or fetch "
+            "the weights again"
+        )
+    return done
+
+
 def _counter(on_step: OnStep | None, total: int) -> Callable[..., None]:
     """The core's on_step as a count of network calls, whatever groups of pictures they serve; total: of all
     groups, where it is known.
@@ -235,6 +249,7 @@ class Method:
         """Every setting by its name, as a dataclass field."""
         return {f.name: f for kind in self.settings for f in fields(kind)}
 
+    @own_defaults()
     def prepare(
         self,
         files: Mapping[str, Any] = NO_FILES,

@@ -25,12 +25,22 @@ class Noise:
     def __call__(self, shape: Sequence[int]) -> Tensor:
         """The next float32 draw on the CPU; shape is B ... with B the number of seeds."""
         self._check(shape)
-        return torch.stack([torch.randn(tuple(shape[1:]), generator=g) for g in self._generators])
+        return torch.stack(
+            [
+                torch.randn(tuple(shape[1:]), generator=g, dtype=torch.float32, device="cpu")
+                for g in self._generators
+            ]
+        )
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """The next float32 draw of values in 0..1, 1 excluded, on the CPU."""
         self._check(shape)
-        return torch.stack([torch.rand(tuple(shape[1:]), generator=g) for g in self._generators])
+        return torch.stack(
+            [
+                torch.rand(tuple(shape[1:]), generator=g, dtype=torch.float32, device="cpu")
+                for g in self._generators
+            ]
+        )
 
     def poisson(self, rate: Tensor) -> Tensor:
         """The next Poisson draw for a rate of shape B ..., on the CPU in float32."""

@@ -28,24 +28,27 @@ CLEAN = Level(0.0, 1.0, 0.0)  # where every descent ends; no network is called t
 
 def linear_betas(steps: int, start: float = 1e-4, end: float = 0.02) -> Tensor:
     """Ho et al. 2020, section 4, scaled so that 1000 steps have the given ends."""
-    return torch.linspace(start * 1000 / steps, end * 1000 / steps, steps, dtype=torch.float64)
+    return torch.linspace(start * 1000 / steps, end * 1000 / steps, steps, dtype=torch.float64, device="cpu")
 
 
 def scaled_linear_betas(steps: int, start: float = 0.00085, end: float = 0.012) -> Tensor:
     """Linear in the square root (Rombach et al. 2022, Stable Diffusion)."""
-    return torch.linspace(math.sqrt(start), math.sqrt(end), steps, dtype=torch.float64) ** 2
+    return torch.linspace(math.sqrt(start), math.sqrt(end), steps, dtype=torch.float64, device="cpu") ** 2
 
 
 def cosine_betas(steps: int, offset: float = 0.008, largest: float = 0.999) -> Tensor:
     """Squared cosine of Nichol and Dhariwal 2021, Eq. 17."""
-    u = torch.arange(steps + 1, dtype=torch.float64) / steps
+    u = torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps
     abar = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
     return (1 - abar[1:] / abar[:-1]).clamp(max=largest)
 
 
 def sigmoid_betas(steps: int, start: float = 1e-4, end: float = 0.02, reach: float = 6.0) -> Tensor:
     """A logistic ramp from start to end over -reach .. reach."""
-    return torch.sigmoid(torch.linspace(-reach, reach, steps, dtype=torch.float64)) * (end - start) + start
+    return (
+        torch.sigmoid(torch.linspace(-reach, reach, steps, dtype=torch.float64, device="cpu")) * (end - start)
+        + start
+    )
 
 
 BETAS: dict[str, Callable[[int], Tensor]] = {

@@ -36,7 +36,10 @@ def gaussian_weights(height: int, width: int, spread: float = 0.1, lower: float 
 
     Its centre is the tile's, `lower` pixels further down.
     """
-    offsets = [(torch.arange(n) + 0.5 - down) / n - 0.5 for n, down in ((height, lower), (width, 0.0))]
+    offsets = [
+        (torch.arange(n, dtype=torch.float32, device="cpu") + 0.5 - down) / n - 0.5
+        for n, down in ((height, lower), (width, 0.0))
+    ]
     return torch.outer(
         *(torch.exp(-(u**2) / (2 * spread)) / math.sqrt(2 * math.pi * spread) for u in offsets)
     )
@@ -49,7 +52,7 @@ def ramp_weights(height: int, width: int, overlap: int) -> Tensor:
     rises = [
         ((torch.minimum(i, n - 1 - i) + 0.5) / max(overlap, 1)).clamp(max=1)
         for n in (height, width)
-        for i in [torch.arange(n)]
+        for i in [torch.arange(n, device="cpu")]
     ]
     return torch.outer(*rises)
 
@@ -103,7 +106,9 @@ class Tiled:
                     kept.setdefault(name, []).extend(values.chunk(len(group)))
                     continue
                 if name not in sums:
-                    sums[name] = torch.zeros(x.shape[0], values.shape[1], height, width, device=x.device)
+                    sums[name] = torch.zeros(
+                        x.shape[0], values.shape[1], height, width, device=x.device, dtype=torch.float32
+                    )
                 _add(sums[name], values, group, weights)
         sums |= {
             name: _Blend.apply(weights, places, (height, width), *values) for name, values in kept.items()
@@ -129,7 +134,10 @@ class Tiled:
         if key not in self._plans:
             h, w = min(self.size, height), min(self.size, width)
             places = grid(height, width, self.size, min(self.overlap, self.size - 1))
-            weights, total = self.weights(h, w).to(device), torch.zeros(height, width, device=device)
+            weights, total = (
+                self.weights(h, w).to(device),
+                torch.zeros(height, width, device=device, dtype=torch.float32),
+            )
             for top, left in places:
                 total[top : top + h, left : left + w] += weights
             self._plans[key] = places, weights, total
@@ -151,7 +159,7 @@ class _Blend(torch.autograd.Function):
         ctx, weights: Tensor, places: list[tuple[int, int]], size: tuple[int, int], *values: Tensor
     ) -> Tensor:
         ctx.weights, ctx.places = weights, places
-        whole = torch.zeros(*values[0].shape[:2], *size, device=values[0].device)
+        whole = torch.zeros(*values[0].shape[:2], *size, device=values[0].device, dtype=torch.float32)
         _add(whole, torch.cat(values), places, weights)
         return whole
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from ..device import compute_device
 from ..imaging.alpha import upscale_with_alpha
 from ..imaging.files import is_sidecar
 from ..imaging.images import Picture, read, replacing
+from ..imaging.replacing import check_place
 from ..metrics.compare import compare
 from ..priors.load import PriorSettings, load_prior
 from .folder import Job, check_output, picture_seed, plan
@@ -120,6 +122,13 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    if out := getattr(options, "out", ""):
+        given = [path for path in getattr(options, "data", []) if Path(path).resolve() == Path(out).resolve()]
+        if given:
+            raise ValueError(f"{out} holds the pictures that are judged: choose another folder for --out")
+        if os.path.lexists(out) and not os.path.isdir(out):
+            raise ValueError(f"{out} is no folder, which --out needs: choose another one")
+        check_place(Path(out) / "table.json")  # before hours of work
     rows = options.study.run(options, compute_device(options.device))
     _print(rows, options.json)
     return 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..imaging.images import Picture, write
+from ..imaging.images import Picture, replacing, write
 from ..train.datasets import read_pictures
 from ..visionrefine.srcnn import SCALES, load_srcnn
 from .evaluate_methods import compare_methods, methods_arguments
@@ -106,7 +106,8 @@ def _diffsr(options: argparse.Namespace, device: torch.device) -> list[dict]:
                 for scale in options.scales
             ]
         write(Picture(sweep_plot(sweeps)), out / "sweep.png", overwrite=True)
-        (out / "sweep.json").write_text(json.dumps([vars(s) for s in sweeps], indent=1), encoding="utf-8")
+        with replacing(out / "sweep.json") as partial:
+            partial.write_text(json.dumps([vars(s) for s in sweeps], indent=1), encoding="utf-8")
     log.info("wrote %s", out)
     return rows
 

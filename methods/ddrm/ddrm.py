@@ -45,14 +45,15 @@ class SeparableSVD:
     values: Tensor
 
     @staticmethod
-    def of(rows: Tensor, columns: Tensor) -> SeparableSVD:
-        """Of the matrices h H and w W."""
-        parts = [torch.linalg.svd(a.double()) for a in (rows, columns)]
+    def of(rows: Tensor, columns: Tensor, like: Tensor) -> SeparableSVD:
+        """Of the matrices h H and w W, in the precision of a tensor and where it is."""
+        # on the processor, for not every device has float64
+        parts = [torch.linalg.svd(a.cpu().double()) for a in (rows, columns)]
         along = [F.pad(s, (0, len(v) - len(s))) for _, s, v in parts]
         values = torch.outer(*along)
         kept = torch.where(values < SMALLEST * values.max(), 0, values)
-        left, right = (tuple(part[i].to(rows) for part in parts) for i in (0, 2))
-        return SeparableSVD(left, right, kept.to(rows))
+        left, right = (tuple(part[i].to(like) for part in parts) for i in (0, 2))
+        return SeparableSVD(left, right, kept.to(like))
 
     def spectral(self, x: Tensor) -> Tensor:
         """V^T x of B C H W."""
@@ -74,12 +75,12 @@ def reduction_matrix(operator: str, size: int, out: int, side: int) -> Tensor:
     """What brings `size` pixels to `out`, as out x side; the rim from `size` to `side` counts for nothing."""
     if operator == "average":
         step = size / out
-        start = torch.arange(out)[:, None] * step
-        pixel = torch.arange(size)[None]
+        start = torch.arange(out, dtype=torch.float32, device="cpu")[:, None] * step
+        pixel = torch.arange(size, dtype=torch.float32, device="cpu")[None]
         matrix = (torch.minimum(start + step, pixel + 1) - torch.maximum(start, pixel)).clamp_min(0) / step
     else:
         column = Resampler((size, 1), (out, 1), border="mirror")
-        matrix = column(torch.eye(size)[:, None, :, None])[:, 0, :, 0].mT
+        matrix = column(torch.eye(size, dtype=torch.float32, device="cpu")[:, None, :, None])[:, 0, :, 0].mT
     return F.pad(matrix, (0, side - size))
 
 
@@ -140,8 +141,10 @@ def ddrm(
     """Restore B C sides in -1..1 from its reduction y, B C h w in -1..1. size: the part of `sides` that was
     reduced; denoiser runs in the prior's place, for example tiles around it. Raises ValueError.
     """
-    both = zip(size, y.shape[-2:], sides, strict=True)
-    svd = SeparableSVD.of(*(reduction_matrix(settings.operator, *n).to(y) for n in both))
+    rows, columns = (
+        reduction_matrix(settings.operator, *n) for n in zip(size, y.shape[-2:], sides, strict=True)
+    )
+    svd = SeparableSVD.of(rows, columns, y)
     restoration = Restoration(svd, y, 2 * settings.noise / 255, settings.eta, settings.eta_b)
     levels = prior.spaced_levels(settings.respacing)
     start = restoration.start(levels[0], noise((*y.shape[:2], *sides)).to(y))

@@ -65,8 +65,8 @@ def _power_law(low: Tensor, passed: _Passed, scale: float) -> tuple[Tensor, Tens
             f"a picture of {low.shape[-1]}x{low.shape[-2]} is too small to guess what it lost: choose the "
             "noise level by hand"
         )
-    counts = torch.tensor([int(b.sum()) for b in bins], dtype=torch.float64)
-    x = torch.tensor([np.log(radius[b]).mean() for b in bins], dtype=torch.float64)
+    counts = torch.tensor([int(b.sum()) for b in bins], dtype=torch.float64, device="cpu")
+    x = torch.tensor([np.log(radius[b]).mean() for b in bins], dtype=torch.float64, device="cpu")
     power = power.cpu() / torch.from_numpy(dimmed)
     y = torch.stack([power[:, torch.from_numpy(b)].mean(1) for b in bins], 1).clamp(min=1e-12).log()
     weight = counts / counts.sum()

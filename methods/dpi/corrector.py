@@ -38,7 +38,7 @@ class Corrector:
         return self.network.config.reduction
 
     def __call__(self, x: Tensor, t: float, y_T: Tensor) -> Tensor:
-        return self.network(x, torch.full((len(x),), t, device=x.device), y_T)
+        return self.network(x, torch.full((len(x),), t, device=x.device, dtype=torch.float32), y_T)
 
     def tiles(self) -> TiledCorrector:
         """The corrector on pictures of any size, in pieces as large as it was trained on that overlap by a

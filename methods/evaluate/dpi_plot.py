@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..imaging.replacing import replacing
 from .dpi_ablation import Sweep
 
 NAMES = {
@@ -35,4 +36,5 @@ def sweep_plot(sweeps: Sequence[Sweep], out: Path) -> None:
         low, high = np.quantile([row["diversity_of_faces"] for row in one.rows], (0.1, 0.9), axis=1)
         grid[0, column].fill_between(values, low, high, color="tab:blue", alpha=0.2)
         grid[-1, column].set_xlabel(one.setting)
-    figure.savefig(out)
+    with replacing(out) as partial:
+        figure.savefig(partial, format="png")

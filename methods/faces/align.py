@@ -36,7 +36,7 @@ def template(size: int = SIDE, frame: str = "ffhq") -> Tensor:
     """Where the five landmarks of an aligned face of `size` pixels lie: 5 2."""
     if frame not in FRAMES:
         raise ValueError(f"there is no frame {frame!r}: choose one of {', '.join(FRAMES)}")
-    return torch.tensor(FRAMES[frame], dtype=torch.float64) * size / SIDE
+    return torch.tensor(FRAMES[frame], dtype=torch.float64, device="cpu") * size / SIDE
 
 
 def fit_similarity(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -66,7 +66,7 @@ def robust_similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     source = source.double()
     target = target.double().expand_as(source)
     n = source.shape[-2]
-    pairs = torch.zeros(n * (n - 1) // 2, n, dtype=torch.float64)
+    pairs = torch.zeros(n * (n - 1) // 2, n, dtype=torch.float64, device="cpu")
     for row, pair in zip(pairs, combinations(range(n), 2), strict=True):
         row[list(pair)] = 1
     exact = fit_similarity(source[:, None], target[:, None], pairs)
@@ -77,7 +77,7 @@ def robust_similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if not torch.isfinite(medians).all():
         raise ValueError("the landmarks of a face coincide: it cannot be aligned; drop it or give others")
     limit = (2.5 * 1.4826 * (1 + 5 / (n - 2)) * medians.sqrt()).clamp(min=0.001).square()
-    trusted = residuals[torch.arange(len(source)), best] <= limit[:, None]
+    trusted = residuals[torch.arange(len(source), device="cpu"), best] <= limit[:, None]
     return fit_similarity(source, target, trusted), trusted
 
 
@@ -115,7 +115,7 @@ def enlargement(factor: float, shift: float | None = None) -> Tensor:
     another shift is given.
     """
     shift = (factor - 1) / 2 if shift is None else shift
-    return torch.tensor([[factor, 0, shift], [0, factor, shift]], dtype=torch.float64)
+    return torch.tensor([[factor, 0, shift], [0, factor, shift]], dtype=torch.float64, device="cpu")
 
 
 def warp(
@@ -164,13 +164,15 @@ def cut(x: Tensor, matrices: Tensor, size: int, published: bool = False, method:
     method: bilinear or bicubic sampling. Each face is cut from the part of the picture that it needs, which
     keeps memory within that of the faces.
     """
-    corners = torch.tensor([[-1, -1], [size, -1], [-1, size], [size, size]], dtype=torch.float64)
+    corners = torch.tensor(
+        [[-1, -1], [size, -1], [-1, size], [size, size]], dtype=torch.float64, device="cpu"
+    )
     faces = []
     for matrix in matrices.cpu():
         rows, cols = window(transform(invert(matrix), corners), size_of(x), 2)
         part, shift = (
             x[..., rows, cols],
-            torch.tensor([[1, 0, -cols.start], [0, 1, -rows.start]], dtype=torch.float64),
+            torch.tensor([[1, 0, -cols.start], [0, 1, -rows.start]], dtype=torch.float64, device="cpu"),
         )
         matrix = then(invert(shift), matrix)
         shrink = 1 / matrix[:, :2].det().sqrt().item()
@@ -179,12 +181,12 @@ def cut(x: Tensor, matrices: Tensor, size: int, published: bool = False, method:
             smaller = height, width
             factors = [small / n for small, n in zip(smaller, part.shape[-2:], strict=True)][::-1]
             part = resize(part, smaller, method="bilinear")
-            scaled = torch.tensor([[f, f / 2 - 0.5] for f in factors], dtype=torch.float64)
+            scaled = torch.tensor([[f, f / 2 - 0.5] for f in factors], dtype=torch.float64, device="cpu")
             matrix = then(invert(torch.cat([torch.diag(scaled[:, 0]), scaled[:, 1:]], 1)), matrix)
         if part.numel() == 0:
             part, matrix = (
                 x.new_zeros(1, x.shape[1], 1, 1),
-                matrix - torch.tensor([[0, 0, 1e6]] * 2),
+                matrix - torch.tensor([[0, 0, 1e6]] * 2, dtype=torch.float32, device="cpu"),
             )  # a face wholly outside
         faces.append(
             warp(

@@ -33,7 +33,7 @@ class Faces:
         return len(self.boxes)
 
     def __getitem__(self, which: Tensor | Sequence[int]) -> Faces:
-        which = torch.as_tensor(which, dtype=None if len(which) else torch.long)
+        which = torch.as_tensor(which, dtype=None if len(which) else torch.long, device="cpu")
         return Faces(self.boxes[which], self.scores[which], self.landmarks[which])
 
     @property
@@ -55,7 +55,11 @@ class Faces:
 
 
 def no_faces() -> Faces:
-    return Faces(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 5, 2))
+    return Faces(
+        torch.zeros(0, 4, dtype=torch.float32, device="cpu"),
+        torch.zeros(0, dtype=torch.float32, device="cpu"),
+        torch.zeros(0, 5, 2, dtype=torch.float32, device="cpu"),
+    )
 
 
 class Detector(Protocol):
@@ -167,14 +171,14 @@ def choose(faces: Faces, smallest: float, settings: DetectSettings) -> Detection
 def largest(faces: Faces, size: tuple[int, int]) -> int:
     """Index of the face with the largest area inside a picture of `size` (H, W)."""
     height, width = size
-    limits = torch.tensor([width, height, width, height])
+    limits = torch.tensor([width, height, width, height], device="cpu")
     inside = faces.boxes.clamp(min=0).minimum(limits)
     return int((inside[:, 2:] - inside[:, :2]).prod(1).argmax())
 
 
 def most_central(faces: Faces, size: tuple[int, int]) -> int:
     """Index of the face whose box is centred nearest to the middle of a picture of `size` (H, W)."""
-    middle = torch.tensor([size[1] / 2, size[0] / 2])
+    middle = torch.tensor([size[1] / 2, size[0] / 2], dtype=torch.float32, device="cpu")
     return int(((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2 - middle).norm(dim=1).argmin())
 
 

@@ -90,5 +90,5 @@ def _sharpened(x: Tensor, settings: EnhanceSettings) -> Tensor:
         soft = smooth(x, gaussian_taps(2 * max(1, round(3 * settings.radius)) + 1, settings.radius))
         return x + settings.amount * (x - soft)
     return x + settings.amount * (
-        convolve(x, torch.tensor(SHARPENING[settings.sharpen], dtype=torch.float32)) - x
+        convolve(x, torch.tensor(SHARPENING[settings.sharpen], dtype=torch.float32, device="cpu")) - x
     )

@@ -26,10 +26,12 @@ def gaussian_taps(size: int, sigma: float | None = None) -> Tensor:
     if size < 1 or size % 2 == 0:
         raise ValueError(f"a Gaussian of {size} taps has no centre: give an odd number")
     if sigma is None and size in SMALL:
-        taps = torch.tensor(SMALL[size], dtype=torch.float64)
+        taps = torch.tensor(SMALL[size], dtype=torch.float64, device="cpu")
     else:
         sigma = 0.15 * size + 0.35 if sigma is None else sigma
-        taps = torch.exp(-0.5 * ((torch.arange(size, dtype=torch.float64) - size // 2) / sigma) ** 2)
+        taps = torch.exp(
+            -0.5 * ((torch.arange(size, dtype=torch.float64, device="cpu") - size // 2) / sigma) ** 2
+        )
     return taps / taps.sum()
 
 

@@ -67,7 +67,7 @@ def face_mask(
                 "the parts of faces are told by ParseNet (parsing_parsenet.pth): load it, or choose box or "
                 "hull"
             )
-        mask = torch.zeros(1, 1, *size)
+        mask = torch.zeros(1, 1, *size, dtype=torch.float32, device="cpu")
         for i in range(len(faces)):  # one at a time, which bounds memory
             matrix = similarity(faces[[i]].landmarks, template(SIDE))
             mask = mask.maximum(part_mask(parser(cut(picture, matrix, SIDE)), invert(matrix), size, keep))
@@ -82,7 +82,7 @@ def box_mask(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """1 inside the boxes N 4, their coordinates truncated and the last row and column included, as
     VisionRefine fills them.
     """
-    mask = torch.zeros(1, 1, *size)
+    mask = torch.zeros(1, 1, *size, dtype=torch.float32, device="cpu")
     height, width = size
     for left, top, right, bottom in boxes.tolist():
         rows, cols = (
@@ -97,13 +97,14 @@ def hull_mask(faces: Faces, size: tuple[int, int], spread: float = 2.0) -> Tenso
     """1 inside the convex hulls of the landmarks, each enlarged by `spread` about its middle; edges one pixel
     soft.
     """
-    mask = torch.zeros(1, 1, *size)
+    mask = torch.zeros(1, 1, *size, dtype=torch.float32, device="cpu")
     for points in faces.landmarks.double():
         middle = points.mean(0)
         corners = _hull(middle + (points - middle) * spread)
         rows, cols = window(corners, size, 1)
         y, x = torch.meshgrid(
-            *(torch.arange(s.start, s.stop, dtype=torch.float64) for s in (rows, cols)), indexing="ij"
+            *(torch.arange(s.start, s.stop, dtype=torch.float64, device="cpu") for s in (rows, cols)),
+            indexing="ij",
         )
         depth = torch.full_like(x, math.inf)
         for a, b in zip(corners, corners.roll(-1, 0), strict=True):
@@ -118,15 +119,19 @@ def part_mask(parts: Tensor, matrices: Tensor, size: tuple[int, int], keep: Sequ
     """1 where one of the faces shows a wanted class. parts: classes N h w of aligned faces, matrices N 2 3:
     from them to the picture.
     """
-    mask = torch.zeros(1, 1, *size)
+    mask = torch.zeros(1, 1, *size, dtype=torch.float32, device="cpu")
     wanted = torch.isin(parts, torch.as_tensor(list(keep), device=parts.device)).float()[:, None]
     height, width = parts.shape[-2:]
-    corners = torch.tensor([[-1, -1], [width, -1], [-1, height], [width, height]], dtype=torch.float64)
+    corners = torch.tensor(
+        [[-1, -1], [width, -1], [-1, height], [width, height]], dtype=torch.float64, device="cpu"
+    )
     for face, matrix in zip(wanted, matrices, strict=True):
         rows, cols = window(transform(matrix, corners), size, 1)
         part = mask[..., rows, cols]
         if part.numel():
-            moved = matrix - torch.tensor([[0, 0, cols.start], [0, 0, rows.start]])
+            moved = matrix - torch.tensor(
+                [[0, 0, cols.start], [0, 0, rows.start]], dtype=torch.float32, device="cpu"
+            )
             part.copy_(part.maximum(warp(face[None], moved[None], size_of(part)).cpu()))
     return mask
 
@@ -164,7 +169,7 @@ def _hull(points: Tensor) -> Tensor:
         return kept[:-1]
 
     corners = chain(ordered) + chain(ordered[::-1])
-    return torch.tensor(corners or ordered[:1], dtype=torch.float64)
+    return torch.tensor(corners or ordered[:1], dtype=torch.float64, device="cpu")
 
 
 def _cross(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:

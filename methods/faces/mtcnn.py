@@ -47,7 +47,9 @@ class MTCNNDetector:
                 where, scores = where[best], scores[best]
             corner = where.flip(1) * STRIDE
             unit = torch.tensor(
-                [n / m for n, m in zip(x.shape[-2:], size, strict=True)][::-1], device=x.device
+                [n / m for n, m in zip(x.shape[-2:], size, strict=True)][::-1],
+                device=x.device,
+                dtype=torch.float32,
             )
             boxes = torch.cat([corner, corner + CELL], 1) * unit.repeat(2)
             kept = nms(boxes, scores, 0.5).to(x.device)

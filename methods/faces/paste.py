@@ -88,12 +88,16 @@ def place(
     """
     steps = STEPS if published else 0
     side = face.shape[-1]
-    corners = torch.tensor([[-1, -1], [side, -1], [-1, side], [side, side]], dtype=torch.float64)
+    corners = torch.tensor(
+        [[-1, -1], [side, -1], [-1, side], [side, side]], dtype=torch.float64, device="cpu"
+    )
     rows, cols = window(transform(matrix, corners), size, 2)
     inside = (rows.stop - rows.start, cols.stop - cols.start)
     if 0 in inside:
         return Placed(rows, cols, face[..., :0, :0], face[:, :1, :0, :0], 0.0, 0)
-    matrix = then(matrix, torch.tensor([[1, 0, -cols.start], [0, 1, -rows.start]], dtype=torch.float64))[None]
+    matrix = then(
+        matrix, torch.tensor([[1, 0, -cols.start], [0, 1, -rows.start]], dtype=torch.float64, device="cpu")
+    )[None]
     square = erode(
         warp(torch.ones_like(face[:, :1], dtype=torch.float32), matrix, inside, steps=steps),
         max(1, round(2 * scale)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..device import own_defaults
 from ..imaging.alpha import fill_hidden
 from ..imaging.resize import check_scale, enlarged_size, resize, size_of
 from ..metrics.identity import Identity, identity_distance
@@ -24,6 +26,7 @@ Restorer = Callable[
     [Tensor, Sequence[int]], Tensor
 ]  # aligned faces B 3 S S in 0..1, and a seed for each, to B 3 S' S' or B 1 S' S'
 Parser = Callable[[Tensor], Tensor]  # faces B 3 S S in 0..1 to classes B 512 512
+BROKEN = math.inf  # in place of the identity distance of a face that cannot be pasted
 EYES = 5.0  # least distance between the eyes in pixels, as published
 
 
@@ -105,6 +108,7 @@ class Restored:
         return "\n".join(lines)
 
 
+@own_defaults()
 def restore_faces(
     x: Tensor,
     restorer: Restorer | ZoomAware,
@@ -244,7 +248,10 @@ class _Painter:
                 torch.stack([matrices[i] for i in some]), [seed + i for i in some], keep_grey
             )
             for i, distance in zip(some, distances, strict=True):
-                reports[i] = _with(reports[i], identity=distance)
+                changed = {"identity": distance}
+                if distance is BROKEN:
+                    changed = {"outcome": "left as it is: the restorer answers what is no number"}
+                reports[i] = _with(reports[i], **changed)
             if start + len(some) < len(numbers):  # the last batch ends the picture
                 count(start + len(some))
         return reports
@@ -268,20 +275,32 @@ class _Painter:
                 "keep their number and shape"
             )
         restored = restored.expand(-1, 3, -1, -1)
-        if keep_grey:
-            restored = as_grey(restored, resize(aligned, size_of(restored)))
+        sound = torch.isfinite(restored).flatten(1).all(1).tolist()
+        shown = resize(aligned, size_of(restored))
+        if not all(sound):
+            restored = torch.where(
+                torch.tensor(sound, device=shown.device)[:, None, None, None], restored, shown
+            )
+        if keep_grey:  # beyond the picture's border the face was filled with a colour
+            restored, shown = (
+                x.mean(1, keepdim=True).expand_as(x) for x in (as_grey(restored, shown), shown)
+            )
         parts = self.parser(restored) if self.parser and s.mask == "parse" else None
         added = s.blend == "difference"
-        painted = restored - resize(aligned, size_of(restored)) if added else restored
+        painted = restored - shown if added else restored
         back = to_picture(matrices, restored.shape[-1] / s.size, s.scale)
         for i, (face, matrix) in enumerate(zip(painted, back, strict=True)):
+            if not sound[i]:
+                continue
             some = None if parts is None else parts[i : i + 1]
             place(face[None], matrix, size_of(self.canvas), s.scale, s, some).onto(
                 self.canvas, s.strength, added
             )
-        if self.recogniser is None:
-            return [None] * len(seeds)
-        return identity_distance(self.recogniser(aligned), self.recogniser(restored.clamp(0, 1))).tolist()
+        distances = [None] * len(seeds)
+        if self.recogniser is not None:
+            faces = self.recogniser(aligned), self.recogniser(restored.clamp(0, 1))
+            distances = identity_distance(*faces).tolist()
+        return [d if good else BROKEN for d, good in zip(distances, sound, strict=True)]
 
 
 def _zoom(matrix: Tensor) -> float:

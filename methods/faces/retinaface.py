@@ -24,7 +24,7 @@ def anchors(size: tuple[int, int]) -> Tensor:
     height, width = size
     parts = []
     for stride, sides in zip(STRIDES, SIDES, strict=True):
-        rows, cols = (torch.arange(-(-n // stride), dtype=torch.float64) + 0.5 for n in size)
+        rows, cols = (torch.arange(-(-n // stride), dtype=torch.float64, device="cpu") + 0.5 for n in size)
         y, x = torch.meshgrid(rows * stride / height, cols * stride / width, indexing="ij")
         parts.append(
             torch.stack(
@@ -66,7 +66,7 @@ class RetinaFaceDetector:
         if factor < 1:
             height, width = (round(n * factor) for n in picture.shape[-2:])
             picture = resize(picture, (height, width), method="area")
-        mean = torch.tensor(MEAN, device=picture.device)[:, None, None]
+        mean = torch.tensor(MEAN, device=picture.device, dtype=torch.float32)[:, None, None]
         return self.detect(picture.flip(1) * 255 - mean).scaled(1 / factor)
 
     @torch.inference_mode()

@@ -25,18 +25,18 @@ class YCbCr:
         key = (x.device, x.dtype)
         if key not in self._cache:
             forward, offset = (
-                torch.tensor(self.forward, dtype=torch.float64),
-                torch.tensor(self.offset, dtype=torch.float64),
+                torch.tensor(self.forward, dtype=torch.float64, device="cpu"),
+                torch.tensor(self.offset, dtype=torch.float64, device="cpu"),
             )
             inverse = (
                 torch.linalg.inv(forward)
                 if self.inverse is None
-                else torch.tensor(self.inverse, dtype=torch.float64)
+                else torch.tensor(self.inverse, dtype=torch.float64, device="cpu")
             )
             back = (
                 -inverse @ offset
                 if self.inverse_offset is None
-                else torch.tensor(self.inverse_offset, dtype=torch.float64)
+                else torch.tensor(self.inverse_offset, dtype=torch.float64, device="cpu")
             )
             self._cache[key] = tuple(t.to(x.device, x.dtype) for t in (forward, offset, inverse, back))
         return self._cache[key]

@@ -69,12 +69,12 @@ def blur(x: Tensor, kernel: Tensor) -> Tensor:
 def _grid(size: int) -> tuple[Tensor, Tensor]:
     if size < 1 or size % 2 == 0:
         raise ValueError(f"a kernel of {size} pixels has no centre: give an odd size")
-    axis = torch.arange(size, dtype=torch.float64) - size // 2
+    axis = torch.arange(size, dtype=torch.float64, device="cpu") - size // 2
     return axis[None, :].expand(size, size), axis[:, None].expand(size, size)
 
 
 def reflected(size: int, reach: int) -> Tensor:
     """Indices -reach .. size + reach - 1 reflected without repeating the edge."""
     period = max(1, 2 * size - 2)
-    index = torch.arange(-reach, size + reach).remainder(period)
+    index = torch.arange(-reach, size + reach, device="cpu").remainder(period)
     return torch.minimum(index, period - index) if size > 1 else torch.zeros_like(index)

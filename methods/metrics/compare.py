@@ -65,7 +65,7 @@ def side_by_side(images: list[Tensor], height: int = 384) -> Tensor:
         width = max(1, round(x.shape[-1] * height / x.shape[-2]))
         method = "nearest" if x.shape[-2] <= height else "area"
         scaled.append(resize(x, (height, width), method=method))
-        scaled.append(torch.ones(x.shape[0], height, 4))
+        scaled.append(torch.ones(x.shape[0], height, 4, dtype=torch.float32, device="cpu"))
     return torch.cat(scaled[:-1], 2)
 
 

@@ -82,7 +82,7 @@ class Identity:
             vectors += network.compute_face_descriptor(
                 [dlib.get_face_chip(x, predictor(x, box)) for x in pixels]
             )
-        return torch.tensor([list(v) for v in vectors])
+        return torch.tensor([list(v) for v in vectors], dtype=torch.float32, device="cpu")
 
     @cached_property
     def _models(self) -> tuple[Any, Any, Any]:
@@ -156,7 +156,7 @@ def pair_distances(
         raise ValueError(f"{len(embeddings)} embeddings need as many identities, not {len(identities)}")
     first, second = torch.triu_indices(len(embeddings), len(embeddings), 1)
     numbers = {name: i for i, name in enumerate(dict.fromkeys(identities))}
-    label = torch.tensor([numbers[name] for name in identities])
+    label = torch.tensor([numbers[name] for name in identities], device="cpu")
     distance, same = (
         identity_distance(embeddings[first], embeddings[second], kind),
         label[first] == label[second],

@@ -126,6 +126,14 @@ class DenseNet(nn.Module):
         self.body.append(name)
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.answer(self.features(x, sigma))
+
+    def answer(self, features: Tensor) -> Tensor:
+        """B F to logits B K float32."""
+        return self.Dense_3(features).float()
+
+    def features(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """What the last layer sees, B F."""
         self.check_inputs(x, sigma)
         if self.config.pool > 1:
             x = F.avg_pool2d(x, self.config.pool)
@@ -137,7 +145,7 @@ class DenseNet(nn.Module):
         for name in self.body:
             h = getattr(self, name)(h)
         h = F.relu(self.BatchNorm_0(h))
-        return self.Dense_3(rearrange(h, "b c h w -> b (h w c)")).float()
+        return rearrange(h, "b c h w -> b (h w c)")
 
     def log_prob(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
         """log p(label | x, sigma) of each sample, (B,): what guidance differentiates. Raises ValueError."""

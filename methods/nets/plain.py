@@ -63,8 +63,16 @@ class PlainClassifier(nn.Module):
         widths = config.widths
         self.levels = nn.Sequential(*map(Level, (config.width, *widths), widths))
         self.norm = nn.GroupNorm(GROUPS, widths[-1])
-        self.answer = nn.Linear(widths[-1], config.num_classes)
+        self.last = nn.Linear(widths[-1], config.num_classes)
 
     def forward(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
+        return self.answer(self.features(x, sigma))
+
+    def answer(self, features: Tensor) -> Tensor:
+        """B F to logits B K float32."""
+        return self.last(features).float()
+
+    def features(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
+        """What the last layer sees, B F."""
         h = self.levels(self.stem(x * 2 - 1))
-        return self.answer(F.silu(self.norm(h)).mean((2, 3))).float()
+        return F.silu(self.norm(h)).mean((2, 3))

@@ -64,7 +64,7 @@ class ADMPrior:
 
     def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
         cond = cond or Cond()
-        t = torch.full((len(x),), level.t, device=x.device)
+        t = torch.full((len(x),), level.t, device=x.device, dtype=torch.float32)
         arguments = {**cond.flat, **cond.spatial}
         return self.interpret(self.network(x, t, **arguments).float(), x, level)
 

@@ -40,14 +40,16 @@ class NoiseClassifier:
         """
         t = self.schedule.table[self.schedule.nearest(level.sigma / level.alpha)].t
         scaled = x.float() / math.hypot(level.alpha, level.sigma)
-        return self.network.log_prob(scaled, torch.full((len(x),), t, device=x.device), labels)
+        return self.network.log_prob(
+            scaled, torch.full((len(x),), t, device=x.device, dtype=torch.float32), labels
+        )
 
 
 def class_label(label: int, classes: int) -> Tensor:
     """One label, (1,). Raises ValueError where it is missing (below 0) or not one of the classes."""
     if label < 0:
         raise ValueError(f"a class label is needed here: give one of 0..{classes - 1}")
-    labels = torch.tensor([label])
+    labels = torch.tensor([label], device="cpu")
     check_labels(labels, classes, 1)
     return labels
 

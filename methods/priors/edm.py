@@ -63,7 +63,7 @@ class EDMPrior:
         labels = (cond or Cond()).flat.get("label")
         if labels is not None and not labels.is_floating_point():
             labels = self.one_hot(labels)
-        sigma = torch.full((len(x),), level.sigma, device=x.device)
+        sigma = torch.full((len(x),), level.sigma, device=x.device, dtype=torch.float32)
         return from_x0(x, level, self.network(x, sigma, labels).to(x))
 
     def one_hot(self, labels: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class NCSNppPrior:
             raise ValueError(
                 "this prior restores a low-resolution picture: give it one as the condition low_res"
             )
-        heard = torch.full((len(x),), level.t, device=x.device)
+        heard = torch.full((len(x),), level.t, device=x.device, dtype=torch.float32)
         scaled = self.network(self.decode(x), heard, self.decode(cond.spatial["low_res"]))
         return from_eps(x, level, scaled.to(x) * (-self.c_noise(level.sigma) / level.t))
 

@@ -226,7 +226,9 @@ def read_attributes(
         seen, left = classifier.shown(noisy, sigma)
         if view is not None:
             seen, left = view(seen, left, classifier.network.config.image_size)
-        logits = classifier.network(seen, torch.full((len(seen),), left, device=seen.device))
+        logits = classifier.network(
+            seen, torch.full((len(seen),), left, device=seen.device, dtype=torch.float32)
+        )
         readings.append(Reading(classifier.attribute, classifier.classes, logits.softmax(1)))
     return readings
 

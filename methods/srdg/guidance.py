@@ -73,7 +73,9 @@ class AttributeGuidance(ClassifierGuidance):
                 max(sigma, self.schedule.smallest), self.schedule.largest
             )  # what they were trained for
             labels = _labels(wish.labels, x.device).expand(len(x))
-            return network.log_prob(seen, torch.full((len(x),), sigma, device=x.device), labels)
+            return network.log_prob(
+                seen, torch.full((len(x),), sigma, device=x.device, dtype=torch.float32), labels
+            )
 
         return log_prob
 

@@ -18,18 +18,17 @@ def finite(call: Callable[[], Tensor], networks: Sequence[nn.Module], what: str)
     what: of the picture, encoded or decoded. Raises FloatingPointError where float32 overflows too.
     """
     y = call()
-    if not networks or torch.isfinite(y).all():
-        return y
     kept = [next(network.parameters()).dtype for network in networks]
-    if kept[0] != torch.float32:
-        log.warning("NaN from the autoencoder in %s, so this part is %s again in float32", kept[0], what)
-        try:
-            for network in networks:
-                network.float()
-            y = call()
-        finally:
-            for network, dtype in zip(networks, kept, strict=True):
-                network.to(dtype)
+    if not kept or kept[0] == torch.float32 or torch.isfinite(y).all():
+        return y
+    log.warning("NaN from the autoencoder in %s, so this part is %s again in float32", kept[0], what)
+    try:
+        for network in networks:
+            network.float()
+        y = call()
+    finally:
+        for network, dtype in zip(networks, kept, strict=True):
+            network.to(dtype)
     if not torch.isfinite(y).all():
         raise FloatingPointError(
             f"NaN or infinite values where a picture was {what} by the autoencoder in full precision: is "

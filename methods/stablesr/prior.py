@@ -68,7 +68,9 @@ class SFTDenoiser:
                 f"StableSR needs the latent of the low-resolution picture as spatial condition {LR!r}"
             )
         lr = cond.spatial[LR]
-        features = self.layers.encoder(lr, torch.full((len(lr),), level.t, device=lr.device))
+        features = self.layers.encoder(
+            lr, torch.full((len(lr),), level.t, device=lr.device, dtype=torch.float32)
+        )
         rest = Cond({name: value for name, value in cond.spatial.items() if name != LR}, cond.flat)
         with self.layers.sft.modulating_at(self._places, features):
             return self.inner(x, level, rest)

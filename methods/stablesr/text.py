@@ -30,7 +30,7 @@ def tokenise(prompt: str, folder: str = "") -> Tensor:
         raise ValueError(
             f"the prompt has {len(words)} tokens and Stable Diffusion reads {LENGTH - 2}: shorten it"
         )
-    return torch.tensor([[START, *words, END, *[PADDING] * (LENGTH - 2 - len(words))]])
+    return torch.tensor([[START, *words, END, *[PADDING] * (LENGTH - 2 - len(words))]], device="cpu")
 
 
 def read_context(name: str) -> Tensor:

@@ -16,39 +16,23 @@ from torch import Tensor, nn
 
 from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
-from ..degrade import PRESETS, Recipe, degrade
-from ..degrade.steps import OneOf, Resample
-from ..degrade.steps import Sequence as Chain
-from ..imaging.resize import resize, size_of
+from ..degrade import degrade
 from ..nets.densenet import DenseNet, DenseNetConfig
 from ..nets.plain import PlainClassifier, PlainConfig
 from ..settings import Settings, option, to_json
 from ..srdg.attributes import JUDGE, KIND
-from ..srdg.objective import attribute_loss, noisy, train_times
+from ..srdg.objective import noisy, train_times
 from .curve import plot_profiles
 from .init import CURE, begin_from, init_option
-from .labels import UNKNOWN, Attribute
+from .judge import DAMAGE, judged_accuracies
+from .labels import JUDGED, UNKNOWN, Attribute
 from .loop import Batch, Optimisation, Task, channels_last
 from .prior import numbers, square, squares
 
 TUNED = Optimisation(steps=20_000, lr=1e-3, warmup=500)
-JUDGED = 512  # validation pictures of each attribute that figures come from
+ANSWERS = ("Dense_3", "last")  # the layer that networks of several attributes do not share
 TIMES = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85)
-REDUCTIONS = (1, 2, 4, 8)  # of what a judge is judged on
-# what a judge is trained on: clean pictures, smaller ones enlarged again, and mildly damaged faces
-JUDGED_DAMAGE = Recipe(
-    "judge",
-    (
-        OneOf(
-            (
-                Chain(()),
-                *(Chain((Resample(1 / f, of_input=True), Resample(1.0, of_input=True))) for f in (2, 4, 8)),
-                Chain(PRESETS["dpi-mild"]().steps),
-            ),
-            (0.4, 0.15, 0.15, 0.1, 0.2),
-        ),
-    ),
-)
+SCHEDULE = ExplodingSchedule()
 
 
 @dataclass(frozen=True)
@@ -90,6 +74,11 @@ class ClassifierRecipe(Settings):
     batch: int = option(4, "Pictures a step and process", low=2, high=65536)
     flip: bool = option(True, "Mirror half of the pictures")
     shift: int = option(0, "Pictures are moved by up to so many pixels, their rim repeated", low=0, high=512)
+    shared: bool = option(
+        False,
+        "One network tells all attributes: several times faster; each file has a copy of it and its own "
+        "answer",
+    )
     balanced: bool = option(True, "Every class is drawn as often as any other, however many pictures it has")
     init: str = init_option(
         "they must be of the same sizes; for several attributes FILE stands for FILE_ATTRIBUTE"
@@ -149,10 +138,10 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
     """
     networks = build(recipe, seed)
     members = {name: groups_of(labels, recipe.balanced) for name, labels in data.labels.items()}
+    together = chances(members, len(data.images)) if recipe.shared else None
 
-    def given(name: str, batch: Batch) -> tuple[Tensor, ...]:
+    def given(chosen: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         draw: dict[str, Any] = {"generator": batch.generator}
-        chosen = drawn_of(members[name], recipe.batch, batch.generator)
         x = data.images[chosen]
         if recipe.flip:
             x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
@@ -164,29 +153,37 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
         seeds = torch.randint(2**62, (recipe.batch,), **draw).tolist()
         clean, noise = rgb(x / 255), rgb(Noise(seeds)(x.shape))
         if recipe.net == "plain":
-            clean = degrade(clean, JUDGED_DAMAGE, seeds)[0].clamp(0, 1)
-        return tuple(z.to(batch.device) for z in (clean, data.labels[name][chosen], t, noise))
+            clean = degrade(clean, DAMAGE, seeds)[0].clamp(0, 1)
+        return clean.to(batch.device), t.to(batch.device), noise.to(batch.device)
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        batches = {name: given(name, batch) for name in members}
-        with batch.autocast():
-            return net(batches)
+        if together is not None:
+            chosen = torch.multinomial(together, recipe.batch, True, generator=batch.generator)
+            labels = {name: of[chosen].to(batch.device) for name, of in data.labels.items()}
+            with batch.autocast():
+                return net(*given(chosen, batch), labels)
+        total = torch.zeros((), device=batch.device)
+        for name, groups in members.items():
+            chosen = drawn_of(groups, recipe.batch, batch.generator)
+            labels = {name: data.labels[name][chosen].to(batch.device)}
+            with batch.autocast():
+                total = total + net(*given(chosen, batch), labels)
+        return total
 
     def validate(net: Judges) -> dict[str, float]:
-        plain = recipe.net == "plain"
-        measured = judged_accuracies if plain else accuracies
-        figures = {
-            f"{name}@{t:g}": value
-            for name, profile in measured(net.members(), validation).items()
-            for t, value in profile.items()
-        }
+        if recipe.net == "plain":
+            measured = judged_accuracies(net.members(), validation.images, validation.labels)
+        else:
+            measured = accuracies(net.members(), validation)
+        figures = {f"{name}@{t:g}": v for name, profile in measured.items() for t, v in profile.items()}
         return {"accuracy": sum(figures.values()) / len(figures), **figures}
 
     def show(net: nn.Module, run: Path) -> None:
         plot_profiles(run / "log.jsonl", run / "accuracy.png")
 
     identity = {**asdict(recipe), "images": len(data.images)}
-    return Task(Judges(networks), loss, validate, lambda net: net, identity, show)
+    weighing = {name: class_weights(data.labels[name], groups, together) for name, groups in members.items()}
+    return Task(Judges(networks, weighing), loss, validate, lambda net: net, identity, show)
 
 
 def build(recipe: ClassifierRecipe, seed: int = 0) -> nn.ModuleDict:
@@ -210,31 +207,60 @@ def build(recipe: ClassifierRecipe, seed: int = 0) -> nn.ModuleDict:
                 f"pictures, not "
                 f"{said[0]} of {said[1]}: {CURE}"
             )
+    if recipe.shared:
+        first, *others = networks.values()
+        for network in others:
+            for name, child in first.named_children():
+                if name not in ANSWERS:
+                    setattr(network, name, child)
     return channels_last(networks)
 
 
 class Judges(nn.Module):
     """The networks of all attributes and their loss, whose gradients torchrun averages."""
 
-    def __init__(self, networks: nn.ModuleDict):
+    def __init__(self, networks: nn.ModuleDict, weighing: Mapping[str, Tensor]):
         super().__init__()
-        self.networks = networks
+        self.networks, self.weighing = networks, weighing
 
-    def members(self) -> dict[str, DenseNet]:
+    def members(self) -> dict[str, Any]:
         """The networks by their attributes."""
-        return cast("dict[str, DenseNet]", dict(self.networks.items()))
+        return dict(self.networks.items())
 
-    def forward(self, batches: Mapping[str, tuple[Tensor, Tensor, Tensor, Tensor]]) -> Tensor:
-        """The mean over an attribute's pictures, labels, times and noise, summed over the attributes."""
-        errors = [_error(network, *batches[name]).mean() for name, network in self.members().items()]
-        return torch.stack(errors).sum()
+    def forward(self, clean: Tensor, t: Tensor, noise: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
+        """Cross-entropy of what a guide sees with the noise of time t, or a judge without: the mean over the
+        pictures, summed over the attributes of `labels`, whose networks have all but their answers in common
+        where there are several. Pictures of unknown label count for nothing.
+        """
+        members = self.members()
+        network = members[next(iter(labels))]
+        seen = (clean, None) if isinstance(network, PlainClassifier) else noisy(clean, t, noise, SCHEDULE)
+        features, total = network.features(*seen), clean.new_zeros(())
+        for name, own in labels.items():
+            errors = F.cross_entropy(members[name].answer(features), own.clamp(min=0), reduction="none")
+            weights = self.weighing[name].to(own.device)[own.clamp(min=0)] * (own != UNKNOWN)
+            total = total + (weights * errors).mean()
+        return total
 
 
-def _error(network: Any, clean: Tensor, labels: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-    """Cross-entropy, (B,): of noisy pictures, or of those that a judge sees."""
-    if isinstance(network, PlainClassifier):
-        return F.cross_entropy(network(clean), labels, reduction="none")
-    return attribute_loss(network, clean, labels, t, noise)
+def chances(members: Mapping[str, Sequence[Tensor]], count: int) -> Tensor:
+    """How likely each of `count` pictures is drawn where all attributes learn from one: half of a draw is any
+    picture, half one of any group of any attribute, so that rare classes are seen.
+    """
+    drawn = torch.full((count,), 0.5 / count, dtype=torch.float64)
+    for groups in members.values():
+        for group in groups:
+            drawn[group] += 0.5 / (len(members) * len(groups) * len(group))
+    return drawn
+
+
+def class_weights(labels: Tensor, groups: Sequence[Tensor], together: Tensor | None) -> Tensor:
+    """What each class weighs so that all weigh the same in the mean, (K,): 1 where the draw itself sees to
+    it, or nothing shall.
+    """
+    if together is None or len(groups) < 2:
+        return torch.ones(int(labels.max()) + 1)
+    return torch.stack([1 / (len(groups) * together[group].sum()) for group in groups]).float()
 
 
 def groups_of(labels: Tensor, balanced: bool) -> list[Tensor]:
@@ -290,31 +316,10 @@ def accuracies(
         for t in times:
             right = []
             for z, e in zip(clean.split(64), noise.split(64), strict=True):
-                x, sigma = noisy(rgb(z), torch.full((len(z),), t), rgb(e), ExplodingSchedule())
+                x, sigma = noisy(rgb(z), torch.full((len(z),), t), rgb(e), SCHEDULE)
                 right.append(network(x.to(device), sigma.to(device)).argmax(1).cpu())
             found = torch.cat(right) == labels
             result[name][t] = float(
-                torch.stack([found[labels == k].float().mean() for k in labels.unique()]).mean()
-            )
-    return result
-
-
-@torch.no_grad()
-def judged_accuracies(networks: Mapping[str, nn.Module], data: Labelled) -> dict[str, dict[float, float]]:
-    """The same of judges, by how much smaller the pictures were made before they were enlarged again."""
-    result = {}
-    for name, network in networks.items():
-        network.eval()
-        device = next(network.parameters()).device
-        chosen = (data.labels[name] != UNKNOWN).nonzero()[:JUDGED, 0]
-        labels, result[name] = data.labels[name][chosen], {}
-        for factor in REDUCTIONS:
-            x = rgb(data.images[chosen] / 255)
-            if factor > 1:
-                small = x.shape[-2] // factor, x.shape[-1] // factor
-                x = resize(resize(x, small), size_of(x)).clamp(0, 1)
-            found = torch.cat([network(part.to(device)).argmax(1).cpu() for part in x.split(64)]) == labels
-            result[name][factor] = float(
                 torch.stack([found[labels == k].float().mean() for k in labels.unique()]).mean()
             )
     return result

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+JUDGED = 512  # validation pictures of each attribute that figures come from
 UNKNOWN = -1  # label of pictures that a table says nothing of
 
 

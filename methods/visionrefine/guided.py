@@ -42,7 +42,7 @@ def class_log_prob(classifier: ADMClassifier, labels: Tensor) -> LogProb:
     timestep.
     """
     return lambda x, level: classifier.log_prob(
-        x.float(), torch.full((len(x),), level.t, device=x.device), labels.to(x.device)
+        x.float(), torch.full((len(x),), level.t, device=x.device, dtype=torch.float32), labels.to(x.device)
     )
 
 
@@ -115,7 +115,7 @@ def guided_upscale(
     """
     check_enlargement(low, scale)
     check_guided(prior, classifier, label)
-    labels = torch.full((len(low),), label)
+    labels = torch.full((len(low),), label, device="cpu")
     noise = noise_for(low, seeds)
     tiles = canvas.tiles(prior)
     least = (classifier and NoiseClassifier(classifier, prior.schedule).side) or 0

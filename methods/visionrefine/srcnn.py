@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -135,7 +136,7 @@ def srcnn_upscale(
 
 def restore_luma(network: SRCNN, luma: Tensor, half: torch.dtype | None = None) -> Tensor:
     """The network on an enlarged image, B C H W in 0..1, its two large convolutions in `half` if given."""
-    with torch.autocast(luma.device.type, half, enabled=half is not None):
+    with torch.autocast(luma.device.type, half) if half else nullcontext():
         features = network.features(luma)[1]
     return network.conv3(features.float())
 

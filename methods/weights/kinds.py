@@ -206,7 +206,7 @@ KINDS = [  # the first that says so is it
         "attribute judge",
         "judging attributes of faces, never guiding",
         APACHE,
-        _keys("stem.weight", "levels.0.first.weight", "answer.weight"),
+        _keys("stem.weight", "levels.0.first.weight", "last.weight"),
         builders.build_judge,
     ),
     Kind(

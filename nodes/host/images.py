@@ -20,6 +20,7 @@ def split(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:
 
 
 def join(pixels: Tensor, alpha: Tensor | None = None) -> Tensor:
-    """Back to B H W C in 0..1, alpha rejoined."""
+    """Back to B H W C in 0..1, C 3 or 4 as every node of the host takes it, alpha rejoined."""
+    pixels = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
     planes = pixels if alpha is None else torch.cat([pixels, alpha.to(pixels)], 1)
     return planes.clamp(0, 1).movedim(1, -1).contiguous()

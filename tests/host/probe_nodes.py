@@ -274,6 +274,7 @@ class Control:
 
     def __init__(self, maps):
         self.maps = maps
+        self.multigpu_clones = {}  # which newer hosts ask for
 
     def get_control(self, x, t, cond, batched_number, transformer_options):
         return {"output": [None if m is None else m.expand(len(x), *m.shape[1:]) for m in self.maps]}

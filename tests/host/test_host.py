@@ -17,6 +17,9 @@ from priorsr.methods.imaging.images import read
 pytestmark = pytest.mark.host
 PACK = Path(__file__).resolve().parents[2]
 IDS = (
+    "PriorSRUpscaleBicubic",
+    "PriorSRUpscaleDDRM",
+    "PriorSRUpscaleClean",
     "PriorSRLoadPixelPrior",
     "PriorSRConditionPixelPrior",
     "PriorSRTiledDenoiser",
@@ -87,8 +90,9 @@ def upscale(image, scale=2.0, **changes):
 
 
 def test_the_pack_loads_cleanly(host, definitions):
-    assert "IMPORT FAILED" not in host.log()
-    assert "Traceback" not in host.log()
+    log = host.log()  # extras of the host whose packages are missing are not ours to judge
+    assert not re.search("(?:FAILED|Cannot import).*PriorSR", log)
+    assert f'File "{PACK}' not in log
     assert set(IDS) <= definitions.keys()
 
 

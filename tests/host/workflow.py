@@ -11,6 +11,8 @@ def widgets(specs: dict, values: list, prefix: str = ""):
     """Pair the ordered widget values of a node with its inputs, nested ones of dynamic combos included."""
     for group in ("required", "optional"):
         for name, spec in specs.get(group, {}).items():
+            if group == "optional" and not values:
+                return  # inputs that are newer than the workflow
             kind, options = spec[0], spec[1] if len(spec) > 1 else {}
             if kind == "COMFY_DYNAMICCOMBO_V3":
                 key = values.pop(0)

@@ -268,6 +268,17 @@ def test_a_recipe_replaces_no_picture(tmp_path, photo, name, monkeypatch):
     assert not (tmp_path / "o.png").exists()
 
 
+def test_where_a_study_writes_is_checked_before_its_work(tmp_path, photo, monkeypatch, caplog):
+    write(Picture(photo), tmp_path / "faces" / "a.png")
+    (tmp_path / "file").write_text("keep")
+    monkeypatch.setattr("priorsr.methods.cli.evaluate.read_faces", never)
+    for out, words in (("faces", "another folder"), ("file", "no folder"), ("file/below", "is a file")):
+        caplog.clear()
+        assert run("evaluate", "diffsr", tmp_path / "faces", "--out", tmp_path / out) == 2
+        assert words in caplog.text
+    assert listing(tmp_path) == ["faces/a.png", "file"]
+
+
 def test_further_outputs_are_checked(tmp_path):
     (tmp_path / "a").write_text("here")
     with pytest.raises(FileExistsError):

@@ -26,7 +26,7 @@ class Spaced(GaussianPrior):
 
 def basis(operator: str, out: int = 4, size: int = 12, side: int = 12) -> SeparableSVD:
     matrix = reduction_matrix(operator, size, out, side)
-    return SeparableSVD.of(matrix, matrix)
+    return SeparableSVD.of(matrix, matrix, matrix)
 
 
 @pytest.mark.parametrize("operator", ["bicubic", "average"])
@@ -62,7 +62,7 @@ def test_every_state_is_the_clean_picture_plus_the_noise_of_its_level(noise, eta
     """
     count, x0 = 4096, torch.rand(1, 1, 4, 4) * 2 - 1
     matrix = reduction_matrix("average", 4, 2, 4)
-    svd = SeparableSVD.of(matrix, matrix)
+    svd = SeparableSVD.of(matrix, matrix, matrix)
     generator = torch.Generator().manual_seed(1)
     draw = lambda shape: torch.randn(*shape, generator=generator)  # noqa: E731
     y = (matrix @ x0 @ matrix.mT).expand(count, -1, -1, -1) + noise * draw((count, 1, 2, 2))

@@ -273,3 +273,29 @@ def test_pictures_on_a_gpu_come_out_as_on_the_cpu(smooth):
     )
     assert there.is_cuda
     torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-3)
+
+
+def over_the_corner() -> Faces:
+    """A face that lies partly beyond the picture."""
+    marks = torch.tensor([[[4.0, 6], [20, 6], [12, 14], [6, 22], [18, 22]]])
+    return Faces(torch.tensor([[-10.0, -10, 34, 36]]), torch.tensor([0.99]), marks)
+
+
+@pytest.mark.parametrize("blend", ["replace", "difference"])
+def test_grey_faces_stay_grey_at_the_border_too(blend):
+    """Fault 10: what the face is filled with beyond the picture has a colour."""
+    grey = torch.rand(1, 1, 96, 96, generator=torch.Generator().manual_seed(0)).expand(1, 3, -1, -1)
+    settings = RestoreSettings(blend=blend)
+    done = restore_faces(grey.contiguous(), lambda x, s: x, None, settings, faces=[over_the_corner()])
+    levels = (done.pictures * 255).round()
+    assert done.reports[0][0].outcome == "restored"
+    assert (levels.amax(1) == levels.amin(1)).all()
+
+
+def test_faces_that_come_back_as_no_numbers_stay():
+    """Fault 12."""
+    picture = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    done = restore_faces(picture, lambda x, s: x * torch.nan, None, faces=[over_the_corner()])
+    assert torch.equal(done.pictures, picture)
+    assert done.reports[0][0].outcome == "left as it is: the restorer answers what is no number"
+    assert done.reports[0][0].identity is None

@@ -20,16 +20,18 @@ from priorsr.methods.train.classifier import (
     Labelled,
     accuracies,
     build,
+    chances,
+    class_weights,
     drawn_of,
     files,
     groups_of,
-    judged_accuracies,
     metadata,
     moved,
     rgb,
     settings_of,
     task,
 )
+from priorsr.methods.train.judge import judged_accuracies
 from priorsr.methods.train.labels import UNKNOWN, Attribute
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.samplers.schedule import Level
@@ -213,6 +215,37 @@ def test_the_command_writes_a_file_for_each_attribute_that_guides(tmp_path, fold
     assert read_attributes([luma], torch.full((1, 1, 16, 16), 0.5))[0].probabilities.shape == (1, 2)
 
 
+def test_one_network_may_tell_all_attributes(tmp_path, data):
+    recipe = dataclasses.replace(RECIPE, shared=True)
+    work = task(recipe, data, data, 1)
+    light, side = work.network.networks.values()
+    assert light.Conv_0 is side.Conv_0
+    assert light.Dense_3 is not side.Dense_3
+    net = fit(work, QUICK, tmp_path / "run", progress=False)
+    profile = accuracies(net.networks, data)
+    assert min(profile["light"][0.1], profile["side"][0.1]) > 0.9
+    again = fit(task(recipe, data, data, 1), QUICK, tmp_path / "run", resume=True, progress=False)
+    assert torch.equal(weights_of(again), weights_of(net))
+    for path, network, said in files(net, metadata(recipe, QUICK), tmp_path / "all.safetensors"):
+        weights.save(network, path, said)
+    told = load_attribute(str(tmp_path / "all_side.safetensors")).network
+    x, level = rgb(data.images[:4] / 255), torch.full((4,), 0.1)
+    torch.testing.assert_close(told(x, level), net.networks["side"].eval()(x, level), rtol=0, atol=1e-5)
+
+
+def test_rare_classes_are_seen_and_weigh_what_the_common_ones_do():
+    labels = {"a": torch.tensor([0] * 95 + [1] * 5), "b": torch.tensor([0, 1] * 50)}
+    members = {name: groups_of(of, True) for name, of in labels.items()}
+    drawn = chances(members, 100)
+    assert float(drawn.sum()) == pytest.approx(1.0)
+    assert float(drawn[95:].sum()) == pytest.approx(0.5 * 0.05 + 0.25 * 0.5 + 0.25 * 0.05, abs=0.01)
+    for name, of in labels.items():
+        weights_by_class = class_weights(of, members[name], drawn)
+        masses = [float(weights_by_class[k] * drawn[of == k].sum()) for k in (0, 1)]
+        assert masses == pytest.approx([0.5, 0.5])
+    assert class_weights(labels["a"], members["a"], None).tolist() == [1, 1]
+
+
 def test_a_classifier_that_sees_blocks_comes_back_from_its_file(tmp_path, data):
     recipe = dataclasses.replace(RECIPE, pool=2)
     network = build(recipe, seed=3)["light"].eval()
@@ -237,7 +270,7 @@ def test_a_judge_of_another_architecture_learns_and_never_guides(tmp_path, data)
     recipe = dataclasses.replace(RECIPE, net="plain", width=16, size=32)
     big = Labelled.of(*pictures(48, 32), recipe)
     net = fit(task(recipe, big, big, 1), dataclasses.replace(QUICK, steps=40), tmp_path, progress=False)
-    profile = judged_accuracies(net.networks, big)
+    profile = judged_accuracies(net.networks, big.images, big.labels)
     assert list(profile["light"]) == [1, 2, 4, 8]
     assert min(profile["light"].values()) > 0.9
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
