@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test coverage lint fuzz test-host bench pictures clean
+.PHONY: demo test coverage lint fuzz test-host bench gpu-kit pictures clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,11 @@ bench: $(BIN)/priorsr
 	$(BIN)/python benchmarks/faces.py
 	$(BIN)/python benchmarks/stablesr_overhead.py
 	$(BIN)/python benchmarks/stablesr_memory.py
+
+# what benchmarks/gpu.py needs beside the repository on a machine that has torch: small wheels, in gpu-kit/
+gpu-kit: $(BIN)/priorsr
+	$(BIN)/pip download --quiet --no-deps --dest gpu-kit -c constraints.txt \
+		einops safetensors kornia tqdm pytest pluggy iniconfig hypothesis sortedcontainers
 
 pictures: $(BIN)/priorsr
 	$(BIN)/python docs/make_pictures.py

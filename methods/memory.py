@@ -28,18 +28,16 @@ def gradient_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1) 
     fixed = {_storage(tensor) for tensor in meta.values()}
     kept: dict[int, Tensor] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def keep(tensor: Tensor) -> None:
+        # without its graph, which would hold the tensor that holds it, for ever
         if _storage(tensor) not in fixed:
-            kept[_storage(tensor)] = tensor
-        return tensor
+            kept[_storage(tensor)] = tensor.detach()
 
     float32 = {"dtype": torch.float32, "device": "meta"}
     x, *more = (torch.empty(shape, **float32, requires_grad=True) for _ in range(pictures))
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         torch.func.functional_call(network, meta, (x, torch.empty(len(x), **float32), *more))
-    total = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-    kept.clear()  # the hook itself lives as long as the graph does, and must not hold tensors until then
-    return total
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def call_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1, gradient: bool = False) -> int:

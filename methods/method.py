@@ -151,15 +151,32 @@ class Upscaler(ABC):
             try:
                 done = self.enlarge(low, scale, seeds, _counter(on_step, plan.calls), report)
                 return _finite(done)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                smaller = self.shrink()
-                if not smaller:
+            except Exception as error:
+                cure = self._cure(error)
+                if not cure:
                     raise
             # outside of the except block, whose traceback holds the tensors of the failed try
             release(self.device)
-            report(f"out of memory: goes on with {smaller}")
+            report(cure)
+
+    def _cure(self, error: Exception) -> str:
+        """Change what made a run fail, if that can be; in words, nothing where it cannot."""
+        if is_out_of_memory(error):
+            smaller = self.shrink()
+            return f"out of memory: goes on with {smaller}" if smaller else ""
+        compiler = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+        if compiler and any(network._compiled_call_impl for network in self.networks):
+            for network in self.networks:
+                network._compiled_call_impl = None
+            reason = " ".join(str(error).split("\n")[:2])
+            return f"goes on without compiling, which failed: {reason}"
+        return ""
+
+    def compile(self, backend: str = "inductor") -> Upscaler:
+        """The same with its networks compiled, each when it is first called for a size of tile."""
+        for network in self.networks:
+            network.compile(backend=backend)
+        return self
 
     def shrink(self) -> str:
         """Work in smaller pieces from now on; says in which, or nothing where there are no smaller ones."""

@@ -31,6 +31,7 @@ class LoadShippedPrior(io.ComfyNode):
                 io.Combo.Input(
                     "prior",
                     options=shipped_priors(),
+                    default="face64",
                     tooltip="face64: grey faces of 64 x 64 pixels, upright and tightly cropped.",
                 ),
                 io.Boolean.Input(

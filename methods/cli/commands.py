@@ -47,11 +47,7 @@ def _degrade_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _degrade(options: argparse.Namespace) -> int:
-    recipe = (
-        Recipe.from_json(Path(options.recipe).read_text(encoding="utf-8"))
-        if options.recipe
-        else preset(options.preset, options.scale)
-    )
+    recipe = _read_recipe(Path(options.recipe)) if options.recipe else preset(options.preset, options.scale)
     if options.save_recipe and not Path(options.source).is_file():
         raise ValueError("--save-recipe is for a single picture: a folder's recipes are printed with --json")
     if options.save_recipe:
@@ -75,6 +71,14 @@ def _degrade(options: argparse.Namespace) -> int:
         }
 
     return run_files(options, work)
+
+
+def _read_recipe(path: Path) -> Recipe:
+    """Raises ValueError naming the file where it is no text or no recipe."""
+    try:
+        return Recipe.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:

@@ -35,6 +35,14 @@ def add_device(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_compile(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the networks first: half a minute or more that pays on GPUs for many pictures or tiles",
+    )
+
+
 def add_memory(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--memory",
@@ -132,7 +140,8 @@ def prepared(method: Method, options: argparse.Namespace) -> Upscaler:
     values = {n: v for n in method.fields() if (v := getattr(options, f"method_{n}", None)) is not None}
     device = compute_device(options.device)
     precision = precision_of(options.precision, device)
-    return method.prepare(files, getattr(options, "preset", AUTO), values, precision).to(device)
+    upscaler = method.prepare(files, getattr(options, "preset", AUTO), values, precision).to(device)
+    return upscaler.compile() if getattr(options, "compile", False) else upscaler
 
 
 def read_settings(kind: type, options: argparse.Namespace, prefix: str = "") -> Any:

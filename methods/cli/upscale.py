@@ -19,6 +19,7 @@ from .folder import Job
 from .options import (
     Command,
     Parser,
+    add_compile,
     add_device,
     add_files,
     add_memory,
@@ -50,6 +51,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         )
         add_device(sub)
         add_memory(sub)
+        add_compile(sub)
         add_seed(sub, "of what is invented")
         sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
         add_method(sub, method)

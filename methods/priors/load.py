@@ -22,6 +22,7 @@ from .ncsnpp import NCSNppPrior
 from .prior import PicturePrior, Prior
 
 Predicts = TypeVar("Predicts", bound="PriorSettings")
+FRAMES = ("ffhq", "tight")  # of faces: the whole head, or from chin to forehead
 Chain = TypeVar("Chain", bound="ChainSettings")  # typing.Self is newer than the oldest supported Python
 
 
@@ -140,5 +141,13 @@ def shipped_priors() -> list[str]:
 
 
 def frame_of(name: str) -> str:
-    """How tightly the faces of a prior are cropped: shipped ones from chin to forehead, others as in FFHQ."""
+    """How tightly the faces of a prior are cropped: as its file says, else shipped ones from chin to forehead
+    (tight), others as in FFHQ.
+    """
+    try:
+        said = weights.read_metadata(weights.locate(name)).get("frame", "")
+    except (FileNotFoundError, ValueError):  # of another format, or found later by its method
+        said = ""
+    if said in FRAMES:
+        return said
     return "tight" if name in (*shipped_priors(), *weights.shipped("sr-sde")) else "ffhq"

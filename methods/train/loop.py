@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("priorsr")
 
-# settings that a resumed run may change; `init` counts before the first step only
-RESUMABLE = ("steps", "validate_every", "checkpoint_every", "lr", "precision", "init", "start")
+# settings that a resumed run may change; init and start count before the first step, frame after the last
+RESUMABLE = ("steps", "validate_every", "checkpoint_every", "lr", "precision", "init", "start", "frame")
 CHECKPOINT = {"network", "average", "optimizer", "step", "identity"}
 
 

@@ -22,7 +22,7 @@ from ..nets.adm_config import ADMConfig
 from ..nets.adm_released import build_adm
 from ..priors.adm import ADMPrior
 from ..priors.calibration import Calibration, eps_mse, midpoint_timesteps
-from ..priors.load import PriorSettings
+from ..priors.load import FRAMES, PriorSettings
 from ..priors.unconditional import samples
 from ..settings import Settings, option, to_json
 from .init import begin_from, init_option
@@ -77,6 +77,12 @@ class PriorRecipe(Settings):
         "Squares are cut at random places from pictures reduced to one of these scales, such as "
         "1,0.75,0.5: for "
         "photographs; none: the middle square of each, for faces",
+    )
+    frame: str = option(
+        "",
+        "How the faces are cropped, which the file says: ffhq, the whole head, or tight, from chin to "
+        "forehead",
+        choices=("", *FRAMES),
     )
     init: str = init_option("they must be of the same shape, noise and target")
 
@@ -277,6 +283,7 @@ def metadata(
         "chain": json.dumps({k: getattr(recipe, k) for k in CHAIN}),
         "measured": Calibration(dict(zip(points, errors, strict=True))).to_json(),
         "training": to_json(recipe, settings),
+        **({"frame": recipe.frame} if recipe.frame else {}),
     }
 
 

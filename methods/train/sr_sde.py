@@ -18,6 +18,7 @@ from .. import weights
 from ..imaging.images import Picture, write
 from ..imaging.resize import size_of
 from ..nets.ncsnpp import NCSNpp, NCSNppConfig
+from ..priors.load import FRAMES
 from ..priors.ncsnpp import NCSNppPrior
 from ..settings import Settings, option, to_json
 from ..srdg.method import KIND, SRDGSettings, condition, enlarged, srdg
@@ -56,6 +57,12 @@ class SRRecipe(Settings):
     channels: str = option("rgb", "What of the pictures is learnt", choices=("luma", "rgb"))
     factors: str = option(
         "8", "How much smaller the pictures are made; one of several is drawn for each batch"
+    )
+    frame: str = option(
+        "",
+        "How the faces are cropped, which the file says: ffhq, the whole head, or tight, from chin to "
+        "forehead",
+        choices=("", *FRAMES),
     )
     init: str = init_option("they decide the network and its noise")
     unshuffle: int = option(
@@ -224,4 +231,5 @@ def metadata(network: NCSNpp, recipe: SRRecipe, settings: Optimisation) -> dict[
         "settings": json.dumps(asdict(network.config)),
         "factors": recipe.factors,
         "training": to_json(recipe, settings),
+        **({"frame": recipe.frame} if recipe.frame else {}),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, make_dataclass
 from types import SimpleNamespace
 
 
@@ -24,20 +24,10 @@ class Input:
     extra_dict: dict | None = None
 
 
-@dataclass
-class Option:
-    """A choice of a DynamicCombo, with the inputs that it brings."""
-
-    key: str
-    inputs: Sequence[Input]
-
-
-@dataclass
-class Output:
-    id: str
-    display_name: str | None = None
-    tooltip: str | None = None
-    is_output_list: bool = False
+Option = make_dataclass("Option", ("key", "inputs"))  # a choice of a DynamicCombo, with what it brings
+Output = make_dataclass(
+    "Output", ["id", *((name, object, None) for name in ("display_name", "tooltip", "is_output_list"))]
+)
 
 
 @dataclass
@@ -45,11 +35,11 @@ class Schema:
     """What a node is."""
 
     node_id: str
-    display_name: str | None = None
-    category: str = ""
-    inputs: list[Input] = field(default_factory=list)
-    outputs: list[Output] = field(default_factory=list)
-    description: str = ""
+    display_name: str
+    category: str
+    inputs: list[Input]
+    outputs: list[Output]
+    description: str
     is_output_node: bool = False
 
 
@@ -64,22 +54,16 @@ class ComfyNode:
         return cls.define_schema()
 
 
-class ComfyExtension:
-    """The base of packs."""
-
-
 def kind(io_type: str) -> type:
     """A type of what flows between nodes: its inputs and outputs."""
     parts = {base.__name__: type(base.__name__, (base,), {"io_type": io_type}) for base in (Input, Output)}
     return type(io_type, (), {"io_type": io_type, **parts})
 
 
+ComfyExtension = object
+PLAIN = "Int Float String Boolean Combo Image Mask Latent Model Vae Conditioning Sampler Sigmas Noise Guider"
 NAMES = {"UpscaleModel": "UPSCALE_MODEL", "DynamicCombo": "COMFY_DYNAMICCOMBO_V3"}
-NAMES |= {
-    name: name.upper()
-    for name in ("Int", "Float", "String", "Boolean", "Combo", "Image", "Mask", "Latent", "Model", "Vae")
-}
-NAMES |= {name: name.upper() for name in ("Conditioning", "Sampler", "Sigmas", "Noise", "Guider")}
+NAMES |= {name: name.upper() for name in PLAIN.split()}
 io = SimpleNamespace(
     Schema=Schema, ComfyNode=ComfyNode, NodeOutput=NodeOutput, Input=Input, Output=Output, Custom=kind
 )

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 CONDITIONS = ("CONDRegular", "CONDNoiseShape", "CONDConstant")
-WRAPPERS = ("APPLY_MODEL", "PREPARE_SAMPLING", "OUTER_SAMPLE", "CALC_COND_BATCH", "DIFFUSION_MODEL")
+
+Names = type("Names", (), {"__getattr__": lambda self, name: name})  # an enumeration of any names
 
 
 class Cancelled(Exception):
@@ -46,9 +47,7 @@ class ModelPatcher:
         return self.get_wrappers("models", key)
 
 
-class BaseModel(nn.Module):
-    def __init__(self, model_config: object, model_type: object):
-        super().__init__()
+BaseModel = type("BaseModel", (nn.Module,), {"__init__": lambda self, *given: nn.Module.__init__(self)})
 
 
 class Discrete(nn.Module):
@@ -62,11 +61,11 @@ class Discrete(nn.Module):
         return (sigma.log()[:, None] - self.sigmas.log()).abs().argmin(1)
 
 
-class Continuous(nn.Module):
-    """ModelSamplingContinuousEDM: noise levels between two limits."""
+def set_parameters(self, sigma_min: float, sigma_max: float, sigma_data: float) -> None:
+    self.sigma_min, self.sigma_max = sigma_min, sigma_max
 
-    def set_parameters(self, sigma_min: float, sigma_max: float, sigma_data: float) -> None:
-        self.sigma_min, self.sigma_max = sigma_min, sigma_max
+
+Continuous = type("ModelSamplingContinuousEDM", (nn.Module,), {"set_parameters": set_parameters})
 
 
 class Host:
@@ -128,7 +127,7 @@ class Host:
             "comfy.model_sampling": sampling,
             "comfy.latent_formats": {"LatentFormat": type("LatentFormat", (), {})},
             "comfy.supported_models_base": {"BASE": type("BASE", (dict,), {})},
-            "comfy.patcher_extension": {"WrappersMP": SimpleNamespace(**{name: name for name in WRAPPERS})},
+            "comfy.patcher_extension": {"WrappersMP": Names()},
             "comfy.samplers": {"KSAMPLER": lambda function: SimpleNamespace(sampler_function=function)},
             "comfy.conds": dict.fromkeys(CONDITIONS, lambda cond: SimpleNamespace(cond=cond)),
             "comfy.utils": {"ProgressBar": self.bar},

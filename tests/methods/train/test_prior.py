@@ -21,7 +21,7 @@ from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.srcnn import SRCNN
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.calibration import Calibration, midpoint_timesteps
-from priorsr.methods.priors.load import PriorSettings, load_prior
+from priorsr.methods.priors.load import PriorSettings, frame_of, load_prior
 from priorsr.methods.priors.unconditional import samples
 from priorsr.methods.train.loop import Optimisation, fit
 from priorsr.methods.train.pairs import Crops
@@ -234,6 +234,9 @@ def test_a_checkpoint_is_exported_as_it_is(tmp_path, folder, caplog):
     (tmp_path / "few" / "0.png").write_bytes((folder / "00.png").read_bytes())
     command += ["--data", str(tmp_path / "few")]
     assert cli.main([*command, "--steps", "99", "--export", "--out", str(tmp_path / "now.safetensors")]) == 0
+    framed = tmp_path / "framed.safetensors"
+    assert cli.main([*command, "--frame", "tight", "--export", "--out", str(framed)]) == 0
+    assert (frame_of(str(framed)), frame_of(str(tmp_path / "now.safetensors"))) == ("tight", "ffhq")
     whole, now = (weights.read_state(tmp_path / f"{n}.safetensors")[0] for n in ("whole", "now"))
     assert all(torch.equal(whole[key], now[key]) for key in whole)
     assert json.loads(weights.read_metadata(tmp_path / "now.safetensors")["training"])["steps"] == 3
