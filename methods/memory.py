@@ -1,18 +1,22 @@
-"""How much memory a call of a network needs, and a gradient through it; what is free, and when it ran out."""
+"""How much memory calls and gradients of networks need; what is free, and when it ran out."""
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import re
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 _COUNTED: WeakKeyDictionary[nn.Module, dict] = WeakKeyDictionary()  # what `call_bytes` found
-GRADIENT_SHARE = 14  # how much more a gradient keeps than a plain call needs (ADM-FFHQ at 256 pixels)
 
 
 @torch.inference_mode(False)
@@ -41,14 +45,70 @@ def gradient_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1) 
 
 
 def call_bytes(network: nn.Module, shape: Sequence[int], pictures: int = 1, gradient: bool = False) -> int:
-    """The bytes that a call needs beside the weights: what its gradient keeps, or without one a share of
-    that.
+    """The most bytes that network(x, t) holds at once beside its weights and x B C H W, or what its gradient
+    keeps.
+
+    pictures: as for `gradient_bytes`.
     """
     counted = _COUNTED.setdefault(network, {})
-    key = (tuple(shape), pictures, next((p.dtype for p in network.parameters()), None))
+    key = (tuple(shape), pictures, gradient, next((p.dtype for p in network.parameters()), None))
     if key not in counted:
-        counted[key] = gradient_bytes(network, shape, pictures)
-    return counted[key] if gradient else counted[key] // GRADIENT_SHARE
+        counted[key] = (gradient_bytes if gradient else _forward_bytes)(network, shape, pictures)
+    return counted[key]
+
+
+def _forward_bytes(network: nn.Module, shape: Sequence[int], pictures: int) -> int:
+    (copy,) = on_meta(network)
+    x, *more = (torch.empty(tuple(shape), dtype=torch.float32, device="meta") for _ in range(pictures))
+    t = torch.empty(len(x), dtype=torch.float32, device="meta")
+    return peak_bytes(lambda: copy(x, t, *more))
+
+
+def on_meta(*networks: nn.Module) -> tuple[Any, ...]:
+    """The same networks without numbers, on the device where nothing is computed."""
+    memo = {}
+    for network in networks:
+        for tensor in (*network.parameters(), *network.buffers()):
+            meta = tensor.detach().to("meta")
+            memo[id(tensor)] = nn.Parameter(meta, False) if isinstance(tensor, nn.Parameter) else meta
+    return tuple(copy.deepcopy(network, memo) for network in networks)
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """The most bytes of tensors that a call on the meta device makes and holds at once."""
+    with torch.inference_mode(False), torch.no_grad(), _Live() as live:
+        call()
+    return live.most
+
+
+class _Live(TorchDispatchMode):
+    """Counts the bytes of the storages on the meta device that are made while it is on and not yet freed."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.most = 0
+        self.known: dict[int, weakref.ref] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        inputs = {_storage(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor) and leaf.is_meta and _storage(leaf) not in inputs:
+                self._add(leaf.untyped_storage())
+        self.most = max(self.most, self.now)
+        return out
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, count = storage._cdata, storage.nbytes()
+        if key in self.known:
+            return
+
+        def freed(reference: weakref.ref) -> None:
+            self.now -= count
+            self.known.pop(key, None)
+
+        self.known[key] = weakref.ref(storage, freed)
+        self.now += count
 
 
 def free_bytes(device: torch.device) -> int:

@@ -13,6 +13,7 @@ from ..method import Plan, Upscaler
 from .prior import PicturePrior
 from .typicality import size_warning
 
+STATES = 6  # of the result's size, in float32: the state, what is predicted of it, noise, sums of tiles
 P = TypeVar("P", bound=PicturePrior)
 
 
@@ -46,7 +47,9 @@ class PriorUpscaler(Upscaler, Generic[P]):
     def plan(self, size: tuple[int, int], scale: float) -> Plan:
         warning = size_warning(self.prior, size, scale)
         warnings = (*self.scale_warnings(scale), *filter(None, [warning]))
-        return Plan(self.result_size(size, scale), self.calls(scale), self.room(scale), warnings)
+        height, width = self.result_size(size, scale)
+        pictures = 4 * STATES * self.prior.channels * height * width
+        return Plan((height, width), self.calls(scale), self.room(scale) + pictures, warnings)
 
     def shrink(self) -> str:
         self.canvas, words = self.canvas.smaller(self.prior)

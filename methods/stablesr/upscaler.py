@@ -9,13 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...samplers.denoiser import Cond
+from ..memory import on_meta, peak_bytes
 from ..method import NONE, FaceUse, Given, Method, Plan, Report, WeightInput
 from ..method import Upscaler as AnyUpscaler
 from ..settings import Settings, option
-from .levels import levels_of
+from .autoencoder import Autoencoder
+from .layers import StableSRLayers
+from .levels import CHAIN, levels_of
 from .load import load_stablesr, load_text
 from .method import LATENT, NEGATIVE, StableSR, StableSRSettings, stablesr_upscale
-from .prior import unlike_target
+from .prior import CONTEXT, LR, modulated, unlike_target
 from .text import read_context, tokenise
 
 PUBLISHED = (
@@ -26,6 +30,7 @@ PUBLISHED = (
 )
 WIDE = 768  # pixels that the v model was trained on
 WIDEST, LEAST = 2048, 256  # pixels of the autoencoder's tiles: where to begin, and where to end
+PICTURES = 6  # of the result's size, in float32
 SIDE = 512  # of aligned faces
 CLEANED = 2.0  # how much a method that cleans pictures enlarges them before they are reduced again
 
@@ -71,18 +76,54 @@ class StableSRUpscaler(AnyUpscaler):
         self.warnings = warnings
         self.size = SIDE
         own = (model.prior.network, model.layers.encoder, model.layers.sft, model.vae, model.cfw)
+        self._rooms: dict[tuple, int] = {}
         self.networks = (*filter(None, own), *(clean.networks if clean else ()))
 
     def plan(self, size: tuple[int, int], scale: float) -> Plan:
         calls = len(levels_of(self.settings.sampler, self.settings.steps)) - 1
-        side = self.settings.tile // LATENT
-        shape = (self.settings.tile_batch, self.model.prior.channels, side, side)
-        room = self._room(shape)
-        return Plan(self.result_size(size, scale), calls, room, self.warnings)
+        height, width = self.result_size(size, scale)
+        pictures = 4 * 3 * PICTURES * height * width
+        room = max(self._room_of_step(height, width), self._room_of_decoding(height, width))
+        return Plan((height, width), calls, room + pictures, self.warnings)
 
-    def _room(self, shape: tuple[int, int, int, int]) -> int:
-        width = self.model.prior.network.config.model_channels
-        return 4 * 16 * width * shape[0] * shape[2] * shape[3]  # the maps that are handed across, in float32
+    def _room_of_step(self, height: int, width: int) -> int:
+        """Bytes of a call of the UNet and the encoder of its features."""
+        high, wide = (
+            min(self.settings.tile, -(-n // self.model.multiple) * self.model.multiple) // LATENT
+            for n in (height, width)
+        )
+        shape = (self.settings.tile_batch, self.model.prior.channels, high, wide)
+        return self._counted(("step", *shape), lambda: self._count_step(shape))
+
+    def _room_of_decoding(self, height: int, width: int) -> int:
+        """Bytes of decoding a tile."""
+        unit = self.model.multiple
+        tile = self.settings.vae_tile or max(height, width)
+        size = [min(tile, -(-n // unit) * unit) for n in (height, width)]
+        return self._counted(("decode", *size), lambda: self._count_decoding(size))
+
+    def _counted(self, key: tuple, count: Callable[[], int]) -> int:
+        key = (*key, next(self.networks[0].parameters()).dtype)
+        if key not in self._rooms:
+            self._rooms[key] = count()
+        return self._rooms[key]
+
+    def _count_step(self, shape: tuple[int, int, int, int]) -> int:
+        unet, encoder, sft = on_meta(
+            self.model.prior.network, self.model.layers.encoder, self.model.layers.sft
+        )
+        denoiser = modulated(replace(self.model.prior, network=unet), StableSRLayers(encoder, sft))
+        x = torch.empty(shape, device="meta")
+        context = torch.empty(shape[0], *self.context.shape[1:], device="meta")
+        return peak_bytes(lambda: denoiser(x, CHAIN.table[0], Cond({LR: x}, {CONTEXT: context})))
+
+    def _count_decoding(self, size: Sequence[int]) -> int:
+        wrapped = self.model.cfw is not None and self.settings.fidelity > 0
+        vae, *cfw = on_meta(self.model.vae, *([self.model.cfw] if self.model.cfw and wrapped else []))
+        image = torch.empty(1, 3, *size, device="meta")
+        z = torch.empty(1, self.model.prior.channels, *(n // LATENT for n in size), device="meta")
+        decoder = Autoencoder(vae, cfw[0] if wrapped else None)
+        return peak_bytes(lambda: decoder.decode(z, image, self.settings.fidelity if wrapped else 0.0))
 
     def shrink(self) -> str:
         now = self.settings

@@ -1,13 +1,27 @@
 """Memory: amounts as people write them, runs that shrink to fit, and runs that go on when it ran out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from stablesr_tiny import context, tiny
 
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, write
-from priorsr.methods.memory import free_bytes, is_out_of_memory, parse_bytes
+from priorsr.methods.memory import (
+    call_bytes,
+    free_bytes,
+    is_out_of_memory,
+    on_meta,
+    parse_bytes,
+    peak_bytes,
+)
 from priorsr.methods.method import Plan, Upscaler
+from priorsr.methods.precision import cast
+from priorsr.methods.priors.load import load_prior
 from priorsr.methods.registry import method_named
+from priorsr.methods.stablesr.method import StableSRSettings
+from priorsr.methods.stablesr.upscaler import StableSRUpscaler
 
 
 class Hungry(Upscaler):
@@ -114,3 +128,32 @@ def test_the_command_keeps_to_an_amount_and_refuses_what_is_none(tmp_path, caplo
     assert "to stay within" in caplog.text or "needs about" in caplog.text
     assert cli.main([*options, "--overwrite", "--memory", "lots"]) == 2
     assert "'lots' is no amount of memory" in caplog.text
+
+
+def test_the_peak_of_a_call_is_counted_exactly():
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 3, 3, padding=1)
+    )
+    (copy,) = on_meta(network)
+    x = torch.empty(2, 3, 16, 16, device="meta")
+    assert peak_bytes(lambda: copy(x)) == 2 * 2 * 8 * 16 * 16 * 4  # both maps of eight channels
+    assert peak_bytes(lambda: [copy(x), copy(x)]) == (2 * 8 + 3) * 2 * 16 * 16 * 4
+    assert next(network.parameters()).device.type == "cpu"
+
+
+def test_half_precision_takes_half_of_the_memory():
+    network = load_prior("face64").network
+    whole = call_bytes(network, (1, 1, 64, 64))
+    half = call_bytes(cast(network, torch.float16), (1, 1, 64, 64))
+    assert 0.45 * whole < half < 0.75 * whole
+
+
+def test_stablesr_counts_steps_and_decoding():
+    settings = StableSRSettings(steps=2, tile=64, overlap=32, vae_tile=64)
+    upscaler = StableSRUpscaler(tiny(), context(), settings)
+    one = upscaler.plan((64, 64), 4.0).bytes
+    assert upscaler.shrink() == ""
+    upscaler.settings = replace(upscaler.settings, tile_batch=64)
+    many = upscaler.plan((64, 64), 4.0).bytes
+    assert upscaler.shrink() == "32 tiles a call"
+    assert one < upscaler.plan((64, 64), 4.0).bytes < many
