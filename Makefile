@@ -24,6 +24,7 @@ coverage: $(BIN)/priorsr
 lint: $(BIN)/priorsr
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright
 
 # what `make test` does with small numbers, with large ones: hours on a slow machine, figures in docs/reliability.md
 fuzz: $(BIN)/priorsr

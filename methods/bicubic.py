@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from .imaging.resize import resize
+from .imaging.resize import resize, size_of
 from .method import Given, Method, Plan, Report, Upscaler
 
 
@@ -19,7 +19,7 @@ class Bicubic(Upscaler):
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
     ) -> Tensor:
-        return resize(low, self.result_size(tuple(low.shape[-2:]), scale)).clamp(0, 1)
+        return resize(low, self.result_size(size_of(low), scale)).clamp(0, 1)
 
 
 def _load(files: Mapping[str, str], given: Given) -> Bicubic:

@@ -8,6 +8,7 @@ import os
 import re
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -63,7 +64,7 @@ def _forward_bytes(network: nn.Module, shape: Sequence[int], pictures: int) -> i
     return peak_bytes(lambda: copy(x, t, *more))
 
 
-def on_meta(*networks: nn.Module) -> tuple[nn.Module, ...]:
+def on_meta(*networks: nn.Module) -> tuple[Any, ...]:
     """The same networks without numbers, on the device where nothing is computed."""
     memo = {}
     for network in networks:
@@ -120,8 +121,8 @@ def free_bytes(device: torch.device) -> int:
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             found = re.search(r"MemAvailable:\s+(\d+) kB", file.read())
-        return int(found[1]) * 1024
-    except (OSError, TypeError):  # another system, which tells its whole memory at best
+        return int(found[1] if found else "") * 1024
+    except (OSError, ValueError):  # another system, which tells its whole memory at best
         pages = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= getattr(os, "sysconf_names", {}).keys()
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if pages else 4 << 30
 
@@ -152,9 +153,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 def release(device: torch.device) -> None:
     """Give back what a failed try still holds."""
     gc.collect()
-    part = getattr(torch, device.type, None)
-    if device.type != "cpu" and hasattr(part, "empty_cache"):
-        part.empty_cache()
+    empty = getattr(getattr(torch, device.type, None), "empty_cache", None)
+    if device.type != "cpu" and empty is not None:
+        empty()
 
 
 def _storage(tensor: Tensor) -> int:

@@ -8,7 +8,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -18,10 +17,10 @@ from torch import Tensor, nn
 from ..samplers.run import Step
 from .device import own_defaults
 from .imaging.canvas import check_enlargement, noise_for
-from .imaging.resize import scaled_size
+from .imaging.resize import enlarged_size, size_of
 from .memory import is_out_of_memory, release, show_bytes
 from .precision import loaded_in
-from .settings import Settings
+from .settings import Settings, nearest
 
 AUTO, NONE = "auto", "none"
 OnStep = Callable[
@@ -144,7 +143,7 @@ class Upscaler(ABC):
         """
         check_enlargement(low, scale)
         seeds = noise_for(low, seeds).seeds
-        plan = self.plan(tuple(low.shape[-2:]), scale)
+        plan = self.plan(size_of(low), scale)
         for warning in plan.warnings:
             report(warning)
         low = low.to(self.device)
@@ -206,7 +205,7 @@ class Upscaler(ABC):
 
     def result_size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
         """(H, W) of a picture of h x w enlarged."""
-        return tuple(scaled_size(n, scale) for n in size)
+        return enlarged_size(size, scale)
 
 
 def seeds_from(seed: int, count: int, vary: bool = True) -> list[int]:
@@ -317,11 +316,3 @@ class Given:
     def make(self, kind: type[Settings]) -> Any:
         """That class with what was given. Raises ValueError."""
         return kind(**self.of(kind))
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """A hint at the known name that is meant, or at all of them."""
-    close = get_close_matches(name, known, 1, 0.5)
-    if close:
-        return f": did you mean {close[0]}?"
-    return f": choose from {', '.join(known)}" if known else ""

@@ -7,7 +7,9 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -71,3 +73,11 @@ def to_json(*settings: Settings) -> str:
     return json.dumps(
         {k: os.path.basename(v) if isinstance(v, str) and os.path.isabs(v) else v for k, v in values.items()}
     )
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A hint at the known name that is meant, or at all of them."""
+    close = get_close_matches(name, known, 1, 0.5)
+    if close:
+        return f": did you mean {close[0]}?"
+    return f": choose from {', '.join(known)}" if known else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -40,10 +40,11 @@ class Heun:
     s_min: float = 0.0
     s_max: float = math.inf
     s_noise: float = 1.0
-    c_noise: object = None
+    c_noise: Callable[[float], float] | None = None
 
     def begin(self, levels: Sequence[Level]):
-        if self.churn > 0 and (self.c_noise is None or any(level.alpha != 1 for level in levels)):
+        clock = self.c_noise
+        if self.churn > 0 and (clock is None or any(level.alpha != 1 for level in levels)):
             raise ValueError(
                 "churn needs a variance-exploding prior with a continuous clock: set churn to 0 for this one"
             )
@@ -52,13 +53,13 @@ class Heun:
         def advance(predict: Predict, x: Tensor, i: int, draw: Draw) -> Step:
             cur, nxt = levels[i], levels[i + 1]
             lifted, hat = x, cur
-            if self.churn > 0:
+            if self.churn > 0 and clock is not None:
                 noise = draw(
                     x.shape
                 )  # drawn on every step, so that the range of the churn does not shift later draws
                 if self.s_min <= cur.sigma <= self.s_max:
                     sigma = cur.sigma * (1 + gamma)
-                    hat = Level(self.c_noise(sigma), 1.0, sigma)
+                    hat = Level(clock(sigma), 1.0, sigma)
                     lifted = x + math.sqrt(sigma**2 - cur.sigma**2) * self.s_noise * noise
             first = predict(lifted, hat)
             mean = _between(lifted, hat, nxt, first.eps, first)

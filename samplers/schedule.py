@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -239,6 +239,12 @@ class ExplodingSchedule:
     def span(self) -> float:
         """ln(largest / smallest)."""
         return math.log(self.largest / self.smallest)
+
+    @overload
+    def sigma(self, t: float) -> float: ...
+
+    @overload
+    def sigma(self, t: Tensor) -> Tensor: ...
 
     def sigma(self, t: float | Tensor) -> float | Tensor:
         return self.smallest * (self.largest / self.smallest) ** t

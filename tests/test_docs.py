@@ -159,7 +159,7 @@ def test_the_python_of_stablesr_runs_with_files_of_the_released_form(root, monke
     assert names["larger"].std() > 0.01
 
 
-@pytest.mark.parametrize("name", ["diffsr", "dpi", "faces", "python", "srdg", "stablesr"])
+@pytest.mark.parametrize("name", ["architecture", "diffsr", "dpi", "faces", "python", "srdg", "stablesr"])
 def test_links_of_pages_exist(root, name):
     page = root / "docs" / f"{name}.md"
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):

@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import weights
 from ..imaging.color import grey
 from ..imaging.images import check_pixels
-from ..imaging.resize import MAX_SIDE, resize
+from ..imaging.resize import MAX_SIDE, resize, size_of
 from ..method import FaceUse, Given, Method, Plan, Report, Scales, Upscaler, WeightInput
 from ..nets.cleaner import MULTIPLE, Cleaner
 from ..settings import Settings, option
@@ -70,7 +70,7 @@ def clean(
     """
     check_pixels(x)
     native = native_scale(scale)
-    full = tuple(n * native for n in x.shape[-2:])
+    full = x.shape[-2] * native, x.shape[-1] * native
     results = []
     for image in x.float():
         low = image[None].to(next(network.parameters()).device)
@@ -125,7 +125,7 @@ class CleanUpscaler(Upscaler):
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
     ) -> Tensor:
-        size = self.result_size(tuple(low.shape[-2:]), scale)
+        size = self.result_size(size_of(low), scale)
         return clean(self.network, low, scale, size, self.settings, step)
 
 

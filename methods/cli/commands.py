@@ -22,7 +22,6 @@ from ..imaging.replacing import check_place
 from ..metrics.compare import compare
 from ..priors.load import PriorSettings, load_prior
 from .folder import Job, check_output, picture_seed, plan
-from .models import list_models
 from .options import Command, add_files, add_settings, log, read_settings, run_files
 
 
@@ -239,5 +238,4 @@ COMMANDS = (
     Command("evaluate", _evaluate_arguments, _evaluate, json=False),
     Command("calibrate", _calibrate_arguments, _calibrate),
     Command("train", _train_arguments, _train, json=False),
-    Command("models", lambda parser: None, list_models),
 )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..diffsr.method import PUBLISHED, diffsr_upscale
 from ..imaging.images import Picture, read, to_uint8, write
-from ..imaging.resize import resize, resize_uint8
+from ..imaging.resize import resize, resize_uint8, size_of
 from ..metrics.compare import compare, side_by_side
 from ..priors.load import load_prior
 from ..visionrefine.srcnn import SCALES, load_srcnn, srcnn_upscale
@@ -44,7 +44,7 @@ def photograph(folder: Path) -> bool:
     print(f"{'scale':<7}{'method':<9}{'PSNR':>9}{'SSIM':>9}{'seconds':>9}")
     for scale in SCALES:
         high = sample[:, : sample.shape[1] // scale * scale, : sample.shape[2] // scale * scale]
-        size = tuple(high.shape[1:])
+        size = size_of(high)
         low = resize_uint8(high, (size[0] // scale, size[1] // scale))[None] / 255
         network, _ = load_srcnn(scale)
         methods: dict[str, Callable[[Tensor], Tensor]] = {
@@ -72,10 +72,11 @@ def face(folder: Path) -> bool:
     it beats bicubic.
     """
     prior = load_prior("face64")
+    side = prior.size // FACE_SCALE
     original = resize(read(SAMPLES / "astronaut.png").pixels, (prior.size, prior.size)).clamp(0, 1)
-    low = resize_uint8(to_uint8(original[0]), (prior.size // FACE_SCALE,) * 2)[None] / 255
+    low = resize_uint8(to_uint8(original[0]), (side, side))[None] / 255
     methods: dict[str, Callable[[Tensor], Tensor]] = {
-        "bicubic": lambda x: resize(x, tuple(original.shape[-2:])).clamp(0, 1),
+        "bicubic": lambda x: resize(x, size_of(original)).clamp(0, 1),
         "Diff-SR": lambda x: diffsr_upscale(
             prior, x, FACE_SCALE, report=lambda i, text: print(f"Diff-SR: {text}")
         ),
@@ -88,7 +89,7 @@ def face(folder: Path) -> bool:
         seconds = time.perf_counter() - start
         figures[name] = compare(results[name], original, "luma")[0]
         print(f"{'':<7}{name:<9}{figures[name]['psnr']:>6.2f} dB{figures[name]['ssim']:>9.4f}{seconds:>9.2f}")
-    small = resize(low, tuple(original.shape[-2:]), method="nearest")
+    small = resize(low, size_of(original), method="nearest")
     shown = {"input": small, **results, "original": original}
     shown |= {
         f"{level} %": diffsr_upscale(prior, low, FACE_SCALE, replace(PUBLISHED, level=level))
@@ -108,8 +109,8 @@ def face(folder: Path) -> bool:
 def _write(folder: Path, pictures: dict[str, Tensor]) -> None:
     for name, x in pictures.items():
         write(Picture(x), folder / f"{name.lower()}.png", overwrite=True)
-    size = pictures["original"].shape[-2:]
-    crops = [resize(x, tuple(size), method="nearest")[0][:, CROP[0], CROP[1]] for x in pictures.values()]
+    size = size_of(pictures["original"])
+    crops = [resize(x, size, method="nearest")[0][:, CROP[0], CROP[1]] for x in pictures.values()]
     sheet = side_by_side(crops, height=CROP[0].stop - CROP[0].start)
     write(
         Picture(_label(sheet, list(pictures), crops[0].shape[-1] + 4)[None]),

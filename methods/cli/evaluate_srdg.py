@@ -26,6 +26,7 @@ from ..evaluate.srdg_study import (
     readings,
     strengths,
 )
+from ..imaging.resize import size_of
 from ..metrics.faces import markdown
 from ..priors.adm import ADMPrior
 from ..priors.load import load_prior
@@ -170,7 +171,7 @@ def labelled(options: argparse.Namespace, classifier: AttributeClassifier, chann
         )
     pictures = read_named(options.data)
     for name, picture in pictures:
-        if tuple(picture.shape[-2:]) != (side, side):
+        if size_of(picture) != (side, side):
             raise ValueError(
                 f"{name} of {picture.shape[-1]}x{picture.shape[-2]} is not of the networks' {side} pixels: "
                 "give faces of that size"
@@ -185,13 +186,16 @@ def _trained(classifier: str) -> dict:
 
 def _priors(options: argparse.Namespace, classifier: AttributeClassifier) -> list[NCSNppPrior | ADMPrior]:
     """What is guided. Raises ValueError unless all of it is for the same pictures."""
-    found = [] if options.prior == NONE else [load_sr_prior(network_name(options.prior))]
+    found: list[NCSNppPrior | ADMPrior] = []
+    if options.prior != NONE:
+        found.append(load_sr_prior(network_name(options.prior)))
     if options.unconditional != NONE:
-        found.append(load_prior(options.unconditional))
-        if not isinstance(found[-1], ADMPrior):
+        unconditional = load_prior(options.unconditional)
+        if not isinstance(unconditional, ADMPrior):
             raise ValueError(
                 f"{options.unconditional} is no ADM prior, which DPS is for: give another one, or none"
             )
+        found.append(unconditional)
     if not found:
         raise ValueError("there is nothing to guide: give --prior or --unconditional")
     kinds = {(prior.size, prior.channels) for prior in found}

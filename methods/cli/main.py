@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -15,9 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ... import __version__
+from ..imaging import LIMIT
 
 if TYPE_CHECKING:
-    from .options import Parser
+    from .parser import Parser
 
 log = logging.getLogger("priorsr")
 TABLE = {  # what each command is for, and the module that does it: others are not loaded
@@ -28,7 +30,7 @@ TABLE = {  # what each command is for, and the module that does it: others are n
     "evaluate": ("commands", "Measure methods on pictures whose truth is known."),
     "calibrate": ("commands", "Measure a prior's errors and its recoverable field, which Diff-SR needs."),
     "train": ("commands", "Train a network of this package."),
-    "models": ("commands", "List the weight files found, and what is missing."),
+    "models": ("models", "List the weight files found, and what is missing."),
 }
 
 
@@ -110,8 +112,9 @@ def _prepare_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lives
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError, OSError):
-            stream.reconfigure(errors="replace")
+        if isinstance(stream, io.TextIOWrapper):
+            with suppress(ValueError, OSError):
+                stream.reconfigure(errors="replace")
 
 
 def _discard_output() -> None:
@@ -121,14 +124,12 @@ def _discard_output() -> None:
 
 
 def _raise_pixel_limit() -> None:
-    from PIL import Image
-
-    from ..imaging.images import LIMIT
-
     wanted = os.environ.get(LIMIT, "")
     if wanted and not (wanted.isdecimal() and int(wanted) > 0):
         raise ValueError(f"{LIMIT} is {wanted!r}: give a number of pixels")
     if wanted:
+        from PIL import Image
+
         Image.MAX_IMAGE_PIXELS = -(-int(wanted) // 2)  # Pillow refuses twice as many
 
 
@@ -141,7 +142,7 @@ def overview() -> str:
 
 def build_parser(only: str = "") -> Parser:
     """The parser of one command, or of all of them."""
-    from .options import Parser
+    from .parser import Parser
 
     parser = Parser(prog="priorsr", description="Image and face super-resolution with diffusion priors.")
     parser.add_argument("--version", action="version", version=f"priorsr {__version__}")

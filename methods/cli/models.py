@@ -8,19 +8,21 @@ import argparse
 import hashlib
 import json
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 from .. import weights
-from ..visionrefine.srcnn import SCALES
+from .parser import Command
 
 COLUMNS = ("name", "kind", "title", "use", "licence", "parts", "scale", "size", "dtype", "sha256")
+SRCNN = ("srcnn_x2", "srcnn_x3", "srcnn_x4")  # without which the package is incomplete
 SHOWN = ("name", "kind", "scale", "size", "dtype", "state")  # columns of the table; --json has all
 
 
 def list_models(options: argparse.Namespace) -> int:
     rows = [_row(path) for path in weights.installed()]
     ready = {row["name"] for row in rows if row["state"] == "ready"}
-    rows += [_missing(f"srcnn_x{scale}") for scale in SCALES if f"srcnn_x{scale}" not in ready]
+    rows += [_missing(name) for name in SRCNN if name not in ready]
     if options.json:
         print(json.dumps(rows))
         return 0
@@ -35,13 +37,15 @@ def list_models(options: argparse.Namespace) -> int:
 
 def _row(path: Path) -> dict[str, object]:
     """What the header of a file says; a file that cannot be used gets the reason as its state."""
-    row = dict.fromkeys(COLUMNS, "")
+    row: dict[str, object] = dict.fromkeys(COLUMNS, "")
     row.update({"name": path.stem, "parts": [], "path": str(path)})
     try:
         row["size"] = _size(path.stat().st_size)
+        whole = False
         if path.parent == weights.SHIPPED:
-            row["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-        found = weights.describe(path)
+            row["sha256"] = digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            whole = f"{digest}  {path.name}" in _sums()
+        found = weights.describe(path, whole)
     except (ValueError, OSError) as error:
         return {**row, "state": str(error)}
     if found.kind is not None:
@@ -53,6 +57,13 @@ def _row(path: Path) -> dict[str, object]:
         )
     row.update(licence=found.licence, scale=found.scale or "", dtype=found.dtype)
     return {**row, "state": found.problem or "ready"}
+
+
+@lru_cache(1)
+def _sums() -> frozenset[str]:
+    """What the shipped files are known by: lines of a digest and a name."""
+    path = weights.SHIPPED / "SHA256SUMS"
+    return frozenset(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else frozenset()
 
 
 def _missing(name: str) -> dict[str, object]:
@@ -71,7 +82,7 @@ def _missing(name: str) -> dict[str, object]:
     }
 
 
-def _size(count: int) -> str:
+def _size(count: float) -> str:
     """Bytes in words."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
@@ -87,3 +98,6 @@ def _table(rows: list, names: tuple[str, ...]) -> None:
     widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+COMMANDS = (Command("models", lambda parser: None, list_models),)

@@ -106,6 +106,8 @@ def _restorer(options: argparse.Namespace, device: torch.device, report: Report)
         return load_codeformer(options.codeformer, settings, device, precision)
     method = method_named(options.method)
     upscaler = prepared(method, options)
+    if method.faces is None:
+        raise ValueError(f"{method.name} restores no faces")
     coarse = getattr(options, "coarse", 0.0)
     return restorer_of(upscaler, method.faces, options.size, options.frame or "", coarse, report=report)
 

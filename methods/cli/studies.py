@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..imaging.color import grey
 from ..imaging.images import Picture, replacing, write
+from ..imaging.resize import size_of
 from ..train.datasets import read_pictures
 
 
@@ -41,7 +42,7 @@ def read_faces(paths: Sequence[str], size: int, count: int, colour: bool = False
     """
     pictures = read_pictures(paths)
     pictures = pictures[:count] if count else pictures
-    wrong = next((p for p in pictures if tuple(p.shape[-2:]) != (size, size)), None)
+    wrong = next((p for p in pictures if size_of(p) != (size, size)), None)
     if wrong is not None:
         raise ValueError(
             f"a face of {wrong.shape[-1]}x{wrong.shape[-2]} does not fit a prior of {size} pixels: give "

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,13 +37,13 @@ class Trainer:
     name: str
     help: str
     arguments: Callable[[argparse.ArgumentParser], None]
-    make: Callable[[argparse.Namespace, Optimisation], tuple[Task, Callable[[nn.Module], dict]]]
+    make: Callable[[argparse.Namespace, Optimisation], tuple[Task, Callable[[Any], dict]]]
     tuned: Optimisation
     half: bool = False  # weights are written in half precision
     # the files of the trained network, from what it says of itself and OUT
-    files: Callable[[nn.Module, dict, Path], Iterable[tuple[Path, nn.Module, dict]]] = (
-        lambda network, said, out: [(out, network, said)]
-    )
+    files: Callable[[Any, dict, Path], Iterable[tuple[Path, nn.Module, dict]]] = lambda network, said, out: [
+        (out, network, said)
+    ]
 
 
 class OldInit(argparse.Action):
@@ -154,7 +155,8 @@ def _pictures(options: argparse.Namespace, make: Make | None = None) -> tuple[li
 
 def _squares(options: argparse.Namespace, size: int, channels: int) -> tuple[Tensor, Tensor]:
     """Training and validation pictures, uint8 N channels size size."""
-    return tuple(map(torch.stack, _pictures(options, lambda picture: prior.square(picture, size, channels))))
+    images, validation = _pictures(options, lambda picture: prior.square(picture, size, channels))
+    return torch.stack(images), torch.stack(validation)
 
 
 def _srcnn_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..imaging.alpha import upscale_with_alpha
 from ..imaging.images import Picture, check_writable
-from ..imaging.resize import scale_for
+from ..imaging.resize import scale_for, size_of
 from ..memory import free_bytes, parse_bytes, show_bytes
 from ..method import Upscaler
 from ..registry import method_named, methods
@@ -79,12 +79,10 @@ def _run(options: argparse.Namespace) -> int:
     @torch.no_grad()
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         low = picture.pixels
-        scale = (
-            options.scale if options.longest is None else scale_for(options.longest, tuple(low.shape[-2:]))
-        )
+        scale = options.scale if options.longest is None else scale_for(options.longest, size_of(low))
         notes: list[str] = []
         seed = seed_of(options, job)
-        small = tuple(low.shape[-2:])
+        small = size_of(low)
         notes += upscaler.fit(small, scale, parse_bytes(options.memory) if options.memory else free())
         plan = upscaler.plan(small, scale)
         size = plan.size

@@ -141,8 +141,10 @@ def ddrm(
     """Restore B C sides in -1..1 from its reduction y, B C h w in -1..1. size: the part of `sides` that was
     reduced; denoiser runs in the prior's place, for example tiles around it. Raises ValueError.
     """
-    both = zip(size, y.shape[-2:], sides, strict=True)
-    svd = SeparableSVD.of(*(reduction_matrix(settings.operator, *n) for n in both), y)
+    rows, columns = (
+        reduction_matrix(settings.operator, *n) for n in zip(size, y.shape[-2:], sides, strict=True)
+    )
+    svd = SeparableSVD.of(rows, columns, y)
     restoration = Restoration(svd, y, 2 * settings.noise / 255, settings.eta, settings.eta_b)
     levels = prior.spaced_levels(settings.respacing)
     start = restoration.start(levels[0], noise((*y.shape[:2], *sides)).to(y))

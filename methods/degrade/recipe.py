@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.images import check_pixels
+from ..imaging.resize import size_of
 from .steps import STEPS, Sequence, Step
 
 MOST_STEPS = 200
@@ -52,7 +53,7 @@ class Recipe:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply a drawn recipe to a picture C H W in 0..1. Raises ValueError if it has ranges or choices."""
-        return Sequence(self.steps)(x, tuple(x.shape[-2:]))
+        return Sequence(self.steps)(x, size_of(x))
 
     def to_json(self) -> str:
         return json.dumps({"name": self.name, "steps": [_dump(s) for s in self.steps]}, indent=1)
@@ -85,7 +86,7 @@ def degrade(images: Tensor, recipe: Recipe, seeds: Seq[int]) -> tuple[Tensor, li
         raise ValueError(f"{len(images)} images need as many seeds, not {len(seeds)}")
     drawn = [recipe.draw(seed) for seed in seeds]
     results = [r(x) for r, x in zip(drawn, images, strict=True)]
-    sizes = {tuple(r.shape[-2:]) for r in results}
+    sizes = {size_of(r) for r in results}
     if len(sizes) > 1:
         raise ValueError(
             f"recipe {recipe.name!r} gives images of different sizes {sorted(sizes)}: "
@@ -118,7 +119,7 @@ def _load(content: dict) -> Step:
         known = ", ".join(f.name for f in fields(kind))
         raise ValueError(f"{content['step']} has no setting {', '.join(sorted(unknown))}: it has {known}")
     for f in fields(kind):
-        if f.name in content and not FITS[f.type](content[f.name]):
+        if f.name in content and not FITS[str(f.type)](content[f.name]):
             raise ValueError(f"{content['step']} {f.name} cannot be {json.dumps(content[f.name])[:60]}")
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k != "step"}
     if "steps" in settings:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,52 +17,10 @@ from ...samplers.noise import Noise
 from ..imaging import filters as kernels
 from ..imaging.color import grey
 from ..imaging.images import encode
-from ..imaging.resize import METHODS, resize
+from ..imaging.resize import METHODS, resize, size_of
+from .step import OneOf, Range, Sequence, Size, Step, check_drawn, single, uniform
 
-Range = float | tuple[float, float]  # a value, or the limits of a uniform draw
-Size = tuple[int, int]
 LARGEST = 2**25  # pixels that a small picture may grow to on its way
-
-
-class Step:
-    """Base of all steps: checks its ranges when made, and draws every one of them by default."""
-
-    limits: ClassVar[dict[str, tuple[float, float]]] = {}
-
-    def __post_init__(self):
-        for name, (low, high) in self.limits.items():
-            value = getattr(self, name)
-            values = value if isinstance(value, tuple) else (value,)
-            if (
-                len(values) not in (1, 2)
-                or not all(low <= v <= high for v in values)
-                or values[0] > values[-1]
-            ):
-                words = f"{name} {value} must lie within {low:g} .. {high:g}, smaller value first"
-                raise ValueError(f"{type(self).__name__} {words}")
-
-    def draw(self, rng: random.Random) -> Step:
-        """A copy with one value for every range and a seed for every noise; what is fixed already stays."""
-        changes = {name: uniform(rng, getattr(self, name)) for name in self.limits}
-        if getattr(self, "seed", 0) is None:
-            changes["seed"] = rng.getrandbits(48)
-        return replace(self, **changes)
-
-    def __call__(self, x: Tensor, size: Size) -> Tensor:
-        raise NotImplementedError
-
-
-def uniform(rng: random.Random, value: Range) -> float:
-    return rng.uniform(*value) if isinstance(value, tuple) else value
-
-
-def _fixed(step: Step) -> None:
-    for f in fields(step):
-        value = getattr(step, f.name)
-        if (f.name in step.limits and isinstance(value, tuple)) or (f.name == "seed" and value is None):
-            raise ValueError(
-                f"{type(step).__name__} has no single {f.name} yet: draw the recipe before applying it"
-            )
 
 
 @dataclass(frozen=True)
@@ -105,11 +63,16 @@ class Blur(Step):
         )
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
-        _fixed(self)
+        check_drawn(self)
         return kernels.blur(
             x,
             kernels.gaussian(
-                _odd(self.kernel), self.sigma, self.sigma_y, self.angle, self.beta, self.shapes[0]
+                _odd(single(self.kernel)),
+                single(self.sigma),
+                None if self.sigma_y is None else single(self.sigma_y),
+                single(self.angle),
+                single(self.beta),
+                self.shapes[0],
             ),
         )
 
@@ -127,8 +90,8 @@ class Sinc(Step):
         return replace(super().draw(rng), kernel=_draw_odd(rng, self.kernel))
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
-        _fixed(self)
-        return kernels.blur(x, kernels.sinc(_odd(self.kernel), self.cutoff)).clamp(0, 1)
+        check_drawn(self)
+        return kernels.blur(x, kernels.sinc(_odd(single(self.kernel)), single(self.cutoff))).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -161,12 +124,12 @@ class Resample(Step):
         return replace(drawn, methods=(rng.choice(self.methods),))
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
-        _fixed(self)
-        base = size if self.of_input else tuple(x.shape[-2:])
-        factor = 1 / self.factor if self.divide else self.factor
-        target = tuple(max(1, round(n * factor)) for n in base)
+        check_drawn(self)
+        base = size if self.of_input else size_of(x)
+        factor = 1 / single(self.factor) if self.divide else single(self.factor)
+        target = max(1, round(base[0] * factor)), max(1, round(base[1] * factor))
         border = "renormalise" if self.antialias else "edge"
-        if target == tuple(x.shape[-2:]):
+        if target == size_of(x):
             return x
         if math.prod(target) > max(LARGEST, 4 * math.prod(size), x.shape[-2] * x.shape[-1]):
             raise ValueError(f"the recipe makes a picture of {target[1]} x {target[0]}: lower its factors")
@@ -174,11 +137,15 @@ class Resample(Step):
         return out.clamp(0, 1) if self.clip else out
 
 
+Grains = TypeVar("Grains", bound="Grain")
+
+
+@dataclass(frozen=True)
 class Grain(Step):
     """Base of the noises: decides by chance whether all channels share one."""
 
-    def draw(self, rng: random.Random) -> Grain:
-        return replace(super().draw(rng), grey=float(rng.random() < self.grey))
+    def draw(self: Grains, rng: random.Random) -> Grains:
+        return replace(super().draw(rng), grey=float(rng.random() < vars(self)["grey"]))
 
 
 @dataclass(frozen=True)
@@ -192,8 +159,8 @@ class GaussianNoise(Grain):
     limits: ClassVar = {"sigma": (0, 255), "grey": (0, 1)}
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
-        _fixed(self)
-        return (x + _normal(self.seed, x, self.grey) * self.sigma / 255).clamp(0, 1)
+        check_drawn(self)
+        return (x + _normal(self.seed, x, self.grey) * single(self.sigma) / 255).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -207,12 +174,12 @@ class PoissonNoise(Grain):
     limits: ClassVar = {"scale": (0, 20), "grey": (0, 1)}
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
-        _fixed(self)
+        check_drawn(self)
         signal = grey(x.cpu()) if self.grey and x.shape[0] == 3 else x.cpu()
         signal = (signal * 255).clamp(0, 255).round() / 255
         levels = 2 ** math.ceil(math.log2(max(2, len(torch.unique(signal)))))
-        shot = Noise(self.seed).poisson(signal[None] * levels)[0] / levels - signal
-        return (x + self.scale * shot.to(x)).clamp(0, 1)
+        shot = Noise(int(single(self.seed))).poisson(signal[None] * levels)[0] / levels - signal
+        return (x + single(self.scale) * shot.to(x)).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -226,8 +193,8 @@ class SpeckleNoise(Grain):
     limits: ClassVar = {"sigma": (0, 4), "grey": (0, 1)}
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
-        _fixed(self)
-        return (x * (1 + _normal(self.seed, x, self.grey) * self.sigma)).clamp(0, 1)
+        check_drawn(self)
+        return (x * (1 + _normal(self.seed, x, self.grey) * single(self.sigma))).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -238,8 +205,8 @@ class Jpeg(Step):
     limits: ClassVar = {"quality": (1, 100)}
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
-        _fixed(self)
-        return encode(x, "JPEG", round(self.quality))
+        check_drawn(self)
+        return encode(x, "JPEG", round(single(self.quality)))
 
 
 @dataclass(frozen=True)
@@ -250,50 +217,8 @@ class Webp(Step):
     limits: ClassVar = {"quality": (1, 100)}
 
     def __call__(self, x: Tensor, size: Size) -> Tensor:
-        _fixed(self)
-        return encode(x, "WEBP", round(self.quality))
-
-
-@dataclass(frozen=True)
-class Sequence(Step):
-    """Steps one after another."""
-
-    steps: tuple[Step, ...] = ()
-
-    def draw(self, rng: random.Random) -> Sequence:
-        return Sequence(tuple(step.draw(rng) for step in self.steps))
-
-    def __call__(self, x: Tensor, size: Size) -> Tensor:
-        for step in self.steps:
-            x = step(x, size)
-        return x
-
-
-@dataclass(frozen=True)
-class OneOf(Step):
-    """One of several steps, drawn by weight; a drawn one is that step. The rest is for none."""
-
-    steps: tuple[Step, ...] = ()
-    weights: tuple[float, ...] = ()
-
-    def __post_init__(self):
-        if (
-            len(self.steps) != len(self.weights)
-            or min(self.weights, default=0) < 0
-            or sum(self.weights) > 1 + 1e-6
-        ):
-            raise ValueError("OneOf needs one weight for each step, none negative, one in total at most")
-
-    def draw(self, rng: random.Random) -> Step:
-        point = rng.random()
-        for step, weight in zip(self.steps, self.weights, strict=True):
-            point -= weight
-            if point < 0:
-                return step.draw(rng)
-        return Sequence()
-
-    def __call__(self, x: Tensor, size: Size) -> Tensor:
-        raise ValueError("the recipe still has a choice to make: draw it before applying it")
+        check_drawn(self)
+        return encode(x, "WEBP", round(single(self.quality)))
 
 
 STEPS: dict[str, type[Step]] = {
@@ -314,6 +239,6 @@ def _draw_odd(rng: random.Random, value: Range) -> int:
     )
 
 
-def _normal(seed: int, x: Tensor, grey: float) -> Tensor:
+def _normal(seed: int | None, x: Tensor, grey: float) -> Tensor:
     channels = 1 if grey else x.shape[0]
-    return Noise(seed)((1, channels, *x.shape[-2:]))[0].to(x)
+    return Noise(int(single(seed)))((1, channels, *x.shape[-2:]))[0].to(x)

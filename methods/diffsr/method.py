@@ -21,7 +21,7 @@ from ...samplers.schedule import Level
 from ...samplers.transition import DDIM, Renoise
 from ..imaging.canvas import TileSettings, check_enlargement, enlarge, noise_for, padded, to_prior_channels
 from ..imaging.operators import ReduceTo
-from ..imaging.resize import resize, scaled_size
+from ..imaging.resize import enlarged_size, resize, size_of
 from ..priors.calibration import AIMS
 from ..priors.prior import Prior
 from ..priors.typicality import ood_warnings
@@ -108,7 +108,7 @@ def choose_level(
             "noise level in percent"
         )
     if distance is None:
-        seen = to_prior_channels(prior.channels, low, tuple(scaled_size(n, scale) for n in low.shape[-2:]))[0]
+        seen = to_prior_channels(prior.channels, low, enlarged_size(size_of(low), scale))[0]
         distance = float(lost_energy(seen * 2 - 1, scale).mean())
         if (expected := prior.measured.expected_loss(scale)) and scale > 1:
             distance = math.sqrt(distance * expected)  # both are off by about 2 dB, and not together
@@ -148,7 +148,7 @@ def diffsr_upscale(
 
     def restore(shown: Tensor, size: tuple[int, int], sides: tuple[int, int]) -> Tensor:
         enlarged = padded(resize(shown, size).clamp(0, 1), sides) * 2 - 1
-        reduce = ReduceTo(tuple(low.shape[-2:]), size)
+        reduce = ReduceTo(size_of(low), size)
         result = torch.empty_like(enlarged)
         for start in sorted(set(starts)):
             group = [i for i, s in enumerate(starts) if s == start]

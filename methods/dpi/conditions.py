@@ -17,6 +17,7 @@ from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step
 from ...samplers.schedule import Level
 from ...samplers.transition import Posterior
+from ..imaging.resize import size_of
 from .masks import UniformDraws, adaptive_mask, base_condition, chances, compounded, on_grid, sparse
 from .timestep import STEPS, corrector_time, original_step
 
@@ -102,7 +103,7 @@ class Conditions(Hook):
                 f"the condition has {len(self.low)} pictures of {self.low.shape[1]} channels, the run "
                 f"{len(x)} of {x.shape[1]}: they must agree"
             )
-        base = base_condition(self.low.to(x.device, torch.float32), tuple(x.shape[-2:]), self.k)
+        base = base_condition(self.low.to(x.device, torch.float32), size_of(x), self.k)
         base = base.expand(len(x), -1, -1, -1)
         self.y = base if self.start is None else self.start.to(base).expand_as(base)
         self.mask, self._eps = None, None
@@ -159,6 +160,8 @@ class Conditions(Hook):
         y = self.y.to(free)
         if not self.convention.raw_noise:
             return y - on_grid(step.pred.x0, self.k), step.nxt.alpha
+        if self._eps is None:
+            raise RuntimeError("a step was not predicted before its condition was asked for")
         q = Posterior.between(step.cur, step.nxt)
         held = q.on_x0 * y + q.on_x * (step.cur.alpha * y + step.cur.sigma * on_grid(self._eps, self.k))
         if step.noise is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -78,6 +78,8 @@ class TiledCorrector:
     overlap: int
     batch: int = 1
 
+    _tiled: Tiled = field(init=False, repr=False, compare=False)
+
     def __post_init__(self):
         # nothing of this object in it: a cycle would keep the network alive until the next garbage collection
         object.__setattr__(
@@ -88,8 +90,9 @@ class TiledCorrector:
         return self._tiled(x, Level(t, 0.0, 1.0), Cond({"y_T": y_T})).x0
 
 
-def _corrected(corrector: Correct, x: Tensor, level: Level, cond: Cond) -> Prediction:
+def _corrected(corrector: Correct, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
     """A corrector as a denoiser, for tiles."""
+    assert cond is not None
     corrected = corrector(x, level.t, cond.spatial["y_T"])
     return Prediction(corrected, corrected[:, :0])  # tiles blend one tensor only
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...samplers.noise import Noise
 from ...samplers.run import Draw
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 
 GREY = (0.2989, 0.587, 0.114)  # of red, green and blue, as published
 FLAT = 5e-6  # edges that differ less, on pixels in -1..1, differ by rounding
@@ -68,7 +68,7 @@ def base_condition(low: Tensor, size: tuple[int, int], k: int) -> Tensor:
             f"in {size[0]} x {size[1]}: "
             "enlarge more, choose a smaller k, or reduce the picture first"
         )
-    return low if tuple(low.shape[-2:]) == grid else resize(low, grid)
+    return low if size_of(low) == grid else resize(low, grid)
 
 
 def grey(y: Tensor) -> Tensor:

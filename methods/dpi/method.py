@@ -18,7 +18,7 @@ from ...samplers.schedule import Level
 from ...samplers.tiled import Tiled
 from ...samplers.transition import DDIM, DDPM
 from ..imaging.canvas import TileSettings, enlarge, noise_for, padded
-from ..imaging.resize import resize, scaled_size
+from ..imaging.resize import enlarged_size, resize, size_of
 from ..priors.prior import Prior
 from ..settings import Settings, option
 from .conditions import PAPER, RELEASED, Conditions, Convention, Correct, check_strengths
@@ -191,10 +191,11 @@ def grid_condition(low: Tensor, scale: float, k: int, unit: int) -> tuple[Tensor
             f"a scale of {scale:g} leaves fewer pixels on the grid of every {k}th than the picture has: "
             f"give {k} or more"
         )
-    sides = tuple(-(-scaled_size(n, scale) // unit) * unit for n in low.shape[-2:])
+    height, width = (-(-n // unit) * unit for n in enlarged_size(size_of(low), scale))
+    sides = height, width
     check_grid(sides, k)
     base = resize(low, scale=scale / k) * 2 - 1
-    return padded(base, tuple(side // k for side in sides)), sides
+    return padded(base, (height // k, width // k)), sides
 
 
 def dpi_upscale(

@@ -6,12 +6,15 @@ DPS on ADM priors, EDM-DPS on EDM priors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from torch import Tensor
 
 from ...samplers.run import Step
 from ..imaging.canvas import TileSettings, enlarge, noise_for
 from ..imaging.operators import ReduceTo
+from ..imaging.resize import size_of
+from ..priors.adm import ADMPrior
 from ..priors.edm import EDMPrior
 from ..priors.prior import Prior
 from .edm_dps import EDMDPSSettings, edm_dps, pixels
@@ -39,13 +42,21 @@ def posterior_upscale(
     tiles = canvas.tiles(prior)
 
     def restore(shown: Tensor, size: tuple[int, int], sides: tuple[int, int]) -> Tensor:
-        operator = ReduceTo(tuple(low.shape[-2:]), size)  # a rim beyond the picture is left to the prior
+        operator = ReduceTo(size_of(low), size)  # a rim beyond the picture is left to the prior
         if isinstance(settings, EDMDPSSettings):
             result = edm_dps(
-                prior, shown * 255, operator, sides, settings, noise, on_step=on_step, denoiser=tiles
+                cast(EDMPrior, prior),  # as steps_of has seen
+                shown * 255,
+                operator,
+                sides,
+                settings,
+                noise,
+                on_step=on_step,
+                denoiser=tiles,
             )
             return pixels(result) / 255
-        result = dps(prior, shown * 2 - 1, operator, sides, settings, noise, on_step=on_step, denoiser=tiles)
+        adm = cast(ADMPrior, prior)
+        result = dps(adm, shown * 2 - 1, operator, sides, settings, noise, on_step=on_step, denoiser=tiles)
         return (result + 1) / 2
 
     return enlarge(low, scale, prior.channels, prior.multiple, restore)
@@ -60,8 +71,6 @@ def steps_of(prior: Prior, settings: DPSSettings | EDMDPSSettings) -> int:
             f"{type(settings).__name__} do not fit an {type(prior).__name__}: use EDM-DPS for EDM priors "
             "and DPS for ADM ones"
         )
-    return (
-        settings.steps
-        if isinstance(settings, EDMDPSSettings)
-        else len(prior.schedule.respace(settings.respacing).table)
-    )
+    if isinstance(settings, EDMDPSSettings):
+        return settings.steps
+    return len(cast(ADMPrior, prior).schedule.respace(settings.respacing).table)

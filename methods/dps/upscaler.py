@@ -16,7 +16,7 @@ from .posterior import posterior_upscale, steps_of
 from .sampling import DPSSettings
 
 
-class DPSUpscaler(PriorUpscaler):
+class DPSUpscaler(PriorUpscaler[Prior]):
     """Posterior sampling on an ADM prior (Chung et al. 2023)."""
 
     gradient = True
@@ -53,12 +53,12 @@ DPS_METHOD = Method(
 )
 
 
-class EDMDPSUpscaler(PriorUpscaler):
+class EDMDPSUpscaler(PriorUpscaler[Prior]):
     """EDM-based posterior sampling on an EDM prior."""
 
     gradient = True
 
-    def __init__(self, prior, settings: EDMDPSSettings, canvas: TileSettings):
+    def __init__(self, prior: Prior, settings: EDMDPSSettings, canvas: TileSettings):
         super().__init__(prior, canvas)
         self.settings = settings
         steps_of(prior, settings)

@@ -8,19 +8,21 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
 
 from ...samplers.schedule import Level
 from .. import weights
-from ..diffsr.method import DiffSRSettings, Prior, choose_level
+from ..diffsr.method import DiffSRSettings, choose_level
 from ..diffsr.prf import fidelity_loss, recoverable_field, signature_loss
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 from ..metrics.faces import exact_scale, reduced
 from ..priors.adm import ADMPrior
 from ..priors.calibration import Calibration, eps_mse, midpoint_timesteps
 from ..priors.load import PriorSettings
+from ..priors.prior import Prior
 from ..priors.typicality import usual_surprise
 from .diffsr_study import BETTER, Sweep, sweep
 
@@ -52,7 +54,7 @@ def calibrate(
     found = limits(
         table, errors, {s: lost(truth, s) for s in (1.5, *SCALES, 16.0) if s <= truth.shape[-1] / 4}
     )
-    measured, sweeps = replace(prior, measured=found), []
+    measured, sweeps = _measured(prior, found), []
     small = {s: truth if s == 1 else reduced(truth, exact_scale(truth.shape[-1], s)) for s in (1.0, *SCALES)}
     found = replace(found, typical={s: usual_surprise(measured, low) for s, low in small.items()})
     on_step("surprise")
@@ -73,7 +75,7 @@ def calibrate(
 def lost(truth: Tensor, scale: float) -> float:
     """Median mean square, in -1..1, that reduction and enlargement lose of pictures N C H W in 0..1."""
     low = reduced(truth, exact_scale(truth.shape[-1], scale))
-    enlarged = resize(low, tuple(truth.shape[-2:])).clamp(0, 1)
+    enlarged = resize(low, size_of(truth)).clamp(0, 1)
     return 4 * float((enlarged - truth).square().flatten(1).mean(1).median())
 
 
@@ -110,8 +112,12 @@ def faithful_omega(prior: Prior, truth: Tensor, sweeps: Sequence[Sweep]) -> floa
     """
     small = {one.scale: reduced(truth, exact_scale(truth.shape[-1], one.scale)) for one in sweeps}
 
+    measured = prior.measured
+    if measured is None:
+        raise ValueError("the prior's errors are not measured: calibrate it first")
+
     def miss(omega: float) -> float:
-        tried, total = replace(prior, measured=replace(prior.measured, faithful=omega)), 0.0
+        tried, total = _measured(prior, replace(measured, faithful=omega)), 0.0
         for one in sweeps:
             scale = exact_scale(truth.shape[-1], one.scale)
             chosen = 100 * np.mean(
@@ -122,6 +128,11 @@ def faithful_omega(prior: Prior, truth: Tensor, sweeps: Sequence[Sweep]) -> floa
         return total
 
     return float(min(TRIED, key=miss))
+
+
+def _measured(prior: Prior, measured: Calibration) -> Prior:
+    """The prior, which is a dataclass of whatever kind, with other errors."""
+    return replace(cast(Any, prior), measured=measured)
 
 
 def store(source: Path, out: Path, prior: Prior, measured: Calibration, settings: PriorSettings) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..diffsr.method import PUBLISHED, DiffSRSettings, Prior, choose_level, diffsr_upscale
-from ..imaging.resize import resize, scaled_size
+from ..imaging.resize import enlarged_size, resize, size_of
 from ..metrics.compare import side_by_side
 from ..metrics.faces import FaceMetrics, Restore, exact_scale, reduced
 from ..priors.calibration import AIMS
@@ -41,7 +41,7 @@ def sweep(
     scale: float,
     levels: Sequence[int] = LEVELS,
     settings: DiffSRSettings = DiffSRSettings(),
-    on_level: Callable[[], None] = lambda: None,
+    on_level: Callable[[], object] = lambda: None,
 ) -> tuple[Sweep, Tensor]:
     """Every fixed level on faces B C H W in 0..1, and the restorations of the first face by level (L C H
     W).
@@ -70,7 +70,7 @@ def methods(prior: Prior, scale: float, settings: DiffSRSettings) -> dict[str, R
         return lambda x, seeds: diffsr_upscale(prior, x, scale, changed, seeds=seeds)
 
     return {
-        "bicubic": lambda x, seeds: resize(x, tuple(scaled_size(n, scale) for n in x.shape[-2:])).clamp(0, 1),
+        "bicubic": lambda x, seeds: resize(x, enlarged_size(size_of(x), scale)).clamp(0, 1),
         "srcnn": lambda x, seeds: srcnn_upscale(network, x, scale, native),
         "sdedit 40 %": diff(**{**published, "level": 40}),
         "diffsr as published": diff(**published),
@@ -90,7 +90,7 @@ def compare_methods(
     for scale in scales:
         exact = exact_scale(truth.shape[-1], scale)
         low = reduced(truth, exact)
-        columns = [resize(low[:6], tuple(truth.shape[-2:]), method="nearest")]
+        columns = [resize(low[:6], size_of(truth), method="nearest")]
         for name, restore in methods(prior, exact, settings).items():
             restored, figures = judge.run(restore, low)
             rows.append({"scale": scale, "method": name, **figures})

@@ -99,7 +99,7 @@ def sweep(
     setting: str,
     values: Sequence[float],
     seeds: int,
-    on_value: Callable[[], None] = lambda: None,
+    on_value: Callable[[], object] = lambda: None,
 ) -> tuple[Sweep, Tensor]:
     """A setting of DPI over `values`, and a sheet: for each of the first faces a row a sample, a column a
     value, the truth last.

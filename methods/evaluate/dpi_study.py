@@ -22,7 +22,7 @@ from ..dpi.method import DPISettings, dpi_upscale
 from ..dpi.presets import AUTO, AUTO_STEPS, REAL, choose_settings
 from ..dps.posterior import posterior_upscale
 from ..dps.sampling import DPSSettings
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 from ..metrics.compare import side_by_side
 from ..metrics.faces import FaceMetrics, Restore, exact_scale, reduced
 from ..priors.edm import EDMPrior
@@ -158,7 +158,7 @@ def compare_methods(
     """
     judge, rows, sheets = FaceMetrics(truth), [], []
     for task in tasks:
-        columns = [resize(task.low[:SHOWN], tuple(truth.shape[-2:]), method="nearest")]
+        columns = [resize(task.low[:SHOWN], size_of(truth), method="nearest")]
         for name, restore in methods(prior, task, dps, settings, report).items():
             restored, figures = judge.run(restore, task.low)
             rows.append({"task": task.name, "method": name, **figures})

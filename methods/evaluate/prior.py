@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from ..diffsr.method import DiffSRSettings, diffsr_upscale
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 from ..metrics.faces import reduced
 from ..metrics.fidelity import psnr, ssim
 from ..priors.prior import Prior
@@ -23,7 +23,7 @@ OFTEN = 4  # samples whose mean is judged besides
 
 
 def restoration(
-    prior: Prior, truth: Tensor, scales: Sequence[int], on_step: Callable[[], None] = lambda: None
+    prior: Prior, truth: Tensor, scales: Sequence[int], on_step: Callable[[], object] = lambda: None
 ) -> list[dict]:
     """Rows of scale, method, psnr, ssim: bicubic, one DDNM sample (Wang et al. 2023) and the mean of four,
     for faces in 0..1.
@@ -38,7 +38,7 @@ def restoration(
             )
             on_step()
         shown = {
-            "bicubic": resize(low, tuple(truth.shape[-2:])).clamp(0, 1),
+            "bicubic": resize(low, size_of(truth)).clamp(0, 1),
             "one sample": samples[0],
             f"mean of {OFTEN}": sum(samples) / OFTEN,
         }

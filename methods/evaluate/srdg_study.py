@@ -14,7 +14,7 @@ from torch import Tensor
 from ...samplers.hooks import ClipX0
 from ...samplers.noise import Noise
 from ..dps.sampling import DPSSettings, dps
-from ..imaging.resize import Resampler, resize
+from ..imaging.resize import Resampler, resize, size_of
 from ..metrics import faces
 from ..metrics.compare import side_by_side
 from ..priors.adm import ADMPrior
@@ -165,7 +165,7 @@ def strengths(
 
     values: of h, ascending, 0 among them. at: what the rows say of where they belong.
     """
-    subjects, size, pictures = jury.subjects, tuple(jury.subjects.truth.shape[-2:]), []
+    subjects, size, pictures = jury.subjects, size_of(jury.subjects.truth), []
     bicubic, figures = jury.run(lambda x, seeds, asked, h: resize(x, size).clamp(0, 1), low, None, 0.0)
     rows = [
         {
@@ -235,7 +235,7 @@ def readings(
     rows = []
     for scale in (1, *scales):
         clean = data.images / 255
-        seen = clean if scale == 1 else enlarged(condition(clean, scale), tuple(clean.shape[-2:]))
+        seen = clean if scale == 1 else enlarged(condition(clean, scale), size_of(clean))
         for name, classifier in classifiers.items():
             found = accuracies({classifier.attribute: classifier.network}, Labelled(seen * 255, data.labels))
             shown = "true faces" if scale == 1 else f"x{scale} enlarged"

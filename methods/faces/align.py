@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 
 SIDE = 512
 FRAMES = {  # landmarks in a square of 512: eyes, nose, corners of the mouth, left to right
@@ -169,7 +169,7 @@ def cut(x: Tensor, matrices: Tensor, size: int, published: bool = False, method:
     )
     faces = []
     for matrix in matrices.cpu():
-        rows, cols = window(transform(invert(matrix), corners), x.shape[-2:], 2)
+        rows, cols = window(transform(invert(matrix), corners), size_of(x), 2)
         part, shift = (
             x[..., rows, cols],
             torch.tensor([[1, 0, -cols.start], [0, 1, -rows.start]], dtype=torch.float64, device="cpu"),
@@ -177,7 +177,8 @@ def cut(x: Tensor, matrices: Tensor, size: int, published: bool = False, method:
         matrix = then(invert(shift), matrix)
         shrink = 1 / matrix[:, :2].det().sqrt().item()
         if not published and shrink > SHRINK and part.numel():
-            smaller = tuple(max(1, round(n / shrink)) for n in part.shape[-2:])
+            height, width = (max(1, round(n / shrink)) for n in part.shape[-2:])
+            smaller = height, width
             factors = [small / n for small, n in zip(smaller, part.shape[-2:], strict=True)][::-1]
             part = resize(part, smaller, method="bilinear")
             scaled = torch.tensor([[f, f / 2 - 0.5] for f in factors], dtype=torch.float64, device="cpu")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.images import check_pixels
+from ..imaging.resize import size_of
 from ..settings import Settings, option
 
 ORDERS = ("left to right", "largest", "best")
@@ -209,7 +210,7 @@ def _find(detector: Detector, picture: Tensor, smallest: float, turned: bool) ->
     found = []
     for turns in range(4):
         faces = detector(torch.rot90(picture, turns, (2, 3)), smallest)
-        found.append(_unturn(faces, turns, picture.shape[-2:]))
+        found.append(_unturn(faces, turns, size_of(picture)))
     boxes, scores, landmarks = (
         torch.cat([getattr(f, name) for f in found]) for name in ("boxes", "scores", "landmarks")
     )

@@ -35,13 +35,14 @@ def gaussian_taps(size: int, sigma: float | None = None) -> Tensor:
     return taps / taps.sum()
 
 
-def smooth(x: Tensor, taps: Tensor) -> Tensor:
+def smooth(x: Tensor, kernel: Tensor) -> Tensor:
     """Filter both axes with the same symmetric taps, borders reflected without their edge.
 
     Sums run in OpenCV's order: what a mask of ones becomes, exactly 1 or a rounding beside it, decides where
     a published picture was truncated.
     """
-    taps, reach = taps.to(x.dtype).tolist(), len(taps) // 2
+    taps: list[float] = kernel.to(x.dtype).tolist()
+    reach = len(taps) // 2
     height, width = x.shape[-2:]
     wide = x[..., reflected(width, reach).to(x.device)]
     rows = wide[..., :width] * taps[0]

@@ -15,8 +15,10 @@ LIMIT = 10 / 255**2  # mean variance of the differences between channels
 
 def is_grey(x: Tensor) -> Tensor:
     """Whether each picture of B 3 H W in 0..1 is all but grey: (B,) bool."""
-    spread = sum((x[:, i] - x[:, j]).flatten(1).var(1, correction=0) for i, j in ((0, 1), (1, 2), (2, 0)))
-    return spread / 3 <= LIMIT
+    first, second, third = (
+        (x[:, i] - x[:, j]).flatten(1).var(1, correction=0) for i, j in ((0, 1), (1, 2), (2, 0))
+    )
+    return (first + second + third) / 3 <= LIMIT
 
 
 def without_colour(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..imaging.resize import size_of
 from ..settings import Settings, option
 from .align import SIDE, cut, invert, similarity, template, transform, warp, window
 from .detect import Faces
@@ -58,7 +59,7 @@ def face_mask(
 
     Raises ValueError for unknown parts or a missing parser.
     """
-    size = tuple(picture.shape[-2:])
+    size = size_of(picture)
     if settings.kind == "parts":
         keep = classes([name for name in (part.strip() for part in settings.parts.split(",")) if name])
         if parser is None:
@@ -131,7 +132,7 @@ def part_mask(parts: Tensor, matrices: Tensor, size: tuple[int, int], keep: Sequ
             moved = matrix - torch.tensor(
                 [[0, 0, cols.start], [0, 0, rows.start]], dtype=torch.float32, device="cpu"
             )
-            part.copy_(part.maximum(warp(face[None], moved[None], part.shape[-2:]).cpu()))
+            part.copy_(part.maximum(warp(face[None], moved[None], size_of(part)).cpu()))
     return mask
 
 

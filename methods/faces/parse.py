@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 from ..nets.parsenet import ParseNet
 
 
@@ -20,7 +20,7 @@ class FaceParser:
     @torch.inference_mode()
     def __call__(self, faces: Tensor) -> Tensor:
         side, weight = self.network.config.in_size, self.network.out_mask_conv.conv2d.weight
-        if tuple(faces.shape[-2:]) != (side, side):
+        if size_of(faces) != (side, side):
             faces = resize(faces, (side, side), method="bilinear", antialias=False, border="edge")
         return torch.cat([self.network(face[None].to(weight) * 2 - 1)[0].argmax(1) for face in faces]).to(
             faces.device

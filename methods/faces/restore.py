@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..device import own_defaults
 from ..imaging.alpha import fill_hidden
-from ..imaging.resize import check_scale, resize, scaled_size
+from ..imaging.resize import check_scale, enlarged_size, resize, size_of
 from ..metrics.identity import Identity, identity_distance
 from ..settings import option
 from .align import FRAMES, SIDE, cut, similarity, template
@@ -134,12 +135,15 @@ def restore_faces(
         raise ValueError(
             "the parse mask needs ParseNet (parsing_parsenet.pth): load it, or choose the square mask"
         )
-    if detector is None and faces is None:
-        raise ValueError("give a detector, or the faces of every picture")
     if faces is not None and len(faces) != len(x):
         raise ValueError(f"{len(x)} pictures need as many sets of faces, not {len(faces)}")
-    detections = detect(x, detector, which) if faces is None else [Detection(f) for f in faces]
-    size = tuple(scaled_size(n, check_scale(settings.scale)) for n in x.shape[-2:])
+    if faces is not None:
+        detections = [Detection(f) for f in faces]
+    elif detector is not None:
+        detections = detect(x, detector, which)
+    else:
+        raise ValueError("give a detector, or the faces of every picture")
+    size = enlarged_size(size_of(x), check_scale(settings.scale))
     colour = visible(x)
     result = _canvas(x, size, background, colour)
     coloured = result[:, : 3 if x.shape[1] > 2 else 1]
@@ -181,7 +185,7 @@ def _canvas(x: Tensor, size: tuple[int, int], background: Tensor | None, seen: T
     """What faces are painted on: a copy of x, enlarged to `size` as far as it is `seen`, its colours replaced
     by the background's.
     """
-    if tuple(x.shape[-2:]) == size:
+    if size_of(x) == size:
         result = x.float().clone()
     else:
         count = 3 if x.shape[1] > 2 else 1
@@ -192,7 +196,7 @@ def _canvas(x: Tensor, size: tuple[int, int], background: Tensor | None, seen: T
     if (
         background.shape[0] != len(x)
         or background.shape[1] not in (channels, 3)
-        or tuple(background.shape[-2:]) != size
+        or size_of(background) != size
     ):
         raise ValueError(
             f"the background must be {len(x)} pictures of {size[0]} x {size[1]} (H x W), not "
@@ -272,7 +276,7 @@ class _Painter:
             )
         restored = restored.expand(-1, 3, -1, -1)
         sound = torch.isfinite(restored).flatten(1).all(1).tolist()
-        shown = resize(aligned, tuple(restored.shape[-2:]))
+        shown = resize(aligned, size_of(restored))
         if not all(sound):
             restored = torch.where(
                 torch.tensor(sound, device=shown.device)[:, None, None, None], restored, shown
@@ -281,7 +285,7 @@ class _Painter:
             restored, shown = (
                 x.mean(1, keepdim=True).expand_as(x) for x in (as_grey(restored, shown), shown)
             )
-        parts = self.parser(restored) if s.mask == "parse" else None
+        parts = self.parser(restored) if self.parser and s.mask == "parse" else None
         added = s.blend == "difference"
         painted = restored - shown if added else restored
         back = to_picture(matrices, restored.shape[-1] / s.size, s.scale)
@@ -289,7 +293,7 @@ class _Painter:
             if not sound[i]:
                 continue
             some = None if parts is None else parts[i : i + 1]
-            place(face[None], matrix, self.canvas.shape[-2:], s.scale, s, some).onto(
+            place(face[None], matrix, size_of(self.canvas), s.scale, s, some).onto(
                 self.canvas, s.strength, added
             )
         distances = [None] * len(seeds)
@@ -304,5 +308,5 @@ def _zoom(matrix: Tensor) -> float:
     return matrix[:, :2].det().sqrt().item()
 
 
-def _with(report: FaceReport, **changes: object) -> FaceReport:
-    return FaceReport(**(vars(report) | changes))
+def _with(report: FaceReport, **changes: Any) -> FaceReport:
+    return replace(report, **changes)

@@ -120,4 +120,4 @@ def restorer_of(
 
 def _calls(upscaler: Upscaler, side: int) -> int:
     scales = upscaler.scales or (2.0,)
-    return max(upscaler.plan((round(side / s),) * 2, s).calls for s in scales)
+    return max(upscaler.plan((round(side / s), round(side / s)), s).calls for s in scales)

@@ -64,7 +64,8 @@ class RetinaFaceDetector:
     def __call__(self, picture: Tensor, smallest: float = 0.0) -> Faces:
         factor = min(1.0, self.side / min(picture.shape[-2:])) if self.side else 1.0
         if factor < 1:
-            picture = resize(picture, tuple(round(n * factor) for n in picture.shape[-2:]), method="area")
+            height, width = (round(n * factor) for n in picture.shape[-2:])
+            picture = resize(picture, (height, width), method="area")
         mean = torch.tensor(MEAN, device=picture.device, dtype=torch.float32)[:, None, None]
         return self.detect(picture.flip(1) * 255 - mean).scaled(1 / factor)
 

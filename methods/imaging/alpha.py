@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .resize import resize
+from .resize import resize, size_of
 
 REACH = 5  # pixels across within which alpha is compared
 FAINT = 32.0  # colours below 1 / FAINT of the largest alpha around, of few levels, give way to those beside
@@ -37,7 +37,7 @@ def upscale_with_alpha(
     if alpha is None:
         return enlarge(pixels), None
     done = enlarge(fill_hidden(pixels, alpha))
-    return done, resize(alpha, tuple(done.shape[-2:])).clamp(0, 1)
+    return done, resize(alpha, size_of(done)).clamp(0, 1)
 
 
 def _continued(colours: Tensor, weight: Tensor) -> Tensor:

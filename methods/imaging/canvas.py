@@ -16,7 +16,7 @@ from ...samplers.tiled import Tiled
 from ..settings import Settings, option
 from .color import grey, rgb_to_ycbcr, ycbcr_to_rgb
 from .images import check_pixels
-from .resize import MAX_SIDE, resize, scaled_size
+from .resize import MAX_SIDE, enlarged_size, resize, size_of
 
 LEAST_TILE = 32  # pixels that a prior must see to know what it looks at
 
@@ -114,9 +114,9 @@ def enlarge(
     channels. Raises ValueError.
     """
     check_enlargement(low, scale)
-    size = tuple(scaled_size(n, scale) for n in low.shape[-2:])
+    size = enlarged_size(size_of(low), scale)
     shown, back = to_prior_channels(channels, low, size)
-    sides = tuple(-(-n // multiple) * multiple for n in size)
+    sides = -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
     restored = restore(shown, size, sides)[..., : size[0], : size[1]]
     return back(restored.float().clamp(0, 1))
 
@@ -125,7 +125,7 @@ def resized_from(result: Tensor, low: Tensor, scale: float, native: float) -> Te
     """What was enlarged by the scale that a network is trained for, brought to the one that was asked for."""
     if scale == native:
         return result
-    return resize(result, tuple(scaled_size(n, scale) for n in low.shape[-2:])).clamp(0, 1)
+    return resize(result, enlarged_size(size_of(low), scale)).clamp(0, 1)
 
 
 def to_prior_channels(

@@ -43,7 +43,7 @@ class YCbCr:
 
 
 def _over(rows: Rows, divisor: float) -> Rows:
-    return tuple(tuple(v / divisor for v in row) for row in rows)
+    return tuple((a / divisor, b / divisor, c / divisor) for a, b, c in rows)
 
 
 # MATLAB's rgb2ycbcr, the convention of super-resolution benchmarks

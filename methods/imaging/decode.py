@@ -65,7 +65,7 @@ def open_picture(path: Path, parts: list[png.Chunk] | None = None) -> Image.Imag
         # the orientation is worth most, the resolution little
         wanted = ((*png.PIXELS, b"eXIf", b"pHYs"), (*png.PIXELS, b"eXIf"), png.PIXELS)
         sources += [io.BytesIO(png.pixels_only(parts, kept)) for kept in wanted]
-    refusal = None
+    refusal: Exception | None = None
     for source in sources:
         try:
             image = Image.open(source, formats=_formats())
@@ -81,7 +81,7 @@ def open_picture(path: Path, parts: list[png.Chunk] | None = None) -> Image.Imag
             refusal = refusal or error
             continue
         return image
-    raise refusal
+    raise refusal or ValueError("no part of it is a picture")
 
 
 def _frames(path: Path) -> int:
@@ -133,7 +133,7 @@ def _samples(
         found = _deep(path, image, parts, notes)
         if found is None:
             found = _shallow(image, parts, notes), 255
-        return *found, None
+        return found[0], found[1], None
     notes.append("what is neither RGB nor grey")  # transparency, a profile of inks
     return np.asarray(image.convert("RGB")), 255, None
 
@@ -172,14 +172,15 @@ def _shallow(image: Image.Image, parts: list[png.Chunk], notes: list[str]) -> np
     if image.mode == "CMYK":
         return np.asarray(_from_inks(image, notes))
     if image.mode == "LAB":
-        return np.asarray(_profiled(image, ImageCms.createProfile("LAB")))
+        return np.asarray(_profiled(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))))
     key = png.colour_key(parts)
     if key is not None and image.mode in ("1", "L", "RGB"):
         # Pillow compares keys of 1, 2 and 4 bits with samples of 8
         plain = np.array(image.convert("L") if image.mode == "1" else image).reshape(
             image.height, image.width, -1
         )
-        scale = 255 // (2 ** png.header(parts)[0] - 1)
+        head = png.header(parts)
+        scale = 255 // (2 ** (head[0] if head else 8) - 1)
         return np.concatenate([plain, _alpha(plain, tuple(k * scale for k in key), 255)], -1)
     clear = image.has_transparency_data
     grey = image.mode in ("1", "L", "LA", "La")
@@ -201,8 +202,9 @@ def _from_inks(image: Image.Image, notes: list[str]) -> Image.Image:
     return image.convert("RGB")
 
 
-def _profiled(image: Image.Image, profile: object) -> Image.Image:
-    return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+def _profiled(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    done = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return image.convert("RGB") if done is None else done
 
 
 def _ppm16(path: Path) -> tuple[np.ndarray, int] | None:
@@ -219,7 +221,7 @@ def _ppm16(path: Path) -> tuple[np.ndarray, int] | None:
 def _stored_bits(path: Path, image: Image.Image) -> int:
     """Bits of a sample in formats that Pillow reduces to 8 without a word."""
     if image.format == "TIFF":
-        return max(image.tag_v2.get(tiff.BITS, (8,)))
+        return max(getattr(image, "tag_v2", {}).get(tiff.BITS, (8,)))
     if image.format not in ("AVIF", "JPEG2000"):
         return 8
     head = path.read_bytes()[:4096]

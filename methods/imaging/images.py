@@ -14,18 +14,18 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from . import png
+from . import LIMIT, png
 from .decode import decode, open_head
 from .files import READABLE
 from .metadata import DAMAGE, fits
 from .replacing import check_place, replacing
+from .resize import size_of
 
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 LONGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side that the format can hold
 MOST_EXIF = 65_500  # bytes of EXIF that a JPEG can hold
 STRIP = 64  # rows that are quantised at once
 COMPRESSION = 3  # of PNG: 6, zlib's own choice, takes three times as long for a tenth of the size
-LIMIT = "PRIORSR_MAX_PIXELS"  # the environment variable that raises Pillow's limit for the command
 
 log = logging.getLogger("priorsr")
 
@@ -44,11 +44,6 @@ class Picture:
     exif: bytes | None = None
     text: tuple[tuple[bytes, bytes], ...] = ()
     dpi: tuple[float, float] | None = None
-
-
-def size_of(x: Tensor) -> tuple[int, int]:
-    """(H, W) of B C H W."""
-    return int(x.shape[-2]), int(x.shape[-1])
 
 
 def check_pixels(x: Tensor, name: str = "the image") -> Tensor:
@@ -102,7 +97,7 @@ def read_head(path: str | os.PathLike) -> Head:
         raise _unreadable(path, error) from error
     except DAMAGE:
         picture = read(path)  # which reads more kinds, and says what is wrong
-        return Head(tuple(picture.pixels.shape[-2:]), picture.alpha is not None)
+        return Head(size_of(picture.pixels), picture.alpha is not None)
 
 
 def check_writable(path: str | os.PathLike, alpha: bool = False, size: tuple[int, int] | None = None) -> None:
@@ -131,7 +126,7 @@ def write(picture: Picture, path: str | os.PathLike, overwrite: bool = False, qu
     ValueError for broken pixels and OSError when the disk is full.
     """
     path = Path(path)
-    check_writable(path, picture.alpha is not None, tuple(picture.pixels.shape[-2:]))
+    check_writable(path, picture.alpha is not None, size_of(picture.pixels))
     kind = WRITABLE[path.suffix.lower()]
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(f"{path} exists: choose another name or allow overwriting")

@@ -104,7 +104,7 @@ def _exif(image: Image.Image, left_out: list[str]) -> bytes | None:
         exif = image.getexif()
         tags = list(exif)
         # reading these now brings out their damage; a thumbnail (IFD1) is never written back
-        inside = {
+        inside: dict[int, dict] = {
             ifd: dict(exif.get_ifd(ifd)) for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if ifd in exif
         }
     except DAMAGE:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .filters import blur
-from .resize import Resampler
+from .resize import Resampler, size_of
 
 
 class LinearOperator:
@@ -24,7 +25,7 @@ class LinearOperator:
         """A^T y, B C H W, exact to rounding."""
         x = torch.zeros(*y.shape[:-2], *self.in_size, dtype=y.dtype, device=y.device)
         with torch.inference_mode(False), torch.enable_grad():
-            _, pull = torch.func.vjp(self, x.clone())
+            pull = torch.func.vjp(self, x.clone())[1]
             return pull(y.clone())[0].detach()
 
 
@@ -37,10 +38,9 @@ class Reduction(LinearOperator):
     in_size: tuple[int, int]
     scale: float = 4.0
 
-    def __post_init__(self):
-        object.__setattr__(
-            self, "resampler", Resampler(self.in_size, scale=1 / self.scale, border="mirror", centred=True)
-        )
+    @cached_property
+    def resampler(self) -> Resampler:
+        return Resampler(self.in_size, scale=1 / self.scale, border="mirror", centred=True)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.resampler(x)
@@ -99,9 +99,9 @@ class Masking(LinearOperator):
     mask: Tensor
 
     def __post_init__(self):
-        if tuple(self.mask.shape[-2:]) != tuple(self.in_size):
+        if size_of(self.mask) != tuple(self.in_size):
             raise ValueError(
-                f"the mask is {tuple(self.mask.shape[-2:])}, the image {tuple(self.in_size)}: resize the mask"
+                f"the mask is {size_of(self.mask)}, the image {tuple(self.in_size)}: resize the mask"
             )
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -55,9 +55,9 @@ def colour_key(parts: Iterable[Chunk]) -> tuple[int, ...] | None:
     """The sample or three that stand for "transparent" in a grey or RGB picture."""
     parts = list(parts)
     head = header(parts)
-    count = {0: 1, 2: 3}.get(head[1] if head else -1)
+    count = {0: 1, 2: 3}.get(head[1]) if head else None
     for name, content in parts:
-        if name == b"tRNS" and count and len(content) >= 2 * count:
+        if head and name == b"tRNS" and count and len(content) >= 2 * count:
             return tuple(v & (2 ** head[0] - 1) for v in struct.unpack_from(f">{count}H", content))
     return None
 

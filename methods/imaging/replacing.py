@@ -109,7 +109,10 @@ def sweep(folder: Path) -> int:
 
 
 def _abandoned(path: Path) -> bool:
-    host, owner = LEFTOVER.fullmatch(path.name).groups()
+    found = LEFTOVER.fullmatch(path.name)
+    if found is None:
+        return False
+    host, owner = found.groups()
     if host == _host() and os.name == "posix":
         if int(owner) == os.getpid():
             return True  # an earlier process had the same number, as in containers

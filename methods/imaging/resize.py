@@ -158,20 +158,20 @@ class Resampler:
         border: str = "renormalise",
         centred: bool = False,
     ):
-        if (size is None) == (scale is None):
-            raise ValueError("give either a size or a scale to resize to")
         if min(in_size) < 1:
             raise ValueError(f"cannot resize an image of size {in_size[0]}x{in_size[1]}: it has no pixels")
-        if scale is None:
+        if scale is None and size is not None:
             scales = (size[0] / in_size[0], size[1] / in_size[1])
+        elif scale is not None and size is None:
+            scales = check_scale(scale), check_scale(scale)
+            size = enlarged_size(in_size, scale)
         else:
-            scales = (check_scale(scale),) * 2
-            size = tuple(scaled_size(n, scale) for n in in_size)
+            raise ValueError("give either a size or a scale to resize to")
         if min(size) < 1 or max(size) > MAX_SIDE:
             raise ValueError(
                 f"cannot resize to {size[0]}x{size[1]}: each side must lie between 1 and {MAX_SIDE}"
             )
-        self.in_size, self.out_size = tuple(in_size), tuple(size)
+        self.in_size, self.out_size = (in_size[0], in_size[1]), (size[0], size[1])
         self.rows, self.cols = (
             axis(n, m, s, method, antialias, border, centred)
             for n, m, s in zip(in_size, size, scales, strict=True)
@@ -268,7 +268,7 @@ def resize(
 
     Values are not clipped (cubic and Lanczos overshoot).
     """
-    return Resampler(tuple(x.shape[-2:]), size, scale, method, antialias, border, centred)(x)
+    return Resampler(size_of(x), size, scale, method, antialias, border, centred)(x)
 
 
 def resize_uint8(x: Tensor, size: tuple[int, int], method: str = "bicubic") -> Tensor:
@@ -284,6 +284,18 @@ def resize_uint8(x: Tensor, size: tuple[int, int], method: str = "bicubic") -> T
 def modcrop(x: Tensor, scale: int) -> Tensor:
     """Cut the bottom and right so that both sides are multiples of `scale`."""
     return x[..., : x.shape[-2] // scale * scale, : x.shape[-1] // scale * scale]
+
+
+def size_of(x: Tensor) -> tuple[int, int]:
+    """(H, W) of ... H W."""
+    height, width = x.shape[-2:]
+    return height, width
+
+
+def enlarged_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """(H, W) of a picture of h x w enlarged, each rounded as `scaled_size` does."""
+    height, width = size
+    return scaled_size(height, scale), scaled_size(width, scale)
 
 
 def scaled_size(size: int, scale: float) -> int:
@@ -313,7 +325,7 @@ def _check(x: Tensor, size: tuple[int, int]) -> None:
         raise ValueError(
             f"resizing needs a float tensor, not {x.dtype}: convert it first (resize_uint8 keeps 8 bits)"
         )
-    if tuple(x.shape[-2:]) != size:
+    if size_of(x) != size:
         raise ValueError(
             f"this operator is built for {size[0]}x{size[1]}, the tensor is {x.shape[-2]}x{x.shape[-1]}"
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ def read16(data: bytes) -> Deep | None:
     return Deep(samples, _first(tags, ORIENTATION, 1), alpha and bool(extra) and extra[0] == 1)
 
 
-def _first(tags: dict[int, Sequence[int]], tag: int, default: int = -1) -> int:
+def _first(tags: Mapping[int, Sequence[int]], tag: int, default: int = -1) -> int:
     return next(iter(tags.get(tag, ())), default)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..imaging.color import luma
-from ..imaging.resize import modcrop, resize
+from ..imaging.resize import modcrop, resize, size_of
 from .fidelity import prepare, psnr, ssim
 
 Upscale = Callable[[Tensor, tuple[int, int]], Tensor]  # luma 1 1 h w in 0..1 and the target size to 1 1 H W
@@ -36,7 +36,7 @@ def benchmark(upscale: Upscale, images: Iterable[Tensor], scale: int) -> list[Sc
         high = modcrop(
             ((luma(image * 255) if image.shape[0] == 3 else image * 255).round() / 255)[None], scale
         )
-        size = tuple(high.shape[-2:])
+        size = size_of(high)
         low = resize(high, (size[0] // scale, size[1] // scale), border="mirror")
         start = time.perf_counter()
         result = upscale(low, size)

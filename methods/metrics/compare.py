@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 from .fidelity import METRICS, prepare, psnr
 
 
@@ -53,7 +53,7 @@ def consistency(result: Tensor, low: Tensor) -> Tensor:
         raise ValueError(
             f"the result ({_size(result)}) is smaller than its input ({_size(low)}): nothing to reduce"
         )
-    return psnr(resize(result, tuple(low.shape[-2:])).clamp(0, 1), low)
+    return psnr(resize(result, size_of(low)).clamp(0, 1), low)
 
 
 def side_by_side(images: list[Tensor], height: int = 384) -> Tensor:
@@ -71,7 +71,7 @@ def side_by_side(images: list[Tensor], height: int = 384) -> Tensor:
 
 def describe(figures: dict[str, float | None]) -> str:
     """One line for people."""
-    decibel = "equal" if math.isinf(figures["psnr"]) else f"{figures['psnr']:.2f} dB"
+    decibel = "equal" if figures["psnr"] == math.inf else f"{figures['psnr']:.2f} dB"
     structure = "too small" if figures["ssim"] is None else f"{figures['ssim']:.4f}"
     return f"PSNR {decibel}, SSIM {structure}, MAE {figures['mae']:.2f}/255"
 

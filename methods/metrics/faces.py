@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.images import to_uint8
-from ..imaging.resize import resize_uint8, scaled_size
+from ..imaging.resize import resize_uint8, scaled_size, size_of
 from .compare import consistency
 from .fidelity import METRICS, prepare
 from .frechet import frechet_distance
@@ -41,7 +41,8 @@ PART = 32  # faces that a network sees at once
 
 def reduced(faces: Tensor, scale: float) -> Tensor:
     """8-bit low-resolution versions of faces B C H W in 0..1, by antialiased bicubic reduction."""
-    size = tuple(round(n / scale) for n in faces.shape[-2:])
+    height, width = faces.shape[-2:]
+    size = round(height / scale), round(width / scale)
     return torch.stack([resize_uint8(face, size) for face in to_uint8(faces)]) / 255
 
 
@@ -64,10 +65,13 @@ class FaceMetrics:
         (not FID), LPIPS, seconds a face.
         """
         a, b = (prepare(x, eight_bit=True) for x in (restored, self.truth))
-        figures = {name: statistics.fmean(metric(a, b)) for name, metric in METRICS.items()}
+        figures = {
+            name: statistics.fmean(x for x in metric(a, b) if x is not None)
+            for name, metric in METRICS.items()
+        }
         figures["sharpness"] = float(sharpness(restored, self.truth).median())
         figures["consistency"] = float(consistency(restored, low).mean())
-        if self.recogniser:
+        if self.recogniser and self.known is not None:
             embedded = self.recogniser(restored)
             found = recognition(embedded, self.known)
             figures |= {
@@ -93,10 +97,8 @@ class FaceMetrics:
         ]
         restored = torch.cat(parts).clamp(0, 1)
         seconds = time.perf_counter() - start
-        wanted = tuple(self.truth.shape[-2:])
-        if (
-            tuple(restored.shape[-2:]) != wanted
-        ):  # a real scale may overshoot by the pixel that was rounded away
+        wanted = size_of(self.truth)
+        if size_of(restored) != wanted:  # a real scale may overshoot by the pixel that was rounded away
             restored = restored[..., : wanted[0], : wanted[1]]
         return restored, self(restored, low, seconds)
 

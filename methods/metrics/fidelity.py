@@ -55,11 +55,11 @@ def ssim(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
     from kornia.filters import get_gaussian_kernel1d  # which takes half a second
 
     kernel = get_gaussian_kernel1d(WINDOW, SIGMA, device=a.device, dtype=torch.float64)
-    rows, score = a.shape[-2] - WINDOW + 1, 0.0
+    rows, score = a.shape[-2] - WINDOW + 1, torch.zeros(len(a), dtype=torch.float64, device=a.device)
     strip = max(1, STRIP // a.shape[-1])  # large pictures in strips, which bounds memory
     for i in range(0, rows, strip):
-        parts = (x[..., i : i + strip + WINDOW - 1, :].double() for x in (a, b))
-        score = score + _similarity(*parts, kernel, peak).flatten(1).sum(1)
+        one, other = (x[..., i : i + strip + WINDOW - 1, :].double() for x in (a, b))
+        score = score + _similarity(one, other, kernel, peak).flatten(1).sum(1)
     return score / (a[0].numel() // a.shape[-2] // a.shape[-1] * rows * (a.shape[-1] - WINDOW + 1))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -87,10 +88,12 @@ class Identity:
     def _models(self) -> tuple[Any, Any, Any]:
         if missing := available():
             raise ImportError(missing)
-        import dlib
+        dlib: Any = import_module("dlib")  # which has no types
 
         # the package's own functions need pkg_resources, which new setuptools no longer bring
-        folder = Path(find_spec("face_recognition_models").submodule_search_locations[0]) / "models"
+        spec = find_spec("face_recognition_models")
+        folder = Path(spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else "")
+        folder /= "models"
         try:
             return (
                 dlib,

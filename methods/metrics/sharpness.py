@@ -15,7 +15,8 @@ def gradient_energy(x: Tensor) -> Tensor:
     if min(x.shape[-2:]) < 2:
         raise ValueError(f"images of {x.shape[-2]}x{x.shape[-1]} have no gradient: give at least 2x2 pixels")
     x = x.double()
-    return sum(x.diff(dim=axis).square().flatten(1).mean(1) for axis in (-2, -1))
+    down, across = (x.diff(dim=axis).square().flatten(1).mean(1) for axis in (-2, -1))
+    return down + across
 
 
 def sharpness(result: Tensor, truth: Tensor) -> Tensor:

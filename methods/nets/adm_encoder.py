@@ -4,6 +4,8 @@ their inputs.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -86,7 +88,7 @@ class ADMEncoder(nn.Module):
 
     def stem(self, x: Tensor) -> Tensor:
         """The first convolution, in its weights' precision."""
-        conv = self.input_blocks[0][0]
+        conv = cast(nn.Conv2d, self.input_blocks[0].get_submodule("0"))
         return conv(F.pixel_unshuffle(x, self.config.unshuffle).to(conv.weight.dtype))
 
     def embed(self, t: Tensor, label: Tensor | None = None) -> Tensor:
@@ -95,9 +97,8 @@ class ADMEncoder(nn.Module):
         Raises ValueError.
         """
         classes = self.config.num_classes
-        emb = self.time_embed(
-            timestep_embedding(t, self.config.model_channels).to(self.time_embed[0].weight.dtype)
-        )
+        dtype = cast(nn.Linear, self.time_embed[0]).weight.dtype
+        emb = self.time_embed(timestep_embedding(t, self.config.model_channels).to(dtype))
         if classes is None:
             if label is not None:
                 raise ValueError(

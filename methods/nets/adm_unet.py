@@ -4,6 +4,8 @@ and appendix).
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,7 +51,9 @@ class ADMUNet(ADMEncoder):
         *skips, h = self.encode(h, emb)
         for block in self.output_blocks:
             h = block(torch.cat([h, skips.pop()], 1), emb)
-        return F.pixel_shuffle(self.out(h.to(self.out[2].weight.dtype)), self.config.unshuffle)
+        return F.pixel_shuffle(
+            self.out(h.to(cast(nn.Conv2d, self.out[2]).weight.dtype)), self.config.unshuffle
+        )
 
     def check_inputs(self, x: Tensor, t: Tensor) -> None:
         super().check_inputs(x, t)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,12 @@ DAMPING = 0.2  # of the residuals of dense blocks, inner and outer
 
 class DenseBlock(nn.Module):
     """Five convolutions, each of which sees all before it (Wang et al. 2018, ESRGAN). B C h w to the same."""
+
+    conv1: nn.Conv2d
+    conv2: nn.Conv2d
+    conv3: nn.Conv2d
+    conv4: nn.Conv2d
+    conv5: nn.Conv2d
 
     def __init__(self, channels: int, growth: int):
         super().__init__()
@@ -97,7 +104,7 @@ class CFW(nn.Module):
                     )
 
     @contextmanager
-    def collecting(self, encoder: nn.Module) -> Iterator[dict[int, Tensor]]:
+    def collecting(self, encoder: Any) -> Iterator[dict[int, Tensor]]:
         """The encoder's maps by level, before they are halved, of the last call inside."""
         maps: dict[int, Tensor] = {}
 
@@ -114,7 +121,7 @@ class CFW(nn.Module):
                 handle.remove()
 
     @contextmanager
-    def fusing(self, decoder: nn.Module, maps: Mapping[int, Tensor], w: float) -> Iterator[None]:
+    def fusing(self, decoder: Any, maps: Mapping[int, Tensor], w: float) -> Iterator[None]:
         """The decoder's maps are corrected by w times the fusion, before they are enlarged, in the calls
         inside.
         """

@@ -5,9 +5,12 @@ size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .adm_blocks import zeroed
 
 SCALES = (1, 2)
 BLOCK = 2  # pixels squared that the network sees as channels
@@ -38,7 +41,7 @@ class Residual(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.normal_(self.second.weight, std=0.01)
-        nn.init.zeros_(self.second.bias)
+        nn.init.zeros_(cast(Tensor, self.second.bias))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(F.relu(self.first(x)))
@@ -64,8 +67,7 @@ class Cleaner(nn.Module):
             {f"x{s}": nn.Conv2d(width, 3 * (BLOCK * s) ** 2, 3, padding=1) for s in SCALES}
         )
         for tail in self.tails.values():
-            nn.init.zeros_(tail.weight)
-            nn.init.zeros_(tail.bias)
+            zeroed(tail)
 
     def forward(self, x: Tensor, scale: int) -> Tensor:
         height, width = x.shape[-2:]

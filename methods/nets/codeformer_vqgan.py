@@ -64,7 +64,7 @@ class Blocks(nn.Module):
         places = {self.taps[side]: side for side in sides}
         for index, block in enumerate(self.blocks):
             x = block(x)
-            if index in places:
+            if visit is not None and index in places:
                 x = visit(places[index], x)
         return x
 

@@ -175,4 +175,5 @@ def _standardised(x: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # what is kept from a node must serve gradients later
 def _statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    return tuple(torch.tensor(values, device=device, dtype=dtype).view(1, 3, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=device, dtype=dtype).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return mean, std

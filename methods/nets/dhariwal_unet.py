@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .edm_blocks import BlockStyle, PositionalEmbedding, group_norm
+from .edm_blocks import BlockStyle, PositionalEmbedding, given_labels, group_norm
 from .edm_unet import UNetPlan, build_decoder, build_encoder, check_inputs, decode, encode
 
 EPS = 1e-5
@@ -87,7 +87,7 @@ class DhariwalUNet(nn.Module):
             emb = emb + self.map_augment(augment_labels.to(dtype))
         emb = self.map_layer1(F.silu(self.map_layer0(emb)))
         if self.map_label is not None:
-            emb = emb + self.map_label(class_labels.to(dtype))
+            emb = emb + self.map_label(given_labels(class_labels).to(dtype))
         return F.silu(emb)
 
     def forward(

@@ -20,6 +20,13 @@ from .fir import fir_down, fir_kernel, fir_reach, fir_up
 Sampling = Literal["up", "down"]
 
 
+def given_labels(labels: Tensor | None) -> Tensor:
+    """Raises ValueError where a class-conditional network gets no class."""
+    if labels is None:
+        raise ValueError("this network is class-conditional: give class labels, zeros for no class")
+    return labels
+
+
 class PositionalEmbedding(nn.Module):
     """Cosines, then sines, of the noise label at frequencies falling from 1 to 1/10000. B to B C, float32.
 
@@ -28,13 +35,13 @@ class PositionalEmbedding(nn.Module):
 
     def __init__(self, channels: int, endpoint: bool):
         super().__init__()
-        self.half, self.endpoint = channels // 2, endpoint
+        self.count, self.endpoint = channels // 2, endpoint
 
     def forward(self, labels: Tensor) -> Tensor:
         # computed here, not a buffer: no key in any checkpoint would bring it to a network made on the meta
         # device
-        steps = torch.arange(self.half, dtype=torch.float32, device=labels.device) / (
-            self.half - self.endpoint
+        steps = torch.arange(self.count, dtype=torch.float32, device=labels.device) / (
+            self.count - self.endpoint
         )
         return _waves(labels, 10000.0**-steps)
 
@@ -47,6 +54,7 @@ class FourierEmbedding(nn.Module):
     Source: Song et al., Score-Based Generative Modeling through SDEs (2021), NCSN++.
     """
 
+    freqs: Tensor
     keep_float32 = True
 
     def __init__(self, channels: int, scale: float = 16.0):
@@ -68,6 +76,8 @@ def _waves(labels: Tensor, frequencies: Tensor) -> Tensor:
 class Resample(nn.Module):
     """FIR resampling by 2 without weights. B C H W to B C 2H 2W or B C H/2 W/2."""
 
+    resample_filter: Tensor
+
     def __init__(self, sampling: Sampling, taps: Sequence[float]):
         super().__init__()
         self.operation = fir_up if sampling == "up" else fir_down
@@ -83,6 +93,8 @@ class ResampleConv(nn.Conv2d):
 
     The order matters at the border only. Up is never fused in the released networks.
     """
+
+    resample_filter: Tensor
 
     def __init__(
         self,
@@ -102,7 +114,7 @@ class ResampleConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.fused:
             wide = F.conv2d(
-                x, self.weight, self.bias, padding=self.padding[0] + fir_reach(self.resample_filter)
+                x, self.weight, self.bias, padding=self.kernel_size[0] // 2 + fir_reach(self.resample_filter)
             )
             return fir_down(wide, self.resample_filter, padding=0)
         return super().forward(self.operation(x, self.resample_filter))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +98,7 @@ class EDMPrecond(nn.Module):
         return c.skip * x + c.out * raw.float()
 
 
-def build_edm(settings: Mapping[str, object]) -> EDMPrecond:
+def build_edm(settings: Mapping[str, Any]) -> EDMPrecond:
     """The denoiser that a checkpoint's recorded constructor arguments describe (those of `EDMPrecond` and its
     network).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from torch import Tensor
 
@@ -64,8 +65,9 @@ def _infer_vqgan(state: State) -> VQGANConfig:
     return VQGANConfig(width=state["encoder.blocks.0.weight"].shape[0], codes=codes, code_channels=channels)
 
 
-def _vqgan(saved: Mapping[str, object]) -> VQGANConfig:
-    return VQGANConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()})
+def _vqgan(saved: Mapping[str, Any]) -> VQGANConfig:
+    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    return VQGANConfig(**settings)
 
 
 def _children(state: State, prefix: str) -> set[str]:

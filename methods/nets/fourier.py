@@ -18,6 +18,7 @@ class GaussianFourierProjection(nn.Module):
     Source: Song et al., Score-Based Generative Modeling through SDEs (2021), NCSN++.
     """
 
+    W: Tensor
     keep_float32 = True
 
     def __init__(self, count: int, scale: float = 16.0):

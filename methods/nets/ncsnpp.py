@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -85,7 +86,7 @@ class ResnetBlockBigGANpp(nn.Module):
         sampling: Sampling | None = None,
     ):
         super().__init__()
-        self.resample = {"up": fir_up, "down": fir_down}.get(sampling)
+        self.resample = {"up": fir_up, "down": fir_down}.get(sampling or "")
         self.dropout = dropout
         self.GroupNorm_0 = group_norm(in_channels, EPS)
         self.Conv_0 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
@@ -161,10 +162,11 @@ class NCSNpp(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, low_res: Tensor) -> Tensor:
         self.check_inputs(x, sigma, low_res)
         fourier, first, second, stem, *body, norm, last = self.all_modules
-        kernel = fir_filter(self.config.fir_kernel, x.device, stem.weight.dtype)
+        dtype = cast(nn.Conv2d, stem).weight.dtype
+        kernel = fir_filter(self.config.fir_kernel, x.device, dtype)
         emb = F.silu(second(F.silu(first(fourier(sigma).to(first.weight.dtype)))))
         x, low_res = (F.pixel_unshuffle(z, self.config.unshuffle) for z in (x, low_res))
-        shrunk = torch.stack([x, low_res], 2).flatten(1, 2).to(stem.weight.dtype) * 2 - 1  # R R G G B B
+        shrunk = torch.stack([x, low_res], 2).flatten(1, 2).to(dtype) * 2 - 1  # R R G G B B
         h = stem(shrunk)
         kept = [h]
         for module, mark in zip(body, self.marks[4:-2], strict=True):

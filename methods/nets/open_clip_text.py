@@ -5,6 +5,7 @@ blocks, then the final norm.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,6 @@ class OpenCLIPText(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.token_embedding(tokens) + self.positional_embedding
         mask = torch.full((LENGTH, LENGTH), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
-        for block in self.transformer["resblocks"]:
+        for block in cast(nn.ModuleList, self.transformer["resblocks"]):
             x = block(x, mask)
         return self.ln_final(x)

@@ -79,6 +79,10 @@ class RetinaFace(nn.Module):
     without `module.`.
     """
 
+    ClassHead: nn.ModuleList
+    BboxHead: nn.ModuleList
+    LandmarkHead: nn.ModuleList
+
     def __init__(self, body: str = "resnet50"):
         super().__init__()
         bodies = {

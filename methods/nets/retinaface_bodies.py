@@ -68,6 +68,11 @@ class Bottleneck(nn.Module):
 class ResNet50(nn.Module):
     """B 3 H W to the maps at strides 8, 16 and 32, of 512, 1024 and 2048 channels."""
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(self):
         super().__init__()
         self.conv1, self.bn1 = conv_bn(3, 64, 7, 2)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -143,9 +144,9 @@ class SDUNet(ADMUNet):
         return self.out(h).to(x.dtype)
 
 
-def _through(stage: Stage, x: Tensor, emb: Tensor, context: Tensor) -> Tensor:
+def _through(stage: nn.Module, x: Tensor, emb: Tensor, context: Tensor) -> Tensor:
     """The layers of a stage one after the other, each told what it looks at."""
-    for layer in stage:
+    for layer in cast(Stage, stage):
         told = (
             (emb,)
             if isinstance(layer, ResBlock)

@@ -72,8 +72,8 @@ class Encoder(nn.Module):
         self.conv_in = nn.Conv2d(3, widths[0], 3, padding=1)
         self.down = nn.ModuleList()
         for i, width in enumerate(widths):
-            resample = ("downsample", HalfSize(width)) if i < last else ()
-            self.down.append(Resolution(widths[max(i - 1, 0)], width, config.num_res_blocks, *resample))
+            name, layer = ("downsample", HalfSize(width)) if i < last else ("", None)
+            self.down.append(Resolution(widths[max(i - 1, 0)], width, config.num_res_blocks, name, layer))
         self.mid = Middle(widths[-1])
         self.norm_out, self.conv_out = (
             GroupNorm32(widths[-1], EPS),
@@ -102,8 +102,10 @@ class Decoder(nn.Module):
         )
         self.up = nn.ModuleList()
         for i, width in enumerate(widths):
-            resample = ("upsample", Upsample(width, conv=True)) if i > 0 else ()
-            self.up.append(Resolution(widths[min(i + 1, last)], width, config.num_res_blocks + 1, *resample))
+            name, layer = ("upsample", Upsample(width, conv=True)) if i > 0 else ("", None)
+            self.up.append(
+                Resolution(widths[min(i + 1, last)], width, config.num_res_blocks + 1, name, layer)
+            )
         self.norm_out, self.conv_out = GroupNorm32(widths[0], EPS), nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:

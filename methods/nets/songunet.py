@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .edm_blocks import BlockStyle, FourierEmbedding, PositionalEmbedding, group_norm
+from .edm_blocks import BlockStyle, FourierEmbedding, PositionalEmbedding, given_labels, group_norm
 from .edm_unet import UNetPlan, build_decoder, build_encoder, check_inputs, decode, encode
 
 EPS = 1e-6
@@ -108,7 +108,7 @@ class SongUNet(nn.Module):
         cosines, sines = self.map_noise(noise_labels).chunk(2, 1)
         emb = torch.cat([sines, cosines], 1).to(dtype)  # these networks were trained with the sines first
         if self.map_label is not None:
-            emb = emb + self.map_label(class_labels.to(dtype) * math.sqrt(self.label_dim))
+            emb = emb + self.map_label(given_labels(class_labels).to(dtype) * math.sqrt(self.label_dim))
         if self.map_augment is not None and augment_labels is not None:
             emb = emb + self.map_augment(augment_labels.to(dtype))
         return F.silu(self.map_layer1(F.silu(self.map_layer0(emb))))

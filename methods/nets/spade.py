@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import cast
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -45,7 +46,7 @@ def residual_blocks(unet: nn.Module) -> dict[str, int]:
     it.
     """
     return {
-        path: block.out_layers[-1].out_channels
+        path: cast(nn.Conv2d, cast(nn.Sequential, block.out_layers)[-1]).out_channels
         for path, block in unet.named_modules()
         if isinstance(getattr(block, "in_layers", None), nn.Sequential)
         and isinstance(getattr(block, "out_layers", None), nn.Sequential)
@@ -68,7 +69,7 @@ class SFT(nn.Module):
             for name in filter(None, path.split(".")):
                 if name not in place._modules:
                     place.add_module(name, nn.Module())
-                place = place._modules[name]
+                place = place.get_submodule(name)
             place.add_module("spade", SPADE(width, feature_channels))
 
     def check(self, unet: nn.Module) -> None:
@@ -93,7 +94,10 @@ class SFT(nn.Module):
         """
         self.check(unet)
         return [
-            (self.get_submodule(f"{path}.spade".lstrip(".")), unet.get_submodule(path).out_layers[-1])
+            (
+                cast(SPADE, self.get_submodule(f"{path}.spade".lstrip("."))),
+                cast(nn.Sequential, unet.get_submodule(path).out_layers)[-1],
+            )
             for path in self.widths
         ]
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
+class ExactConv(nn.Conv2d):
+    """In float32 whatever the others are in: the last one, where rounding would show."""
+
+    keep_float32 = True
+
+
 class SRCNN(nn.Module):
     """Three convolutions on an image already enlarged to its target size; no residual.
 
@@ -21,9 +27,9 @@ class SRCNN(nn.Module):
     ):
         super().__init__()
         widths = (channels, *filters, channels)
-        layers = [nn.Conv2d(widths[i], widths[i + 1], kernels[i], padding=paddings[i]) for i in range(3)]
+        kinds = (nn.Conv2d, nn.Conv2d, ExactConv)
+        layers = [kinds[i](widths[i], widths[i + 1], kernels[i], padding=paddings[i]) for i in range(3)]
         self.conv1, self.conv2, self.conv3 = layers
-        self.conv3.keep_float32 = True  # where rounding would show
         self.reach = sum(k // 2 for k in kernels)  # input pixels that an output pixel sees on each side
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from math import isqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ def averaged(content: Mapping) -> State:
     return {**state, **dict(zip(names, shadow, strict=True))}
 
 
-def from_flax(arrays: Mapping[str, Tensor]) -> State:
+def from_flax(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Arrays (or what has their form) under Flax paths and in Flax layouts as the state dict of our NCSNpp or
     DenseNet.
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...samplers.denoiser import Cond, Prediction, from_eps, from_v, from_x0
 from ...samplers.schedule import DiscreteSchedule, Level
@@ -26,7 +27,7 @@ class ADMPrior:
     x0: -1..1. measured: what the weight file knows of the prior's errors.
     """
 
-    network: nn.Module
+    network: Any  # an ADMUNet, or another that answers as one
     schedule: DiscreteSchedule = field(default_factory=DiscreteSchedule.named)
     target: str = "eps"
     measured: Calibration | None = None

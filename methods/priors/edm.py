@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...samplers.denoiser import Cond, Prediction, from_x0
 from ...samplers.schedule import DiscreteSchedule, Level, c_noise, karras_sigmas, sigma_levels
+from ..nets.edm_precond import EDMPrecond
 from .calibration import Calibration
 
 
@@ -20,7 +21,7 @@ class EDMPrior:
     Range of x0: -1..1. The state may be float64, the network computes in float32.
     """
 
-    network: nn.Module
+    network: EDMPrecond
     measured: Calibration | None = None
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
 
@@ -19,8 +19,9 @@ from .adm import TARGETS, ADMPrior
 from .calibration import Calibration
 from .edm import EDMPrior
 from .ncsnpp import NCSNppPrior
-from .prior import Prior
+from .prior import PicturePrior, Prior
 
+Predicts = TypeVar("Predicts", bound="PriorSettings")
 FRAMES = ("ffhq", "tight")  # of faces: the whole head, or from chin to forehead
 Chain = TypeVar("Chain", bound="ChainSettings")  # typing.Self is newer than the oldest supported Python
 
@@ -65,12 +66,24 @@ class PriorSettings(ChainSettings):
         "auto", "What the network predicts; auto: what the file says, else eps", choices=("auto", *TARGETS)
     )
 
-    def resolved(self: Chain, config: ADMConfig, said: Mapping[str, Any] = MappingProxyType({})) -> Chain:
+    def resolved(
+        self: Predicts, config: ADMConfig, said: Mapping[str, Any] = MappingProxyType({})
+    ) -> Predicts:
         resolved = super().resolved(config, said)
         return replace(resolved, target=said.get("target", "eps") if self.target == "auto" else self.target)
 
 
-def load_prior(name: str, settings: PriorSettings = PriorSettings(), conditional: bool = False) -> Prior:
+@overload
+def load_prior(name: str, settings: PriorSettings = ...) -> Prior: ...
+
+
+@overload
+def load_prior(name: str, settings: PriorSettings = ..., *, conditional: bool) -> PicturePrior: ...
+
+
+def load_prior(
+    name: str, settings: PriorSettings = PriorSettings(), *, conditional: bool = False
+) -> PicturePrior:
     """The prior in a weight file (a path, or a name in a model folder), of pictures in -1..1.
 
     conditional: NCSN++ networks too, which only restore a low-resolution picture. Raises ValueError when the

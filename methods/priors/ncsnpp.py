@@ -14,7 +14,7 @@ from ...samplers.schedule import ExplodingSchedule, Level
 from ..nets.ncsnpp import NCSNpp
 
 
-@dataclass
+@dataclass(init=False)
 class NCSNppPrior:
     """eps = -sigma * score; spatial condition `low_res`, enlarged to the picture and in its units.
 
@@ -24,17 +24,28 @@ class NCSNppPrior:
     """
 
     network: NCSNpp
-    span: tuple[float, float] = (0.0, 1.0)
-    schedule: ExplodingSchedule | None = None  # in the network's units; None: of what it was trained for
-    measured: None = None  # unlike the unconditional priors' errors, its own are never measured
+    span: tuple[float, float]
+    schedule: ExplodingSchedule  # in the network's units
 
-    def __post_init__(self):
-        if self.schedule is None:
-            self.schedule = ExplodingSchedule(self.network.config.sigma_min, self.network.config.sigma_max)
+    def __init__(
+        self,
+        network: NCSNpp,
+        span: tuple[float, float] = (0.0, 1.0),
+        schedule: ExplodingSchedule | None = None,
+    ):
+        """Without a schedule that of what the network was trained for. Raises ValueError."""
+        trained = network.config.sigma_min, network.config.sigma_max
+        self.network = network
+        self.span = span
+        self.schedule = schedule or ExplodingSchedule(*trained)
         if not self.span[0] < self.span[1]:
             raise ValueError(
                 f"a span of {self.span} has no room between black and white: give (0, 1) or (-1, 1)"
             )
+
+    @property
+    def measured(self) -> None:
+        """Unlike the unconditional priors' errors, its own are never measured."""
 
     @property
     def channels(self) -> int:

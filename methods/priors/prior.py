@@ -11,15 +11,18 @@ from ...samplers.schedule import Level
 from .calibration import Calibration
 
 
-class Prior(Protocol):
-    """A denoiser of pictures with what methods need to know of it.
+class PicturePrior(Protocol):
+    """A denoiser of pictures with what methods need to know of it, conditioned or not.
 
     network: its weights. measured: its errors, where they were measured. channels, size: of the pictures it
     was trained on. multiple: of which sides must be. span: the values of black and white in its state.
     """
 
-    network: nn.Module
-    measured: Calibration | None
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def measured(self) -> Calibration | None: ...
 
     @property
     def channels(self) -> int: ...
@@ -33,6 +36,12 @@ class Prior(Protocol):
     @property
     def span(self) -> tuple[float, float]: ...
 
+    def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction: ...
+
+
+class Prior(PicturePrior, Protocol):
+    """One that needs no condition, with its noise levels."""
+
     def noise_levels(self) -> tuple[Level, ...]:
         """Every level that a noise level t / T may mean, ascending."""
         ...
@@ -42,5 +51,3 @@ class Prior(Protocol):
         follow.
         """
         ...
-
-    def __call__(self, x: Tensor, level: Level, cond: Cond | None = None) -> Prediction: ...

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ...samplers.noise import Noise
 from ..imaging.canvas import to_prior_channels
-from ..imaging.resize import resize, scaled_size
-from .prior import Prior
+from ..imaging.resize import resize, scaled_size, size_of
+from .prior import PicturePrior, Prior
 
 # noise under which a picture's parts are hidden and only knowing such pictures helps
 SHARES = (0.5, 0.6, 0.7)
@@ -48,7 +48,7 @@ def ood_warnings(prior: Prior, low: Tensor, scale: float) -> list[str | None]:
     """
     if prior.measured is None or not (limit := prior.measured.typical_limit(scale)):
         return [None] * len(low)
-    shown = to_prior_channels(prior.channels, low, tuple(low.shape[-2:]))[0]
+    shown = to_prior_channels(prior.channels, low, size_of(low))[0]
     ratios = denoising_error_ratio(prior, resize(shown, (prior.size, prior.size)).clamp(0, 1) * 2 - 1)
     return [
         f"this does not look like the pictures that the prior knows (surprise {ratio:.2f}, {COMMON:.0%} of "
@@ -61,7 +61,7 @@ def ood_warnings(prior: Prior, low: Tensor, scale: float) -> list[str | None]:
     ]
 
 
-def size_warning(prior: Prior, low: tuple[int, int], scale: float) -> str | None:
+def size_warning(prior: PicturePrior, low: tuple[int, int], scale: float) -> str | None:
     """What to beware of when the result of a picture of h x w is not one whole picture of the prior's
     size.
     """

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Generic, TypeVar
 
 from torch import nn
 
 from ..imaging.canvas import TileSettings
 from ..memory import call_bytes
 from ..method import Plan, Upscaler
-from .prior import Prior
+from .prior import PicturePrior
 from .typicality import size_warning
 
 STATES = 6  # of the result's size, in float32: the state, what is predicted of it, noise, sums of tiles
+P = TypeVar("P", bound=PicturePrior)
 
 
-class PriorUpscaler(Upscaler):
+class PriorUpscaler(Upscaler, Generic[P]):
     """A prior with how pictures beyond its size are cut; `more` are networks that run beside it."""
 
     pictures = 1  # that the network sees in a call
     gradient = False  # whether a step needs one through the network
 
-    def __init__(
-        self, prior: Prior, canvas: TileSettings, more: tuple[nn.Module, ...] = (), frame: str = "ffhq"
-    ):
-        self.prior = prior
+    def __init__(self, prior: P, canvas: TileSettings, more: tuple[nn.Module, ...] = (), frame: str = "ffhq"):
+        self.prior: P = prior
         self.canvas = canvas
         self.networks = (prior.network, *more)
         self.size = prior.size

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from ...samplers.guidance.classifier import ClassifierGuidance, LogProb, weighted
 from ...samplers.schedule import ExplodingSchedule, Level
+from ..nets.densenet import DenseNet
 from .attributes import AttributeTarget
 from .classifier_crop import ClassifierCrop
 
@@ -55,7 +57,7 @@ class AttributeGuidance(ClassifierGuidance):
 
     def log_prob_of(self, wish: AttributeTarget) -> LogProb:
         """log p of one wish at a state of the prior, (B,)."""
-        network = wish.classifier.network
+        network = cast(DenseNet, wish.classifier.network)  # judges, which know of no noise, guide nothing
         side = network.config.image_size
 
         def log_prob(x: Tensor, level: Level) -> Tensor:

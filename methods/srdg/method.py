@@ -17,10 +17,10 @@ from ...samplers.transition import Renoise
 from .. import weights
 from ..imaging.canvas import TileSettings, enlarge, noise_for, padded
 from ..imaging.images import check_pixels
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 from ..method import Scales
 from ..priors.ncsnpp import NCSNppPrior
-from ..priors.prior import Prior
+from ..priors.prior import PicturePrior
 from ..settings import Settings, option
 from .attributes import AttributeTarget
 from .classifier_crop import VIEWS
@@ -128,7 +128,7 @@ def transition_of(prior: NCSNppPrior, settings: SRDGSettings) -> Transition:
     return ReverseDiffusion(settings.corrections, settings.snr, settings.joint)
 
 
-def guidance_of(prior: Prior, wanted: Sequence[AttributeTarget], settings: SRDGSettings) -> list[Hook]:
+def guidance_of(prior: PicturePrior, wanted: Sequence[AttributeTarget], settings: SRDGSettings) -> list[Hook]:
     """The hook that pulls a prior towards the wishes; none where there are none or h is 0.
 
     `first` and `last` are times of the classifiers' noise, 0.01 * 34800^t for pictures in 0..1, whatever
@@ -148,7 +148,7 @@ def condition(high: Tensor, factor: int) -> Tensor:
     """A picture B C H W in 0..1 made small as the networks were trained: antialiased bilinear reduction by a
     whole factor.
     """
-    size = tuple(n // factor for n in high.shape[-2:])
+    size = high.shape[-2] // factor, high.shape[-1] // factor
     if factor < 1 or any(n % factor for n in high.shape[-2:]):
         raise ValueError(
             f"{high.shape[-2]} x {high.shape[-1]} pixels cannot be reduced by {factor}: crop them to "
@@ -167,7 +167,7 @@ def enlarged(low: Tensor, size: tuple[int, int]) -> Tensor:
             f"a picture of {low.shape[-2]} x {low.shape[-1]} is larger than the {size[0]} x {size[1]} "
             "asked for: reduce it first"
         )
-    return low if tuple(low.shape[-2:]) == tuple(size) else resize(low, size)
+    return low if size_of(low) == tuple(size) else resize(low, size)
 
 
 def srdg(

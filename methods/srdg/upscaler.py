@@ -49,7 +49,7 @@ class AttributeSettings(Settings):
     attribute_weights: str = option("", "How much each attribute weighs, where not 1: gender=2, beard=0.5")
 
 
-class SRDGUpscaler(PriorUpscaler):
+class SRDGUpscaler(PriorUpscaler[NCSNppPrior]):
     """A score network that sees the small picture, pulled towards attributes."""
 
     pictures = 2

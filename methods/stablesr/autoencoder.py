@@ -83,7 +83,7 @@ class Autoencoder:
         z = z / SCALE
         if not self.tile or max(size) <= self.tile:
             return self._decode(z, image, w)
-        canvas = image if w else z.new_empty(()).expand(len(z), 0, *size)
+        canvas = image if image is not None and w else z.new_empty(()).expand(len(z), 0, *size)
         return _tiled(
             lambda x, cond: self._decode(cond["z"], x, w), canvas, {"z": z}, self.tile, self.overlap
         )
@@ -105,10 +105,10 @@ class Autoencoder:
 
     def _decoded(self, z: Tensor, image: Tensor | None, w: float) -> Tensor:
         maps = {}
-        if w:
+        if self.cfw and image is not None and w:
             with self.cfw.collecting(self.vae.encoder) as maps:
                 self.vae.encode(image)
-        with self.cfw.fusing(self.vae.decoder, maps, w) if w else nullcontext():
+        with self.cfw.fusing(self.vae.decoder, maps, w) if self.cfw and w else nullcontext():
             return self.vae.decode(z)
 
 
@@ -121,7 +121,8 @@ def _tiled(
 ) -> Tensor:
     """`call` on one tile of x and its conditions after the other, blended."""
 
-    def answer(x: Tensor, level: Level, cond: Cond) -> Prediction:
+    def answer(x: Tensor, level: Level, cond: Cond | None = None) -> Prediction:
+        assert cond is not None
         y = call(x, cond.spatial)
         return Prediction(y, y[:, :0])
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 
 EPS = 1e-5  # added to variances of pictures in -1..1
 LEVELS = 5
@@ -25,7 +25,7 @@ def wavelet(image: Tensor, source: Tensor, levels: int = LEVELS) -> Tensor:
     3-5). Any range.
     """
     if source.shape[-2:] != image.shape[-2:]:
-        source = resize(source, tuple(image.shape[-2:]), method="lanczos")
+        source = resize(source, size_of(image), method="lanczos")
     return split_bands(image, levels)[0] + split_bands(source, levels)[1]
 
 

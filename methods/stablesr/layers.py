@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..nets import struct_encoder
 from ..nets.spade import SFT
@@ -26,7 +27,7 @@ class StableSRLayers:
     encoder: StructEncoder
     sft: SFT
 
-    def check(self, unet: nn.Module) -> None:
+    def check(self, unet: Any) -> None:
         """Raises ValueError unless the UNet (ours or another program's) is of the kind that these layers were
         trained with.
         """

@@ -4,7 +4,7 @@ autoencoder.
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
 
 from .. import weights
 from ..nets.cfw import CFW
@@ -45,7 +45,7 @@ def load_layers(name: str) -> StableSRLayers:
     return layers_of(_load(name, "stablesr-layers"))
 
 
-def layers_of(network: nn.ModuleDict) -> StableSRLayers:
+def layers_of(network: Any) -> StableSRLayers:
     """The layers from the network of a file's kind."""
     return StableSRLayers(network["encoder"], network["sft"])
 
@@ -76,5 +76,5 @@ def load_text(name: str) -> OpenCLIPText:
     return _load(name, "sd-text")
 
 
-def _load(name: str, kind: str) -> nn.Module:
+def _load(name: str, kind: str) -> Any:
     return weights.load(weights.locate(name), kind).network

@@ -15,7 +15,7 @@ from ...samplers.tiled import Tiled
 from ...samplers.transition import DDIM, DDPM
 from ..imaging.canvas import to_prior_channels
 from ..imaging.images import check_pixels
-from ..imaging.resize import resize, scaled_size
+from ..imaging.resize import enlarged_size, resize, size_of
 from ..nets.cfw import CFW
 from ..nets.sd_vae import VAE
 from ..priors.adm import ADMPrior
@@ -235,8 +235,7 @@ def restore_at_scale(
     if scale < 1:
         raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
     size, work = (
-        tuple(scaled_size(n, s) for n in low.shape[-2:])
-        for s in (scale, max(scale, settings.tile / min(low.shape[-2:])))
+        enlarged_size(size_of(low), s) for s in (scale, max(scale, settings.tile / min(low.shape[-2:])))
     )
     shown, back = to_prior_channels(3, low, size)
     base = resize(shown if clean is None else pre_clean(shown, clean), work).clamp(0, 1)

@@ -88,11 +88,11 @@ class StableSRUpscaler(AnyUpscaler):
 
     def _room_of_step(self, height: int, width: int) -> int:
         """Bytes of a call of the UNet and the encoder of its features."""
-        side = [
-            min(self.settings.tile, -(-n // self.model.multiple) * self.model.multiple)
+        high, wide = (
+            min(self.settings.tile, -(-n // self.model.multiple) * self.model.multiple) // LATENT
             for n in (height, width)
-        ]
-        shape = (self.settings.tile_batch, self.model.prior.channels, *(n // LATENT for n in side))
+        )
+        shape = (self.settings.tile_batch, self.model.prior.channels, high, wide)
         return self._counted(("step", *shape), lambda: self._count_step(shape))
 
     def _room_of_decoding(self, height: int, width: int) -> int:
@@ -119,7 +119,7 @@ class StableSRUpscaler(AnyUpscaler):
 
     def _count_decoding(self, size: Sequence[int]) -> int:
         wrapped = self.model.cfw is not None and self.settings.fidelity > 0
-        vae, *cfw = on_meta(self.model.vae, *([self.model.cfw] if wrapped else []))
+        vae, *cfw = on_meta(self.model.vae, *([self.model.cfw] if self.model.cfw and wrapped else []))
         image = torch.empty(1, 3, *size, device="meta")
         z = torch.empty(1, self.model.prior.channels, *(n // LATENT for n in size), device="meta")
         decoder = Autoencoder(vae, cfw[0] if wrapped else None)
@@ -139,8 +139,10 @@ class StableSRUpscaler(AnyUpscaler):
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
     ) -> Tensor:
-        clean = self.clean and (lambda pixels: self.clean(pixels, CLEANED).to(pixels))
-        context, negative = (t if t is None else t.to(low.device) for t in (self.context, self.negative))
+        cleaner = self.clean
+        clean = cleaner and (lambda pixels: cleaner(pixels, CLEANED).to(pixels))
+        context = self.context.to(low.device)
+        negative = None if self.negative is None else self.negative.to(low.device)
         return stablesr_upscale(self.model, low, scale, context, self.settings, negative, seeds, clean, step)
 
 
@@ -169,7 +171,7 @@ def _load(files: Mapping[str, str], given: Given) -> StableSRUpscaler:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}. {PUBLISHED}") from error
     contexts = {
-        key: text_tower(tokens[key]) if key in tokens else read_context(file)
+        key: text_tower(tokens[key]) if text_tower and key in tokens else read_context(file)
         for key, (_, file) in told.items()
     }
     _check_contexts(contexts, {key: base or name if key in tokens else told[key][1] for key in told}, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class VAEAdapter:
         before: Callable[[], None] = lambda: None,
         device: torch.device | None = None,
     ):
-        parts = [
+        parts: list[Any] = [
             getattr(network, name, None) for name in ("encoder", "decoder", "quant_conv", "post_quant_conv")
         ]
         if (

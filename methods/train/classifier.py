@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ from .curve import plot_profiles
 from .init import CURE, begin_from, init_option
 from .judge import DAMAGE, judged_accuracies
 from .labels import JUDGED, UNKNOWN, Attribute
-from .loop import Batch, Optimisation, Task
+from .loop import Batch, Optimisation, Task, channels_last
 from .prior import numbers, square, squares
 
 TUNED = Optimisation(steps=20_000, lr=1e-3, warmup=500)
@@ -140,7 +141,7 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
     together = chances(members, len(data.images)) if recipe.shared else None
 
     def given(chosen: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        draw = {"generator": batch.generator}
+        draw: dict[str, Any] = {"generator": batch.generator}
         x = data.images[chosen]
         if recipe.flip:
             x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
@@ -153,7 +154,7 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
         clean, noise = rgb(x / 255), rgb(Noise(seeds)(x.shape))
         if recipe.net == "plain":
             clean = degrade(clean, DAMAGE, seeds)[0].clamp(0, 1)
-        return tuple(z.to(batch.device) for z in (clean, t, noise))
+        return clean.to(batch.device), t.to(batch.device), noise.to(batch.device)
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         if together is not None:
@@ -161,7 +162,7 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
             labels = {name: of[chosen].to(batch.device) for name, of in data.labels.items()}
             with batch.autocast():
                 return net(*given(chosen, batch), labels)
-        total = 0.0
+        total = torch.zeros((), device=batch.device)
         for name, groups in members.items():
             chosen = drawn_of(groups, recipe.batch, batch.generator)
             labels = {name: data.labels[name][chosen].to(batch.device)}
@@ -169,11 +170,11 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
                 total = total + net(*given(chosen, batch), labels)
         return total
 
-    def validate(net: nn.Module) -> dict[str, float]:
+    def validate(net: Judges) -> dict[str, float]:
         if recipe.net == "plain":
-            measured = judged_accuracies(net.networks, validation.images, validation.labels)
+            measured = judged_accuracies(net.members(), validation.images, validation.labels)
         else:
-            measured = accuracies(net.networks, validation)
+            measured = accuracies(net.members(), validation)
         figures = {f"{name}@{t:g}": v for name, profile in measured.items() for t, v in profile.items()}
         return {"accuracy": sum(figures.values()) / len(figures), **figures}
 
@@ -192,7 +193,7 @@ def build(recipe: ClassifierRecipe, seed: int = 0) -> nn.ModuleDict:
     """
     torch.manual_seed(seed)
     attributes = Attribute.parse(recipe.attributes)
-    kind, of = (JUDGE, PlainClassifier) if recipe.net == "plain" else (KIND, DenseNet)
+    kind, of = cast(Any, (JUDGE, PlainClassifier) if recipe.net == "plain" else (KIND, DenseNet))
     networks = nn.ModuleDict({a.name: of(recipe.config(len(a.classes))) for a in attributes})
     files_of = (
         paths(Path(recipe.init), [a.name for a in attributes]) if recipe.init else [None] * len(attributes)
@@ -212,7 +213,7 @@ def build(recipe: ClassifierRecipe, seed: int = 0) -> nn.ModuleDict:
             for name, child in first.named_children():
                 if name not in ANSWERS:
                     setattr(network, name, child)
-    return networks.to(memory_format=torch.channels_last)
+    return channels_last(networks)
 
 
 class Judges(nn.Module):
@@ -222,16 +223,21 @@ class Judges(nn.Module):
         super().__init__()
         self.networks, self.weighing = networks, weighing
 
+    def members(self) -> dict[str, Any]:
+        """The networks by their attributes."""
+        return dict(self.networks.items())
+
     def forward(self, clean: Tensor, t: Tensor, noise: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of what a guide sees with the noise of time t, or a judge without: the mean over the
         pictures, summed over the attributes of `labels`, whose networks have all but their answers in common
         where there are several. Pictures of unknown label count for nothing.
         """
-        network = self.networks[next(iter(labels))]
+        members = self.members()
+        network = members[next(iter(labels))]
         seen = (clean, None) if isinstance(network, PlainClassifier) else noisy(clean, t, noise, SCHEDULE)
         features, total = network.features(*seen), clean.new_zeros(())
         for name, own in labels.items():
-            errors = F.cross_entropy(self.networks[name].answer(features), own.clamp(min=0), reduction="none")
+            errors = F.cross_entropy(members[name].answer(features), own.clamp(min=0), reduction="none")
             weights = self.weighing[name].to(own.device)[own.clamp(min=0)] * (own != UNKNOWN)
             total = total + (weights * errors).mean()
         return total
@@ -292,7 +298,7 @@ def moved(images: Tensor, places: Sequence[Sequence[int]], most: int) -> Tensor:
 
 @torch.no_grad()
 def accuracies(
-    networks: Mapping[str, DenseNet], data: Labelled, times: Sequence[float] = TIMES
+    networks: Mapping[str, Any], data: Labelled, times: Sequence[float] = TIMES
 ) -> dict[str, dict[float, float]]:
     """By attribute and time: how often classifiers are right, the mean of their accuracies on each class
     (SRDG, Fig. 3).
@@ -319,7 +325,7 @@ def accuracies(
     return result
 
 
-def files(net: nn.Module, said: Mapping[str, object], out: Path) -> Iterator[tuple[Path, nn.Module, dict]]:
+def files(net: Judges, said: Mapping[str, str], out: Path) -> Iterator[tuple[Path, nn.Module, dict]]:
     """Each network with its file and what that says of itself; several attributes are written as
     OUT_ATTRIBUTE.
     """
@@ -334,7 +340,7 @@ def files(net: nn.Module, said: Mapping[str, object], out: Path) -> Iterator[tup
         yield path, network, {**kept, **own}
 
 
-def settings_of(network: nn.Module) -> str:
+def settings_of(network: Any) -> str:
     """What a file must say of a network beyond the forms of its tensors."""
     if isinstance(network, PlainClassifier):
         return json.dumps(asdict(network.config))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from ..imaging.resize import resize
 from ..nets.cleaner import MULTIPLE, SCALES, Cleaner, CleanerConfig
 from ..settings import Settings, option, to_json
 from .init import begin_from, init_option
-from .loop import Batch, Optimisation, Task
+from .loop import Batch, Optimisation, Task, channels_last
 from .pairs import Crops, Pairs
 from .prior import grid
 
@@ -65,7 +66,7 @@ def damage(scale: int) -> Recipe:
 def build(recipe: CleanerRecipe, seed: int = 0) -> Cleaner:
     """A new network, or one with the weights to go on from. Raises ValueError for those of another one."""
     torch.manual_seed(seed)
-    network = Cleaner(recipe.config()).to(memory_format=torch.channels_last)
+    network = channels_last(Cleaner(recipe.config()))
     begin_from(network, recipe.init, KIND)
     return network
 
@@ -81,7 +82,7 @@ def task(recipe: CleanerRecipe, network: Cleaner, crops: Crops, validation: Crop
     }
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw = {"generator": batch.generator}
+        draw: dict[str, Any] = {"generator": batch.generator}
         scale = SCALES[int(torch.randint(len(SCALES), (1,), **draw))]
         seeds = torch.randint(2**62, (recipe.batch,), **draw).tolist()
         truth, low = (x.to(batch.device) / 255 for x in drawn[scale](seeds))
@@ -113,14 +114,14 @@ def task(recipe: CleanerRecipe, network: Cleaner, crops: Crops, validation: Crop
 
 def enlarged(low: Tensor, scale: int) -> Tensor:
     """B 3 h w as what the network's answer is added to."""
-    return low if scale == 1 else resize(low, tuple(n * scale for n in low.shape[-2:]))
+    return low if scale == 1 else resize(low, (low.shape[-2] * scale, low.shape[-1] * scale))
 
 
 def pictures(network: Cleaner, low: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     """uint8 B 3 h w cleaned, and enlarged only, both on the CPU in 0..1."""
     low = low.to(next(network.parameters()).device) / 255
     plain = enlarged(low, scale)
-    return tuple(x.clamp(0, 1).cpu() for x in (plain + network(low, scale), plain))
+    return (plain + network(low, scale)).clamp(0, 1).cpu(), plain.clamp(0, 1).cpu()
 
 
 def metadata(network: Cleaner, recipe: CleanerRecipe, settings: Optimisation) -> dict[str, str]:

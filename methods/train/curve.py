@@ -5,6 +5,7 @@ levels.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ def plot(log: Path, out: Path) -> None:
     with _panels(panels, out) as axes:
         for panel, (title, names) in zip(axes, panels.items(), strict=True):
             for name in names:
-                panel.plot([r["step"] for r in rows], [r.get(name) for r in rows], ".-", label=name)
+                panel.plot([r["step"] for r in rows], [r.get(name, math.nan) for r in rows], ".-", label=name)
             panel.set(xlabel="step", title=title)
             if len(names) > 1:
                 panel.legend(fontsize="xx-small", ncols=2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..degrade import PRESETS, Recipe
 from ..degrade.steps import OneOf, Resample
 from ..degrade.steps import Sequence as Chain
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 from .labels import JUDGED, UNKNOWN
 
 REDUCTIONS = (1, 2, 4, 8)  # of what a judge is judged on
@@ -46,9 +46,8 @@ def judged_accuracies(
         for factor in REDUCTIONS:
             x = (images[chosen] / 255).expand(-1, 3, -1, -1)
             if factor > 1:
-                x = resize(resize(x, tuple(n // factor for n in x.shape[-2:])), tuple(x.shape[-2:])).clamp(
-                    0, 1
-                )
+                small = x.shape[-2] // factor, x.shape[-1] // factor
+                x = resize(resize(x, small), size_of(x)).clamp(0, 1)
             found = torch.cat([network(part.to(device)).argmax(1).cpu() for part in x.split(64)]) == labels
             result[name][factor] = float(
                 torch.stack([found[labels == k].float().mean() for k in labels.unique()]).mean()

@@ -107,7 +107,9 @@ class Latents:
                         "fp32"
                     )
                 for i, *tensors in zip(seeds, truth, low, latents, strict=True):
-                    content = dict(zip(CONTENT, (x.contiguous() for x in tensors), strict=True))
+                    content: dict[str, Tensor] = {
+                        name: x.contiguous() for name, x in zip(CONTENT, tensors, strict=True)
+                    }
                     with replacing(self.path(i)) as partial:
                         save_file(content, partial)
                 bar.update(len(seeds))
@@ -119,7 +121,8 @@ class Latents:
         """
         with ThreadPoolExecutor(workers) as pool:
             found = list(pool.map(self._one, numbers))
-        return tuple(torch.stack([content[name] for content in found]) for name in CONTENT)
+        truth, low, latents = (torch.stack([content[name] for content in found]) for name in CONTENT)
+        return truth, low, latents
 
     def _one(self, i: int) -> dict[str, Tensor]:
         try:

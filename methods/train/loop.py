@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -59,9 +59,9 @@ class Optimisation(Settings):
         progress = max(0, step - self.warmup) / max(1, self.steps - self.warmup)
         return warm * (self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * progress)))
 
-    def average(self, averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
+    def average(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
         """One step of the moving average, faster at first so that it forgets the initial weights."""
-        decay = torch.clamp((1 + count) / (10 + count), max=self.ema)
+        decay = torch.as_tensor((1 + count) / (10 + count)).clamp(max=self.ema)
         return torch.lerp(current, averaged, decay.to(current))
 
     def half_at(self, step: int) -> bool:
@@ -91,11 +91,20 @@ class Task:
     """
 
     network: nn.Module
-    loss: Callable[[nn.Module, Batch], Tensor]
-    validate: Callable[[nn.Module], dict[str, float]]
-    finish: Callable[[nn.Module], nn.Module]
+    loss: Callable[[Any, Batch], Tensor]  # of the network's own class, as all that follow
+    validate: Callable[[Any], dict[str, float]]
+    finish: Callable[[Any], nn.Module]
     identity: dict = field(default_factory=dict)
-    show: Callable[[nn.Module, Path], None] = lambda network, run: None
+    show: Callable[[Any, Path], None] = lambda network, run: None
+
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def channels_last(network: Net) -> Net:
+    """The same network with its weights laid out as convolutions on CPUs like them best."""
+    cast(Any, network).to(memory_format=torch.channels_last)  # torch's own types leave this form out
+    return network
 
 
 def fit(
@@ -164,10 +173,14 @@ def fit(
                 finished = task.finish(average.module)
                 figures = task.validate(finished)
                 seconds = round(time.monotonic() - since, 1)
-                row = {"step": step, "loss": float(total) / count, **figures, "seconds": seconds}
-                bar.set_postfix(
-                    loss=f"{row['loss']:.3g}", **{k: f"{v:.3f}" for k, v in headlines(figures).items()}
-                )
+                row: dict[str, Any] = {
+                    "step": step,
+                    "loss": float(total) / count,
+                    **figures,
+                    "seconds": seconds,
+                }
+                shown = {k: f"{v:.3f}" for k, v in headlines(figures).items()}
+                bar.set_postfix({"loss": f"{row['loss']:.3g}", **shown})
                 total, count = 0.0, 0
                 _accessory("log", lambda row=row: _log(run / "log.jsonl", row))
                 _accessory("curve", lambda: plot(run / "log.jsonl", run / "curve.png"))
@@ -239,14 +252,17 @@ class _Optimizers:
             )
         ]
         if self.pairs:
-            if not hasattr(torch.optim, "Muon"):
+            muon: Any = getattr(torch.optim, "Muon", None)
+            if muon is None:
                 raise ValueError(
                     f"Muon needs torch 2.9 or newer, this is {torch.__version__}: upgrade, or train with "
                     "--muon 0"
                 )
             rates.append(
                 (
-                    torch.optim.Muon([m for _, m in self.pairs], lr=settings.muon, weight_decay=0.0),
+                    cast(Any, torch.optim).Muon(
+                        [m for _, m in self.pairs], lr=settings.muon, weight_decay=0.0
+                    ),
                     settings.muon,
                 )
             )
@@ -254,7 +270,7 @@ class _Optimizers:
 
     def step(self, share: float) -> None:
         for weight, matrix in self.pairs:
-            matrix.grad = _matrix(weight.grad, weight)
+            matrix.grad = None if weight.grad is None else _matrix(weight.grad, weight)
         for optimizer, rate in self.rates:
             for group in optimizer.param_groups:
                 group["lr"] = rate * share

@@ -67,7 +67,7 @@ class Crops:
         rng = random.Random(f"crop/{seed}")
         drawn = rng.randrange(len(self.files))
         picture = self._picture(self.files[drawn if index is None else index % len(self.files)])
-        scale = rng.choice(self.scales) if len(self.scales) > 1 else self.scales[0]
+        scale = rng.choice(self.scales) if len(self.scales) > 1 else min(self.scales)
         side = min(round(self.size / scale), *picture.shape[-2:])
         top, left = (rng.randrange(n - side + 1) for n in picture.shape[-2:])
         square = picture[:, top : top + side, left : left + side].expand(3, -1, -1)

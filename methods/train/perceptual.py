@@ -28,6 +28,8 @@ class Perceptual(nn.Module):
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """Of each pair, B 1 1 1. Only where there is a network."""
+        if self.network is None:
+            raise RuntimeError("LPIPS is not installed, so that there is no distance")
         return self.network.beside(a)(a, b)
 
     def forward(self, made: Tensor, truth: Tensor) -> Tensor | float:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from ..priors.load import FRAMES, PriorSettings
 from ..priors.unconditional import samples
 from ..settings import Settings, option, to_json
 from .init import begin_from, init_option
-from .loop import Batch, Optimisation, Task
+from .loop import Batch, Optimisation, Task, channels_last
 from .pairs import Crops
 
 TUNED = Optimisation(steps=20_000, lr=1e-3, precision="bf16", exact_tail=0.0)
@@ -172,7 +173,7 @@ def drawn(
     source: Tensor | Crops, count: int, channels: int, flip: bool, generator: torch.Generator
 ) -> Tensor:
     """uint8 N channels S S, any of the pictures or of the crops, half of them mirrored."""
-    draw = {"generator": generator}
+    draw: dict[str, Any] = {"generator": generator}
     if not isinstance(source, Tensor):
         seeds = torch.randint(2**62, (count,), **draw).tolist()
         return coloured(torch.stack([source(seed) for seed in seeds]), channels)
@@ -197,7 +198,7 @@ def build(recipe: PriorRecipe, seed: int = 0) -> nn.Module:
     """
     config = recipe.config()
     torch.manual_seed(seed)
-    network = build_adm(config).to(memory_format=torch.channels_last)
+    network = channels_last(build_adm(config))
     if found := begin_from(network, recipe.init, "adm"):
         wanted = {k: getattr(recipe, k) for k in CHAIN}
         own = asdict(PriorSettings().resolved(config, found.json("chain")))
@@ -228,7 +229,7 @@ def task(
     judged = signed(validation[:JUDGED])
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw = {"generator": batch.generator}
+        draw: dict[str, Any] = {"generator": batch.generator}
         x0 = signed(drawn(images, recipe.batch, channels, recipe.flip, batch.generator))
         seeds, t = (
             torch.randint(2**62, (recipe.batch,), **draw),

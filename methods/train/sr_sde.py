@@ -7,14 +7,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
 from .. import weights
 from ..imaging.images import Picture, write
+from ..imaging.resize import size_of
 from ..nets.ncsnpp import NCSNpp, NCSNppConfig
 from ..priors.load import FRAMES
 from ..priors.ncsnpp import NCSNppPrior
@@ -23,7 +25,7 @@ from ..srdg.method import KIND, SRDGSettings, condition, enlarged, srdg
 from ..srdg.objective import noisy, score_loss, train_times
 from .curve import plot_profiles
 from .init import init_option
-from .loop import Batch, Optimisation, Task
+from .loop import Batch, Optimisation, Task, channels_last
 from .prior import grid, numbers
 
 TUNED = Optimisation(
@@ -98,10 +100,18 @@ class SRRecipe(Settings):
                 f"{self.colours * self.unshuffle**2}, which cannot pass: give a larger --width or less "
                 f"unshuffle"
             )
-        noise = {"sigma_min": self.sigma_min, "sigma_max": self.sigma_max, "unshuffle": self.unshuffle}
         attention = numbers(self.attention)
         return NCSNppConfig(
-            self.size, self.colours, self.width, mult, self.blocks, attention, dropout=self.dropout, **noise
+            self.size,
+            self.colours,
+            self.width,
+            mult,
+            self.blocks,
+            attention,
+            dropout=self.dropout,
+            sigma_min=self.sigma_min,
+            sigma_max=self.sigma_max,
+            unshuffle=self.unshuffle,
         )
 
     def reductions(self) -> tuple[int, ...]:
@@ -136,13 +146,13 @@ def build(recipe: SRRecipe, seed: int = 0) -> NCSNpp:
             f"size {recipe.size} is no multiple of {network.config.reduction}, which its levels ask for: "
             "change size or mult"
         )
-    return network.to(memory_format=torch.channels_last)
+    return channels_last(network)
 
 
 def pairs(images: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     """uint8 N C S S as truth and condition, both N C S S around 0..1."""
     clean = images / 255
-    return clean, enlarged(condition(clean, factor), tuple(clean.shape[-2:]))
+    return clean, enlarged(condition(clean, factor), size_of(clean))
 
 
 def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) -> Task:
@@ -153,26 +163,26 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
     schedule = NCSNppPrior(network).schedule
     judged = [pairs(validation[: max(1, JUDGED // len(factors))], factor) for factor in factors]
 
-    def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw = {"generator": batch.generator}
+    def loss(net: NCSNpp, batch: Batch) -> Tensor:
+        draw: dict[str, Any] = {"generator": batch.generator}
         x = images[torch.randint(len(images), (recipe.batch,), **draw)]
         if recipe.flip:
             x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
         clean, low = pairs(x, factors[int(torch.randint(len(factors), (1,), **draw))])
         t = train_times(torch.empty(recipe.batch).uniform_(**draw), schedule)
         noise = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(clean.shape)
-        given = (z.to(batch.device).contiguous(memory_format=torch.channels_last) for z in (clean, low))
+        x, y = (z.to(batch.device).contiguous(memory_format=torch.channels_last) for z in (clean, low))
         with batch.autocast():
-            return score_loss(net, *given, t.to(batch.device), noise.to(batch.device), schedule).mean()
+            return score_loss(net, x, y, t.to(batch.device), noise.to(batch.device), schedule).mean()
 
-    def validate(net: nn.Module) -> dict[str, float]:
+    def validate(net: NCSNpp) -> dict[str, float]:
         profile = errors(net, judged, schedule)
         return {
             "error": sum(profile.values()) / len(profile),
             **{f"error@{t:.3g}": e for t, e in profile.items()},
         }
 
-    def show(net: nn.Module, run: Path) -> None:
+    def show(net: NCSNpp, run: Path) -> None:
         plot_profiles(run / "log.jsonl", run / "error.png")
         write(Picture(samples(net, judged)), run / "samples.png", overwrite=True)
 
@@ -209,7 +219,7 @@ def samples(net: NCSNpp, judged: list[tuple[Tensor, Tensor]]) -> Tensor:
     device, prior, rows = next(net.parameters()).device, NCSNppPrior(net), []
     for clean, low in judged:
         clean, low = clean[:SHOWN], low[:SHOWN]
-        restored = srdg(prior, low.to(device), tuple(low.shape[-2:]), (), DRAFT, Noise(range(len(low)))).cpu()
+        restored = srdg(prior, low.to(device), size_of(low), (), DRAFT, Noise(range(len(low)))).cpu()
         rows.append(torch.stack([low, restored, clean], 1).flatten(0, 1))
     return grid(torch.cat(rows).clamp(0, 1), 3 * min(SHOWN, len(judged[0][0])))
 

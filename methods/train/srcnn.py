@@ -6,18 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ..imaging.color import luma
-from ..imaging.resize import modcrop, resize
+from ..imaging.resize import modcrop, resize, size_of
 from ..metrics.benchmark import Upscale, benchmark
 from ..nets.srcnn import SRCNN
 from ..settings import Settings, option
 from ..visionrefine.srcnn import SRCNNSettings, restore_luma, srcnn_upscale
 from .init import begin_from, init_option
-from .loop import Batch, Optimisation, Task
+from .loop import Batch, Optimisation, Task, channels_last
 
 CENTRE = (
     0.5  # training sees luma minus this, which conditions it far better; `finish` folds it into the biases
@@ -44,9 +45,8 @@ def task(
     seed: int = 0,
 ) -> Task:
     """Train at one scale on RGB images (3 H W, 0..1), judging by mean luma PSNR on `validation`."""
-    network = SRCNN(paddings=(0, 0, 0)).to(
-        memory_format=torch.channels_last
-    )  # the valid part only: nothing is learnt from padding
+    # the valid part only: nothing is learnt from padding
+    network = channels_last(SRCNN(paddings=(0, 0, 0)))
     _initialise(network, torch.Generator().manual_seed(seed))
     if found := begin_from(network, patches.init, "srcnn"):
         if found.scale not in (None, scale):
@@ -65,13 +65,13 @@ def task(
             "larger ones"
         )
 
-    def loss(net: nn.Module, batch: Batch) -> Tensor:
+    def loss(net: SRCNN, batch: Batch) -> Tensor:
         x, y = _draw(pairs, patches, net.reach, batch.generator)
         x, y = x.to(batch.device) - CENTRE, y.to(batch.device) - CENTRE
         restored = restore_luma(net, x, torch.bfloat16 if batch.half else None)
         return torch.nn.functional.mse_loss(restored, y) * 1e3  # scaled for readable logs and clipping
 
-    def validate(net: nn.Module) -> dict[str, float]:
+    def validate(net: SRCNN) -> dict[str, float]:
         rows = benchmark(luma_upscaler(net, scale), validation, scale)
         return {"psnr": sum(r.psnr for r in rows) / len(rows)}
 
@@ -90,8 +90,9 @@ def finish(trained: SRCNN) -> SRCNN:
 @torch.no_grad()
 def _fold(network: SRCNN, centre: float) -> None:
     """From luma minus `centre` to luma; the other way by -centre."""
-    network.conv1.bias -= centre * network.conv1.weight.sum((1, 2, 3))
-    network.conv3.bias += centre
+    first, last = (cast(Tensor, layer.bias) for layer in (network.conv1, network.conv3))
+    first -= centre * network.conv1.weight.sum((1, 2, 3))
+    last += centre
 
 
 def luma_upscaler(network: SRCNN, scale: int) -> Upscale:
@@ -113,9 +114,12 @@ def _initialise(net: SRCNN, generator: torch.Generator) -> None:
     """
     for layer in (net.conv1, net.conv2, net.conv3):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-        nn.init.zeros_(layer.bias)
+        nn.init.zeros_(cast(Tensor, layer.bias))
     net.conv3.weight *= 0.1
-    net.conv1.bias[0], net.conv3.bias[0] = CENTRE, -CENTRE  # the path must stay positive through both ReLUs
+    cast(Tensor, net.conv1.bias)[0], cast(Tensor, net.conv3.bias)[0] = (
+        CENTRE,
+        -CENTRE,
+    )  # the path must stay positive through both ReLUs
     net.conv1.weight[0], net.conv2.weight[0], net.conv2.weight[1:, 0], net.conv3.weight[0, 0] = 0, 0, 0, 0
     for layer in (net.conv1, net.conv2, net.conv3):
         layer.weight[0, 0, layer.kernel_size[0] // 2, layer.kernel_size[0] // 2] = 1
@@ -131,7 +135,7 @@ def _initialise(net: SRCNN, generator: torch.Generator) -> None:
 def _pair(rgb: Tensor, scale: int) -> Tensor:
     """Enlarged low-resolution luma and the true one, stacked: 2 H W in 0..1."""
     high = modcrop(luma(rgb * 255) / 255, scale)
-    size = tuple(high.shape[-2:])
+    size = size_of(high)
     low = resize(high, (size[0] // scale, size[1] // scale), border="mirror")
     return torch.cat([resize(low, size, border="mirror"), high])
 

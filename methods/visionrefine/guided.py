@@ -124,7 +124,8 @@ def guided_upscale(
         # enlarged here as the network would, so that tiles are cut from one picture and none has an edge of
         # its own
         seen = F.interpolate(shown * 2 - 1, size, mode="bilinear", align_corners=False)
-        sides = tuple(-(-max(n, least) // prior.multiple) * prior.multiple for n in size)
+        height, width = (-(-max(n, least) // prior.multiple) * prior.multiple for n in size)
+        sides = height, width
         seen = padded(seen, sides)
         result = guided_upsample(
             prior, classifier, seen, labels, sides, settings, noise, (), on_step, tiles, canvas.tile_batch

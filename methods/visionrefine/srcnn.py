@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import weights
 from ..imaging.color import BT601, BT601_SRCNN, YCbCr, rgb_to_ycbcr, ycbcr_to_rgb
 from ..imaging.images import check_pixels
-from ..imaging.resize import MAX_SIDE, Resampler, check_scale, resize, scaled_size
+from ..imaging.resize import MAX_SIDE, Resampler, check_scale, enlarged_size, resize, size_of
 from ..nets.srcnn import SRCNN
 from ..settings import Settings, option
 
@@ -109,19 +109,19 @@ def srcnn_upscale(
             f"these weights take {network.conv1.in_channels} channels, the image has {x.shape[1]}: choose "
             "luma weights"
         )
-    size = tuple(scaled_size(n, scale) for n in x.shape[-2:])
+    size = enlarged_size(size_of(x), scale)
     if max(size) > MAX_SIDE:
         raise ValueError(
             f"the result would be {size[1]}x{size[0]}: at most {MAX_SIDE} pixels a side; choose a smaller "
             "scale"
         )
-    full = tuple(n * native for n in x.shape[-2:])
+    full = x.shape[-2] * native, x.shape[-1] * native
     tiles = list(_tiles(full, settings.tile or max(full)))
     total, done = len(x) * len(tiles), 0
     results = []
     for image in x.float():
         source = image[None].to(network.conv1.weight.device)
-        enlarge = Resampler(tuple(image.shape[-2:]), full, border="mirror")
+        enlarge = Resampler(size_of(image), full, border="mirror")
         canvas = image.new_empty((image.shape[0], *full))
         for top, bottom, left, right in tiles:
             canvas[:, top:bottom, left:right] = _tile(

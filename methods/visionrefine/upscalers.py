@@ -13,6 +13,7 @@ from ..imaging.canvas import TileSettings
 from ..memory import gradient_bytes
 from ..method import NONE, FaceUse, Given, Method, Plan, Report, Scales, Upscaler, WeightInput
 from ..nets.adm_classifier import ADMClassifier
+from ..nets.srcnn import SRCNN
 from ..priors.adm import ADMPrior
 from ..priors.load import PriorSettings, load_classifier, load_prior
 from ..priors.upscaler import PriorUpscaler
@@ -34,7 +35,7 @@ class SRCNNUpscaler(Upscaler):
         self.settings = settings
         self.tile = settings.tile
         self.name = own
-        self.by_scale = {} if own else {scale: load_srcnn(scale)[0] for scale in SCALES}
+        self.by_scale: dict[int, SRCNN] = {} if own else {scale: load_srcnn(scale)[0] for scale in SCALES}
         if own:
             network, native = load_own_srcnn(own)
             self.by_scale = {native: network} if native else dict.fromkeys(SCALES, network)
@@ -74,7 +75,7 @@ class SRCNNUpscaler(Upscaler):
         return srcnn_upscale(network, low, scale, native, settings, lambda done, total: step(total=total))
 
 
-def load_own_srcnn(name: str):
+def load_own_srcnn(name: str) -> tuple[SRCNN, int | None]:
     """A network by its file, and the scale that it was trained for, None where nothing tells."""
     found = weights.load(weights.locate(name), "srcnn")
     return found.network, found.scale
@@ -110,7 +111,7 @@ class ClassSettings(Settings):
     )
 
 
-class GuidedUpscaler(PriorUpscaler):
+class GuidedUpscaler(PriorUpscaler[ADMPrior]):
     """An ADM upsampler, pushed by a classifier where there is one."""
 
     def __init__(
@@ -152,6 +153,8 @@ class GuidedUpscaler(PriorUpscaler):
 
 def _load_guided(files: Mapping[str, str], given: Given) -> GuidedUpscaler:
     prior = load_prior(files["prior"], given.make(PriorSettings))
+    if not isinstance(prior, ADMPrior):
+        raise ValueError(f"{files['prior']} is no ADM upsampler: choose one such as 64_256_upsampler.pt")
     classifier = None if files["classifier"] == NONE else load_classifier(files["classifier"])
     label = given.make(ClassSettings).label
     return GuidedUpscaler(prior, classifier, label, given.make(GuidedSettings), given.make(TileSettings))

@@ -6,7 +6,7 @@ import mmap
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .boundary import PickledCode, naming
 from .entry import Entry, entry, read_tensors
@@ -85,7 +85,7 @@ def _network(content: object, data) -> EDMListing:
         content = content.get("ema")
     if getattr(content, "name", "") != NETWORK:
         raise ValueError("it holds no network under the name ema")
-    meta = content.args[0]
+    meta = cast(Any, content).args[0]
     if (kind := meta.get("class_name", WRAPPER)) != WRAPPER:
         raise ValueError(f"its network is {kind}, and only {WRAPPER} is supported")
     entries: dict[str, Entry] = {}
@@ -101,7 +101,7 @@ def _settings(state: dict, data) -> dict[str, object]:
     return {name: _plain(value, data) for name, value in {**state.get("_init_kwargs", {}), **kept}.items()}
 
 
-def _collect(record: object, prefix: str, entries: dict[str, Entry], seen: set[int], data) -> None:
+def _collect(record: Any, prefix: str, entries: dict[str, Entry], seen: set[int], data) -> None:
     """Add the tensors of a recorded module and of those inside it, under the keys of its state dict."""
     if getattr(record, "name", "") not in (NETWORK, MODULES) or id(record) in seen:
         raise ValueError(f"its part {prefix.rstrip('.') or 'ema'} is no module, or used twice")
@@ -119,7 +119,7 @@ def _collect(record: object, prefix: str, entries: dict[str, Entry], seen: set[i
             _collect(child, prefix + name + ".", entries, seen, data)
 
 
-def _tensor(record: object, key: str, data) -> Entry:
+def _tensor(record: Any, key: str, data) -> Entry:
     if getattr(record, "name", "") == PARAMETER:
         record = record.args[0]
     if getattr(record, "name", "") != TENSOR or getattr(record.args[0], "name", "") != STORAGE:
@@ -138,7 +138,7 @@ def _tensor(record: object, key: str, data) -> Entry:
     return entry(storage.dtype, size, storage, offset, stride)
 
 
-def _plain(value: object, data, depth: int = 2) -> object:
+def _plain(value: Any, data, depth: int = 2) -> object:
     """A setting as a number, text or short list of them. Raises ValueError for anything else."""
     if isinstance(value, Span):
         raise ValueError("one of its settings is bytes, not a number or text")
@@ -149,7 +149,7 @@ def _plain(value: object, data, depth: int = 2) -> object:
     if getattr(value, "name", "") in SCALARS:
         import numpy as np
 
-        dtype, span = value.args
+        dtype, span = cast(Any, value).args
         if re.fullmatch(r"b1|[fiu][1248]", code := str(dtype.args[0])):
             return np.frombuffer(data[slice(*span)], np.dtype(code).newbyteorder(dtype.state[1]), 1)[0].item()
     raise ValueError(

@@ -138,7 +138,7 @@ def read_tensors(path: Path, entries: Mapping[str, Entry | Tensor]) -> dict[str,
     with path.open("rb", buffering=0) as file:
         for first, last, keys in _runs((*e.span, k) for k, e in waiting.items()):
             numbers = torch.empty(last - first, dtype=torch.uint8, device="cpu")
-            _read_into(file, first, memoryview(numbers.numpy()))
+            _read_into(file, first, memoryview(numbers.numpy().data))
             for key in keys:
                 found[key] = _view(waiting[key], numbers, first)
     return {k: found[k] for k in entries}

@@ -100,7 +100,7 @@ class _Reader:
             raise ValueError(f"it is nested deeper than {DEEPEST} levels")
         if self.left < 0:
             raise ValueError(f"it holds more than {MOST_VALUES} values")
-        code = self.number(">B")
+        code = int(self.number(">B"))
         if code <= 0x7F or code >= 0xE0:
             return code if code <= 0x7F else code - 0x100
         if code in FIXED:
@@ -109,7 +109,7 @@ class _Reader:
             return self.number(NUMBERS[code])
         if code in SIZED:
             kind, size = SIZED[code]
-            count = self.number(size)
+            count = int(self.number(size))
         elif code <= 0x8F:  # short ones carry their length in the code
             kind, count = "dict", code & 0x0F
         elif code <= 0x9F:
@@ -124,7 +124,7 @@ class _Reader:
 
     def _sized(self, kind: str, count: int, depth: int) -> object:
         if kind == "extension":
-            return Extension(self.number(">b"), *self.skip(count))
+            return Extension(int(self.number(">b")), *self.skip(count))
         if kind == "bytes":
             return self.skip(count)
         if kind == "text":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .boundary import building, naming
+from .entry import Entry
 from .file_settings import read_json
 from .kinds import BY_ID, Kind, find_kind, find_parts
 from .layouts import Shapes
@@ -32,7 +33,7 @@ class Weights:
     """A loaded network with what its file says of itself."""
 
     kind: str
-    network: nn.Module
+    network: Any  # of the class that its kind builds
     path: Path
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -80,20 +81,22 @@ def load(path: str | os.PathLike, kind: str | None = None) -> Weights:
     return Weights(found.id, fill(network, state, str(path)).eval(), Path(path), dict(listing.metadata))
 
 
-def describe(path: str | os.PathLike) -> Description:
+def describe(path: str | os.PathLike, whole: bool = False) -> Description:
     """What a file is and whether it can be used, by its header alone.
 
-    Raises as `load` where the header cannot be read.
+    whole: it is known to fit, so that no network is built to see. Raises as `load` where the header cannot
+    be read.
     """
     listing = _recognisable(list_file(path))
     found = find_kind(listing.entries, listing.metadata)
     parts = tuple(find_parts(listing.entries))
-    dtypes = sorted({e.dtype for e in listing.entries.values() if hasattr(e, "storage")})
+    dtypes = sorted({e.dtype for e in listing.entries.values() if isinstance(e, Entry)})
     floating = [d for d in dtypes if "float" in d]
     problem = ""
     try:
-        for kind in parts if parts else [_choose(listing, None)]:
-            _built(listing, kind)
+        for kind in parts or [_choose(listing, None)]:
+            if not whole:
+                _built(listing, kind)
     except ValueError as error:
         problem = str(error)
     metadata = listing.metadata
@@ -166,7 +169,7 @@ def _built(listing: Listing, kind: Kind) -> tuple[nn.Module, dict]:
         _check_counts(entries)
         entries = {**entries, **_values(listing, entries, kind)}
         with torch.device("meta"), _without_numbers(), _at_most(4 * len(entries) + 1000):
-            network = kind.build(entries, listing.metadata)
+            network = cast(Callable, kind.build)(entries, listing.metadata)
     wrong = _misfit(network, entries)
     if wrong:
         bad = next(iter(listing.unusable.items()), None)

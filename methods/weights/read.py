@@ -53,7 +53,7 @@ class Listing:
     metadata: Mapping[str, str] = field(default_factory=dict)
     top: tuple[str, ...] = ()  # its outermost keys
 
-    def read(self, keys: Mapping[str, Entry] | None = None) -> State:
+    def read(self, keys: Entries | None = None) -> State:
         """The tensors (or those of `keys`, under their names there). Raises ValueError naming the file."""
         with naming(self.path):
             return read_tensors(self.path, self.entries if keys is None else keys)
@@ -124,7 +124,7 @@ def _listing(path: Path, content: object, metadata: Mapping[str, str] | None = N
     if not all(isinstance(key, str) for key in tensors):
         raise ValueError("its tensors are not named by text")
     tensors = _without_wrappers(tensors)
-    entries = {k: v for k, v in tensors.items() if isinstance(v, Entry)}
+    entries: Entries = {k: v for k, v in tensors.items() if isinstance(v, Entry)}
     unusable = {k: v.reason for k, v in tensors.items() if isinstance(v, Unusable)}
     return Listing(path, entries, unusable, metadata or {}, top)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from .boundary import naming
 from .entry import Entry, Storage, Unusable, entry
@@ -55,7 +56,7 @@ def list_safetensors(path: Path) -> tuple[dict[str, Entry | Unusable], dict[str,
     return {key: _described(value, 8 + length, size) for key, value in header.items()}, metadata
 
 
-def _described(value: object, base: int, size: int) -> Entry | Unusable:
+def _described(value: Any, base: int, size: int) -> Entry | Unusable:
     dtype = value["dtype"]
     start, stop = value["data_offsets"]
     if not (isinstance(start, int) and isinstance(stop, int) and 0 <= start <= stop <= size - base):

@@ -124,7 +124,7 @@ def test_locales_cover_every_node_and_input(host, definitions):
     expected = english({name: definitions[name] for name in IDS})
     served = host.get("/i18n")
     assert json.loads((PACK / "locales/en/nodeDefs.json").read_text(encoding="utf-8")) == expected, (
-        "run tests/host/locale_file.py"
+        "run tools/locale_file.py"
     )
     assert {n: served["en"]["nodeDefs"][n] for n in IDS} == expected
     chinese = served["zh"]["nodeDefs"]

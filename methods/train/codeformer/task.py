@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -173,15 +174,18 @@ def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, 
     judged = validation[:JUDGED]
     truth = signed(judged)
     seen = truth if first else low_resolution_of(judged, damage, range(len(judged)))
+    trained: Any  # its stage decides which
     if first:
         trained = Reconstruction(network, recipe.adversarial, recipe.after, recipe.perceptual)
     elif recipe.stage == "prediction":
-        trained = Prediction(network, teacher(recipe))
+        trained = Prediction(cast(CodeFormer, network), teacher(recipe))
     else:
-        trained = Fusion(network, teacher(recipe), recipe.adversarial, recipe.after, recipe.perceptual)
+        trained = Fusion(
+            cast(CodeFormer, network), teacher(recipe), recipe.adversarial, recipe.after, recipe.perceptual
+        )
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw = {"generator": batch.generator}
+        draw: dict[str, Any] = {"generator": batch.generator}
         x = images[torch.randint(len(images), (recipe.batch,), **draw)]
         if recipe.flip:
             x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
@@ -227,7 +231,7 @@ def metadata(
     network: VQGAN | CodeFormer, recipe: CodeFormerRecipe, settings: Optimisation
 ) -> dict[str, object]:
     """What the weight file says of itself: how it is built and trained."""
-    codebook = recipe.stage == "codebook"
+    codebook = not isinstance(network, CodeFormer)
     return {
         "kind": "vqgan" if codebook else "codeformer",
         "settings": settings_text(network.config if codebook else network.sizes),

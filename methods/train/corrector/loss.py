@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class PriorChain:
 
 
 def corrector_loss(
-    net: nn.Module,
+    net: Any,
     recipe: CorrectorRecipe,
     chain: PriorChain | None,
     truth: Tensor,
@@ -87,7 +88,7 @@ def corrector_loss(
 
 
 def runs_loss(
-    net: nn.Module,
+    net: Any,
     recipe: CorrectorRecipe,
     truth: Tensor,
     base: Tensor,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from ...dpi.corrector import Corrector
 from ...dpi.masks import on_grid
 from ...dpi.method import PRESETS, dpi, preset
 from ...dpi.objective import grid_error
+from ...imaging.resize import size_of
 from ...priors.prior import Prior
 from ..loop import Batch
 from .recipe import CorrectorRecipe, conditions
@@ -86,7 +87,8 @@ class Rollouts:
     ) -> list[tuple[RolloutBatch, Tensor]]:
         """Every call of the corrector in one run, in order, and its answer B C S S."""
         self.prior.network.to(base.device)
-        network, calls, k = getattr(net, "module", net), [], self.recipe.k
+        network: Any = getattr(net, "module", net)
+        calls, k = [], self.recipe.k
         corrector, training = Corrector(network, k), network.training
 
         def watched(x: Tensor, t: float, y_T: Tensor) -> Tensor:
@@ -100,7 +102,7 @@ class Rollouts:
         )
         network.eval()
         try:
-            dpi(self.prior, watched, base, tuple(truth.shape[-2:]), settings, Noise(seeds))
+            dpi(self.prior, watched, base, size_of(truth), settings, Noise(seeds))
         finally:
             network.train(training)
         return calls

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from ...priors.prior import Prior
 from ...settings import to_json
 from ..curve import plot_profiles
 from ..init import begin_from
-from ..loop import Batch, Optimisation, Task
+from ..loop import Batch, Optimisation, Task, channels_last
 from ..prior import grid
 from .loss import PriorChain, corrector_loss, runs_loss, trace
 from .recipe import CorrectorRecipe, conditions
@@ -72,7 +73,7 @@ def frozen_prior(recipe: CorrectorRecipe) -> Prior | None:
 def build(recipe: CorrectorRecipe, seed: int = 0) -> CorrectorUNet:
     """A new network, or one with the weights to go on from. Raises ValueError for those of another one."""
     torch.manual_seed(seed)
-    network = CorrectorUNet(recipe.config()).to(memory_format=torch.channels_last)
+    network = channels_last(CorrectorUNet(recipe.config()))
     begin_from(network, recipe.init, "corrector")
     return network
 
@@ -83,14 +84,14 @@ def task(recipe: CorrectorRecipe, images: Tensor, validation: Tensor, seed: int 
     """
     network = build(recipe, seed)
     prior = frozen_prior(recipe)
-    runs = Rollouts(recipe, prior, images) if recipe.objective == "runs" else None
+    runs = Rollouts(recipe, prior, images) if prior and recipe.objective == "runs" else None
     chain = PriorChain.of(prior) if prior and not runs else None
     count = recipe.batch // 2 if runs else recipe.batch
     judged = validation[:JUDGED]
     truth, base = conditions(judged, recipe, range(len(judged)))
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw = {"generator": batch.generator}
+        draw: dict[str, Any] = {"generator": batch.generator}
         x = images[torch.randint(len(images), (count,), **draw)]
         if recipe.flip:
             x = torch.where(torch.randint(2, (count, 1, 1, 1), **draw) > 0, x.flip(3), x)

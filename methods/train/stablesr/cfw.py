@@ -84,9 +84,10 @@ class CFWRecipe(PairRecipe):
         """Where latents for training and validation are."""
         names = ("base", "layers", "context", "target", "size", "scale", "flip", "sampling", "begin")
         made_with = {name: getattr(self, name) for name in names}
-        return tuple(
-            Latents(Path(self.latents) / name, count, made_with)
-            for name, count in (("training", self.pairs), ("validation", JUDGED))
+        folder = Path(self.latents)
+        return (
+            Latents(folder / "training", self.pairs, made_with),
+            Latents(folder / "validation", JUDGED, made_with),
         )
 
 

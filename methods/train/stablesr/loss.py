@@ -87,4 +87,5 @@ def encoded(vae: VAE, truth: Tensor, low: Tensor, seeds: Sequence[int], part: in
         made.append(
             [Autoencoder(vae).encode(x, noise) for x in (clean, enlarged(low[piece], clean.shape[-1]))]
         )
-    return tuple(torch.cat(z) for z in zip(*made, strict=True))
+    first, second = (torch.cat(z) for z in zip(*made, strict=True))
+    return first, second

@@ -89,10 +89,11 @@ def named(parts: Mapping[str, nn.Module]) -> nn.Module:
     """Networks in one, the keys of each below a prefix such as `model.diffusion_model.`."""
     whole = nn.Module()
     for prefix, part in parts.items():
-        place, (*path, last) = whole, prefix.strip(".").split(".")
+        place: nn.Module = whole
+        *path, last = prefix.strip(".").split(".")
         for name in path:
             if name not in place._modules:
                 place.add_module(name, nn.Module())
-            place = place._modules[name]
+            place = place.get_submodule(name)
         place.add_module(last, part)
     return whole

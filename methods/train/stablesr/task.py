@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +115,7 @@ def task(recipe: StableSRRecipe, model: StableSR, context: Tensor, pairs: Pairs,
         return Noised.of(z0, t.to(z0.device), lr, context.to(z0), eps, recipe.target)
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw = {"generator": batch.generator}
+        draw: dict[str, Any] = {"generator": batch.generator}
         seeds = torch.randint(2**62, (recipe.batch,), **draw).tolist()
         t = torch.randint(len(CHAIN.table), (recipe.batch,), **draw)
         truth, low = (x.to(batch.device) for x in pairs(seeds))

@@ -1,5 +1,5 @@
-"""The English locale, made from the node definitions of a running server: python locale_file.py
-http://127.0.0.1:8188.
+"""The English locale, made from the node definitions of a running server: python
+tools/locale_file.py http://127.0.0.1:8188.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-TARGET = Path(__file__).resolve().parents[2] / "locales" / "en" / "nodeDefs.json"
+TARGET = Path(__file__).resolve().parents[1] / "locales" / "en" / "nodeDefs.json"
 
 
 def english(definitions: dict) -> dict:
