@@ -82,7 +82,7 @@ def test_the_study_of_srdg_names_a_classifier_that_says_nonsense(tmp_path, caplo
         "--judge",
         path,
         "--out",
-        tmp_path,
+        tmp_path / "out",
     ]
     assert cli.main(["evaluate", "srdg", str(tmp_path), *map(str, arguments)]) == 2
     assert str(path) in caplog.text
