@@ -17,7 +17,7 @@ from ...samplers.schedule import CLEAN, Level
 from ...samplers.tiled import Tiled, ramp_weights
 from ..nets.cfw import CFW
 from ..nets.sd_vae import VAE, split_moments
-from .finite import finite
+from .finite import finite, half_of
 
 SCALE = 0.18215  # latents of unit variance
 
@@ -94,14 +94,17 @@ class Autoencoder:
             raise ValueError(f"a fidelity weight of {w:g} needs CFW weights: load them, or give 0")
 
     def _decode(self, z: Tensor, image: Tensor | None, w: float) -> Tensor:
-        return finite(lambda: self._decoded(z, image, w), self._parts(), "decoded")
-
-    def _parts(self) -> tuple[nn.Module, ...]:
-        """The networks of a call; another program's autoencoder looks for itself."""
-        return tuple(part for part in (self.vae, self.cfw) if isinstance(part, nn.Module))
+        return self._finite(lambda: self._decoded(z, image, w), "decoded")
 
     def _encode(self, image: Tensor) -> Tensor:
-        return finite(lambda: self.vae.encode(image), self._parts(), "encoded")
+        return self._finite(lambda: self.vae.encode(image), "encoded")
+
+    def _finite(self, call: Callable[[], Tensor], what: str) -> Tensor:
+        """A call that looks at its values where half precision may overflow, which waits for the device;
+        another program's autoencoder looks for itself.
+        """
+        networks = tuple(part for part in (self.vae, self.cfw) if isinstance(part, nn.Module))
+        return finite(call, networks, what) if half_of(networks) else call()
 
     def _decoded(self, z: Tensor, image: Tensor | None, w: float) -> Tensor:
         maps = {}

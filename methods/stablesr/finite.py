@@ -11,6 +11,12 @@ from torch import Tensor, nn
 log = logging.getLogger("priorsr")
 
 
+def half_of(networks: Sequence[nn.Module]) -> list[torch.dtype]:
+    """The precisions of networks, none where the first has no numbers or has them in float32."""
+    kept = [next((p.dtype for p in network.parameters()), torch.float32) for network in networks]
+    return kept if kept and kept[0] != torch.float32 else []
+
+
 def finite(call: Callable[[], Tensor], networks: Sequence[nn.Module], what: str) -> Tensor:
     """What `call` gives, computed again with its networks in float32 where half precision overflowed, with a
     word in the log.
@@ -18,17 +24,17 @@ def finite(call: Callable[[], Tensor], networks: Sequence[nn.Module], what: str)
     what: of the picture, encoded or decoded. Raises FloatingPointError where float32 overflows too.
     """
     y = call()
-    kept = [next(network.parameters()).dtype for network in networks]
-    if not kept or kept[0] == torch.float32 or torch.isfinite(y).all():
+    if y.is_meta or torch.isfinite(y).all():  # there are no values where only memory is counted
         return y
-    log.warning("NaN from the autoencoder in %s, so this part is %s again in float32", kept[0], what)
-    try:
-        for network in networks:
-            network.float()
-        y = call()
-    finally:
-        for network, dtype in zip(networks, kept, strict=True):
-            network.to(dtype)
+    if kept := half_of(networks):
+        log.warning("NaN from the autoencoder in %s, so this part is %s again in float32", kept[0], what)
+        try:
+            for network in networks:
+                network.float()
+            y = call()
+        finally:
+            for network, dtype in zip(networks, kept, strict=True):
+                network.to(dtype)
     if not torch.isfinite(y).all():
         raise FloatingPointError(
             f"NaN or infinite values where a picture was {what} by the autoencoder in full precision: is "
