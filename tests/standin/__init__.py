@@ -10,23 +10,24 @@ from pathlib import Path
 from types import ModuleType
 
 from . import node_api
-from .services import Cancelled, Host
-
-__all__ = ["Cancelled", "Host", "installed"]
+from .services import Cancelled as Cancelled
+from .services import Host
 
 
 @contextmanager
 def installed(models: Path, package: str) -> Iterator[tuple[Host, ModuleType]]:
-    """A host and the package of nodes imported on it; afterwards neither is left in sys.modules."""
+    """A host and the package of nodes imported on it; afterwards sys.modules is as it was before."""
     host = Host(models)
     modules = {"comfy_api": ModuleType("comfy_api"), "comfy_api.latest": node_api, **host.modules()}
-    if taken := [name for name in (*modules, package) if name in sys.modules]:
-        raise RuntimeError(f"{taken} are there already: the stand-in comes first or never")
+    ours = lambda: [n for n in sys.modules if n in modules or f"{n}.".startswith(f"{package}.")]  # noqa: E731
+    aside = {name: sys.modules.pop(name) for name in ours()}  # those of another stand-in
     sys.modules.update(modules)
     try:
         yield host, importlib.import_module(package)
     finally:
-        for name in [name for name in sys.modules if name in modules or f"{name}.".startswith(f"{package}.")]:
+        for name in ours():
             del sys.modules[name]
+        sys.modules.update(aside)
         parent, _, name = package.rpartition(".")
         vars(sys.modules[parent]).pop(name, None)
+        vars(sys.modules[parent]).update({name: aside[package]} if package in aside else {})

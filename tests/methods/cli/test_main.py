@@ -21,7 +21,10 @@ posix = pytest.mark.skipif(os.name != "posix", reason="a shell and signals of PO
 
 
 def start(*arguments, **options):
-    return subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True, **options)
+    """The command as a shell starts it: hearing SIGINT, which programs in the background do not."""
+    hearing = {} if os.name == "nt" else {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    given = [*COMMAND, *map(str, arguments)]
+    return subprocess.Popen(given, stderr=subprocess.PIPE, text=True, **hearing, **options)
 
 
 def shell(line, **environment):
