@@ -30,4 +30,4 @@ def test_the_readmes_python_runs_as_printed(tmp_path, root, photo, monkeypatch):
     write(Picture(photo), tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102 (our own text)
-    assert read(tmp_path / "photo_x2.png").pixels.shape[-2:] == (106, 142)
+    assert read(tmp_path / "photo_x4.png").pixels.shape[-2:] == (212, 284)
