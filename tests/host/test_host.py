@@ -312,7 +312,7 @@ def test_values_out_of_range_are_refused_before_running(host, change):
                 matlab_border=False,
                 to="nonsense",
             ),
-            "unknown way to resize",
+            "choose one of scale, size, multiple",
         ),
         (
             node("PriorSRDegrade", image=["1", 0], seed=0, vary=False, degradation="nonsense"),

@@ -190,7 +190,7 @@ def test_tiles_on_a_latent_model_and_under_our_sampler(host):
         latent(host, latents(sampler("dpmpp_2m"), tiled=tiles(8, count=count), prefix=f"n{count}"))
         for count in (1, 4)
     ]
-    torch.testing.assert_close(cut[0], cut[1], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(cut[0], cut[1], atol=5e-4, rtol=1e-3)
     assert cut[0].isfinite().all()
     assert (cut[0] - plain).abs().max() > 1e-3
     again = latent(host, latents(sampler("dpmpp_2m"), prefix="again"))

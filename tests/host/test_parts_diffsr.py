@@ -102,7 +102,9 @@ def test_the_field_chooses_shows_and_tells(host, definitions):
 
 def test_a_picture_of_a_batch_is_the_picture_alone(host, definitions):
     alone = result(host, whole(definitions)).pixels
-    batch = whole(definitions, image=["4", 0]) | {"4": node("RepeatImageBatch", image=["2", 0], amount=2)}
+    batch = whole(definitions, image=["4", 0], vary=False) | {
+        "4": node("RepeatImageBatch", image=["2", 0], amount=2)
+    }
     images = host.run(batch)["9"]["images"]
     assert len(images) == 2
     from priorsr.methods.imaging.images import read

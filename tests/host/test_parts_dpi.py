@@ -164,7 +164,8 @@ def test_a_beginner_gives_the_picture_alone_and_is_told(host, definitions):
 def test_a_picture_of_a_batch_is_the_picture_alone(host, definitions):
     alone = result(host, whole(definitions)).pixels
     images = host.run(
-        whole(definitions, image=["4", 0]) | {"4": node("RepeatImageBatch", image=["2", 0], amount=2)}
+        whole(definitions, image=["4", 0], vary=False)
+        | {"4": node("RepeatImageBatch", image=["2", 0], amount=2)}
     )["9"]["images"]
     assert len(images) == 2
     for image in images:

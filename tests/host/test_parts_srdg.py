@@ -178,7 +178,7 @@ def test_the_same_seed_gives_the_same_picture_and_chained_classifiers_count(host
 
 def test_a_picture_of_a_batch_is_the_picture_alone(host, definitions):
     alone = result(host, whole(definitions, classifier=HAPPY, attributes="happy=1", h=20.0)).pixels
-    batch = whole(definitions, classifier=HAPPY, attributes="happy=1", h=20.0, image=["4", 0])
+    batch = whole(definitions, classifier=HAPPY, attributes="happy=1", h=20.0, image=["4", 0], vary=False)
     images = host.run(batch | {"4": node("RepeatImageBatch", image=["2", 0], amount=2)})["9"]["images"]
     assert len(images) == 2
     for image in images:
@@ -299,7 +299,7 @@ def test_attributes_are_read_as_text_and_numbers(host):
             "takes 32 x 32 pixels, not 64 x 64",
         ),
         ({"classifier": SR}, "where attribute weights are needed"),
-        ({"prior": "tiny_adm.safetensors"}, "choose an NCSN++ network"),
+        ({"prior": "tiny_adm.safetensors"}, "where ncsnpp weights are needed"),
         ({"first": 0.2, "last": 0.4}, "give a first above the last"),
     ],
 )

@@ -373,9 +373,9 @@ def test_one_node_takes_alpha_batches_grey_and_a_longest_side(host, definitions)
     assert max(picture.pixels.shape[-2:]) == 150
     assert picture.alpha is not None
     assert "ddpm, 4 steps" in outputs["15"]["text"][0]
-    batch = host.run(one_node(definitions, image=("5", 0)) | {"5": node("ProbeImages", count=2, channels=1)})[
-        "9"
-    ]["images"]
+    batch = host.run(
+        one_node(definitions, image=("5", 0), vary=False) | {"5": node("ProbeImages", count=2, channels=1)}
+    )["9"]["images"]
     alone = host.run(
         one_node(definitions, image=("6", 0))
         | {
@@ -415,7 +415,10 @@ WRONG = {
         {"23": node("PriorSRLoadStableSR", stablesr="tiny_adm.safetensors")},
         "where stablesr-layers weights are needed",
     ),
-    "a CFW file": ({"23": node("PriorSRLoadStableSR", stablesr=WRAP)}, "it is a CFW file"),
+    "a CFW file": (
+        {"23": node("PriorSRLoadStableSR", stablesr=WRAP)},
+        "where stablesr-layers weights are needed",
+    ),
     "no weights": ({"23": node("PriorSRLoadStableSR", stablesr="broken.safetensors")}, "cannot read"),
     "another shape": (empty(96, 96), "enlarge the picture to the size"),
     "another count": (empty(128, 96, 3), "3 low-resolution latents for 1 samples"),
@@ -449,7 +452,7 @@ def test_mistakes_around_the_decoder_are_told(host):
         ({"tiles.overlap": 64}, "overlap"),
         ({"tiles.tile": 60}, "multiples of 8"),
         ({"vae_tile": 100}, "multiples of 8"),
-        ({"longest": 20}, "shrink"),
+        ({"longest": 20}, "choose a length within"),
         ({"sampler": "ddim-released", "steps": 1}, "cannot take 1 steps"),
     ],
 )
