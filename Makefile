@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test coverage lint fuzz test-host bench gpu-kit pictures clean
+.PHONY: demo test test-all coverage lint fuzz test-host bench gpu-kit pictures clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -14,6 +14,10 @@ demo: $(BIN)/priorsr
 	$(BIN)/python -m priorsr.methods.cli.demo demo
 
 test: $(BIN)/priorsr
+	$(BIN)/python -m pytest -q -n auto -m "not slow"
+
+# with those that take minutes: the same picture in other threads and processes, memory over many runs, graphs
+test-all: $(BIN)/priorsr
 	$(BIN)/python -m pytest -q -n auto
 
 # how much of nodes/ its tests run without ComfyUI

@@ -20,7 +20,7 @@ from priorsr.methods.cli import main as cli
 from priorsr.methods.cli.main import build_parser
 from priorsr.methods.imaging.images import read
 
-COUNT = int(os.environ.get("PRIORSR_FUZZ", "40"))
+COUNT = int(os.environ.get("PRIORSR_FUZZ", "20"))
 LONGEST = 60.0  # processor seconds of a command line
 NUMBERS = ("0", "1", "2", "-1", "-0.0", "nan", "inf", "1e999", "9" * 400, "x", "", "1,2", "0x10", "٣", "1_0")
 SMALL = ("1", "2", "3", "0", "-1", "x", "nan")  # of what would take long: steps, sides, scales

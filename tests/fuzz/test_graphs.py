@@ -19,7 +19,7 @@ import tiny_checkpoints
 import torch
 from standin import node_api
 
-COUNT = int(os.environ.get("PRIORSR_FUZZ", "60"))
+COUNT = int(os.environ.get("PRIORSR_FUZZ", "30"))
 LONGEST = 60.0  # processor seconds of a node
 START = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
 EXPECTED = (ValueError, FileNotFoundError)

@@ -28,6 +28,7 @@ def tensors():
     return sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(methods()))
 def test_runs_leave_no_tensor_behind(folder, name):
     """Planning, which measures on the meta device, included; the network is loaded anew each time."""

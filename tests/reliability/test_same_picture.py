@@ -99,12 +99,14 @@ def test_four_tiles_in_a_call_as_one(folder, five, name):
         compare(name, "tile batch 4", made(prepared(folder, name, tile_batch=4), name), five(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_two_threads_as_one(folder, five, name):
     with threads(2):
         compare(name, "2 threads", made(prepared(folder, name), name), five(name))
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same(folder, five, tmp_path):
     code = [sys.executable, str(FIXTURES / "every_method.py"), str(folder), str(tmp_path / "out")]
     subprocess.run(code, check=True, env={**os.environ, "PYTHONPATH": str(FIXTURES)})
