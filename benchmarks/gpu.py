@@ -24,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from stablesr_memory import networks
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -143,44 +144,22 @@ def network_table(clock: Clock, smoke: bool, left: Callable[[], float], peak_rat
 
 def stablesr(smoke: bool, device: torch.device):
     """StableSR at its released sizes, or small."""
-    from priorsr.methods.nets.adm_config import ADMConfig
+    if smoke:
+        model = networks()
+        for network in (model.prior.network, model.layers.encoder, model.layers.sft, model.vae, model.cfw):
+            ready(network, device)
+        return model
     from priorsr.methods.nets.cfw import CFW
     from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
-    from priorsr.methods.nets.sd_vae import VAE, VAEConfig
+    from priorsr.methods.nets.sd_vae import VAE
     from priorsr.methods.nets.spade import SFT, residual_blocks
     from priorsr.methods.nets.struct_encoder import StructEncoder
     from priorsr.methods.stablesr.layers import StableSRLayers
     from priorsr.methods.stablesr.method import StableSR
     from priorsr.methods.stablesr.prior import diffusion_prior
 
-    if smoke:
-        unet = SDUNet(
-            SDConfig(
-                model_channels=64,
-                num_res_blocks=1,
-                channel_mult=(1, 2),
-                attention_factors=(1,),
-                context_dim=24,
-            )
-        )
-        config = ADMConfig(
-            image_size=96,
-            in_channels=4,
-            out_channels=32,
-            model_channels=32,
-            num_res_blocks=1,
-            channel_mult=(1, 2),
-            attention_factors=(1,),
-            num_head_channels=None,
-            scale_shift=False,
-            resblock_updown=False,
-        )
-        encoder, width = StructEncoder(config), 32
-        vae = VAE(VAEConfig(channels=32, channel_mult=(1, 1, 2, 2), num_res_blocks=1))
-        cfw = CFW({1: 32, 2: 64}, blocks=1, growth=8)
-    else:
-        unet, encoder, width, vae, cfw = SDUNet(SDConfig()), StructEncoder(), 256, VAE(), CFW()
-    sft = SFT(residual_blocks(unet), width)
+    unet, encoder, vae, cfw = SDUNet(SDConfig()), StructEncoder(), VAE(), CFW()
+    sft = SFT(residual_blocks(unet), encoder.config.out_channels)
     unet, encoder, sft, vae, cfw = (ready(n, device) for n in (unet, encoder, sft, vae, cfw))
     return StableSR(diffusion_prior(unet), StableSRLayers(encoder, sft), vae, cfw)
 

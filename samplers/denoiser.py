@@ -57,7 +57,10 @@ class Cond:
 
     def expand(self, batch: int) -> Cond:
         """Conditions of one sample for every sample of a batch; those that have as many already stay."""
-        widen = lambda part: {k: v.expand(batch, *v.shape[1:]) if len(v) == 1 else v for k, v in part.items()}  # noqa: E731
+
+        def widen(part: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {k: v.expand(batch, *v.shape[1:]) if len(v) == 1 else v for k, v in part.items()}
+
         return Cond(widen(self.spatial), widen(self.flat))
 
     @staticmethod
@@ -66,7 +69,10 @@ class Cond:
         first = conds[0]
         if any(c.spatial.keys() != first.spatial.keys() or c.flat.keys() != first.flat.keys() for c in conds):
             raise ValueError("conditions that are computed together must hold the same names")
-        join = lambda part: {k: torch.cat([getattr(c, part)[k] for c in conds]) for k in getattr(first, part)}  # noqa: E731
+
+        def join(part: str) -> dict[str, Tensor]:
+            return {k: torch.cat([getattr(c, part)[k] for c in conds]) for k in getattr(first, part)}
+
         return Cond(join("spatial"), join("flat"))
 
 

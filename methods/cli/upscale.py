@@ -69,21 +69,16 @@ def _run(options: argparse.Namespace) -> int:
 
     if varies(options) and upscaler.networks:
         log.info("every picture has a seed of its own, of --seed and its name; --no-vary gives all --seed")
-    if options.memory:
-        parse_bytes(options.memory)
+    allowed = parse_bytes(options.memory) if options.memory else 0
     said: set[str] = set()
-
-    def free() -> int:
-        return free_bytes(upscaler.device)
 
     @torch.no_grad()
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         low = picture.pixels
-        scale = options.scale if options.longest is None else scale_for(options.longest, size_of(low))
-        notes: list[str] = []
-        seed = seed_of(options, job)
         small = size_of(low)
-        notes += upscaler.fit(small, scale, parse_bytes(options.memory) if options.memory else free())
+        scale = options.scale if options.longest is None else scale_for(options.longest, small)
+        seed = seed_of(options, job)
+        notes = [*upscaler.fit(small, scale, allowed or free_bytes(upscaler.device))]
         plan = upscaler.plan(small, scale)
         size = plan.size
         if plan.calls:

@@ -16,12 +16,12 @@ from .posterior import posterior_upscale, steps_of
 from .sampling import DPSSettings
 
 
-class DPSUpscaler(PriorUpscaler[Prior]):
-    """Posterior sampling on an ADM prior (Chung et al. 2023)."""
+class PosteriorUpscaler(PriorUpscaler[Prior]):
+    """Posterior sampling: DPS on an ADM prior (Chung et al. 2023), EDM-DPS on an EDM one (VisionRefine)."""
 
     gradient = True
 
-    def __init__(self, prior: Prior, settings: DPSSettings, canvas: TileSettings):
+    def __init__(self, prior: Prior, settings: DPSSettings | EDMDPSSettings, canvas: TileSettings):
         super().__init__(prior, canvas)
         self.settings = settings
         steps_of(prior, settings)
@@ -35,9 +35,9 @@ class DPSUpscaler(PriorUpscaler[Prior]):
         return posterior_upscale(self.prior, low, scale, self.settings, self.canvas, seeds, step)
 
 
-def _load_dps(files: Mapping[str, str], given: Given) -> DPSUpscaler:
+def _load_dps(files: Mapping[str, str], given: Given) -> PosteriorUpscaler:
     prior = load_prior(files["prior"], given.make(PriorSettings))
-    return DPSUpscaler(prior, given.make(DPSSettings), given.make(TileSettings))
+    return PosteriorUpscaler(prior, given.make(DPSSettings), given.make(TileSettings))
 
 
 DPS_METHOD = Method(
@@ -53,27 +53,8 @@ DPS_METHOD = Method(
 )
 
 
-class EDMDPSUpscaler(PriorUpscaler[Prior]):
-    """EDM-based posterior sampling on an EDM prior."""
-
-    gradient = True
-
-    def __init__(self, prior: Prior, settings: EDMDPSSettings, canvas: TileSettings):
-        super().__init__(prior, canvas)
-        self.settings = settings
-        steps_of(prior, settings)
-
-    def calls(self, scale: float) -> int:
-        return self.settings.steps
-
-    def enlarge(
-        self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
-    ) -> Tensor:
-        return posterior_upscale(self.prior, low, scale, self.settings, self.canvas, seeds, step)
-
-
-def _load_edm_dps(files: Mapping[str, str], given: Given) -> EDMDPSUpscaler:
-    return EDMDPSUpscaler(load_prior(files["prior"]), given.make(EDMDPSSettings), given.make(TileSettings))
+def _load_edm_dps(files: Mapping[str, str], given: Given) -> PosteriorUpscaler:
+    return PosteriorUpscaler(load_prior(files["prior"]), given.make(EDMDPSSettings), given.make(TileSettings))
 
 
 EDM_DPS_METHOD = Method(

@@ -103,13 +103,18 @@ class PriorRecipe(Settings):
             groups=self.groups,
             unshuffle=self.unshuffle,
         )
-        if self.size % config.reduction:
-            raise ValueError(
-                f"size {self.size} is no multiple of {config.reduction}, which unshuffle and mult ask for: "
-                "change one of them"
-            )
+        check_side(config)
         check_widths(config)
         return config
+
+
+def check_side(config: ADMConfig) -> None:
+    """Raises ValueError for a side that the levels of the network do not halve."""
+    if config.image_size % config.reduction:
+        raise ValueError(
+            f"size {config.image_size} is no multiple of {config.reduction}, which unshuffle and mult ask "
+            "for: change one of them"
+        )
 
 
 def scales_of(crops: str) -> tuple[float, ...]:

@@ -196,7 +196,10 @@ class _Patch:
             )
         prompts = len(set(options.get("uuids", ()))) if shared else 1
         tiles = len(options["uuids"]) // prompts if prompts > 1 else 1
-        apart = lambda v: v.unflatten(0, (tiles, prompts, -1))[:, 0].flatten(0, 1) if prompts > 1 else v  # noqa: E731
+
+        def apart(v: Tensor) -> Tensor:
+            return v.unflatten(0, (tiles, prompts, -1))[:, 0].flatten(0, 1) if prompts > 1 else v
+
         features = self.layers.encoder(apart(lr), apart(timesteps))
         if tiles > 1:  # the layers repeat features for a whole batch, not for each tile of it
             features = [

@@ -19,7 +19,7 @@ from ...nets.adm_config import ADMConfig
 from ...nets.corrector import SMALL
 from ...settings import Settings, option
 from ..init import init_option
-from ..prior import numbers, signed
+from ..prior import check_side, numbers, signed
 
 OBJECTIVES = ("sampled", "paper", "runs", "released")
 MIXED = ("mild", "medium", "heavy", "severe")
@@ -98,11 +98,7 @@ class CorrectorRecipe(Settings):
             attention_factors=numbers(self.attention),
             unshuffle=self.unshuffle,
         )
-        if self.size % config.reduction:
-            raise ValueError(
-                f"size {self.size} is no multiple of {config.reduction}, which unshuffle and mult ask for: "
-                "change one of them"
-            )
+        check_side(config)
         return config
 
     def degradations(self) -> Recipe:

@@ -44,6 +44,9 @@ def ramps(count, size=16):
     )
 
 
+TINY = ["--size", "16", "--mult", "1,2", "--blocks", "1", "--attention", "2"]  # a network of seconds
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("faces")
@@ -211,14 +214,7 @@ def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, cap
 
 def test_a_checkpoint_is_exported_as_it_is(tmp_path, folder, caplog):
     small = [
-        "--size",
-        "16",
-        "--mult",
-        "1,2",
-        "--blocks",
-        "1",
-        "--attention",
-        "2",
+        *TINY,
         "--batch",
         "2",
         "--lr",
@@ -247,14 +243,7 @@ def test_two_processes_train_one_network(tmp_path, folder):
     """Under torchrun: one file, one log, and a checkpoint that a single process does not take for its own."""
     out = tmp_path / "two.safetensors"
     small = [
-        "--size",
-        "16",
-        "--mult",
-        "1,2",
-        "--blocks",
-        "1",
-        "--attention",
-        "2",
+        *TINY,
         "--steps",
         "2",
         "--batch",
