@@ -13,12 +13,13 @@ $(BIN)/priorsr: pyproject.toml
 demo: $(BIN)/priorsr
 	$(BIN)/python -m priorsr.methods.cli.demo demo
 
+# a worker for each core: more threads in each would wait for one another
 test: $(BIN)/priorsr
-	$(BIN)/python -m pytest -q -n auto -m "not slow"
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n auto -m "not slow"
 
 # with those that take minutes: the same picture in other threads and processes, memory over many runs, graphs
 test-all: $(BIN)/priorsr
-	$(BIN)/python -m pytest -q -n auto
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n auto
 
 # how much of nodes/ its tests run without ComfyUI
 coverage: $(BIN)/priorsr
