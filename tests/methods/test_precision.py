@@ -1,5 +1,7 @@
 """Half precision: chosen by device, applied while weights are read, and close to float32 in every method."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -100,27 +102,20 @@ def test_half_precision_is_close_to_float32_in_every_method(method, name, limit)
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float16, 0.5), (torch.bfloat16, 1.5)])
 def test_half_precision_is_close_to_float32_in_stablesr(dtype, limit):
     settings = StableSRSettings(steps=4, tile=64, overlap=32, vae_tile=0, color="none")
-    model = tiny()
+    model = deepcopy(tiny())  # which others use
     exact = StableSRUpscaler(model, context(), settings)(low(16), 4.0, [1])
-    networks = (model.prior.network, model.layers.encoder, model.layers.sft, model.vae, model.cfw)
-    try:
-        for network in networks:
-            cast(network, dtype)
-        half = StableSRUpscaler(model, context(), settings)(low(16), 4.0, [1])
-    finally:
-        tiny.cache_clear()
+    for network in (model.prior.network, model.layers.encoder, model.layers.sft, model.vae, model.cfw):
+        cast(network, dtype)
+    half = StableSRUpscaler(model, context(), settings)(low(16), 4.0, [1])
     assert 255 * (half - exact).abs().mean() < limit
 
 
 def test_an_autoencoder_that_overflows_is_repeated_in_float32(caplog):
-    vae = tiny().vae
-    try:
-        vae.post_quant_conv.weight.data *= 20
-        exact = Autoencoder(vae).decode(torch.full((1, 4, 4, 4), 5e3))
-        cast(vae, torch.float16)
-        again = Autoencoder(vae).decode(torch.full((1, 4, 4, 4), 5e3))
-    finally:
-        tiny.cache_clear()
+    vae = deepcopy(tiny().vae)  # which others use
+    vae.post_quant_conv.weight.data *= 20
+    exact = Autoencoder(vae).decode(torch.full((1, 4, 4, 4), 5e3))
+    cast(vae, torch.float16)
+    again = Autoencoder(vae).decode(torch.full((1, 4, 4, 4), 5e3))
     assert "again in float32" in caplog.text
     assert torch.isfinite(again).all()
     assert (again - exact).abs().mean() < 0.05 * exact.abs().mean() + 0.05
