@@ -74,7 +74,7 @@ def check_place(path: Path) -> None:
     folder = path.parent
     # of os.path, for Path's own raise for names that are too long
     while not os.path.exists(folder) and folder != folder.parent:
-        if os.path.lexists(folder):
+        if os.path.islink(folder):  # a folder that another run has just made is none
             raise OSError(f"cannot write into {folder}: it is a link to nowhere. Choose another folder")
         folder = folder.parent
     if not os.path.isdir(folder):
