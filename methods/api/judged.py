@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,19 @@ def judge(
     figures have 95 % intervals; its failures name what was not judged. Raises ValueError, FileNotFoundError
     and ImportError where nothing can be judged.
     """
-    others = (truth, inputs, reference, gallery)
+    others: dict[str, Any] = {
+        "truth": truth,
+        "inputs": inputs,
+        "reference": reference,
+        "gallery": gallery,
+        "niqe": niqe,
+    }
     asked = Asked(
         Path(results),
-        *(None if one is None else Path(one) for one in others),
-        tuple(map(Path, identities)),
-        read_protocol(protocol, **changes),
-        tuple(metrics),
-        None if niqe is None else Path(niqe),
-        seed,
+        identities=tuple(map(Path, identities)),
+        protocol=read_protocol(protocol, **changes),
+        metrics=tuple(metrics),
+        seed=seed,
     )
+    asked = replace(asked, **{name: Path(one) for name, one in others.items() if one is not None})
     return judge_folder(asked, compute_device(device), report=report)

@@ -79,24 +79,23 @@ def _judge(options: argparse.Namespace) -> int:
         n: getattr(options, n)
         for n in ("scale", "colour", "border", "rounding", "kernel", "kernel_border", "faces")
     }
-    places = [
-        Path(p) if (p := getattr(options, n)) else None for n in ("truth", "inputs", "reference", "gallery")
-    ]
+    places = {
+        n: Path(p) for n in ("truth", "inputs", "reference", "gallery", "niqe") if (p := getattr(options, n))
+    }
     tables = tuple(map(Path, options.identities))
     out = Path(options.out) if options.out else None
     if out:
-        check_output(out, [options.results, *(p for p in places if p), *tables], options.overwrite)
+        check_output(out, [options.results, *places.values(), *tables], options.overwrite)
     rows = out.with_name(f"{out.name}.rows") if out else None
     asked = Asked(
         Path(options.results),
-        *places,
-        tables,
-        read_protocol(options.protocol, **changes),
-        tuple(options.metrics),
-        Path(options.niqe) if options.niqe else None,
-        options.seed,
-        rows,
-        options.label,
+        **places,
+        identities=tables,
+        protocol=read_protocol(options.protocol, **changes),
+        metrics=tuple(options.metrics),
+        seed=options.seed,
+        rows=rows,
+        label=options.label,
     )
     with tqdm(unit="picture", disable=None) as bar:
 

@@ -11,8 +11,11 @@ from ..settings import nearest
 
 @dataclass(frozen=True)
 class Figure:
-    """needs: what is compared with: truth, inputs, people (whom pictures show), a set (of truths or of a
+    """A figure of results.
+
+    needs: what is compared with: truth, inputs, people (whom pictures show), a set (of truths or of a
     reference). faces: whether of faces only. of_set: of all pictures together. better: high, low or one.
+    smallest: pictures that it is defined for, where not all are.
     """
 
     name: str
@@ -24,6 +27,7 @@ class Figure:
     of_set: bool = False
     median: bool = False
     backbone: str = ""
+    smallest: str = ""
 
     def lacks(self, given: frozenset[str]) -> str | None:
         """What is missing to compute it here, with the cure; given: truth, inputs, ... and faces."""
@@ -32,7 +36,8 @@ class Figure:
                 return CURES[need]
         if self.faces and (absent := available()):
             return absent
-        return missing(self.backbone) if self.backbone else None
+        lacking = missing(self.backbone) if self.backbone else None
+        return lacking.removeprefix(f"{self.backbone} ") if lacking else None
 
 
 CURES = {
@@ -47,18 +52,21 @@ FIGURES = {
     one.name: one
     for one in (
         Figure("psnr", "dB", ("truth",), "high", 2),
-        Figure("ssim", "1 is equal", ("truth",), "high"),
+        Figure("ssim", "1 is equal", ("truth",), "high", smallest="11 x 11"),
         Figure("mae", "levels of 255", ("truth",), "low", 2),
         Figure("sharpness", "gradient energy over the truth's, median", ("truth",), "one", 2, median=True),
         Figure("consistency", "dB of the reduced result to its input", ("inputs",), "high", 1),
         Figure("identity", "cosine distance of embeddings", ("truth",), faces=True),
         Figure("recognised", "share within the threshold", ("truth",), "high", 3, faces=True),
         *(
-            Figure(name, "distance", ("truth",), backbone=name)
+            Figure(name, "distance", ("truth",), backbone=name, smallest="32 x 32")
             for name in ("lpips-vgg", "lpips-alex", "dists")
         ),
-        Figure("niqe", "distance to good photographs"),
-        *(Figure(name, "1 is best", (), "high", backbone=name) for name in ("clip-iqa", "arniqa")),
+        Figure("niqe", "distance to good photographs", smallest="192 x 96"),
+        *(
+            Figure(name, "1 is best", (), "high", backbone=name, smallest="32 x 32")
+            for name in ("clip-iqa", "arniqa")
+        ),
         Figure("frechet", "of embeddings, not FID", ("set",), faces=True, of_set=True),
         *(Figure(name, "of sets", ("set",), of_set=True, backbone=name) for name in ("fid", "kid")),
         Figure("auc", "1:1, area under the ROC", ("people",), "high", faces=True, of_set=True),

@@ -123,7 +123,7 @@ class PictureJudge:
             found = [self.recogniser(x) for x in shown] if self.recogniser else []
         row[EMBEDDING] = [round(v, 7) for v in found[0][0].tolist()]
         if len(found) > 1:
-            distance = float(identity_distance(*found, "cosine"))
+            distance = float(identity_distance(found[0], found[1], "cosine"))
             row |= {"identity": distance, "recognised": float(distance <= THRESHOLDS["cosine"])}
             row[f"true {EMBEDDING}"] = [round(v, 7) for v in found[1][0].tolist()]
         return ""

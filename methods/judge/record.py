@@ -58,7 +58,10 @@ class Record:
             rows.append((name, shown(name, one.value), between, str(one.n), note))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines += [f"not computed: {name}: {why}" for name, why in self.lacking.items()]
+        alike: dict[str, list[str]] = {}
+        for name, why in self.lacking.items():
+            alike.setdefault(why, []).append(name)
+        lines += [f"not computed: {', '.join(some)}: {why}" for why, some in alike.items()]
         if self.failures:
             lines.append(f"{len(self.failures)} failed or incomplete, the rest was judged")
         return "\n".join(lines)

@@ -34,6 +34,7 @@ from .record import Record
 
 OnPicture = Callable[[int, int], None]  # pictures done, of so many
 PACKAGES = ("priorsr", "torch", "torchmetrics", "numpy", "pillow", "dlib-bin")
+WIDTH = 128  # of an embedding
 TRUE = f"true {EMBEDDING}"
 PERSON = "identity"  # the column of a table of people
 
@@ -109,7 +110,7 @@ def judge(
         if not pictures:
             reasons = f": {failures[0].file}: {failures[0].reason}" if failures else ""
             raise ValueError(f"none of {len(jobs)} results of {asked.results} could be judged{reasons}")
-        found = _each(figures, pictures, asked.seed, failures)
+        found = _each(figures, pictures, asked.seed, failures, lacking, bool(asked.metrics))
         sets = _Sets(asked, pictures, rows, reference, gallery, people, failures)
         found |= sets.frechet(figures) | sets.recognition(figures) | sets.inception(figures, jobs, device)
     shown = [{k: v for k, v in row.items() if not k.endswith(EMBEDDING)} for row in pictures]
@@ -217,13 +218,21 @@ def _sha(path: Path | None) -> str:
 
 
 def _each(
-    figures: Sequence[Figure], pictures: Sequence[dict], seed: int, failures: list[Failure]
+    figures: Sequence[Figure],
+    pictures: Sequence[dict],
+    seed: int,
+    failures: list[Failure],
+    lacking: dict[str, str],
+    named: bool,
 ) -> dict[str, Summary]:
+    """Means over pictures; a figure that all are too small for is a failure only where it was named."""
     found = {}
     for figure in (f for f in figures if not f.of_set):
         values = [row[figure.name] for row in pictures if row.get(figure.name) is not None]
         if values:
             found[figure.name] = summary(values, seed, figure.median)
+        elif figure.smallest and not named:
+            lacking[figure.name] = f"needs pictures of {figure.smallest} pixels"
         else:
             failures.append(
                 Failure(f"all {len(pictures)} pictures", f"{figure.name} is defined for none of them")
@@ -311,7 +320,9 @@ class _Sets:
             if vector is not None:
                 (kept if name in self.people else strange).append((name, vector))
         self.failures += [Failure(name, "the table of people does not name it") for name, _ in strange]
-        vectors = torch.tensor([v for _, v in kept], dtype=torch.float32, device="cpu").reshape(len(kept), -1)
+        vectors = torch.tensor([v for _, v in kept], dtype=torch.float32, device="cpu").reshape(
+            len(kept), WIDTH
+        )
         return Faces(vectors, [n for n, _ in kept], [self.people[n] for n, _ in kept])
 
     def _too_few(self, name: str, own: int, other: int) -> None:
@@ -321,7 +332,7 @@ class _Sets:
 
 def _stacked(vectors) -> Tensor:
     kept = [v for v in vectors if v is not None]
-    return torch.tensor(kept, dtype=torch.float32, device="cpu").reshape(len(kept), -1)
+    return torch.tensor(kept, dtype=torch.float32, device="cpu").reshape(len(kept), WIDTH)
 
 
 def _people(tables: Sequence[Path]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from math import lgamma
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch.nn.functional as F
@@ -172,16 +173,24 @@ def read_model(path: str | os.PathLike) -> Statistics:
         if path.suffix.lower() == ".mat":
             if find_spec("scipy") is None:
                 raise ImportError(f"{path} is a MATLAB file, which needs scipy: pip install scipy")
-            from scipy.io import loadmat  # pyright: ignore[reportMissingImports]
-
-            names, held = ("mu_prisparam", "cov_prisparam"), loadmat(path)
+            names, held = ("mu_prisparam", "cov_prisparam"), _matlab(path)
         else:
             with np.load(path, allow_pickle=False) as file:
                 held = {name: file[name] for name in names if name in file}
         mean, covariance = (np.asarray(held[name], dtype=np.float64) for name in names)
         return Statistics(mean.reshape(-1), covariance)
-    except (KeyError, ValueError, TypeError, OSError, EOFError) as error:
+    except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} is no NIQE model with {names[0]} and {names[1]}: {error}") from error
+
+
+def _matlab(path: Path) -> dict:
+    from scipy.io import loadmat  # pyright: ignore[reportMissingImports]
+    from scipy.io.matlab import MatReadError  # pyright: ignore[reportMissingImports]
+
+    try:
+        return loadmat(path)
+    except MatReadError as error:
+        raise ValueError(str(error)) from error
 
 
 def save_model(model: Statistics, path: str | os.PathLike) -> None:

@@ -30,8 +30,9 @@ def lpips(a: Tensor, b: Tensor, network: str = "vgg") -> Tensor:
     if network not in BACKBONES:
         raise ValueError(f"LPIPS network {network!r} is not one of {', '.join(BACKBONES)}")
     _paired(a, b)
+    a, b = _rgb(a), _rgb(b)
     with torch.no_grad():
-        return _lpips(network).net(_rgb(a), _rgb(b), normalize=True).reshape(-1)
+        return _lpips(network).net(a, b, normalize=True).reshape(-1)
 
 
 def dists(a: Tensor, b: Tensor) -> Tensor:
@@ -40,7 +41,9 @@ def dists(a: Tensor, b: Tensor) -> Tensor:
     Raises as `lpips`.
     """
     _paired(a, b)
-    return _dists()(_rgb(a), _rgb(b)).reshape(-1)
+    a, b = _rgb(a), _rgb(b)
+    with torch.no_grad():
+        return _dists()(a, b).reshape(-1)
 
 
 def arniqa(x: Tensor) -> Tensor:
