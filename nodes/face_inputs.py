@@ -14,10 +14,11 @@ from comfy_api.latest import io
 from torch import Tensor, nn
 
 from ..methods.faces.detect import Detection, DetectSettings, Faces, face_numbers
-from ..methods.faces.load import FILES, PARSENET, SOURCES, load_detector, load_parser
+from ..methods.faces.load import FILES, PARSENET, load_detector, load_parser
 from ..methods.faces.restore import RestoreSettings, restore_faces
 from ..methods.imaging.resize import resize, scale_for, scaled_size
 from ..methods.metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
+from ..methods.weights.known import where
 from . import host
 from .host.images import join, split
 
@@ -149,7 +150,8 @@ def file_of(name: str) -> str:
     stem = FILES.get(name, name)
     found = next((f for f in host.weight_files() if f == name or Path(f).stem == stem), None)
     if found is None:
-        source = f", released with {SOURCES[stem]}" if stem in SOURCES else ""
+        published = where(stem)
+        source = f". {published}" if published else ""
         raise FileNotFoundError(f"{stem}.pth is missing: put it into models/{host.FOLDER}{source}")
     return str(host.weight_path(found))
 
