@@ -14,6 +14,7 @@ from . import host
 from .face_inputs import (
     CATEGORY,
     FaceInputs,
+    clean_input,
     detect_inputs,
     detector_input,
     file_of,
@@ -83,6 +84,7 @@ class CodeFormerRestore(io.ComfyNode):
                 *host.settings_inputs(CodeFormerSettings, ("match_statistics",)),
                 *more_inputs(),
                 _half_input(),
+                clean_input(False),
                 *given_inputs(),
             ],
             outputs=restored_outputs(),

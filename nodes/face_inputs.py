@@ -14,9 +14,17 @@ from comfy_api.latest import io
 from torch import Tensor, nn
 
 from ..methods.faces.detect import Detection, DetectSettings, Faces, face_numbers
-from ..methods.faces.load import FILES, PARSENET, SOURCES, load_detector, load_parser
+from ..methods.faces.load import (
+    FILES,
+    PARSENET,
+    SOURCES,
+    load_background_cleaner,
+    load_detector,
+    load_parser,
+)
 from ..methods.faces.restore import RestoreSettings, restore_faces
 from ..methods.imaging.resize import resize, scale_for, scaled_size
+from ..methods.method import Upscaler
 from ..methods.metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
 from . import host
 from .host.images import join, split
@@ -98,6 +106,18 @@ def more_inputs(but: Sequence[str] = ()) -> list[io.Input]:
     )
 
 
+def clean_input(default: bool) -> io.Input:
+    return io.Boolean.Input(
+        "clean",
+        default=default,
+        tooltip=(
+            "Remove noise, compression and blur from the whole image first, as the shipped cleaner can; off: "
+            "faces are cut from the image as it is, and the rest stays."
+        ),
+        extra_dict={"advanced": True},
+    )
+
+
 def background_inputs() -> list[io.Input]:
     return [
         io.Image.Input(
@@ -159,6 +179,12 @@ def detector_of(name: str):
         return load_detector(file_of(name))
 
 
+@lru_cache(1)
+def cleaner_of() -> Upscaler:
+    with host.loading():
+        return load_background_cleaner()
+
+
 def parser_of(name: str):
     with host.loading():
         return load_parser(file_of(name))
@@ -193,6 +219,7 @@ class FaceInputs:
     faces: FoundFaces | None = None
     background: Tensor | None = None
     upscale_model: object = None
+    clean: bool = False
 
     def settings(self, size: int, frame: str) -> RestoreSettings:
         """For faces of `size` pixels. Raises ValueError."""
@@ -244,13 +271,26 @@ def restore_and_paste(
     parse = parser_of(asked.parser) if settings.mask == "parse" else None
     background, scale = asked.background_of(pixels)
     settings = replace(settings, scale=scale)
+    cleaner = cleaner_of() if asked.clean else None
     networks = [*networks, *(one.network for one in (detect, parse) if one is not None)]
+    networks += cleaner.networks if cleaner else ()
     room = max(room, PER_PIXEL * pixels.shape[-1] * pixels.shape[-2], PARSER_ROOM if parse else 0)
     recogniser = recogniser_of(frame) if size >= SMALLEST else None
     x = pixels if alpha is None else torch.cat([pixels, alpha], 1)
     with host.on_device(*networks, activations=room), host.cancellable():
         done = restore_faces(
-            x, restorer, detect, settings, which, seeds, background, parse, recogniser, faces, host.progress()
+            x,
+            restorer,
+            detect,
+            settings,
+            which,
+            seeds,
+            background,
+            parse,
+            recogniser,
+            faces,
+            host.progress(),
+            cleaner,
         )
     report = "\n".join([done.describe(), *dict.fromkeys(said)])
     return io.NodeOutput(host.result(join(done.pictures)), report)

@@ -17,6 +17,7 @@ from .attributes import Attributes
 from .face_inputs import (
     CATEGORY,
     FaceInputs,
+    clean_input,
     detect_inputs,
     detector_input,
     given_inputs,
@@ -137,8 +138,8 @@ class RestoreFacesWith(io.ComfyNode):
                     max=64.0,
                     step=0.1,
                     tooltip=(
-                        "How many times fewer pixels than the method gives it a face truly has; 0: as "
-                        "in the image. For large but blurred faces."
+                        "How many times fewer pixels than the method gives it a face truly has; 0: by the "
+                        "detail that it shows."
                     ),
                 ),
                 detector_input(),
@@ -153,6 +154,7 @@ class RestoreFacesWith(io.ComfyNode):
                 ),
                 *more_inputs(),
                 vary_input(),
+                clean_input(True),
                 *given_inputs(),
                 Attributes.Input(
                     "classifiers",

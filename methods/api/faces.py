@@ -12,7 +12,14 @@ import torch
 from ..device import compute_device
 from ..faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..faces.detect import Detector, DetectSettings
-from ..faces.load import CODEFORMER, load_codeformer, load_detector, load_parser, recogniser_for
+from ..faces.load import (
+    CODEFORMER,
+    load_background_cleaner,
+    load_codeformer,
+    load_detector,
+    load_parser,
+    recogniser_for,
+)
 from ..faces.restore import FaceReport, RestoreSettings
 from ..faces.restore import restore_faces as restore_and_paste
 from ..faces.restorers import restorer_of
@@ -34,8 +41,9 @@ class Faces(NamedTuple):
 
 def restore_faces(
     picture: Any,
-    method: str | Loaded | CodeFormerRestorer,
+    method: str | Loaded | CodeFormerRestorer = "diffsr",
     *,
+    clean: bool = True,
     scale: float = 1.0,
     detector: str | Detector = "mtcnn",
     size: int = 0,
@@ -51,10 +59,10 @@ def restore_faces(
 ) -> Faces:
     """Find the faces of a picture, or of each of a batch, restore them by a method, and put them back.
 
-    picture: as for `upscale`. method: one that restores faces, its name or loaded, or `codeformer`. scale:
-    enlargement of the whole picture. size, frame: pixels across of an aligned face and how tightly it is
+    picture: as for `upscale`. method: one that restores faces, its name or loaded, or `codeformer`. clean:
+    remove noise and compression from the whole picture first. scale: enlargement of the whole picture. size, frame: pixels across of an aligned face and how tightly it is
     cropped; as the networks without. coarse: how many times fewer pixels than the method gives it a face
-    truly has, 0 for those it has. identity: report how far each face moved (extra `eval`). Face i has the
+    truly has, 0 for the detail that it shows. identity: report how far each face moved (extra `eval`). Face i has the
     seed plus i. settings: those of DetectSettings, RestoreSettings and the method; one of the method that
     they have too is called METHOD_name, such as srdg_limit. Raises as `upscale`.
     """
@@ -93,11 +101,20 @@ def restore_faces(
     recogniser = recogniser_for(restorer.size, restorer.frame) if identity else None
     finder = load_detector(detector, place) if isinstance(detector, str) else detector
     parser = load_parser(device=place) if chosen.mask == "parse" else None
+    cleaner = load_background_cleaner(place, precision_of(precision, place)) if clean else None
     given = as_planes(picture)
     whole = given.pixels if given.alpha is None else torch.cat([given.pixels, given.alpha], 1)
     with torch.no_grad():
         done = restore_and_paste(
-            whole, restorer, finder, chosen, which, seed, parser=parser, recogniser=recogniser
+            whole,
+            restorer,
+            finder,
+            chosen,
+            which,
+            seed,
+            parser=parser,
+            recogniser=recogniser,
+            cleaner=cleaner,
         )
     colours = given.pixels.shape[1]
     alpha = None if given.alpha is None else done.pictures[:, colours:]

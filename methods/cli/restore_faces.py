@@ -13,7 +13,15 @@ from ..device import compute_device
 from ..faces.align import FRAMES
 from ..faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..faces.detect import DetectSettings, face_numbers
-from ..faces.load import CODEFORMER, FILES, load_codeformer, load_detector, load_parser, recogniser_for
+from ..faces.load import (
+    CODEFORMER,
+    FILES,
+    load_background_cleaner,
+    load_codeformer,
+    load_detector,
+    load_parser,
+    recogniser_for,
+)
 from ..faces.restore import RestoreSettings, restore_faces
 from ..faces.restorers import SIDE, BlindRestorer, EnlargingRestorer, restorer_of
 from ..imaging.images import Picture
@@ -54,8 +62,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
                 type=float,
                 default=0.0,
                 help=(
-                    "how many times fewer pixels than the method gives it a face truly has; 0: as in the "
-                    "picture"
+                    "how many times fewer pixels than the method gives it a face truly has; 0: by the "
+                    "detail that it shows"
                 ),
             )
         sub.add_argument("--frame", choices=tuple(FRAMES), help="how the faces of the networks are cropped")
@@ -67,19 +75,25 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         )
     about = "CodeFormer (Zhou et al. 2022), which needs codeformer.pth."
     sub = subparsers.add_parser("codeformer", help=about, description=about)
-    _shared(sub)
+    _shared(sub, clean=False)
     sub.add_argument("--codeformer", default=CODEFORMER, help="a weight file, or its name in a model folder")
     add_settings(sub, CodeFormerSettings)
     sub.add_argument("--half", action="store_true", help=argparse.SUPPRESS)  # the former --precision fp16
 
 
-def _shared(parser: argparse.ArgumentParser) -> None:
+def _shared(parser: argparse.ArgumentParser, clean: bool = True) -> None:
     add_files(parser)
     add_device(parser)
     add_seed(parser, "face i of a picture has its seed plus i")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument(
         "--identity", action="store_true", help="report how far each face moved, with the `eval` extra"
+    )
+    parser.add_argument(
+        "--clean",
+        action=argparse.BooleanOptionalAction,
+        default=clean,
+        help=f"remove noise and compression from the whole picture first (default {clean and 'on' or 'off'})",
     )
     group = parser.add_argument_group("which faces")
     group.add_argument(
@@ -134,6 +148,9 @@ def _restore_faces(options: argparse.Namespace) -> int:
     detector = load_detector(options.detector, device)
     parser = load_parser(device=device) if settings.mask == "parse" else None
 
+    precision = precision_of(options.precision, device)
+    cleaner = load_background_cleaner(device, precision) if options.clean else None
+
     if varies(options):
         log.info("every picture has a seed of its own, of --seed and its name; --no-vary gives all --seed")
 
@@ -141,7 +158,17 @@ def _restore_faces(options: argparse.Namespace) -> int:
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         x = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha], 1)
         seed = seed_of(options, job)
-        done = restore_faces(x, chosen, detector, settings, which, seed, parser=parser, recogniser=recogniser)
+        done = restore_faces(
+            x,
+            chosen,
+            detector,
+            settings,
+            which,
+            seed,
+            parser=parser,
+            recogniser=recogniser,
+            cleaner=cleaner,
+        )
         for note in dict.fromkeys(notes):
             log.warning("%s", note)
         notes.clear()

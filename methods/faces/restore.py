@@ -15,9 +15,11 @@ from torch import Tensor
 from ..device import own_defaults
 from ..imaging.alpha import fill_hidden
 from ..imaging.resize import check_scale, enlarged_size, resize, size_of
+from ..method import Upscaler
 from ..metrics.identity import Identity, identity_distance
 from ..settings import option
 from .align import FRAMES, SIDE, cut, similarity, template
+from .detail import detail_side
 from .detect import Detection, Detector, DetectSettings, Faces, colours, detect
 from .grey import as_grey, is_grey
 from .paste import PasteSettings, place, to_picture
@@ -31,8 +33,8 @@ EYES = 5.0  # least distance between the eyes in pixels, as published
 
 
 class ZoomAware(ABC):
-    """A restorer that is also told how much each face was enlarged when it was cut out, and may leave some as
-    they are.
+    """A restorer that is also told how many times more pixels a side than it has detail each face was given
+    when it was cut out, and may leave some as they are.
     """
 
     @abstractmethod
@@ -70,7 +72,7 @@ class FaceReport:
     """One face: its number, box and score in the picture, side of its square in pixels, and what became of
     it.
 
-    identity: distance of the restored face's embedding from the input's, where it was asked for and could be
+    detail: side that would hold what the face shows, in pixels, where it was measured. identity: distance of the restored face's embedding from the input's, where it was asked for and could be
     told.
     """
 
@@ -80,6 +82,7 @@ class FaceReport:
     side: float
     outcome: str = "restored"
     identity: float | None = None
+    detail: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Restored:
     pictures: Tensor
     detections: tuple[Detection, ...]
     reports: tuple[tuple[FaceReport, ...], ...]
+    cleaned: bool = False
 
     def describe(self) -> str:
         """The report in words, a line for each picture and face."""
@@ -98,12 +102,16 @@ class Restored:
         for i, (detection, reports) in enumerate(zip(self.detections, self.reports, strict=True)):
             left_out = f"; left out: {', '.join(detection.notes)}" if detection.notes else ""
             done = sum(r.outcome == "restored" for r in reports)
-            outcome = f"{done} of {len(reports)} faces restored" if reports else "no face found, unchanged"
+            nothing = "no face found, cleaned" if self.cleaned else "no face found, unchanged"
+            outcome = f"{done} of {len(reports)} faces restored" if reports else nothing
             lines.append(f"picture {i}: {outcome}{left_out}")
             for r in reports:
+                soft = r.detail is not None and r.detail < 0.95 * r.side
+                shown = f" with the detail of {r.detail:.0f}" if soft else ""
                 changed = "" if r.identity is None else f", identity distance {r.identity:.3f}"
                 lines.append(
-                    f"  face {r.number}: {r.outcome}, {r.side:.0f} px wide, score {r.score:.2f}{changed}"
+                    f"  face {r.number}: {r.outcome}, {r.side:.0f} px wide{shown}, score {r.score:.2f}"
+                    f"{changed}"
                 )
         return "\n".join(lines)
 
@@ -121,12 +129,13 @@ def restore_faces(
     recogniser: Identity | None = None,
     faces: Sequence[Faces] | None = None,
     on_face: Callable[[int, int], None] | None = None,
+    cleaner: Upscaler | None = None,
 ) -> Restored:
     """Restore the faces of B C H W in 0..1, grey or RGB, with or without alpha, any number of faces; without
     any, nothing changes.
 
-    background: the pictures already enlarged, B 3 H' W'; otherwise they are enlarged bicubically. Alpha is
-    enlarged and kept. faces: those of each picture, in place of a detector's. seed: of all pictures, or one
+    background: the pictures already enlarged, B 3 H' W'; otherwise they are enlarged bicubically, or by the
+    cleaner, which also cleans what a ZoomAware restorer sees. Alpha is enlarged and kept. faces: those of each picture, in place of a detector's. seed: of all pictures, or one
     for each; face i has the seed plus i. on_face(done, all) counts the faces of all pictures, and those that
     have none as one; a recogniser adds identity distances. Memory beyond the pictures is that of one batch of
     faces. Raises ValueError.
@@ -152,10 +161,19 @@ def restore_faces(
     before, total = 0, sum(max(1, len(d.faces)) for d in detections)
     for i, detection in enumerate(detections):
         count = partial(_count, on_face, before, total)
-        canvas = coloured[i : i + 1]
+        seen, canvas = colour[i : i + 1], coloured[i : i + 1]
+        if cleaner:
+            grey = is_grey(seen)[0] and settings.keep_grey
+            cleaned = _cleaned(cleaner, seen, 1.0, grey)
+            if background is None:
+                whole = settings.scale == 1
+                large = cleaned if whole else _cleaned(cleaner, seen, settings.scale, grey)
+                canvas[:] = large if canvas.shape[1] == 3 else large.mean(1, keepdim=True)
+            if isinstance(restorer, ZoomAware):  # others were trained on faces as they come
+                seen = cleaned
         if len(detection.faces) and canvas.shape[1] == 1:
             canvas = canvas.expand(-1, 3, -1, -1).contiguous()
-        painter = _Painter(colour[i : i + 1], canvas, restorer, settings, parser, recogniser)
+        painter = _Painter(seen, canvas, restorer, settings, parser, recogniser)
         reports.append(tuple(painter.paint(detection.faces, seeds[i], count)))
         if reports[-1]:  # a picture without faces stays as it is, to the last bit
             canvas.clamp_(0, 1)
@@ -163,7 +181,13 @@ def restore_faces(
                 coloured[i] = canvas[0].mean(0, keepdim=True)
         before += max(1, len(detection.faces))
         _count(on_face, before, total, 0)
-    return Restored(result, tuple(detections), tuple(reports))
+    return Restored(result, tuple(detections), tuple(reports), cleaner is not None)
+
+
+def _cleaned(cleaner: Upscaler, x: Tensor, scale: float, grey: bool) -> Tensor:
+    """One picture 1 3 H W through the cleaner, which sees grey ones as such."""
+    done = cleaner(x[:, :1] if grey else x, scale).to(x)
+    return done.expand(-1, 3, -1, -1)
 
 
 def _count(on_face: Callable[[int, int], None] | None, before: int, total: int, done: int) -> None:
@@ -235,9 +259,14 @@ class _Painter:
             faces[numbers].landmarks, template(self.settings.size, self.settings.frame), self.settings.robust
         )
         matrices = dict(zip(numbers, found, strict=True))
+        zooms: dict[int, float] = {}
         if isinstance(self.restorer, ZoomAware):
             for i, matrix in zip(numbers, found, strict=True):
-                if why := self.restorer.leaves(_zoom(matrix)):
+                detail = self._detail(matrix)
+                zooms[i] = self.settings.size / detail
+                own = self.settings.size / _zoom(matrix)
+                reports[i] = _with(reports[i], detail=reports[i].side * detail / own)
+                if why := self.restorer.leaves(zooms[i]):
                     reports[i] = _with(reports[i], outcome=f"left as it is: {why}")
                     del matrices[i]
         numbers = list(matrices)
@@ -245,7 +274,10 @@ class _Painter:
         for start in range(0, len(numbers), self.settings.batch):
             some = numbers[start : start + self.settings.batch]
             distances = self._batch(
-                torch.stack([matrices[i] for i in some]), [seed + i for i in some], keep_grey
+                torch.stack([matrices[i] for i in some]),
+                [seed + i for i in some],
+                keep_grey,
+                [zooms[i] for i in some if i in zooms],
             )
             for i, distance in zip(some, distances, strict=True):
                 changed = {"identity": distance}
@@ -256,14 +288,23 @@ class _Painter:
                 count(start + len(some))
         return reports
 
-    def _batch(self, matrices: Tensor, seeds: list[int], keep_grey: bool) -> Sequence[float | None]:
+    def _detail(self, matrix: Tensor) -> float:
+        """Pixels across of the detail that a face has, at most those it has."""
+        own = self.settings.size / _zoom(matrix)
+        side = min(SIDE, round(own))
+        enlarged = matrix * (side / self.settings.size)
+        face = cut(self.picture.float(), enlarged[None], side, method="bicubic")
+        return min(own, detail_side(face) * own / side)
+
+    def _batch(
+        self, matrices: Tensor, seeds: list[int], keep_grey: bool, zooms: list[float]
+    ) -> Sequence[float | None]:
         s = self.settings
         aware = isinstance(self.restorer, ZoomAware)
         # what is reduced again to its own pixels must keep them; what sees the aligned face was trained on
         # bilinear ones
         aligned = cut(self.picture.float(), matrices, s.size, method="bicubic" if aware else "bilinear")
-        zooms = ([_zoom(m) for m in matrices],) if aware else ()
-        restored = self.restorer(aligned, seeds, *zooms).to(aligned)
+        restored = self.restorer(aligned, seeds, *((zooms,) if aware else ())).to(aligned)
         if (
             restored.ndim != 4
             or len(restored) != len(aligned)

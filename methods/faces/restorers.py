@@ -14,18 +14,18 @@ from ..method import FaceUse, OnStep, Report, Upscaler
 from .align import SIDE
 from .restore import ZoomAware
 
-# a face enlarged by less than this when it was cut out has all the pixels that a method would give it
+# a face enlarged by less than this has all the detail that a method would give it
 ENOUGH = 1.1
 
 
 @dataclass(frozen=True)
 class EnlargingRestorer(ZoomAware):
-    """Aligned faces B 3 S S in 0..1, reduced to the pixels that each has in its picture and enlarged again by
-    a method.
+    """Aligned faces B 3 S S in 0..1, reduced to the pixels that the detail of each needs and enlarged again
+    by a method.
 
     enlarge: B 3 n n in 0..1, S / n and a seed each to B 3 S S. networks: those it runs on. size: S. frame:
     how tightly faces fill their square. steps: network calls. coarse: how many times fewer pixels than S
-    every face is taken to have, 0 for those that it has. scales: enlargements that the method is made for,
+    every face is taken to have, 0 for what it shows. scales: enlargements that the method is made for,
     the nearest of which is taken; none for any. Raises ValueError for a `coarse` that enlarges nothing.
     """
 
@@ -50,8 +50,8 @@ class EnlargingRestorer(ZoomAware):
             return None
         own, most = self.size / zoom, self.size / least
         return (
-            f"it has {own:.0f} pixels across, and the method is for {most:.0f} or fewer; take it as "
-            "coarser to restore it anyway"
+            f"aligned, it has the detail of {own:.0f} pixels across, and the method is for {most:.0f} or "
+            "fewer; take it as coarser to restore it anyway"
         )
 
     @torch.no_grad()
