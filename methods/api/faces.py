@@ -60,11 +60,12 @@ def restore_faces(
     """Find the faces of a picture, or of each of a batch, restore them by a method, and put them back.
 
     picture: as for `upscale`. method: one that restores faces, its name or loaded, or `codeformer`. clean:
-    remove noise and compression from the whole picture first. scale: enlargement of the whole picture. size, frame: pixels across of an aligned face and how tightly it is
-    cropped; as the networks without. coarse: how many times fewer pixels than the method gives it a face
-    truly has, 0 for the detail that it shows. identity: report how far each face moved (extra `eval`). Face i has the
-    seed plus i. settings: those of DetectSettings, RestoreSettings and the method; one of the method that
-    they have too is called METHOD_name, such as srdg_limit. Raises as `upscale`.
+    remove noise and compression from the whole picture first. scale: enlargement of the whole picture. size,
+    frame: pixels across of an aligned face and how tightly it is cropped; as the networks without. coarse:
+    how many times fewer pixels than the method gives it a face truly has, 0 for the detail that it shows.
+    identity: report how far each face moved (extra `eval`). Face i has the seed plus i. settings: those of
+    DetectSettings, RestoreSettings and the method; one of the method that they have too is called
+    METHOD_name, such as srdg_limit. Raises as `upscale`.
     """
     shared = _fields(DetectSettings) | (_fields(RestoreSettings) - {"size", "frame", "scale"})
     own, ours = {}, {}

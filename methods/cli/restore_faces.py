@@ -93,7 +93,7 @@ def _shared(parser: argparse.ArgumentParser, clean: bool = True) -> None:
         "--clean",
         action=argparse.BooleanOptionalAction,
         default=clean,
-        help=f"remove noise and compression from the whole picture first (default {clean and 'on' or 'off'})",
+        help=f"remove noise and compression from the whole picture first (default {'on' if clean else 'off'})",
     )
     group = parser.add_argument_group("which faces")
     group.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -32,16 +33,14 @@ def detail_side(face: Tensor) -> float:
     rows, columns = (slice(round(a * side), round(b * side)) for a, b in INNER)
     y = grey(face.float())
     levels = [(resize(resize(y, (n, n)), (side, side)) if n < side else y)[..., rows, columns] for n in sides]
-    amplitudes = [(b - a).square().mean().sqrt().item() for a, b in zip(levels, levels[1:], strict=False)]
+    amplitudes = [(b - a).square().mean().sqrt().item() for a, b in pairwise(levels)]
     upper = sides[1:]
     low = [a for a, n in zip(amplitudes, upper, strict=True) if n <= REFERENCE]
     reference = sum(low) / len(low)
     if not reference:
         return float(side)
     middle = math.sqrt(SMALLEST * REFERENCE)
-    shares = [
-        a / reference * math.sqrt(n / middle) / SHARE for a, n in zip(amplitudes, upper, strict=True)
-    ]
+    shares = [a / reference * math.sqrt(n / middle) / SHARE for a, n in zip(amplitudes, upper, strict=True)]
     last = max((i for i, share in enumerate(shares) if share >= 1), default=0)
     if last + 1 == len(upper):
         return float(side)

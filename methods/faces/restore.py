@@ -72,8 +72,8 @@ class FaceReport:
     """One face: its number, box and score in the picture, side of its square in pixels, and what became of
     it.
 
-    detail: side that would hold what the face shows, in pixels, where it was measured. identity: distance of the restored face's embedding from the input's, where it was asked for and could be
-    told.
+    detail: side that would hold what the face shows, in pixels, where it was measured. identity: distance of
+    the restored face's embedding from the input's, where it was asked for and could be told.
     """
 
     number: int
@@ -135,10 +135,10 @@ def restore_faces(
     any, nothing changes.
 
     background: the pictures already enlarged, B 3 H' W'; otherwise they are enlarged bicubically, or by the
-    cleaner, which also cleans what a ZoomAware restorer sees. Alpha is enlarged and kept. faces: those of each picture, in place of a detector's. seed: of all pictures, or one
-    for each; face i has the seed plus i. on_face(done, all) counts the faces of all pictures, and those that
-    have none as one; a recogniser adds identity distances. Memory beyond the pictures is that of one batch of
-    faces. Raises ValueError.
+    cleaner, which also cleans what a ZoomAware restorer sees. Alpha is enlarged and kept. faces: those of
+    each picture, in place of a detector's. seed: of all pictures, or one for each; face i has the seed plus
+    i. on_face(done, all) counts the faces of all pictures, and those that have none as one; a recogniser adds
+    identity distances. Memory beyond the pictures is that of one batch of faces. Raises ValueError.
     """
     if settings.mask == "parse" and parser is None:
         raise ValueError(

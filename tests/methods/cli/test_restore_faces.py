@@ -48,7 +48,8 @@ def networks(tmp_path, monkeypatch):
 
 def test_a_folder_of_pictures_with_and_without_faces(files, tmp_path, capsys, caplog):
     caplog.set_level("INFO")
-    assert run("restore-faces", files, tmp_path / "out", "--scale", "2", *FEW, "--json", "--seed", "3") == 0
+    scaled = "--scale", "2", "--no-clean"
+    assert run("restore-faces", files, tmp_path / "out", *scaled, *FEW, "--json", "--seed", "3") == 0
     said = {
         f["source"].split("/")[-1]: f["report"]["faces"] for f in json.loads(capsys.readouterr().out)["files"]
     }
