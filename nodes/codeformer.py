@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..methods.faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..methods.faces.load import CODEFORMER, load_codeformer
-from ..methods.faces.restore import RestoreSettings
+from ..methods.faces.paint import RestoreSettings
 from ..methods.imaging.alpha import fill_hidden
 from ..methods.imaging.resize import resize
 from . import host

@@ -13,6 +13,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor, nn
 
+from ..methods.faces.candidates import PICKS, reference_embeddings
 from ..methods.faces.detect import Detection, DetectSettings, Faces, face_numbers
 from ..methods.faces.load import (
     FILES,
@@ -22,7 +23,8 @@ from ..methods.faces.load import (
     load_detector,
     load_parser,
 )
-from ..methods.faces.restore import RestoreSettings, restore_faces
+from ..methods.faces.paint import RestoreSettings
+from ..methods.faces.restore import restore_faces
 from ..methods.imaging.resize import resize, scale_for, scaled_size
 from ..methods.method import Upscaler
 from ..methods.metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
@@ -36,7 +38,7 @@ PER_PIXEL = (
 )
 PARSER_ROOM = 2**28  # ParseNet on a face of 512 pixels
 FIELDS = ("confidence", "smallest", "order", "limit", "turned")
-PASTED = ("mask", "rule", "strength", "robust", "blend", "keep_grey", "batch")
+PASTED = ("mask", "rule", "strength", "robust", "blend", "keep_grey", "batch", "candidates", "pick")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,18 @@ def clean_input(default: bool) -> io.Input:
             "faces are cut from the image as it is, and the rest stays."
         ),
         extra_dict={"advanced": True},
+    )
+
+
+def candidate_inputs() -> list[io.Input]:
+    return host.settings_inputs(RestoreSettings, ("candidates", "pick"))
+
+
+def reference_input() -> io.Input:
+    return io.Image.Input(
+        "reference",
+        optional=True,
+        tooltip="Other photographs of the person: with pick identity, the candidate most like them is kept.",
     )
 
 
@@ -220,6 +234,9 @@ class FaceInputs:
     background: Tensor | None = None
     upscale_model: object = None
     clean: bool = False
+    candidates: int = 1
+    pick: str = PICKS[0]
+    reference: Tensor | None = None
 
     def settings(self, size: int, frame: str) -> RestoreSettings:
         """For faces of `size` pixels. Raises ValueError."""
@@ -276,8 +293,13 @@ def restore_and_paste(
     networks += cleaner.networks if cleaner else ()
     room = max(room, PER_PIXEL * pixels.shape[-1] * pixels.shape[-2], PARSER_ROOM if parse else 0)
     recogniser = recogniser_of(frame) if size >= SMALLEST else None
+    pictures = () if asked.reference is None else split(asked.reference, "reference")[0].split(1)
     x = pixels if alpha is None else torch.cat([pixels, alpha], 1)
     with host.on_device(*networks, activations=room), host.cancellable():
+        person = None
+        if len(pictures) and recogniser:
+            finder = detect or detector_of(asked.detector)
+            person = reference_embeddings(pictures, finder, recogniser, frame)
         done = restore_faces(
             x,
             restorer,
@@ -291,6 +313,7 @@ def restore_and_paste(
             faces,
             host.progress(),
             cleaner,
+            person,
         )
     report = "\n".join([done.describe(), *dict.fromkeys(said)])
     return io.NodeOutput(host.result(join(done.pictures)), report)

@@ -5,12 +5,13 @@ options.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 
 from ..device import compute_device
 from ..faces.align import FRAMES
+from ..faces.candidates import reference_embeddings
 from ..faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..faces.detect import DetectSettings, face_numbers
 from ..faces.load import (
@@ -22,9 +23,11 @@ from ..faces.load import (
     load_parser,
     recogniser_for,
 )
-from ..faces.restore import RestoreSettings, restore_faces
+from ..faces.paint import RestoreSettings
+from ..faces.restore import restore_faces
 from ..faces.restorers import SIDE, BlindRestorer, EnlargingRestorer, restorer_of
-from ..imaging.images import Picture
+from ..imaging.files import picture_files
+from ..imaging.images import Picture, read
 from ..method import Report
 from ..precision import precision_of
 from ..registry import method_named, methods
@@ -93,7 +96,12 @@ def _shared(parser: argparse.ArgumentParser, clean: bool = True) -> None:
         "--clean",
         action=argparse.BooleanOptionalAction,
         default=clean,
-        help=f"remove noise and compression from the whole picture first (default {'on' if clean else 'off'})",
+        help="remove noise and compression from the whole picture first",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="DIR",
+        help="other photographs of the person: of several candidates, the one that looks most like them",
     )
     group = parser.add_argument_group("which faces")
     group.add_argument(
@@ -139,16 +147,24 @@ def _restore_faces(options: argparse.Namespace) -> int:
     )
     notes: list[str] = []
     chosen = _restorer(options, device, notes.append)
-    own = {
-        name: getattr(options, name)
-        for name in ("mask", "rule", "strength", "scale", "robust", "blend", "keep_grey", "batch")
-    }
-    settings = RestoreSettings(size=chosen.size, frame=chosen.frame, **own)
-    recogniser = recogniser_for(chosen.size, chosen.frame) if options.identity else None
+    names = {f.name for f in fields(RestoreSettings)}
+    own = {name: value for name, value in vars(options).items() if name in names}
+    own |= {"size": chosen.size, "frame": chosen.frame}
+    if options.reference:
+        own["pick"] = "identity"
+    settings = RestoreSettings(**own)
+    by_identity = settings.candidates > 1 and settings.pick == "identity"
+    recogniser = recogniser_for(chosen.size, chosen.frame) if options.identity or by_identity else None
     detector = load_detector(options.detector, device)
     parser = load_parser(device=device) if settings.mask == "parse" else None
 
     precision = precision_of(options.precision, device)
+    person = None
+    if options.reference:
+        if not by_identity or recogniser is None:
+            raise ValueError("a reference chooses among candidates: give --candidates 2 or more")
+        seen = (read(path).pixels for path in picture_files(options.reference)[0])
+        person = reference_embeddings(seen, detector, recogniser, chosen.frame)
     cleaner = load_background_cleaner(device, precision) if options.clean else None
 
     if varies(options):
@@ -168,6 +184,7 @@ def _restore_faces(options: argparse.Namespace) -> int:
             parser=parser,
             recogniser=recogniser,
             cleaner=cleaner,
+            reference=person,
         )
         for note in dict.fromkeys(notes):
             log.warning("%s", note)

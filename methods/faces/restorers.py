@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..imaging.resize import resize
 from ..method import FaceUse, OnStep, Report, Upscaler
 from .align import SIDE
-from .restore import ZoomAware
+from .paint import ZoomAware
 
 # a face enlarged by less than this has all the detail that a method would give it
 ENOUGH = 1.1

@@ -230,3 +230,9 @@ def test_large_faces_are_left_with_a_hint(pack, scene):
     assert torch.equal(done, scene)
     cleaned, _ = pack.run("RestoreFaces", **given)
     assert 0.5 / 255 < (cleaned - scene).abs().mean() < 5 / 255
+
+
+def test_the_best_of_several_candidates_is_kept(pack, two, found, scene):
+    given = {"image": two, "faces": found, "scale": 1.0, "candidates": 2, **DIFFSR}
+    _, report = pack.run("RestoreFaces", **given, pick="sharpness")
+    assert report.count(" of 2, sharpness ") == 2

@@ -14,7 +14,8 @@ from priorsr.methods.dpi.presets import choose_corrector, choose_settings
 from priorsr.methods.faces.align import template
 from priorsr.methods.faces.detail import detail_side
 from priorsr.methods.faces.detect import Faces
-from priorsr.methods.faces.restore import RestoreSettings, restore_faces
+from priorsr.methods.faces.paint import RestoreSettings
+from priorsr.methods.faces.restore import restore_faces
 from priorsr.methods.faces.restorers import (
     EnlargingRestorer,
     nearest,
