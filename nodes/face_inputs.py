@@ -112,6 +112,7 @@ def clean_input(default: bool) -> io.Input:
     return io.Boolean.Input(
         "clean",
         default=default,
+        optional=True,
         tooltip=(
             "Remove noise, compression and blur from the whole image first, as the shipped cleaner can; off: "
             "faces are cut from the image as it is, and the rest stays."
@@ -121,7 +122,10 @@ def clean_input(default: bool) -> io.Input:
 
 
 def candidate_inputs() -> list[io.Input]:
-    return host.settings_inputs(RestoreSettings, ("candidates", "pick"))
+    inputs = host.settings_inputs(RestoreSettings, ("candidates", "pick"))
+    for one in inputs:
+        one.optional = True  # saved work has none
+    return inputs
 
 
 def reference_input() -> io.Input:

@@ -190,15 +190,16 @@ class Painter:
                 x.mean(1, keepdim=True).expand_as(x) for x in (as_grey(restored, shown), shown)
             )
         parts = self.parser(restored) if self.parser and s.mask == "parse" else None
-        added = s.blend == "difference"
-        painted = restored - shown if added else restored
+        # of faces finer than they are made, what is beyond stays
+        added = [s.blend == "difference" or any(z < 1 for z in zooms[i : i + 1]) for i in range(len(seeds))]
         back = to_picture(matrices, restored.shape[-1] / s.size, s.scale)
-        for i, (face, matrix) in enumerate(zip(painted, back, strict=True)):
+        for i, (face, matrix) in enumerate(zip(restored, back, strict=True)):
             if not sound[i]:
                 continue
             some = None if parts is None else parts[i : i + 1]
-            place(face[None], matrix, size_of(self.canvas), s.scale, s, some).onto(
-                self.canvas, s.strength, added
+            painted = face - shown[i] if added[i] else face
+            place(painted[None], matrix, size_of(self.canvas), s.scale, s, some).onto(
+                self.canvas, s.strength, added[i]
             )
         distances = [None] * len(seeds)
         if self.recogniser is not None:

@@ -16,6 +16,8 @@ from .paint import ZoomAware
 
 # a face enlarged by less than this has all the detail that a method would give it
 ENOUGH = 1.1
+# what a face may have beyond the size that a method makes; the finer part is added to what was made of the rest
+BEYOND = 1.2
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class EnlargingRestorer(ZoomAware):
             )
 
     def leaves(self, zoom: float) -> str | None:
-        least = max(ENOUGH, min(self.scales, default=0) / 2)
+        least = max(1 / BEYOND, min(self.scales, default=0) / 2)
         if self.coarse or zoom >= least:
             return None
         own, most = self.size / zoom, self.size / least
@@ -56,7 +58,7 @@ class EnlargingRestorer(ZoomAware):
 
     @torch.no_grad()
     def __call__(self, faces: Tensor, seeds: Sequence[int], zooms: Sequence[float]) -> Tensor:
-        sides = [self._side(self.coarse or zoom) for zoom in zooms]
+        sides = [self._side(self.coarse or max(zoom, ENOUGH)) for zoom in zooms]
         result = torch.empty_like(faces)
         for side in sorted(set(sides)):
             group = [i for i, s in enumerate(sides) if s == side]

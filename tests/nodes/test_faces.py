@@ -224,7 +224,7 @@ def test_mistakes_are_explained(pack, scene, name, change, words):
 
 
 def test_large_faces_are_left_with_a_hint(pack, scene):
-    given = {"image": scene, "scale": 1.0, "method": "srcnn", "method.size": 64}
+    given = {"image": scene, "scale": 1.0, "method": "srcnn", "method.size": 48}
     done, report = pack.run("RestoreFaces", **given, clean=False)
     assert "take it as coarser to restore it anyway" in report
     assert torch.equal(done, scene)

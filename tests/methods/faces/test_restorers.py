@@ -93,7 +93,7 @@ def test_faces_with_more_detail_than_the_method_makes_are_left_and_soft_ones_of_
     done = restore_faces(crisp, bicubic(seen), None, settings, faces=[some])
     assert seen == [(32, [0])]
     assert [r.outcome.split(":")[0] for r in done.reports[0]] == ["restored", "left as it is"]
-    assert "it has the detail of 128 pixels across, and the method is for 58 or fewer" in done.describe()
+    assert "it has the detail of 128 pixels across, and the method is for 77 or fewer" in done.describe()
     assert "1 of 2 faces restored" in done.describe()
     assert torch.equal(done.pictures[..., 110:], crisp[..., 110:])
     restore_faces(crisp, bicubic(seen, coarse=4.0), None, settings, faces=[some])
