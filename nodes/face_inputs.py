@@ -18,7 +18,6 @@ from ..methods.faces.detect import Detection, DetectSettings, Faces, face_number
 from ..methods.faces.load import (
     FILES,
     PARSENET,
-    SOURCES,
     load_background_cleaner,
     load_detector,
     load_parser,
@@ -28,6 +27,7 @@ from ..methods.faces.restore import restore_faces
 from ..methods.imaging.resize import resize, scale_for, scaled_size
 from ..methods.method import Upscaler
 from ..methods.metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
+from ..methods.weights.known import where
 from . import host
 from .host.images import join, split
 
@@ -187,7 +187,8 @@ def file_of(name: str) -> str:
     stem = FILES.get(name, name)
     found = next((f for f in host.weight_files() if f == name or Path(f).stem == stem), None)
     if found is None:
-        source = f", released with {SOURCES[stem]}" if stem in SOURCES else ""
+        published = where(stem)
+        source = f". {published}" if published else ""
         raise FileNotFoundError(f"{stem}.pth is missing: put it into models/{host.FOLDER}{source}")
     return str(host.weight_path(found))
 

@@ -16,7 +16,7 @@ from .paint import ZoomAware
 
 # a face enlarged by less than this has all the detail that a method would give it
 ENOUGH = 1.1
-# what a face may have beyond the size that a method makes; the finer part is added to what was made of the rest
+# what a face may have beyond the size that a method makes; the finer part is added to what is made
 BEYOND = 1.2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .known import where
 from .safetensors_file import read_metadata
 
 SUFFIXES = (".safetensors", ".sft", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".msgpack")
@@ -35,7 +36,11 @@ def locate(name: str) -> Path:
             for candidate in (folder / name, *(folder / f"{name}{suffix}" for suffix in SUFFIXES)):
                 if candidate.is_file():
                     return candidate
-    raise FileNotFoundError(f"there are no weights called {name}: looked in {', '.join(map(str, folders()))}")
+    published = where(name)
+    raise FileNotFoundError(
+        f"there are no weights called {name}: looked in {', '.join(map(str, folders()))}"
+        + (f". {published}" if published else "")
+    )
 
 
 def _separated(name: str) -> bool:

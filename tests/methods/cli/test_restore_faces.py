@@ -121,9 +121,9 @@ def test_identity_and_parse_masks_are_optional(files, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--with", "codeformer"], "codeformer.pth is released with CodeFormer"),
-        (["--mask", "parse"], "parsing_parsenet.pth is released with facexlib"),
-        (["--detector", "retinaface"], "detection_Resnet50_Final.pth is released"),
+        (["--with", "codeformer"], "sczhou/CodeFormer/releases publishes codeformer.pth"),
+        (["--mask", "parse"], "facexlib/releases publishes parsing_parsenet.pth"),
+        (["--detector", "retinaface"], "publishes detection_Resnet50_Final.pth"),
         (["--detector", "srcnn_x2"], "no face detector"),
         (["--which", "first"], "does not number faces"),
         (["--coarse", "1"], "coarse 1 is outside"),
