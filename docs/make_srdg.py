@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from priorsr.methods.cli.demo import SAMPLES
+from priorsr.methods.samples import FOLDER as SAMPLES
 from priorsr.methods.faces.crops import cut_faces
 from priorsr.methods.faces.detect import detect
 from priorsr.methods.faces.load import load_detector
