@@ -16,8 +16,9 @@ from priorsr.methods.faces.enhance import PAPER, RELEASED, EnhanceSettings, enha
 from priorsr.methods.faces.load import load_detector
 from priorsr.methods.faces.masks import MaskSettings, face_mask
 from priorsr.methods.faces.overlay import overlay
+from priorsr.methods.faces.paint import RestoreSettings
 from priorsr.methods.faces.paste import place, to_picture
-from priorsr.methods.faces.restore import RestoreSettings, restore_faces
+from priorsr.methods.faces.restore import restore_faces
 from priorsr.methods.faces.restorers import restorer_of
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize

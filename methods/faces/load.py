@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from .. import weights
+from ..clean.method import METHOD as CLEAN
+from ..method import Upscaler
 from ..metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
 from ..precision import loaded_in
 from .codeformer import CodeFormerRestorer, CodeFormerSettings
@@ -54,6 +56,13 @@ def load_codeformer(
         network = weights.load(weights.locate(name), "codeformer").network
     network = network.to(device, memory_format=torch.channels_last)  # an eighth faster on CPUs
     return CodeFormerRestorer(network, settings)
+
+
+def load_background_cleaner(
+    device: torch.device | str = "cpu", precision: torch.dtype = torch.float32
+) -> Upscaler:
+    """The blind cleaner that ships, for the pictures that faces are cut from and what lies behind them."""
+    return CLEAN.prepare(precision=precision).to(device)
 
 
 def recogniser_for(size: int, frame: str) -> Identity:

@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 
 from priorsr.methods.degrade import preset
 from priorsr.methods.faces.load import load_detector
-from priorsr.methods.faces.restore import RestoreSettings, restore_faces
+from priorsr.methods.faces.paint import RestoreSettings
+from priorsr.methods.faces.restore import restore_faces
 from priorsr.methods.imaging.color import grey
 from priorsr.methods.imaging.images import read
 from priorsr.methods.registry import methods
