@@ -16,19 +16,21 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "sample"
 HUNG = ((60, 478, 150), (280, 490, 124))  # top, left and height of each portrait on the wall, in pixels
 HEAD = slice(10, 210), slice(70, 270)  # of the portrait: rows and columns that hang there
 FRAME = 8  # pixels of the white mat around each
-PICTURES = ("face", "portrait", "small faces", "photograph")
+PICTURES = ("face", "tight face", "portrait", "small faces", "photograph")
+FILES = {"face": "face.png", "tight face": "astronaut.png", "portrait": "portrait.png"}
 DAMAGES = ("none", "small x2", "small x4", "small x8", "old")
 OLD = Recipe("old", (Blur(9, 1.0), Resample(0.5), GaussianNoise(5.0), Jpeg(60)))  # scanned and sent around
 
 
 def sample(name: str) -> Tensor:
-    """A picture 1 3 H W in 0..1 by its name: an aligned face of 128 pixels, a portrait, two dogs with two
-    portraits on the wall behind them, or the dogs alone. Raises ValueError.
+    """A picture 1 3 H W in 0..1 by its name: a face of 128 pixels, aligned as in FFHQ or from chin to
+    forehead, a portrait, two dogs with two portraits on the wall behind them, or the dogs alone. Raises
+    ValueError.
     """
     if name not in PICTURES:
         raise ValueError(f"there is no sample {name!r}: choose one of {', '.join(PICTURES)}")
-    if name in ("face", "portrait"):
-        return read(FOLDER / f"{name}.png").pixels
+    if name in FILES:
+        return read(FOLDER / FILES[name]).pixels
     picture = read(FOLDER / "dogs.png").pixels
     if name == "photograph":
         return picture

@@ -23,8 +23,9 @@ class SamplePicture(io.ComfyNode):
                     "picture",
                     options=list(PICTURES),
                     tooltip=(
-                        "An aligned face of 128 pixels, the portrait it is from (NASA, public domain), two dogs "
-                        "with such portraits behind them, or the dogs alone (A. Berasategi, CC BY 4.0)."
+                        "A face of 128 pixels, aligned as in FFHQ or from chin to forehead, the portrait it "
+                        "is from (NASA, public domain), two dogs with such portraits behind them, or the "
+                        "dogs alone (A. Berasategi, CC BY 4.0)."
                     ),
                 ),
                 io.Combo.Input(
@@ -32,8 +33,8 @@ class SamplePicture(io.ComfyNode):
                     options=list(DAMAGES),
                     default="small x4",
                     tooltip=(
-                        "Made smaller by an antialiased bicubic kernel; old: half as large, blurred, noisy and "
-                        "compressed, as a photograph that was scanned and sent around."
+                        "Made smaller by an antialiased bicubic kernel; old: half as large, blurred, noisy "
+                        "and compressed, as a photograph that was scanned and sent around."
                     ),
                 ),
             ],
