@@ -88,7 +88,7 @@ def _checked(path: Path) -> dict[str, str]:
         problem = found.problem
     except (ValueError, OSError) as error:
         problem = str(error)
-    digest = sha256_of(path)
+    digest = sha256_of(path) if path.is_file() else ""
     one, named = known_by_hash(digest), find_known(path.name)
     known = f"{one.name}, by its hash" if one else ""
     if one is None and named is not None:
@@ -153,7 +153,7 @@ def _row(path: Path) -> dict[str, object]:
     row: dict[str, object] = dict.fromkeys(COLUMNS, "")
     row.update({"name": path.stem, "parts": [], "path": str(path)})
     try:
-        row["size"] = _size(path.stat().st_size)
+        row["size"] = _size(_bytes(path))
         whole = False
         if path.parent == weights.SHIPPED:
             row["sha256"] = digest = sha256_of(path)
@@ -193,6 +193,13 @@ def _missing(name: str) -> dict[str, object]:
         "path": str(weights.SHIPPED),
         "state": "missing: reinstall PriorSR, or train it",
     }
+
+
+def _bytes(path: Path) -> int:
+    """The size of a file, or of all files of a folder and of those below it."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
 
 
 def _size(count: float) -> str:
