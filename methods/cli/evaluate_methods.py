@@ -48,7 +48,7 @@ def methods_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--faces",
         action="store_true",
-        help="the pictures are aligned faces of one size: 8-bit inputs, RGB, identity where that is installed; "
+        help="the pictures are aligned faces of one size: 8-bit inputs, RGB, identity where it is installed; "
         "else the benchmark's luma and border",
     )
     parser.add_argument("--count", type=int, default=0, help="only the first so many of each; 0: all")
