@@ -141,11 +141,11 @@ def test_a_model_of_spandrel_gives_what_spandrel_gives(tmp_path):
     """With the program itself, where it is installed."""
     try:
         import spandrel
-        from spandrel.architectures.Compact import SRVGGNetCompact
+        from spandrel.architectures.Compact import Compact
     except Exception:
         pytest.skip("needs spandrel, which needs a torchvision that fits torch")
     torch.manual_seed(0)
-    network = SRVGGNetCompact(num_in_ch=3, num_out_ch=3, num_feat=16, num_conv=3, upscale=4, act_type="prelu")
+    network = Compact(num_in_ch=3, num_out_ch=3, num_feat=16, num_conv=3, upscale=4, act_type="prelu")
     torch.save({"params_ema": network.state_dict()}, tmp_path / "compact.pth")
     upscaler = method_named("model").prepare({"weights": str(tmp_path / "compact.pth")}, values={"tile": 128})
     x = picture(150, 170)
