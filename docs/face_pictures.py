@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from priorsr.methods.cli.demo import SAMPLES
 from priorsr.methods.faces.align import similarity, template
 from priorsr.methods.faces.detect import Faces, detect
 from priorsr.methods.faces.enhance import PAPER, RELEASED, EnhanceSettings, enhance_outside
@@ -23,6 +22,7 @@ from priorsr.methods.faces.restorers import restorer_of
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
 from priorsr.methods.registry import method_named
+from priorsr.methods.samples import FOLDER as SAMPLES
 
 PORTRAIT, LEFT, TOP = 108, 222, 60  # where the portrait hangs on the wall, in pixels
 SMALLER, LARGER = 4, 4  # restoration begins with a quarter of the picture and makes it four times larger

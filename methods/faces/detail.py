@@ -14,7 +14,7 @@ SMALLEST = 16  # pixels across whose detail every face has
 BANDS = 4  # to an octave
 INNER = (0.2, 0.9), (0.2, 0.8)  # rows and columns that hold the face itself in FFHQ's frame
 REFERENCE = 38  # bands below this side are in every face, and tell how contrasty it is
-SHARE = 0.6  # of what a crisp face has in a band; less of it is not detail but what resampling left
+SHARE = 0.7  # of what a crisp face has in a band; less of it is not detail but what resampling left
 
 
 def detail_side(face: Tensor) -> float:
