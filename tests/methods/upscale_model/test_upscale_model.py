@@ -91,8 +91,9 @@ def test_names_and_own_files_find_their_methods(tmp_path):
     assert type(restorer_named("srcnn")).__name__ == "SRCNNUpscaler"
     assert type(restorer_named("clean")).__name__ == "CleanUpscaler"
     assert type(restorer_named("srcnn_x2")).__name__ == "SRCNNUpscaler"
-    with pytest.raises(FileNotFoundError, match="Give a weight file, or one of bicubic, .*srcnn, .*codeformer"):
+    with pytest.raises(FileNotFoundError, match=r"Give a weight file, or one of bicubic, .*srcnn") as told:
         restorer_named("nothing")
+    assert "codeformer" in str(told.value)
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
