@@ -1,4 +1,4 @@
-"""`priorsr info`: versions, devices, weights and extras of this machine, as a report of a fault wants them."""
+"""`priorsr info`: versions, devices, weights and extras of a machine, as a report of a fault wants them."""
 
 from __future__ import annotations
 

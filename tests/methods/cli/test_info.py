@@ -61,7 +61,12 @@ def test_the_host_is_found_around_the_package_or_by_its_variable(monkeypatch, tm
 
 
 def test_extras_name_what_they_lack(monkeypatch):
-    lines = ["torch>=2", "pytest>=8; extra == 'here'", 'no-such-thing>=1; extra == "away"', "priorsr[x]; extra == 'here'"]
+    lines = [
+        "torch>=2",
+        "pytest>=8; extra == 'here'",
+        'no-such-thing>=1; extra == "away"',
+        "priorsr[x]; extra == 'here'",
+    ]
     monkeypatch.setattr(metadata, "requires", lambda name: lines)
     assert info.extras() == {"here": "installed", "away": "missing: no-such-thing"}
 
