@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -75,6 +76,14 @@ def test_what_the_page_of_dpi_says_of_reduced_faces(dpi):
     assert "Diff-SR with null-space consistency and fresh noise is the better choice" in text
     assert all(by["diffsr"] > by["dpi"] for scale, by in gain.items() if scale != "x16")
     assert gain["x16"]["dpi"] > gain["x16"]["diffsr"]
+
+
+def test_the_report_is_that_of_its_figures(root, tmp_path):
+    held = json.loads((root / "docs" / "report.json").read_text(encoding="utf-8"))
+    text = (root / "docs" / "report.md").read_text(encoding="utf-8")
+    assert page(expanded(held, tmp_path)) == text
+    for name in ("no-prior", "bicubic", "diffsr", "ddnm", "consistency", "identity"):
+        assert name in text
 
 
 def test_the_report_runs_resumes_and_says_what_it_found(tmp_path, photo, monkeypatch):

@@ -25,6 +25,7 @@ from priorsr.methods.judge.protocol import read_protocol
 from priorsr.methods.judge.record import KIND, Record, read_record
 from priorsr.methods.judge.report import grouped, tables
 from priorsr.methods.judge.run import Asked, judge
+from priorsr.methods.metrics.bootstrap import Summary
 from priorsr.methods.metrics.faces import reduced
 from priorsr.methods.registry import method_named
 from priorsr.methods.train.datasets import read_named
@@ -198,13 +199,15 @@ def expanded(held: Sequence[dict], folder: Path) -> list[Record]:
 
 def page(records: Sequence[Record]) -> str:
     """The text of docs/report.md, of the records alone."""
+    count = max(one.n for record in records for one in record.figures.values())
     lines = [
         "# What the shipped weights do",
         "",
-        "Made by `make report DATA=FOLDER` (tools/report.py) of the figures in [report.json](report.json);",
+        f"Made by `make report DATA=FOLDER COUNT={count}` (tools/report.py) of the figures in",
+        "[report.json](report.json);",
         "protocols are those of [judge.md](judge.md). Inputs are 8-bit bicubic reductions, picture i has",
         "seed i, and every method has its own settings. In parentheses 95 % intervals over the pictures:",
-        "differences within them say nothing.",
+        "differences within them say nothing, and distances of sets as small as these little.",
         "",
         "## In short",
         "",
@@ -234,14 +237,19 @@ def statements(records: Sequence[Record]) -> list[str]:
         text += f"({psnr[best]:.2f} dB, {psnr[best] - psnr['bicubic']:+.2f})"
         if best not in ("bicubic", "no-prior") and psnr[best] > psnr["bicubic"]:
             text += f", of whose gain projection has {100 * gain / (psnr[best] - psnr['bicubic']):.0f} %"
-        if all("identity" in f for f in by.values()):
-            near = min(by, key=lambda label: by[label]["identity"].value)
-            text += f"; nearest to the person is {near} ({by[near]['identity'].value:.3f})"
-        if all("frechet" in f for f in by.values()):
-            near = min(by, key=lambda label: by[label]["frechet"].value)
-            text += f", by Frechet distance {near} ({by[near]['frechet'].value:.3f})"
+        for figure, words in (("identity", "likeness"), ("frechet", "Frechet distance")):
+            if all(figure in f for f in by.values()):
+                near = min(by, key=lambda label: by[label][figure].value)
+                text += f"; by {words} {_told(near, by[near][figure], by['bicubic'][figure])}"
         lines.append(f"{text}.")
     return lines
+
+
+def _told(label: str, best: Summary, plain: Summary) -> str:
+    """The best by a figure of which less is better, where its interval lies apart from that of bicubic."""
+    if None in (best.high, plain.low) or best.high >= plain.low:
+        return "no method differs from bicubic by more than its interval"
+    return f"the best is {label} ({best.value:.3f}, bicubic {plain.value:.3f})"
 
 
 def main() -> None:
