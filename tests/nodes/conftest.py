@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-import run_node
-import standin
+from priorsr.methods.graph.standin import calling
+from priorsr.methods.graph import standin
 import tiny_checkpoints
 import torch
 from PIL import Image
@@ -27,7 +27,7 @@ class Pack:
 
     def run(self, name: str, **given) -> tuple:
         """The outputs of a node; what is not given is at its default."""
-        return run_node.execute(self.nodes[f"PriorSR{name}"], **given)
+        return calling.execute(self.nodes[f"PriorSR{name}"], **given)
 
     def image(self, name: str, **given) -> Tensor:
         """The first output of a node, an IMAGE as the host wants them."""

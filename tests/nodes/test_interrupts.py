@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import standin
+from priorsr.methods.graph import standin
 import torch
 
 FACES = {"detector": "mtcnn", "smallest": 20}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-import standin
+from priorsr.methods.graph import standin
 import torch
 from torch import nn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -71,8 +72,9 @@ Continuous = type("ModelSamplingContinuousEDM", (nn.Module,), {"set_parameters":
 class Host:
     """One host: `report` is told of every move of a bar; `cancelling` ends what runs when it next asks."""
 
-    def __init__(self, models: Path):
+    def __init__(self, models: Path, device: torch.device | None = None):
         self.models, self.cancelling = models, False
+        self.device = device or torch.device("cpu")
         self.folders: dict[str, tuple[list[str], set[str]]] = {}
         self.loaded: list[SimpleNamespace] = []
         self.report: Callable[[int, int], None] = lambda done, total: None
@@ -86,7 +88,10 @@ class Host:
 
     def load(self, patchers: list[ModelPatcher], memory_required: int = 0) -> None:
         new = [patcher for patcher in patchers if all(patcher is not held.model for held in self.loaded)]
-        self.loaded += [SimpleNamespace(model=patcher, model_unload=lambda: None) for patcher in new]
+        for patcher in new:
+            patcher.model.to(patcher.load_device)
+            unload = partial(patcher.model.to, patcher.offload_device)
+            self.loaded.append(SimpleNamespace(model=patcher, model_unload=unload))
 
     def bar(self, total: int) -> SimpleNamespace:
         return SimpleNamespace(update_absolute=lambda done, total, *preview: self.report(done, total))
@@ -104,9 +109,10 @@ class Host:
     def modules(self) -> dict[str, ModuleType]:
         """Everything under the names that the nodes import."""
         cpu = lambda: torch.device("cpu")  # noqa: E731
+        device = lambda: self.device  # noqa: E731
         management = {
-            **dict.fromkeys(("get_torch_device", "unet_offload_device", "intermediate_device"), cpu),
-            **dict.fromkeys(("vae_device", "vae_offload_device"), cpu),
+            **dict.fromkeys(("get_torch_device", "vae_device"), device),
+            **dict.fromkeys(("unet_offload_device", "vae_offload_device", "intermediate_device"), cpu),
             **dict.fromkeys(("unet_dtype", "vae_dtype"), lambda *args: torch.float32),
             "loaded_models": lambda: [held.model for held in self.loaded],
             "current_loaded_models": self.loaded,
