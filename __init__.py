@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .methods.api import Picture as Picture
     from .methods.api import compare as compare
     from .methods.api import degrade as degrade
+    from .methods.api import graph as graph
     from .methods.api import list_methods as list_methods
     from .methods.api import load as load
     from .methods.api import read as read
@@ -25,7 +26,17 @@ __version__ = "0.1.0"
 
 WEB_DIRECTORY = "./web"
 
-FUNCTIONS = ("compare", "degrade", "list_methods", "load", "read", "restore_faces", "upscale", "write")
+FUNCTIONS = (
+    "compare",
+    "degrade",
+    "graph",
+    "list_methods",
+    "load",
+    "read",
+    "restore_faces",
+    "upscale",
+    "write",
+)
 TYPES = ("Faces", "Loaded", "Picture")
 
 

@@ -10,7 +10,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from priorsr.methods.graph.definitions import CORE, from_object_info
+from priorsr.methods.graph.definitions import CORE, HOSTLESS, from_object_info
 from priorsr.methods.graph.saved import VIRTUAL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,15 +20,11 @@ FILES = {  # inputs that list files, and the folder that they list
     ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
     ("VAELoader", "vae_name"): "vae",
 }
-STAND_IN = (
-    *("LoadImage", "LoadImageMask", "SaveImage", "PreviewImage", "PreviewAny"),
-    *("ImageScale", "MaskToImage", "ImageInvert"),
-)
 
 
 def kinds() -> list[str]:
     """The host's own nodes that run without it or that the example workflows have."""
-    found = set(STAND_IN)
+    found = set(HOSTLESS)
     for path in sorted((ROOT / "example_workflows").glob("*.json")):
         found |= {node["type"] for node in json.loads(path.read_text("utf-8"))["nodes"]}
     return sorted(kind for kind in found if kind not in VIRTUAL and not kind.startswith("PriorSR"))

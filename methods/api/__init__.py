@@ -4,6 +4,7 @@ Every setting, weight, preset, default and warning is that of the method itself,
 """
 
 from ..imaging.images import Picture, read
+from . import graph
 from .faces import Faces, restore_faces
 from .pictures import compare, degrade, write
 from .upscale import Loaded, list_methods, load, upscale
@@ -14,6 +15,7 @@ __all__ = [
     "Picture",
     "compare",
     "degrade",
+    "graph",
     "list_methods",
     "load",
     "read",

@@ -2,7 +2,8 @@
 
 A definition is {"display_name", "output_node", "inputs": [...], "outputs": [...]}; an input is {"id", "type"}
 and, where they apply, default, min, max, step, options (of a dynamic combo: inputs by key), optional, files
-(the models folder that it lists, or "input"), control_after_generate, upload and socket.
+(the models folder that it lists, or "input"), control_after_generate, upload, socket (a link only) and
+own_widget (one that inputs of its type do not have).
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ OURS = Path(__file__).with_name("our_nodes.json")
 CORE = Path(__file__).with_name("core_nodes.json")
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 START = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}  # of widgets without a default
-WIDGETS = (*START, "COMBO", DYNAMIC)
+WIDGETS = (*START, "COMBO", DYNAMIC, "COLOR", "CURVE", "IMAGECOMPARE", "BOUNDING_BOX")
 SEEDS = ("seed", "noise_seed")  # which the front end gives a second widget whatever their definition says
 UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
 KEPT = ("default", "min", "max", "step")
+HOSTLESS = (  # the host's own nodes that run without it
+    *("LoadImage", "LoadImageMask", "SaveImage", "PreviewImage", "PreviewAny"),
+    *("ImageScale", "MaskToImage", "ImageInvert"),
+)
 
 Definition = dict[str, Any]
 Definitions = Mapping[str, Definition]
@@ -32,9 +37,14 @@ def carried() -> Definitions:
     return {**json.loads(CORE.read_text("utf-8")), **json.loads(OURS.read_text("utf-8"))}
 
 
+def runs_alone(kind: str) -> bool:
+    """Whether nodes of a kind run without a ComfyUI."""
+    return kind in HOSTLESS or kind in json.loads(OURS.read_text("utf-8"))
+
+
 def is_widget(one: Mapping) -> bool:
     """Whether an input has a value of its own, beside links."""
-    return one["type"] in WIDGETS and not one.get("socket")
+    return (one["type"] in WIDGETS and not one.get("socket")) or bool(one.get("own_widget"))
 
 
 def has_control(one: Mapping) -> bool:
@@ -50,7 +60,9 @@ def default_of(one: Mapping) -> Any:
     return options[0] if options else START.get(one["type"], "")
 
 
-def with_nested(inputs: Iterable[Mapping], values: Mapping, prefix: str = "") -> Iterator[tuple[str, Mapping]]:
+def with_nested(
+    inputs: Iterable[Mapping], values: Mapping, prefix: str = ""
+) -> Iterator[tuple[str, Mapping]]:
     """Every input by its full name ("tiles.overlap"), those of a dynamic combo's chosen option included."""
     for one in inputs:
         name = prefix + one["id"]
@@ -85,7 +97,9 @@ def _definition(told: Mapping) -> Definition:
     for i, kind in enumerate(told.get("output") or []):
         name = names[i] if i < len(names) else str(kind)
         listed = {"list": True} if i < len(lists) and lists[i] else {}
-        outputs.append({"id": name, "type": kind if isinstance(kind, str) else "COMBO", "name": name, **listed})
+        outputs.append(
+            {"id": name, "type": kind if isinstance(kind, str) else "COMBO", "name": name, **listed}
+        )
     return {
         "display_name": told.get("display_name") or told.get("name", ""),
         "category": told.get("category", ""),
@@ -103,17 +117,20 @@ def _inputs(groups: Mapping) -> Iterator[dict]:
 
 def _input(name: str, spec: list) -> dict:
     kind, said = spec[0], (spec[1] if len(spec) > 1 and isinstance(spec[1], Mapping) else {})
-    one = {"id": name, "type": "COMBO" if isinstance(kind, list) else str(said.get("widgetType") or kind)}
+    one = {"id": name, "type": "COMBO" if isinstance(kind, list) else str(kind)}
     if isinstance(kind, list):
         one["options"] = kind
     elif kind == DYNAMIC:
         one["options"] = {o["key"]: list(_inputs(o["inputs"])) for o in said.get("options", [])}
     elif "options" in said:
         one["options"] = said["options"]
+    if said.get("image_upload"):
+        one["files"] = "input"
     one |= {key: said[key] for key in KEPT if said.get(key) is not None}
     flags = {
         "control_after_generate": said.get("control_after_generate"),
-        "socket": said.get("forceInput"),
+        "socket": said.get("forceInput") and not said.get("socketless"),
+        "own_widget": said.get("widgetType"),
         "upload": any(said.get(word) for word in UPLOADS),
     }
     return {**one, **{key: True for key, value in flags.items() if value}}

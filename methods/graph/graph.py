@@ -45,7 +45,11 @@ class Graph:
             what = "title" if titled else "type"
             raise ValueError(f"{len(found)} nodes have the {what} {node!r}: give an id, {' or '.join(found)}")
         if not found:
-            names = [*self.nodes, *(one["class_type"] for one in self.nodes.values()), *map(self.title, self.nodes)]
+            names = [
+                *self.nodes,
+                *(one["class_type"] for one in self.nodes.values()),
+                *map(self.title, self.nodes),
+            ]
             raise ValueError(f"there is no node {node!r}{nearest(node, list(dict.fromkeys(names)))}")
         return found[0]
 
@@ -81,7 +85,9 @@ class Graph:
 
     def _split(self, name: str) -> tuple[str, str]:
         places = [i for i, mark in enumerate(name) if mark == "."]
-        error = ValueError(f"{name!r} is not NODE.INPUT: give the id, title or type of a node and one of its inputs")
+        error = ValueError(
+            f"{name!r} is not NODE.INPUT: give the id, title or type of a node and one of its inputs"
+        )
         for i in reversed(places):  # titles may have dots
             try:
                 key = self.find(name[:i])
@@ -106,7 +112,7 @@ class Graph:
         return with_nested(self.definitions[one["class_type"]]["inputs"], one["inputs"])
 
     def inputs(self) -> list[dict]:
-        """What can be set: node, title, kind, input, type, value, and limits or choices where there are any."""
+        """What can be set: node, title, kind, input, type, value, and limits or choices if there are any."""
         rows = []
         for key, node in self.nodes.items():
             for name, one in self.described(key):
@@ -220,9 +226,20 @@ def load(flow: str | os.PathLike | Mapping, definitions: Definitions | None = No
     if "nodes" in found and isinstance(found["nodes"], list):
         return Graph(convert(found, known), known, path)
     nodes = {
-        str(key): {**node, "inputs": dict(node["inputs"])} for key, node in found.items() if "class_type" in node
+        str(key): {**node, "inputs": dict(node["inputs"])}
+        for key, node in found.items()
+        if "class_type" in node
     }
     return Graph(nodes, known, path)
+
+
+def known_offline(folder: str, name: str) -> bool:
+    """Whether a file can be there, where only our own model folders are known."""
+    if folder == "priorsr":
+        from .. import weights  # which takes its time
+
+        return any((place / name).is_file() for place in weights.folders())
+    return folder != "input"
 
 
 def is_link(value: Any) -> bool:
@@ -269,7 +286,7 @@ def misfit(one: Mapping, value: Any, exists: Exists) -> str:
     if kind not in ("COMBO", DYNAMIC):
         return "" if kind not in START else f"{value!r} is not {kind}"
     options, files = list(one.get("options") or []), one.get("files")
-    if value in options or one.get("upload") and not files:
+    if value in options or (one.get("upload") and not files):
         return ""
     if files:
         if isinstance(value, str) and exists(files, value):

@@ -105,7 +105,7 @@ class _Converter:
                 continue
             found = self.origin(scope, socket["link"], 0)
             if isinstance(found, Value):
-                inputs[socket["name"]] = found.value
+                inputs[socket["name"]] = _wrapped(found.value)
             elif found is not None:
                 inputs[socket["name"]] = found
         title = node.get("title") or definition.get("display_name") or kind
@@ -124,7 +124,7 @@ class _Converter:
             return None
         origin, slot = scope.links[link]
         if origin == INSIDE:
-            return self.entered(scope, slot, depth)
+            return self.entered(scope, link, slot, depth)
         node = scope.nodes[origin]
         if node.get("mode") == MUTED or node["type"] in NOTES:
             return None
@@ -139,10 +139,12 @@ class _Converter:
             return self.origin(inner, inner.exits[slot], depth + 1) if slot in inner.exits else None
         return [f"{scope.prefix}{origin}", slot]
 
-    def entered(self, scope: Scope, slot: int, depth: int) -> list | Value | None:
+    def entered(self, scope: Scope, link: int, slot: int, depth: int) -> list | Value | None:
         """What comes in by an input of a subgraph: by a link from outside, or of its own widget."""
-        assert scope.outer is not None
-        name = scope.definition["inputs"][slot]["name"]
+        entry = scope.definition["inputs"][slot] if slot < len(scope.definition["inputs"]) else None
+        if scope.outer is None or entry is None or link not in (entry.get("linkIds") or [link]):
+            return None  # a link that was left over when the subgraph's inputs changed
+        name = entry["name"]
         for socket in scope.use.get("inputs") or []:
             if socket["name"] == name and socket.get("link") is not None:
                 found = self.origin(scope.outer, socket["link"], depth + 1)
@@ -163,7 +165,7 @@ def unknown_node(kind: str, name: str) -> str:
 
 
 def _through(node: dict, slot: int) -> int | None:
-    """The link that a node which does nothing lets through to an output: of its type, rather in that place."""
+    """The link that a node which does nothing lets through to an output: of its type, in its place first."""
     inputs = node.get("inputs") or []
     if node["type"] == "Reroute":
         return inputs[0].get("link") if inputs else None
@@ -209,6 +211,11 @@ def _proxies(node: dict) -> list[tuple[str, str]]:
     return [(str(one[0]), one[1]) for one in listed]
 
 
+def _wrapped(value: Any) -> Any:
+    """A value that a server does not take for a link."""
+    return {"__value__": value} if isinstance(value, list) else value
+
+
 def _paired(inputs: list[dict], values: list, where: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The ordered widget values of a node by the inputs' full names; those that are newer than the workflow
     are at their defaults. Values are taken out of `values`.
@@ -220,7 +227,7 @@ def _paired(inputs: list[dict], values: list, where: str, prefix: str = "") -> I
             name = prefix + one["id"]
             value = values.pop(0) if values else None
             value = default_of(one) if value is None else value
-            yield name, value
+            yield name, _wrapped(value)
             if has_control(one) and values and values[0] in CONTROLS:
                 values.pop(0)
             uploads += bool(one.get("upload"))
@@ -243,6 +250,6 @@ def _named(inputs: list[dict], values: Mapping, prefix: str = "") -> Iterator[tu
             continue
         name = prefix + one["id"]
         value = values.get(name, default_of(one))
-        yield name, value
+        yield name, _wrapped(value)
         if one["type"] == DYNAMIC:
             yield from _named(one["options"].get(value, []), values, f"{name}.")

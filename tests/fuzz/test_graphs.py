@@ -14,9 +14,10 @@ import random
 import time
 
 import pytest
-from priorsr.methods.graph import standin
 import tiny_checkpoints
 import torch
+
+from priorsr.methods.graph import standin
 from priorsr.methods.graph.standin import node_api
 
 COUNT = int(os.environ.get("PRIORSR_FUZZ", "30"))

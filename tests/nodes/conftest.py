@@ -6,12 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from priorsr.methods.graph.standin import calling
-from priorsr.methods.graph import standin
 import tiny_checkpoints
 import torch
 from PIL import Image
 from torch import Tensor
+
+from priorsr.methods.graph import standin
+from priorsr.methods.graph.standin import calling
 
 SAMPLE = Path(__file__).resolve().parents[2] / "docs" / "sample" / "astronaut.png"
 

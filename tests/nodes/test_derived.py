@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from priorsr.methods.graph.standin import calling
 import torch
 from seventh_method import registered
 
+from priorsr.methods.graph.standin import calling
 from priorsr.methods.registry import method_named, methods
 
 

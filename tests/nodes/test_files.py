@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 
-from priorsr.methods.graph.standin import calling
 import torch
+
+from priorsr.methods.graph.standin import calling
 
 LISTED = "tiny_adm.safetensors"
 

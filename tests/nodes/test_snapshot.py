@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-
 from priorsr.methods.cli.main import build_parser
 from priorsr.methods.graph.definitions import OURS
 from priorsr.methods.graph.standin.describing import PROBE, described_node

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from priorsr.methods.graph.standin.describing import described_node
 
 WORKFLOWS = sorted((Path(__file__).parents[2] / "example_workflows").glob("*.json"))
