@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from .definitions import from_object_info
-from .engine import OnStep, no_steps
+from .engine import SAVER, OnStep, no_steps
 from .hosts import FOLDER, Gone, HostEngine, failure, refusal
 
 PACK = Path(__file__).resolve().parents[2]
-WORKER = Path(__file__).with_name("comfyui_worker.py")
+WORKER = PACK / "nodes" / "host" / "graph_worker.py"
 ENVIRONMENTS = (".venv", "venv", "../python_embeded")
 PYTHONS = ("bin/python", "Scripts/python.exe", "python.exe")
 SHOWN = 600  # characters of its log that a complaint shows
@@ -30,6 +30,7 @@ class ComfyUI(HostEngine):
 
     def __init__(self, checkout: str | os.PathLike, options: Sequence[str] = ()):
         super().__init__()
+        self._runs = 0
         self.checkout = Path(checkout).resolve()
         if not (self.checkout / "execution.py").is_file() or not (self.checkout / "nodes.py").is_file():
             raise ValueError(f"{checkout} is no ComfyUI: give the folder that its main.py is in")
@@ -75,6 +76,10 @@ class ComfyUI(HostEngine):
 
     def _outputs(self, nodes: dict[str, Any], on_step: OnStep) -> dict[str, dict]:
         assert self._process.stdin is not None
+        self._runs += 1
+        for one in nodes.values():
+            if one["class_type"] == SAVER:  # saved anew in every run, as files do not outlive theirs
+                one["inputs"]["filename_prefix"] = f"{FOLDER}/{self._runs}"
         try:
             self._process.stdin.write(json.dumps(nodes) + "\n")
             self._process.stdin.flush()
@@ -104,7 +109,11 @@ class ComfyUI(HostEngine):
 
     def _fetch(self, image: Mapping) -> bytes:
         kind = "output" if image.get("type") == "output" else "temp"
-        return (self._place / kind / image.get("subfolder", "") / image["filename"]).read_bytes()
+        path = self._place / kind / image.get("subfolder", "") / image["filename"]
+        content = path.read_bytes()
+        if kind == "output":
+            path.unlink()
+        return content
 
 
 def interpreter(checkout: Path) -> str:

@@ -117,7 +117,7 @@ def _inputs(groups: Mapping) -> Iterator[dict]:
 
 def _input(name: str, spec: list) -> dict:
     kind, said = spec[0], (spec[1] if len(spec) > 1 and isinstance(spec[1], Mapping) else {})
-    one = {"id": name, "type": "COMBO" if isinstance(kind, list) else str(kind)}
+    one: dict[str, Any] = {"id": name, "type": "COMBO" if isinstance(kind, list) else str(kind)}
     if isinstance(kind, list):
         one["options"] = kind
     elif kind == DYNAMIC:

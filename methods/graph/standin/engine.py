@@ -17,7 +17,7 @@ from ..engine import OnStep, Result, as_loaded, no_steps
 from ..graph import LOADERS, Graph, is_link
 from . import calling, core, installed
 
-PACKAGE = f"{__package__.split('.methods.')[0]}.nodes"
+PACKAGE = f"{__name__.split('.methods.')[0]}.nodes"
 CURE = "needs --comfyui or --server, a ComfyUI that has it"
 
 

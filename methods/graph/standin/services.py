@@ -7,6 +7,7 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class ModelPatcher:
 
     def __init__(self, model: nn.Module, load_device: torch.device, offload_device: torch.device):
         self.model, self.load_device, self.offload_device = model, load_device, offload_device
-        self.patches: dict[tuple, list] = {}
+        self.patches: dict[tuple, Any] = {}
 
     def clone(self) -> ModelPatcher:
         copy = type(self)(self.model, self.load_device, self.offload_device)
@@ -45,7 +46,7 @@ class ModelPatcher:
         self.patches["models", key] = models
 
     def get_additional_models_with_key(self, key: str) -> list[ModelPatcher]:
-        return self.get_wrappers("models", key)
+        return self.patches.get(("models", key), [])
 
 
 BaseModel = type("BaseModel", (nn.Module,), {"__init__": lambda self, *given: nn.Module.__init__(self)})
@@ -59,7 +60,7 @@ class Discrete(nn.Module):
         self.register_buffer("sigmas", ((1 - kept) / kept).sqrt().float())
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        return (sigma.log()[:, None] - self.sigmas.log()).abs().argmin(1)
+        return (sigma.log()[:, None] - self.get_buffer("sigmas").log()).abs().argmin(1)
 
 
 def set_parameters(self, sigma_min: float, sigma_max: float, sigma_data: float) -> None:

@@ -1,6 +1,6 @@
 """Runs in the interpreter of a ComfyUI checkout: its own executor, asked by lines of JSON, without a socket.
 
-python comfyui_worker.py CHECKOUT FOLDER PACK [its options]: FOLDER has input and output pictures, PACK is
+python graph_worker.py CHECKOUT FOLDER PACK [its options]: FOLDER has input and output pictures, PACK is
 this package, for a checkout that has it not. Imports nothing of the package, which that interpreter may lack.
 """
 
@@ -57,7 +57,8 @@ def start(checkout: Path, folder: Path, pack: Path, options: list[str]):
         loop.run_until_complete(nodes.load_custom_node(str(pack)))
     route = next(one for one in messenger.routes if getattr(one, "path", "") == "/object_info")
     info = loop.run_until_complete(route.handler(None)).text
-    executor = execution.PromptExecutor(messenger, cache_type=execution.CacheType.CLASSIC)
+    kept = {"lru": 0, "ram": 2.0, "ram_inactive": 2.0}  # of which the classic cache takes nothing
+    executor = execution.PromptExecutor(messenger, execution.CacheType.CLASSIC, kept)
     check = lambda key, nodes: loop.run_until_complete(execution.validate_prompt(key, nodes, None))  # noqa: E731
     return messenger, executor, check, info, comfy.utils.set_progress_bar_global_hook
 
