@@ -27,12 +27,12 @@ LONGEST_PAUSE = 0.5  # seconds between two looks at a queue
 class Server(HostEngine):
     """A ComfyUI at an address, such as http://127.0.0.1:8188. Raises Gone where there is none."""
 
-    def __init__(self, url: str, patience: float = PATIENCE):
+    def __init__(self, url: str):
         super().__init__()
         url = url if "://" in url else f"http://{url}"
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
             raise ValueError(f"{url} is no address of a ComfyUI: give one such as http://127.0.0.1:8188")
-        self.url, self.patience = url.rstrip("/"), patience
+        self.url = url.rstrip("/")
         self._client = uuid.uuid4().hex
         try:
             self.definitions = from_object_info(self._json("/object_info"))
@@ -111,7 +111,7 @@ class Server(HostEngine):
         self, path: str, body: bytes | None = None, headers: Mapping = NONE, patience: float | None = None
     ) -> bytes:
         """The answer, asked for again while the server is away for moments. Raises Gone and HTTPError."""
-        patience = self.patience if patience is None else patience
+        patience = PATIENCE if patience is None else patience
         end = time.monotonic() + (patience if hasattr(self, "definitions") else 0)
         while True:
             try:

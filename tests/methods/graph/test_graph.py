@@ -144,7 +144,10 @@ def test_what_cannot_be_set_is_one_sentence(name, value, words):
         (lambda n: n["2"]["inputs"].pop("seed"), "node 2 (Degrade Image): seed has no value"),
         (lambda n: n["2"]["inputs"].update(image=["7", 0]), "image comes from node 7, which there is not"),
         (lambda n: n["2"]["inputs"].update(image=["1", 5]), "image comes from output 5 of node 1"),
-        (lambda n: n["2"]["inputs"].update(image=["1", 1]), "image takes IMAGE, and node 1 (Load Image) gives"),
+        (
+            lambda n: n["2"]["inputs"].update(image=["1", 1]),
+            "image takes IMAGE, and node 1 (Load Image) gives",
+        ),
         (lambda n: n["2"]["inputs"].update(sead=1), "has no input 'sead': did you mean seed?"),
         (lambda n: n["2"]["inputs"].update(seed=2**64), "seed 18446744073709551616 is outside"),
         (lambda n: n["2"].update(class_type="Alien"), "node 2 is of the kind Alien"),
@@ -173,8 +176,14 @@ def test_missing_files_are_found(tmp_path, monkeypatch):
 def test_inputs_tell_types_limits_and_values():
     rows = {(row["node"], row["input"]): row for row in graph().inputs()}
     assert rows["2", "degradation.scale"] | {"title": ""} == {
-        **{"node": "2", "title": "", "kind": "PriorSRDegrade", "input": "degradation.scale", "type": "FLOAT"},
-        **{"value": 2.0, "min": 1.0, "max": 64.0},
+        "node": "2",
+        "title": "",
+        "kind": "PriorSRDegrade",
+        "input": "degradation.scale",
+        "type": "FLOAT",
+        "value": 2.0,
+        "min": 1.0,
+        "max": 64.0,
     }
     assert rows["2", "degradation"]["choices"][0] == "bicubic"
     assert rows["1", "image"]["files"] == "input"
