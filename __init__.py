@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .methods.api import compare as compare
     from .methods.api import degrade as degrade
     from .methods.api import graph as graph
+    from .methods.api import judge as judge
     from .methods.api import list_methods as list_methods
     from .methods.api import load as load
     from .methods.api import read as read
@@ -30,6 +31,7 @@ FUNCTIONS = (
     "compare",
     "degrade",
     "graph",
+    "judge",
     "list_methods",
     "load",
     "read",

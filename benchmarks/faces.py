@@ -91,7 +91,8 @@ def speed(weights: list[float], repeat: int) -> None:
 def memory(width: int, height: int, faces: int) -> None:
     from priorsr.methods.faces.detect import DetectSettings
     from priorsr.methods.faces.load import load_detector
-    from priorsr.methods.faces.restore import RestoreSettings, restore_faces
+    from priorsr.methods.faces.paint import RestoreSettings
+    from priorsr.methods.faces.restore import restore_faces
     from priorsr.methods.imaging.images import read
     from priorsr.methods.imaging.resize import resize
 

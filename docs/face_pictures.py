@@ -9,19 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from priorsr.methods.cli.demo import SAMPLES
 from priorsr.methods.faces.align import similarity, template
 from priorsr.methods.faces.detect import Faces, detect
 from priorsr.methods.faces.enhance import PAPER, RELEASED, EnhanceSettings, enhance_outside
 from priorsr.methods.faces.load import load_detector
 from priorsr.methods.faces.masks import MaskSettings, face_mask
 from priorsr.methods.faces.overlay import overlay
+from priorsr.methods.faces.paint import RestoreSettings
 from priorsr.methods.faces.paste import place, to_picture
-from priorsr.methods.faces.restore import RestoreSettings, restore_faces
+from priorsr.methods.faces.restore import restore_faces
 from priorsr.methods.faces.restorers import restorer_of
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
 from priorsr.methods.registry import method_named
+from priorsr.methods.samples import FOLDER as SAMPLES
 
 PORTRAIT, LEFT, TOP = 108, 222, 60  # where the portrait hangs on the wall, in pixels
 SMALLER, LARGER = 4, 4  # restoration begins with a quarter of the picture and makes it four times larger

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from priorsr.methods.cli.demo import SAMPLES
 from priorsr.methods.faces.crops import cut_faces
 from priorsr.methods.faces.detect import detect
 from priorsr.methods.faces.load import load_detector
-from priorsr.methods.faces.restore import RestoreSettings
+from priorsr.methods.faces.paint import RestoreSettings
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
+from priorsr.methods.samples import FOLDER as SAMPLES
 from priorsr.methods.srdg.attributes import attribute_targets, load_attribute
 from priorsr.methods.srdg.method import PRESETS, condition, load_sr_prior, srdg_upscale
 

@@ -13,11 +13,15 @@ from .method import Method, nearest
 GROUP = "priorsr.methods"
 BUILT_IN = (  # module and name of each method's value, in the order of help tables
     "bicubic:METHOD",
+    "no_prior:METHOD",
     "visionrefine.upscalers:SRCNN_METHOD",
     "diffsr.upscaler:METHOD",
     "dpi.upscaler:METHOD",
     "srdg.upscaler:METHOD",
-    "ddrm.upscaler:METHOD",
+    "ddrm.method:METHOD",
+    "ddnm.method:METHOD",
+    "ilvr.method:METHOD",
+    "repaint.method:METHOD",
     "dps.upscaler:DPS_METHOD",
     "dps.upscaler:EDM_DPS_METHOD",
     "visionrefine.upscalers:GUIDED_METHOD",

@@ -24,6 +24,7 @@ from .latents import ImageToPixelLatent, PixelLatentToImage
 from .quality import ImageQuality
 from .resize import ResizeImage
 from .restore_faces import RestoreFacesWith
+from .sample import SamplePicture
 from .sampling import ConditionPixelPrior, LoadPixelPrior, Sampler, SigmasByRespacing, TiledDenoiser
 from .srdg import AttributeGuide, AttributeReadOut, LoadAttributeClassifier
 from .stablesr import ApplyStableSR, LoadStableSR, StableSRStart
@@ -41,6 +42,7 @@ NODES = [
     EnhanceOutside,
     LoadCodeFormer,
     RestoreAlignedFace,
+    SamplePicture,
     DegradeImage,
     ResizeImage,
     ColourCorrection,

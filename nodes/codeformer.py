@@ -7,13 +7,14 @@ from comfy_api.latest import io
 
 from ..methods.faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..methods.faces.load import CODEFORMER, load_codeformer
-from ..methods.faces.restore import RestoreSettings
+from ..methods.faces.paint import RestoreSettings
 from ..methods.imaging.alpha import fill_hidden
 from ..methods.imaging.resize import resize
 from . import host
 from .face_inputs import (
     CATEGORY,
     FaceInputs,
+    clean_input,
     detect_inputs,
     detector_input,
     file_of,
@@ -83,6 +84,7 @@ class CodeFormerRestore(io.ComfyNode):
                 *host.settings_inputs(CodeFormerSettings, ("match_statistics",)),
                 *more_inputs(),
                 _half_input(),
+                clean_input(False),
                 *given_inputs(),
             ],
             outputs=restored_outputs(),

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..methods.faces.crops import cut_faces, returned
-from ..methods.faces.restore import RestoreSettings, usable
+from ..methods.faces.paint import RestoreSettings, usable
 from . import host
 from .face_inputs import (
     CATEGORY,

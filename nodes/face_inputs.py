@@ -13,11 +13,21 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor, nn
 
+from ..methods.faces.candidates import PICKS, reference_embeddings
 from ..methods.faces.detect import Detection, DetectSettings, Faces, face_numbers
-from ..methods.faces.load import FILES, PARSENET, SOURCES, load_detector, load_parser
-from ..methods.faces.restore import RestoreSettings, restore_faces
+from ..methods.faces.load import (
+    FILES,
+    PARSENET,
+    load_background_cleaner,
+    load_detector,
+    load_parser,
+)
+from ..methods.faces.paint import RestoreSettings
+from ..methods.faces.restore import restore_faces
 from ..methods.imaging.resize import resize, scale_for, scaled_size
+from ..methods.method import Upscaler
 from ..methods.metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
+from ..methods.weights.known import where
 from . import host
 from .host.images import join, split
 
@@ -28,7 +38,7 @@ PER_PIXEL = (
 )
 PARSER_ROOM = 2**28  # ParseNet on a face of 512 pixels
 FIELDS = ("confidence", "smallest", "order", "limit", "turned")
-PASTED = ("mask", "rule", "strength", "robust", "blend", "keep_grey", "batch")
+PASTED = ("mask", "rule", "strength", "robust", "blend", "keep_grey", "batch", "candidates", "pick")
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,34 @@ def more_inputs(but: Sequence[str] = ()) -> list[io.Input]:
     )
 
 
+def clean_input(default: bool) -> io.Input:
+    return io.Boolean.Input(
+        "clean",
+        default=default,
+        optional=True,
+        tooltip=(
+            "Remove noise, compression and blur from the whole image first, as the shipped cleaner can; off: "
+            "faces are cut from the image as it is, and the rest stays."
+        ),
+        extra_dict={"advanced": True},
+    )
+
+
+def candidate_inputs() -> list[io.Input]:
+    inputs = host.settings_inputs(RestoreSettings, ("candidates", "pick"))
+    for one in inputs:
+        one.optional = True  # saved work has none
+    return inputs
+
+
+def reference_input() -> io.Input:
+    return io.Image.Input(
+        "reference",
+        optional=True,
+        tooltip="Other photographs of the person: with pick identity, the candidate most like them is kept.",
+    )
+
+
 def background_inputs() -> list[io.Input]:
     return [
         io.Image.Input(
@@ -149,7 +187,8 @@ def file_of(name: str) -> str:
     stem = FILES.get(name, name)
     found = next((f for f in host.weight_files() if f == name or Path(f).stem == stem), None)
     if found is None:
-        source = f", released with {SOURCES[stem]}" if stem in SOURCES else ""
+        published = where(stem)
+        source = f". {published}" if published else ""
         raise FileNotFoundError(f"{stem}.pth is missing: put it into models/{host.FOLDER}{source}")
     return str(host.weight_path(found))
 
@@ -157,6 +196,12 @@ def file_of(name: str) -> str:
 def detector_of(name: str):
     with host.loading():
         return load_detector(file_of(name))
+
+
+@lru_cache(1)
+def cleaner_of() -> Upscaler:
+    with host.loading():
+        return load_background_cleaner()
 
 
 def parser_of(name: str):
@@ -193,6 +238,10 @@ class FaceInputs:
     faces: FoundFaces | None = None
     background: Tensor | None = None
     upscale_model: object = None
+    clean: bool = False
+    candidates: int = 1
+    pick: str = PICKS[0]
+    reference: Tensor | None = None
 
     def settings(self, size: int, frame: str) -> RestoreSettings:
         """For faces of `size` pixels. Raises ValueError."""
@@ -244,13 +293,32 @@ def restore_and_paste(
     parse = parser_of(asked.parser) if settings.mask == "parse" else None
     background, scale = asked.background_of(pixels)
     settings = replace(settings, scale=scale)
+    cleaner = cleaner_of() if asked.clean else None
     networks = [*networks, *(one.network for one in (detect, parse) if one is not None)]
+    networks += cleaner.networks if cleaner else ()
     room = max(room, PER_PIXEL * pixels.shape[-1] * pixels.shape[-2], PARSER_ROOM if parse else 0)
     recogniser = recogniser_of(frame) if size >= SMALLEST else None
+    pictures = () if asked.reference is None else split(asked.reference, "reference")[0].split(1)
     x = pixels if alpha is None else torch.cat([pixels, alpha], 1)
     with host.on_device(*networks, activations=room), host.cancellable():
+        person = None
+        if len(pictures) and recogniser:
+            finder = detect or detector_of(asked.detector)
+            person = reference_embeddings(pictures, finder, recogniser, frame)
         done = restore_faces(
-            x, restorer, detect, settings, which, seeds, background, parse, recogniser, faces, host.progress()
+            x,
+            restorer,
+            detect,
+            settings,
+            which,
+            seeds,
+            background,
+            parse,
+            recogniser,
+            faces,
+            host.progress(),
+            cleaner,
+            person,
         )
     report = "\n".join([done.describe(), *dict.fromkeys(said)])
     return io.NodeOutput(host.result(join(done.pictures)), report)

@@ -17,11 +17,14 @@ from .attributes import Attributes
 from .face_inputs import (
     CATEGORY,
     FaceInputs,
+    candidate_inputs,
+    clean_input,
     detect_inputs,
     detector_input,
     given_inputs,
     more_inputs,
     paste_inputs,
+    reference_input,
     restore_and_paste,
     restored_outputs,
     scale_input,
@@ -137,8 +140,8 @@ class RestoreFacesWith(io.ComfyNode):
                     max=64.0,
                     step=0.1,
                     tooltip=(
-                        "How many times fewer pixels than the method gives it a face truly has; 0: as "
-                        "in the image. For large but blurred faces."
+                        "How many times fewer pixels than the method gives it a face truly has; 0: by the "
+                        "detail that it shows."
                     ),
                 ),
                 detector_input(),
@@ -153,7 +156,10 @@ class RestoreFacesWith(io.ComfyNode):
                 ),
                 *more_inputs(),
                 vary_input(),
+                clean_input(True),
+                *candidate_inputs(),
                 *given_inputs(),
+                reference_input(),
                 Attributes.Input(
                     "classifiers",
                     optional=True,

@@ -42,6 +42,7 @@ class Layout:
 NEW = Layout(last=("vary",))
 LAYOUTS = {
     "bicubic": Layout(seed=False, aliases=("resize",)),
+    "no-prior": Layout(seed=False, aliases=("back projection",)),
     "srcnn": Layout(("scale", "weights"), ("longest",), seed=False),
     "diffsr": Layout(last=("vary",), aliases=("sdedit", "face restoration")),
     "dpi": Layout(

@@ -14,12 +14,15 @@ def test_demo_writes_its_pictures_and_beats_bicubic(tmp_path, capsys):
     assert out.count("bicubic") >= 3
     assert out.count("SRCNN") == 3
     assert "noise level" in out
+    assert "2 of 2 faces restored" in out
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "bicubic.png",
         "comparison.png",
-        "face.png",
+        "damaged.png",
         "input.png",
+        "old_photograph.png",
         "original.png",
+        "restored.png",
         "srcnn.png",
     ]
     assert read(tmp_path / "srcnn.png").pixels.shape == read(tmp_path / "original.png").pixels.shape

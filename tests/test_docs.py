@@ -125,6 +125,14 @@ def test_command_lines_of_pages_are_understood(root):
                 pytest.fail(f"{line}\n{said.getvalue()}")
 
 
+def test_the_python_of_judging_runs(root, monkeypatch, capsys):
+    page = (root / "docs" / "judge.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    monkeypatch.chdir(root)
+    exec(compile(code, "docs/judge.md", "exec"), {})  # noqa: S102 (our own text)
+    assert "niqe" in capsys.readouterr().out
+
+
 def test_the_python_of_dpi_runs(root, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "dpi.md").read_text(encoding="utf-8"), re.S)
     monkeypatch.chdir(root)
@@ -159,7 +167,9 @@ def test_the_python_of_stablesr_runs_with_files_of_the_released_form(root, monke
     assert names["larger"].std() > 0.01
 
 
-@pytest.mark.parametrize("name", ["architecture", "diffsr", "dpi", "faces", "python", "srdg", "stablesr"])
+@pytest.mark.parametrize(
+    "name", ["architecture", "diffsr", "dpi", "faces", "judge", "python", "srdg", "stablesr"]
+)
 def test_links_of_pages_exist(root, name):
     page = root / "docs" / f"{name}.md"
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):

@@ -6,6 +6,7 @@ Every setting, weight, preset, default and warning is that of the method itself,
 from ..imaging.images import Picture, read
 from . import graph
 from .faces import Faces, restore_faces
+from .judged import judge
 from .pictures import compare, degrade, write
 from .upscale import Loaded, list_methods, load, upscale
 
@@ -16,6 +17,7 @@ __all__ = [
     "compare",
     "degrade",
     "graph",
+    "judge",
     "list_methods",
     "load",
     "read",

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 import torch
 
 from ..device import compute_device
+from ..faces.candidates import reference_embeddings
 from ..faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..faces.detect import Detector, DetectSettings
-from ..faces.load import CODEFORMER, load_codeformer, load_detector, load_parser, recogniser_for
-from ..faces.restore import FaceReport, RestoreSettings
+from ..faces.load import (
+    CODEFORMER,
+    load_background_cleaner,
+    load_codeformer,
+    load_detector,
+    load_parser,
+    recogniser_for,
+)
+from ..faces.paint import FaceReport, RestoreSettings
 from ..faces.restore import restore_faces as restore_and_paste
 from ..faces.restorers import restorer_of
 from ..imaging.convert import as_planes
@@ -34,14 +42,16 @@ class Faces(NamedTuple):
 
 def restore_faces(
     picture: Any,
-    method: str | Loaded | CodeFormerRestorer,
+    method: str | Loaded | CodeFormerRestorer = "diffsr",
     *,
+    clean: bool = True,
     scale: float = 1.0,
     detector: str | Detector = "mtcnn",
     size: int = 0,
     frame: str = "",
     coarse: float = 0.0,
     identity: bool = False,
+    reference: Sequence[Any] = (),
     preset: str = AUTO,
     seed: int = 0,
     device: str | torch.device = "auto",
@@ -51,12 +61,14 @@ def restore_faces(
 ) -> Faces:
     """Find the faces of a picture, or of each of a batch, restore them by a method, and put them back.
 
-    picture: as for `upscale`. method: one that restores faces, its name or loaded, or `codeformer`. scale:
-    enlargement of the whole picture. size, frame: pixels across of an aligned face and how tightly it is
-    cropped; as the networks without. coarse: how many times fewer pixels than the method gives it a face
-    truly has, 0 for those it has. identity: report how far each face moved (extra `eval`). Face i has the
-    seed plus i. settings: those of DetectSettings, RestoreSettings and the method; one of the method that
-    they have too is called METHOD_name, such as srdg_limit. Raises as `upscale`.
+    picture: as for `upscale`. method: one that restores faces, its name or loaded, or `codeformer`. clean:
+    remove noise and compression from the whole picture first. scale: enlargement of the whole picture. size,
+    frame: pixels across of an aligned face and how tightly it is cropped; as the networks without. coarse:
+    how many times fewer pixels than the method gives it a face truly has, 0 for the detail that it shows.
+    identity: report how far each face moved (extra `eval`). reference: photographs of the person, to pick the
+    best of several `candidates` by identity. Face i has the seed plus i. settings: those of DetectSettings,
+    RestoreSettings and the method; one of the method that they have too is called METHOD_name, such as
+    srdg_limit. Raises as `upscale`.
     """
     shared = _fields(DetectSettings) | (_fields(RestoreSettings) - {"size", "frame", "scale"})
     own, ours = {}, {}
@@ -90,14 +102,29 @@ def restore_faces(
         scale=scale,
         **{k: v for k, v in ours.items() if k in _fields(RestoreSettings)},
     )
-    recogniser = recogniser_for(restorer.size, restorer.frame) if identity else None
+    by_person = bool(reference) or (chosen.candidates > 1 and chosen.pick == "identity")
+    recogniser = recogniser_for(restorer.size, restorer.frame) if identity or by_person else None
     finder = load_detector(detector, place) if isinstance(detector, str) else detector
     parser = load_parser(device=place) if chosen.mask == "parse" else None
+    cleaner = load_background_cleaner(place, precision_of(precision, place)) if clean else None
+    person = None
+    if recogniser and reference:
+        planes = [one.pixels for one in map(as_planes, reference)]
+        person = reference_embeddings(planes, finder, recogniser, restorer.frame)
     given = as_planes(picture)
     whole = given.pixels if given.alpha is None else torch.cat([given.pixels, given.alpha], 1)
     with torch.no_grad():
         done = restore_and_paste(
-            whole, restorer, finder, chosen, which, seed, parser=parser, recogniser=recogniser
+            whole,
+            restorer,
+            finder,
+            chosen,
+            which,
+            seed,
+            parser=parser,
+            recogniser=recogniser,
+            cleaner=cleaner,
+            reference=person,
         )
     colours = given.pixels.shape[1]
     alpha = None if given.alpha is None else done.pictures[:, colours:]

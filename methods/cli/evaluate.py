@@ -195,7 +195,7 @@ STUDIES = (
     ),
     Study(
         "methods",
-        "PSNR and SSIM of any methods on benchmark folders.",
+        "Any methods on benchmark folders or faces, with a grid of settings.",
         methods_arguments,
         compare_methods,
     ),

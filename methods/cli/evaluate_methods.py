@@ -1,47 +1,174 @@
-"""`priorsr evaluate methods`: any methods on benchmark folders."""
+"""`priorsr evaluate methods`: any methods on benchmark folders or faces, with a grid of settings."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..imaging.resize import size_of
+from ..method import Method, Upscaler, nearest
 from ..metrics.benchmark import benchmark
-from ..registry import method_named, methods
+from ..metrics.faces import FaceMetrics, exact_scale, reduced
+from ..registry import methods
 from ..train.datasets import read_pictures
+
+PRIOR = "prior"
 
 
 def methods_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sets", nargs="+", metavar="FOLDER", help="folders of high-resolution pictures")
+    parser.add_argument("sets", nargs="+", metavar="FOLDER", help="folders or zip archives of true pictures")
     parser.add_argument(
         "--methods",
         nargs="+",
         default=["bicubic", "srcnn"],
         choices=list(methods()),
-        help="each as it is without any option (default bicubic srcnn)",
+        help="which are compared (default bicubic srcnn)",
     )
-    parser.add_argument("--scale", type=int, default=4, help="reduction that is undone (default 4)")
+    parser.add_argument(
+        "--scale", nargs="+", type=float, default=[4.0], help="reductions that are undone (default 4)"
+    )
+    parser.add_argument("--prior", help="for every method that takes one (default: each method's own)")
+    parser.add_argument(
+        "--set",
+        dest="grid",
+        nargs="+",
+        default=[],
+        metavar="METHOD.NAME=VALUE,...",
+        help="settings or weights that differ, of one method or of all that have them; of several values all "
+        "are tried",
+    )
+    parser.add_argument(
+        "--faces",
+        action="store_true",
+        help="the pictures are aligned faces of one size: 8-bit inputs, RGB, identity where it is installed; "
+        "else the benchmark's luma and border",
+    )
+    parser.add_argument("--count", type=int, default=0, help="only the first so many of each; 0: all")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with settings and weights that differ from its own."""
+
+    method: Method
+    given: dict[str, Any] = field(default_factory=dict)
+
+    def prepare(self) -> Upscaler:
+        files = {one.name for one in self.method.weights}
+        return self.method.prepare(
+            {n: v for n, v in self.given.items() if n in files},
+            values={n: v for n, v in self.given.items() if n not in files},
+        )
+
+    def described(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in self.given.items())
 
 
 @torch.no_grad()
 def compare_methods(options: argparse.Namespace, device: torch.device) -> list[dict]:
-    """A row for every folder and method. Raises ValueError for methods that need a file."""
+    """A row for every folder, scale, method and setting of the grid.
+
+    Raises ValueError for methods that need a file and settings that there are not.
+    """
+    variants = read_grid(options.methods, options.grid, options.prior)
+    if not options.faces and any(scale != round(scale) for scale in options.scale):
+        raise ValueError("the benchmark is of whole scales: give --faces for others")
     rows = []
-    upscalers = {name: method_named(name).prepare().to(device) for name in options.methods}
     for folder in options.sets:
-        images = read_pictures([folder])
-        for name, upscaler in upscalers.items():
-
-            def upscale(low: Tensor, size: tuple[int, int], chosen=upscaler) -> Tensor:
-                return chosen(low.clamp(0, 1), options.scale).cpu()
-
-            scores = benchmark(upscale, images, options.scale)
-            means = {
-                key: round(statistics.fmean(getattr(score, key) for score in scores), 4)
-                for key in ("psnr", "ssim", "seconds")
-            }
-            rows.append({"set": Path(folder).name, "scale": options.scale, "method": name, **means})
+        pictures = read_pictures([folder])
+        pictures = pictures[: options.count] if options.count else pictures
+        judge = FaceMetrics(_stacked(folder, pictures)) if options.faces else None
+        for scale, variant in itertools.product(options.scale, variants):
+            upscaler = variant.prepare().to(device)
+            figures = (
+                _faces(upscaler, judge, scale) if judge else _benchmark(upscaler, pictures, round(scale))
+            )
+            told = {"set": Path(folder).name, "scale": scale, "method": variant.method.name}
+            rows.append({**told, "settings": variant.described(), **figures})
     return rows
+
+
+def _benchmark(upscaler: Upscaler, pictures: Sequence[Tensor], scale: int) -> dict[str, float]:
+    def upscale(low: Tensor, size: tuple[int, int]) -> Tensor:
+        return upscaler(low.clamp(0, 1), scale).cpu()
+
+    scores = benchmark(upscale, pictures, scale)
+    return {
+        key: round(statistics.fmean(getattr(score, key) for score in scores), 4)
+        for key in ("psnr", "ssim", "seconds")
+    }
+
+
+def _faces(upscaler: Upscaler, judge: FaceMetrics, scale: float) -> dict[str, float]:
+    exact = exact_scale(judge.truth.shape[-1], scale)
+    low = reduced(judge.truth, exact)
+    figures = judge.run(lambda x, seeds: upscaler(x, exact, list(seeds)).cpu(), low)[1]
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def _stacked(folder: str, pictures: Sequence[Tensor]) -> Tensor:
+    """Raises ValueError for faces of several sizes."""
+    other = next((p for p in pictures if size_of(p) != size_of(pictures[0])), None)
+    if other is not None:
+        raise ValueError(
+            f"{folder} holds pictures of {_size(pictures[0])} and {_size(other)}: faces must be of one size"
+        )
+    if any(len(p) > 1 for p in pictures):
+        return torch.stack([p[:3].expand(3, -1, -1) for p in pictures])
+    return torch.stack(list(pictures))
+
+
+def read_grid(names: Sequence[str], grid: Sequence[str], prior: str | None = None) -> list[Variant]:
+    """Every combination of the values that `METHOD.NAME=VALUE,...` or `NAME=VALUE,...` name.
+
+    Raises ValueError for what no method has.
+    """
+    chosen = {name: methods()[name] for name in names}
+    values: dict[str, dict[str, list[Any]]] = {name: {} for name in names}
+    if prior:
+        for name, method in chosen.items():
+            if PRIOR in _known(method):
+                values[name][PRIOR] = [prior]
+    for text in grid:
+        where, _, held = text.partition("=")
+        of, _, key = where.rpartition(".")
+        having = [n for n in ([of] if of else names) if n in chosen and key in _known(chosen[n])]
+        if not held or not having:
+            known = sorted({f"{n}.{k}" for n, m in chosen.items() for k in _known(m)})
+            raise ValueError(f"--set {text}: no chosen method has {where!r}{nearest(where, known)}")
+        for name in having:
+            values[name][key] = [_value(chosen[name], key, part, text) for part in held.split(",")]
+    return [v for name in names for v in _variants(chosen[name], values[name])]
+
+
+def _variants(method: Method, values: dict[str, list[Any]]) -> Iterator[Variant]:
+    for combination in itertools.product(*values.values()):
+        yield Variant(method, dict(zip(values, combination, strict=True)))
+
+
+def _known(method: Method) -> list[str]:
+    return [*(one.name for one in method.weights), *method.fields()]
+
+
+def _value(method: Method, key: str, text: str, whole: str) -> Any:
+    weight = next((one for one in method.weights if one.name == key), None)
+    if weight is not None:
+        return [text] if weight.many else text
+    kind = type(method.fields()[key].default)
+    words = {"true": True, "yes": True, "false": False, "no": False}
+    try:
+        return words[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"--set {whole}: {text!r} is no {kind.__name__}") from None
+
+
+def _size(x: Tensor) -> str:
+    return f"{x.shape[-1]}x{x.shape[-2]}"

@@ -27,11 +27,12 @@ TABLE = {  # what each command is for, and the module that does it: others are n
     "restore-faces": ("restore_faces", "Find the faces of pictures, restore each and put it back."),
     "degrade": ("commands", "Degrade pictures, repeatably, for training and testing."),
     "compare": ("commands", "Measure PSNR, SSIM and mean absolute error between pictures."),
+    "judge": ("judge", "Judge a folder of results by every metric."),
     "evaluate": ("commands", "Measure methods on pictures whose truth is known."),
     "calibrate": ("commands", "Measure a prior's errors and its recoverable field, which Diff-SR needs."),
     "train": ("commands", "Train a network of this package."),
     "graph": ("graph", "Run, check and convert workflows of nodes."),
-    "models": ("models", "List the weight files found, and what is missing."),
+    "models": ("models", "List the weight files found; check one, or fetch a published one."),
 }
 
 

@@ -1,22 +1,135 @@
 """`priorsr models`: every weight file that is found, what it is, what it is for, and why where it cannot be
-used.
+used; the published ones, what a file is, and the fetching of one.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
+import logging
 import sys
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
 from .. import weights
+from ..settings import nearest
+from ..weights.fetch import fetch, sha256_of
+from ..weights.known import CHECKPOINTS, KNOWN, Known, find_known, known_by_hash
 from .parser import Command
+
+log = logging.getLogger("priorsr")
 
 COLUMNS = ("name", "kind", "title", "use", "licence", "parts", "scale", "size", "dtype", "sha256")
 SRCNN = ("srcnn_x2", "srcnn_x3", "srcnn_x4")  # without which the package is incomplete
 SHOWN = ("name", "kind", "scale", "size", "dtype", "state")  # columns of the table; --json has all
+PUBLISHED = ("name", "file", "method", "size", "licence", "commercial", "here")
+ASKED = ("file", "kind", "complete", "known", "sha256")
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=type(parser))
+    told = "the published files that methods take, their licences, and which of them are here"
+    add = {"list": actions.add_parser("list", help=told, description=told)}
+    told = "what weight files are, whether they are complete, their hashes"
+    add["check"] = actions.add_parser("check", help=told, description=told)
+    add["check"].add_argument("files", nargs="+", metavar="FILE", help="a weight file, or its name")
+    told = "bring a published file here; goes on where an earlier try broke off"
+    add["fetch"] = actions.add_parser("fetch", help=told, description=told)
+    add["fetch"].add_argument("name", metavar="NAME", help="its name in `priorsr models list`")
+    add["fetch"].add_argument(
+        "--folder", help="where it goes (default: the first folder of the environment's PRIORSR_MODELS)"
+    )
+    add["fetch"].add_argument(
+        "--address", default="", metavar="URL", help="where else it lies, such as a mirror"
+    )
+    for one in add.values():
+        one.add_argument(
+            "--json",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="print the result as JSON on standard output",
+        )
+
+
+def _run(options: argparse.Namespace) -> int:
+    return {None: list_models, "list": _published, "check": _check, "fetch": _fetch}[options.action](options)
+
+
+def _published(options: argparse.Namespace) -> int:
+    rows = [{**asdict(one), "here": str(path) if (path := _here(one)) else ""} for one in KNOWN]
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        _table([[row[key] for key in PUBLISHED] for row in rows], PUBLISHED)
+    return 0
+
+
+def _here(one: Known) -> Path | None:
+    return next((p for folder in weights.folders() if (p := folder / one.file).is_file()), None)
+
+
+def _check(options: argparse.Namespace) -> int:
+    rows = [_checked(weights.locate(name)) for name in options.files]
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        for row in rows:
+            print("\n".join(f"{name:<9} {row[name] or 'unknown'}" for name in ASKED), end="\n\n")
+    return 0 if all(row["complete"] == "yes" for row in rows) else 1
+
+
+def _checked(path: Path) -> dict[str, str]:
+    """What a file is by its header, and which published one by its content or, if need be, by its name."""
+    kind = problem = ""
+    try:
+        found = weights.describe(path)
+        kind = found.kind.title if found.kind else ""
+        problem = found.problem
+    except (ValueError, OSError) as error:
+        problem = str(error)
+    digest = sha256_of(path) if path.is_file() else ""
+    one, named = known_by_hash(digest), find_known(path.name)
+    known = f"{one.name}, by its hash" if one else ""
+    if one is None and named is not None:
+        known = f"{named.name} by its name; the published hash is not known"
+        if named.sha256:
+            known = f"none: it has the name of {named.name} and another hash"
+            problem = problem or f"{path} is not the {named.file} that was published: {named.page} has that"
+    complete = f"no: {problem}" if problem else "yes"
+    return {"file": str(path), "kind": kind, "complete": complete, "known": known, "sha256": digest}
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    one = find_known(options.name)
+    if one is None:
+        raise ValueError(
+            f"no published file is called {options.name}{nearest(options.name, [k.name for k in KNOWN])}"
+        )
+    folder = Path(options.folder) if options.folder else weights.folders()[0]
+    if folder == weights.SHIPPED:
+        raise ValueError(
+            f"where shall {one.file} go? Give --folder, or name a folder in the environment's PRIORSR_MODELS"
+        )
+    if one.commercial != "yes":
+        log.warning("%s: %s; commercial use: %s (%s)", one.file, one.licence, one.commercial, one.page)
+    from tqdm import tqdm
+
+    with tqdm(total=one.bytes or None, unit="B", unit_scale=True, disable=None) as bar:
+
+        def on_bytes(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        path, digest = fetch(one, folder, options.address, on_bytes)
+    unsure = "" if one.sha256 else " (no published hash to compare with)"
+    if options.json:
+        print(json.dumps({"file": str(path), "sha256": digest, "compared": bool(one.sha256)}))
+    else:
+        print(f"{path}\nsha256 {digest}{unsure}")
+    if one.folder == CHECKPOINTS:
+        log.info("in ComfyUI this file belongs into models/%s", CHECKPOINTS)
+    return 0
 
 
 def list_models(options: argparse.Namespace) -> int:
@@ -40,10 +153,10 @@ def _row(path: Path) -> dict[str, object]:
     row: dict[str, object] = dict.fromkeys(COLUMNS, "")
     row.update({"name": path.stem, "parts": [], "path": str(path)})
     try:
-        row["size"] = _size(path.stat().st_size)
+        row["size"] = _size(_bytes(path))
         whole = False
         if path.parent == weights.SHIPPED:
-            row["sha256"] = digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            row["sha256"] = digest = sha256_of(path)
             whole = f"{digest}  {path.name}" in _sums()
         found = weights.describe(path, whole)
     except (ValueError, OSError) as error:
@@ -82,6 +195,13 @@ def _missing(name: str) -> dict[str, object]:
     }
 
 
+def _bytes(path: Path) -> int:
+    """The size of a file, or of all files of a folder and of those below it."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
 def _size(count: float) -> str:
     """Bytes in words."""
     for unit in ("B", "kB", "MB"):
@@ -100,4 +220,4 @@ def _table(rows: list, names: tuple[str, ...]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-COMMANDS = (Command("models", lambda parser: None, list_models),)
+COMMANDS = (Command("models", _arguments, _run),)

@@ -5,18 +5,29 @@ options.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 
 from ..device import compute_device
 from ..faces.align import FRAMES
+from ..faces.candidates import reference_embeddings
 from ..faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..faces.detect import DetectSettings, face_numbers
-from ..faces.load import CODEFORMER, FILES, load_codeformer, load_detector, load_parser, recogniser_for
-from ..faces.restore import RestoreSettings, restore_faces
+from ..faces.load import (
+    CODEFORMER,
+    FILES,
+    load_background_cleaner,
+    load_codeformer,
+    load_detector,
+    load_parser,
+    recogniser_for,
+)
+from ..faces.paint import RestoreSettings
+from ..faces.restore import restore_faces
 from ..faces.restorers import SIDE, BlindRestorer, EnlargingRestorer, restorer_of
-from ..imaging.images import Picture
+from ..imaging.files import picture_files
+from ..imaging.images import Picture, read
 from ..method import Report
 from ..precision import precision_of
 from ..registry import method_named, methods
@@ -54,8 +65,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
                 type=float,
                 default=0.0,
                 help=(
-                    "how many times fewer pixels than the method gives it a face truly has; 0: as in the "
-                    "picture"
+                    "how many times fewer pixels than the method gives it a face truly has; 0: by the "
+                    "detail that it shows"
                 ),
             )
         sub.add_argument("--frame", choices=tuple(FRAMES), help="how the faces of the networks are cropped")
@@ -67,19 +78,30 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         )
     about = "CodeFormer (Zhou et al. 2022), which needs codeformer.pth."
     sub = subparsers.add_parser("codeformer", help=about, description=about)
-    _shared(sub)
+    _shared(sub, clean=False)
     sub.add_argument("--codeformer", default=CODEFORMER, help="a weight file, or its name in a model folder")
     add_settings(sub, CodeFormerSettings)
     sub.add_argument("--half", action="store_true", help=argparse.SUPPRESS)  # the former --precision fp16
 
 
-def _shared(parser: argparse.ArgumentParser) -> None:
+def _shared(parser: argparse.ArgumentParser, clean: bool = True) -> None:
     add_files(parser)
     add_device(parser)
     add_seed(parser, "face i of a picture has its seed plus i")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument(
         "--identity", action="store_true", help="report how far each face moved, with the `eval` extra"
+    )
+    parser.add_argument(
+        "--clean",
+        action=argparse.BooleanOptionalAction,
+        default=clean,
+        help="remove noise and compression from the whole picture first",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="DIR",
+        help="other photographs of the person: of several candidates, the one that looks most like them",
     )
     group = parser.add_argument_group("which faces")
     group.add_argument(
@@ -125,14 +147,25 @@ def _restore_faces(options: argparse.Namespace) -> int:
     )
     notes: list[str] = []
     chosen = _restorer(options, device, notes.append)
-    own = {
-        name: getattr(options, name)
-        for name in ("mask", "rule", "strength", "scale", "robust", "blend", "keep_grey", "batch")
-    }
-    settings = RestoreSettings(size=chosen.size, frame=chosen.frame, **own)
-    recogniser = recogniser_for(chosen.size, chosen.frame) if options.identity else None
+    names = {f.name for f in fields(RestoreSettings)}
+    own = {name: value for name, value in vars(options).items() if name in names}
+    own |= {"size": chosen.size, "frame": chosen.frame}
+    if options.reference:
+        own["pick"] = "identity"
+    settings = RestoreSettings(**own)
+    by_identity = settings.candidates > 1 and settings.pick == "identity"
+    recogniser = recogniser_for(chosen.size, chosen.frame) if options.identity or by_identity else None
     detector = load_detector(options.detector, device)
     parser = load_parser(device=device) if settings.mask == "parse" else None
+
+    precision = precision_of(options.precision, device)
+    person = None
+    if options.reference:
+        if not by_identity or recogniser is None:
+            raise ValueError("a reference chooses among candidates: give --candidates 2 or more")
+        seen = (read(path).pixels for path in picture_files(options.reference)[0])
+        person = reference_embeddings(seen, detector, recogniser, chosen.frame)
+    cleaner = load_background_cleaner(device, precision) if options.clean else None
 
     if varies(options):
         log.info("every picture has a seed of its own, of --seed and its name; --no-vary gives all --seed")
@@ -141,7 +174,18 @@ def _restore_faces(options: argparse.Namespace) -> int:
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         x = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha], 1)
         seed = seed_of(options, job)
-        done = restore_faces(x, chosen, detector, settings, which, seed, parser=parser, recogniser=recogniser)
+        done = restore_faces(
+            x,
+            chosen,
+            detector,
+            settings,
+            which,
+            seed,
+            parser=parser,
+            recogniser=recogniser,
+            cleaner=cleaner,
+            reference=person,
+        )
         for note in dict.fromkeys(notes):
             log.warning("%s", note)
         notes.clear()

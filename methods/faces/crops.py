@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .align import cut, similarity, template
 from .detect import Faces
-from .restore import Restorer, RestoreSettings, usable, visible
+from .paint import Restorer, RestoreSettings, usable
+from .restore import visible
 
 
 def cut_faces(x: Tensor, faces: Sequence[Faces], settings: RestoreSettings = RestoreSettings()) -> Tensor:

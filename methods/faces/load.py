@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from .. import weights
+from ..clean.method import METHOD as CLEAN
+from ..method import Upscaler
 from ..metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
 from ..precision import loaded_in
 from .codeformer import CodeFormerRestorer, CodeFormerSettings
@@ -21,10 +21,6 @@ FILES = {
     "retinaface-mobile": "detection_mobilenet0.25_Final",
 }
 PARSENET, CODEFORMER = "parsing_parsenet", "codeformer"
-FACEXLIB = "facexlib (github.com/xinntao/facexlib/releases)"
-SOURCES = {name: FACEXLIB for name in (*FILES.values(), PARSENET) if name != "mtcnn"} | {
-    CODEFORMER: "CodeFormer (github.com/sczhou/CodeFormer/releases), for non-commercial use"
-}
 
 
 def load_detector(name: str = "mtcnn", device: torch.device | str = "cpu") -> Detector:
@@ -32,7 +28,7 @@ def load_detector(name: str = "mtcnn", device: torch.device | str = "cpu") -> De
 
     Raises FileNotFoundError, ValueError.
     """
-    found = weights.load(_locate(FILES.get(name, name)))
+    found = weights.load(weights.locate(FILES.get(name, name)))
     kinds = {"mtcnn": MTCNNDetector, "retinaface": RetinaFaceDetector}
     if found.kind not in kinds:
         raise ValueError(
@@ -43,7 +39,7 @@ def load_detector(name: str = "mtcnn", device: torch.device | str = "cpu") -> De
 
 def load_parser(name: str = PARSENET, device: torch.device | str = "cpu") -> FaceParser:
     """ParseNet from its released file. Raises FileNotFoundError, ValueError."""
-    return FaceParser(weights.load(_locate(name), "parsenet").network.to(device))
+    return FaceParser(weights.load(weights.locate(name), "parsenet").network.to(device))
 
 
 def load_codeformer(
@@ -57,9 +53,16 @@ def load_codeformer(
     Raises FileNotFoundError, ValueError.
     """
     with loaded_in(precision):
-        network = weights.load(_locate(name), "codeformer").network
+        network = weights.load(weights.locate(name), "codeformer").network
     network = network.to(device, memory_format=torch.channels_last)  # an eighth faster on CPUs
     return CodeFormerRestorer(network, settings)
+
+
+def load_background_cleaner(
+    device: torch.device | str = "cpu", precision: torch.dtype = torch.float32
+) -> Upscaler:
+    """The blind cleaner that ships, for the pictures that faces are cut from and what lies behind them."""
+    return CLEAN.prepare(precision=precision).to(device)
 
 
 def recogniser_for(size: int, frame: str) -> Identity:
@@ -74,11 +77,3 @@ def recogniser_for(size: int, frame: str) -> Identity:
             f"identity is told from faces of {SMALLEST} pixels or more, these have {size}: leave it out"
         )
     return Identity(TIGHT if frame == "tight" else FFHQ)
-
-
-def _locate(name: str) -> Path:
-    try:
-        return weights.locate(name)
-    except FileNotFoundError as error:
-        hint = f". {name}.pth is released with {SOURCES[name]}" if name in SOURCES else ""
-        raise FileNotFoundError(f"{error}{hint}") from error

@@ -12,20 +12,22 @@ from torch import Tensor, nn
 from ..imaging.resize import resize
 from ..method import FaceUse, OnStep, Report, Upscaler
 from .align import SIDE
-from .restore import ZoomAware
+from .paint import ZoomAware
 
-# a face enlarged by less than this when it was cut out has all the pixels that a method would give it
+# a face enlarged by less than this has all the detail that a method would give it
 ENOUGH = 1.1
+# what a face may have beyond the size that a method makes; the finer part is added to what is made
+BEYOND = 1.2
 
 
 @dataclass(frozen=True)
 class EnlargingRestorer(ZoomAware):
-    """Aligned faces B 3 S S in 0..1, reduced to the pixels that each has in its picture and enlarged again by
-    a method.
+    """Aligned faces B 3 S S in 0..1, reduced to the pixels that the detail of each needs and enlarged again
+    by a method.
 
     enlarge: B 3 n n in 0..1, S / n and a seed each to B 3 S S. networks: those it runs on. size: S. frame:
     how tightly faces fill their square. steps: network calls. coarse: how many times fewer pixels than S
-    every face is taken to have, 0 for those that it has. scales: enlargements that the method is made for,
+    every face is taken to have, 0 for what it shows. scales: enlargements that the method is made for,
     the nearest of which is taken; none for any. Raises ValueError for a `coarse` that enlarges nothing.
     """
 
@@ -45,18 +47,18 @@ class EnlargingRestorer(ZoomAware):
             )
 
     def leaves(self, zoom: float) -> str | None:
-        least = max(ENOUGH, min(self.scales, default=0) / 2)
+        least = max(1 / BEYOND, min(self.scales, default=0) / 2)
         if self.coarse or zoom >= least:
             return None
         own, most = self.size / zoom, self.size / least
         return (
-            f"it has {own:.0f} pixels across, and the method is for {most:.0f} or fewer; take it as "
-            "coarser to restore it anyway"
+            f"aligned, it has the detail of {own:.0f} pixels across, and the method is for {most:.0f} or "
+            "fewer; take it as coarser to restore it anyway"
         )
 
     @torch.no_grad()
     def __call__(self, faces: Tensor, seeds: Sequence[int], zooms: Sequence[float]) -> Tensor:
-        sides = [self._side(self.coarse or zoom) for zoom in zooms]
+        sides = [self._side(self.coarse or max(zoom, ENOUGH)) for zoom in zooms]
         result = torch.empty_like(faces)
         for side in sorted(set(sides)):
             group = [i for i, s in enumerate(sides) if s == side]

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ..imaging.images import to_uint8
 from ..imaging.resize import resize_uint8, scaled_size, size_of
+from .backbones import missing
 from .compare import consistency
 from .fidelity import METRICS, prepare
 from .frechet import frechet_distance
 from .identity import Identity, available, recognition
-from .perceptual import SMALLEST, lpips, missing
+from .perceptual import SMALLEST, lpips
 from .sharpness import sharpness
 
 Restore = Callable[

@@ -4,108 +4,20 @@ never fetch any.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..imaging.images import check_pixels
-from ..weights import check_plain
+from ...samplers.noise import Noise
+from ..imaging.images import check_pixels, to_uint8
+from ..weights import check_plain, read_state
+from .backbones import BACKBONES, REGRESSOR, Unavailable, require
 
 SMALLEST = 32  # of less, the pooling of LPIPS leaves nothing
-TOKENIZER = "openai/clip-vit-base-patch16"
-
-
-class Unavailable(RuntimeError):
-    """A metric lacks a package or weights on this machine; the message says which, where they belong and
-    where they come from.
-    """
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """What a metric needs: modules (with the line that installs them) and a weight file in a folder (with its
-    address).
-    """
-
-    modules: tuple[str, ...]
-    install: str
-    folder: Callable[[], Path]
-    url: str
-    more: Callable[[], str | None] = lambda: None
-
-    @property
-    def file(self) -> Path:
-        return self.folder() / self.url.rsplit("/", 1)[1]
-
-    def missing(self) -> str | None:
-        absent = [m for m in self.modules if find_spec(m) is None]
-        wants = [f"the package {', '.join(absent)} ({self.install})"] if absent else []
-        if not self.file.is_file():
-            wants.append(f"its weights, {self.file} (from {self.url})")
-        if not absent and (another := self.more()):
-            wants.append(another)
-        return " and ".join(wants) or None
-
-
-def _hub() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def _tokenizer() -> str | None:
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    if not constants.HF_HUB_OFFLINE:
-        return (
-            "HF_HUB_OFFLINE=1 in the environment before Python starts, so that its tokenizer is taken from "
-            "the cache and nothing is fetched"
-        )
-    if not isinstance(try_to_load_from_cache(TOKENIZER, "preprocessor_config.json"), str):
-        return (
-            f"the processor of {TOKENIZER} in the Hugging Face cache (hf download {TOKENIZER} --include "
-            "'*.json' 'merges.txt')"
-        )
-    return None
-
-
-IMAGE, MULTIMODAL = 'pip install "torchmetrics[image]"', 'pip install "torchmetrics[multimodal]"'
-BACKBONES = {  # LPIPS: torchvision's network, and its weights; the heads come with torchmetrics
-    "alex": ("alexnet", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"),
-    "vgg": ("vgg16", "https://download.pytorch.org/models/vgg16-397923af.pth"),
-}
-INCEPTION = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
-RN50 = "https://github.com/photosynthesis-team/piq/releases/download/v0.7.1/RN50.pt"
-REQUIREMENTS = {
-    **{
-        f"lpips-{name}": Requirement(("torchmetrics", "torchvision"), IMAGE, _hub, url)
-        for name, (_, url) in BACKBONES.items()
-    },
-    "fid": Requirement(("torchmetrics", "torch_fidelity", "torchvision"), IMAGE, _hub, INCEPTION),
-    "clip-iqa": Requirement(
-        ("torchmetrics", "piq", "transformers"),
-        MULTIMODAL,
-        lambda: Path.home() / ".cache" / "clip",
-        RN50,
-        _tokenizer,
-    ),
-}
-ABSENT = {"musiq": "torchmetrics has no MUSIQ: its metric without a reference is clip-iqa"}
-
-
-def missing(metric: str) -> str | None:
-    """None when the metric can run here, else what it lacks; ValueError for an unknown name."""
-    if metric in ABSENT:
-        return ABSENT[metric]
-    if metric not in REQUIREMENTS:
-        raise ValueError(f"metric {metric!r} is not one of {', '.join([*REQUIREMENTS, *ABSENT])}")
-    lacks = REQUIREMENTS[metric].missing()
-    return f"{metric} needs {lacks}. Nothing is downloaded without your doing" if lacks else None
+SUBSET, SUBSETS = 1000, 100  # pictures of KID's subsets, and how many of these
 
 
 def lpips(a: Tensor, b: Tensor, network: str = "vgg") -> Tensor:
@@ -117,11 +29,31 @@ def lpips(a: Tensor, b: Tensor, network: str = "vgg") -> Tensor:
     """
     if network not in BACKBONES:
         raise ValueError(f"LPIPS network {network!r} is not one of {', '.join(BACKBONES)}")
-    if a.shape != b.shape:
-        raise ValueError(
-            f"the images differ in size: {tuple(a.shape)} against {tuple(b.shape)}; resize one of them first"
-        )
-    return _per_image(_lpips(network), _rgb(a), _rgb(b))
+    _paired(a, b)
+    a, b = _rgb(a), _rgb(b)
+    with torch.no_grad():
+        return _lpips(network).net(a, b, normalize=True).reshape(-1)
+
+
+def dists(a: Tensor, b: Tensor) -> Tensor:
+    """DISTS (Ding et al. 2022) of each pair of images B C H W in 0..1, 32 px or more; 0 for equal images.
+
+    Raises as `lpips`.
+    """
+    _paired(a, b)
+    a, b = _rgb(a), _rgb(b)
+    with torch.no_grad():
+        return _dists()(a, b).reshape(-1)
+
+
+def arniqa(x: Tensor) -> Tensor:
+    """ARNIQA (Agnolucci et al. 2024, regressor of KonIQ-10k) of each image of a batch B C H W in 0..1; 1 is
+    best.
+
+    Raises Unavailable.
+    """
+    with torch.no_grad():
+        return _arniqa()(_rgb(x), normalize=True).reshape(-1)
 
 
 def lpips_network(network: str = "vgg") -> nn.Module:
@@ -142,12 +74,45 @@ def fid(a: Tensor, b: Tensor, batch: int = 32) -> float:
     """
     if min(len(a), len(b)) < 2:
         raise ValueError(f"sets of {len(a)} and {len(b)} images have no covariance: give at least 2 each")
-    metric = _fid().to(a.device)
-    metric.reset()
-    for images, real in ((a, False), (b, True)):
-        for part in _rgb(images).split(batch):
-            metric.update(part, real=real)
-    return metric.compute().item()
+    return inception_distances(*(torch.cat([inception(p) for p in x.split(batch)]) for x in (a, b)))["fid"]
+
+
+def inception(x: Tensor) -> Tensor:
+    """The features that FID and KID compare, N D, of images N C H W in 0..1. Raises Unavailable."""
+    with torch.no_grad():
+        return _inception()(to_uint8(_rgb(x))).cpu()
+
+
+def inception_distances(a: Tensor, b: Tensor) -> dict[str, float]:
+    """FID and KID of features N D and M D of `inception`, two or more each.
+
+    KID (Binkowski et al. 2018) of subsets of up to 1000, 100 of them where more are given.
+    """
+    from torchmetrics.image.kid import poly_mmd
+
+    frechet = import_module("torchmetrics.image.fid").FrechetInceptionDistance(_Same(a.shape[1]))
+    for features, real in ((a, False), (b, True)):
+        frechet.update(features, real=real)
+    size = min(len(a), len(b), SUBSET)
+    draws = SUBSETS if max(len(a), len(b)) > size else 1
+    noise = Noise([0])
+
+    def some(x: Tensor) -> Tensor:
+        return x[noise.uniform((1, len(x)))[0].argsort()[:size]] if len(x) > size else x
+
+    kernel = [float(poly_mmd(some(b), some(a))) for _ in range(draws)]
+    return {"fid": float(frechet.compute()), "kid": sum(kernel) / draws}
+
+
+class _Same(nn.Module):
+    """Features that are there already, for metrics that want a network."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        self.num_features = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
 
 
 def clip_iqa(x: Tensor) -> Tensor:
@@ -166,38 +131,72 @@ def _per_image(metric: Any, *images: Tensor) -> Tensor:
 
 @lru_cache
 def _lpips(network: str) -> Any:
-    check_plain(_require(f"lpips-{network}"))  # holds tensors and no code, which torchvision does not check
-    name, url = BACKBONES[network]
-    current = import_module("torchvision.models").get_model_weights(name).DEFAULT.url
-    if current.rsplit("/", 1)[1] != url.rsplit("/", 1)[1]:  # torchvision would fetch its own choice
-        raise Unavailable(
-            f"this torchvision takes other weights for LPIPS ({current}) than those published with it "
-            f"({url}): install another version"
-        )
-    return import_module("torchmetrics.image").LearnedPerceptualImagePatchSimilarity(
+    _same_file(f"lpips-{network}", network)
+    return import_module("torchmetrics.image.lpip").LearnedPerceptualImagePatchSimilarity(
         network, reduction="none", normalize=True
     )
 
 
 @lru_cache
-def _fid() -> Any:
-    path = _require("fid")
+def _dists() -> Any:
+    _same_file("dists", "vgg")
+    return import_module("torchmetrics.functional.image.dists").DISTSNetwork()
+
+
+@lru_cache
+def _arniqa() -> Any:
+    encoder = require("arniqa")
+    network = import_module("torchmetrics.functional.image.arniqa")._NoTrainArniqa
+
+    class Arniqa(network):
+        """Its weights by our own readers, for torchmetrics would fetch them and run what they hold."""
+
+        def _load_weights(self) -> None:
+            held = read_state(encoder)[0]
+            kept = {k.replace("model.", ""): v for k, v in held.items() if "projector" not in k}
+            self.encoder.load_state_dict(kept)
+            last = read_state(encoder.with_name(f"{REGRESSOR}.safetensors"))[0]
+            bias = last["biases"].reshape(-1)
+            self.regressor.load_state_dict({"weight": last["weights"].reshape(1, -1), "bias": bias})
+
+    return Arniqa("koniq10k")
+
+
+@lru_cache
+def _inception() -> Any:
+    path = require("fid")
     check_plain(path)  # torch-fidelity would run what is pickled in it
-    return import_module("torchmetrics.image.fid").FrechetInceptionDistance(
-        normalize=True, feature_extractor_weights_path=str(path)
+    return import_module("torchmetrics.image.fid").NoTrainInceptionV3(
+        "inception-v3-compat", ["2048"], str(path)
     )
+
+
+def _same_file(metric: str, network: str) -> None:
+    """See that torchvision takes the file that is there, which holds tensors and no code, and fetches none.
+
+    Raises Unavailable, ValueError.
+    """
+    check_plain(require(metric))
+    name, url = BACKBONES[network]
+    current = import_module("torchvision.models").get_model_weights(name).DEFAULT.url
+    if current.rsplit("/", 1)[1] != url.rsplit("/", 1)[1]:
+        raise Unavailable(
+            f"this torchvision takes other weights for {metric} ({current}) than those published with it "
+            f"({url}): install another version"
+        )
 
 
 @lru_cache
 def _clip_iqa() -> Any:
-    _require("clip-iqa")
+    require("clip-iqa")
     return import_module("torchmetrics.multimodal").CLIPImageQualityAssessment()
 
 
-def _require(metric: str) -> Path:
-    if lacks := missing(metric):
-        raise Unavailable(lacks)
-    return REQUIREMENTS[metric].file
+def _paired(a: Tensor, b: Tensor) -> None:
+    if a.shape != b.shape:
+        raise ValueError(
+            f"the images differ in size: {tuple(a.shape)} against {tuple(b.shape)}; resize one of them first"
+        )
 
 
 def _rgb(x: Tensor) -> Tensor:

@@ -21,14 +21,15 @@ from .attention import attention
 Resampling = Literal["up", "down"]
 
 
-def timestep_embedding(t: Tensor, channels: int) -> Tensor:
-    """Cosines, then sines, of t (B, may be fractional) at frequencies from 1 to nearly 1/10000.
+def timestep_embedding(t: Tensor, channels: int, shift: int = 0) -> Tensor:
+    """Cosines, then sines, of t (B, may be fractional) at frequencies from 1 to nearly 1/10000, or to that
+    itself with a shift of 1.
 
     B to B channels, float32.
     """
     half = channels // 2
     frequencies = torch.exp(
-        torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(10000.0) / half)
+        torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(10000.0) / (half - shift))
     )
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], 1)
@@ -60,14 +61,19 @@ class GroupNorm32(nn.GroupNorm):
 
 
 class Downsample(nn.Module):
-    """Half the size: a strided convolution, or the mean of 2x2 without weights. B C H W to B C H/2 W/2."""
+    """Half the size: a strided convolution, or the mean of 2x2 without weights. B C H W to B C H/2 W/2.
 
-    def __init__(self, channels: int, conv: bool):
+    pad_after: the convolution sees zeros below and to the right only.
+    """
+
+    def __init__(self, channels: int, conv: bool, pad_after: bool = False):
         super().__init__()
-        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1) if conv else nn.AvgPool2d(2)
+        self.pad_after = pad_after and conv
+        padding = 0 if pad_after else 1
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=padding) if conv else nn.AvgPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
+        return self.op(F.pad(x, (0, 1, 0, 1)) if self.pad_after else x)
 
 
 class Upsample(nn.Module):
@@ -100,11 +106,12 @@ class ResBlock(nn.Module):
         dropout: float = 0.0,
         resampling: Resampling | None = None,
         groups: int = GROUPS,
+        eps: float = 1e-5,
     ):
         super().__init__()
         self.scale_shift = scale_shift
         self.in_layers = nn.Sequential(
-            GroupNorm32(channels, groups=groups), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+            GroupNorm32(channels, eps, groups), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
         )
         self.resample = RESAMPLERS[resampling](channels, False)
         self.emb_layers = nn.Sequential(
@@ -112,7 +119,7 @@ class ResBlock(nn.Module):
         )
         last = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.out_layers = nn.Sequential(
-            GroupNorm32(out_channels, groups=groups), nn.SiLU(), nn.Dropout(dropout), last
+            GroupNorm32(out_channels, eps, groups), nn.SiLU(), nn.Dropout(dropout), last
         )
         self.skip_connection = (
             nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
@@ -148,10 +155,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class AttentionBlock(nn.Module):
     """Residual self-attention over all positions. B C H W to the same shape."""
 
-    def __init__(self, channels: int, heads: int, new_order: bool = False, groups: int = GROUPS):
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        new_order: bool = False,
+        groups: int = GROUPS,
+        eps: float = 1e-5,
+    ):
         super().__init__()
         self.heads, self.new_order = heads, new_order
-        self.norm = GroupNorm32(channels, groups=groups)
+        self.norm = GroupNorm32(channels, eps, groups)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
 

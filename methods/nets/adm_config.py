@@ -56,6 +56,9 @@ class ADMConfig:
     # the network sees blocks of so many pixels squared as channels: cheap at large sizes (not in the released
     # files)
     unshuffle: int = 1
+    frequency_shift: int = 0  # of the time embedding's: 1 in networks of Ho et al. 2020
+    pad_after: bool = False  # a strided convolution sees zeros below and to the right only
+    eps: float = 1e-5  # of every group norm
     groups: int = GROUPS  # of every group norm; with 32 of them, a map of 32 channels loses its brightness
     pool: Pool | None = None  # a classifier, and how it ends
 

@@ -73,18 +73,25 @@ class ADMEncoder(nn.Module):
             self.config.dropout,
             resampling,
             self.config.groups,
+            self.config.eps,
         )
 
     def attention(self, width: int, decoder: bool = False) -> AttentionBlock:
         return AttentionBlock(
-            width, self.config.heads(width, decoder), self.config.new_attention_order, self.config.groups
+            width,
+            self.config.heads(width, decoder),
+            self.config.new_attention_order,
+            self.config.groups,
+            self.config.eps,
         )
 
     def resampler(self, resampling: Resampling, width: int) -> nn.Module:
         """What stands between two levels."""
         if self.config.resblock_updown:
             return self.res_block(width, width, resampling)
-        return {"up": Upsample, "down": Downsample}[resampling](width, self.config.conv_resample)
+        if resampling == "up":
+            return Upsample(width, self.config.conv_resample)
+        return Downsample(width, self.config.conv_resample, self.config.pad_after)
 
     def stem(self, x: Tensor) -> Tensor:
         """The first convolution, in its weights' precision."""
@@ -98,7 +105,7 @@ class ADMEncoder(nn.Module):
         """
         classes = self.config.num_classes
         dtype = cast(nn.Linear, self.time_embed[0]).weight.dtype
-        emb = self.time_embed(timestep_embedding(t, self.config.model_channels).to(dtype))
+        emb = self.time_embed(self.angles(t).to(dtype))
         if classes is None:
             if label is not None:
                 raise ValueError(
@@ -112,6 +119,10 @@ class ADMEncoder(nn.Module):
             )
         check_labels(label, classes, len(t))
         return emb + self.label_emb(label)
+
+    def angles(self, t: Tensor) -> Tensor:
+        """What the time embedding sees of t (B,): B model_channels, float32."""
+        return timestep_embedding(t, self.config.model_channels, self.config.frequency_shift)
 
     def encode(self, h: Tensor, emb: Tensor) -> list[Tensor]:
         """The output of the stem, of every further input block, and of the middle."""

@@ -38,7 +38,7 @@ class ADMUNet(ADMEncoder):
                     block.append(self.resampler("up", channels))
                 self.output_blocks.append(block)
         last = zeroed(nn.Conv2d(channels, config.out_channels * config.unshuffle**2, 3, padding=1))
-        self.out = nn.Sequential(GroupNorm32(channels, groups=config.groups), nn.SiLU(), last)
+        self.out = nn.Sequential(GroupNorm32(channels, config.eps, config.groups), nn.SiLU(), last)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         self.check_inputs(x, t)

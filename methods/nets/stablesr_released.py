@@ -16,6 +16,7 @@ from .sd_unet import SDConfig, SDUNet
 from .sd_vae import VAEConfig
 from .spade import residual_blocks
 
+CONTEXT_OF_1 = 768  # channels of a prompt in Stable Diffusion 1, whose UNet has 8 heads at every level
 State = Mapping[str, Tensor]  # or anything with a shape
 
 
@@ -68,6 +69,7 @@ def infer_sd_unet(state: State) -> SDConfig:
     period = found.num_res_blocks + 1
     levels = range(len(found.widths))
     attentive = [i for i in levels if f"input_blocks.{i * period + 1}.1.proj_in.weight" in state]
+    context = state["middle_block.1.transformer_blocks.0.attn2.to_k.weight"].shape[1]
     return SDConfig(
         in_channels=found.in_channels,
         out_channels=found.out_channels,
@@ -75,7 +77,8 @@ def infer_sd_unet(state: State) -> SDConfig:
         num_res_blocks=found.num_res_blocks,
         channel_mult=found.channel_mult,
         attention_factors=tuple(2**i for i in attentive),
-        context_dim=state["middle_block.1.transformer_blocks.0.attn2.to_k.weight"].shape[1],
+        context_dim=context,
+        **({"num_heads": 8, "num_head_channels": None} if context == CONTEXT_OF_1 else {}),
     )
 
 
@@ -101,38 +104,3 @@ def infer_cfw(state: State) -> tuple[dict[int, int], int, int]:
     widths = {level: state[norm].shape[0] for level, norm in norms.items()}
     blocks = count(state, r"fusion_layer_1\.encode_enc_2\.(\d+)\.")
     return widths, blocks, state["fusion_layer_1.encode_enc_2.0.rdb1.conv1.weight"].shape[0]
-
-
-PARTS = (  # of a diffusers autoencoder, and the same in the released files
-    (r"mid_block\.resnets\.0\.", "mid.block_1."),
-    (r"mid_block\.resnets\.1\.", "mid.block_2."),
-    (r"mid_block\.attentions\.0\.", "mid.attn_1."),
-    (r"(down|up)_blocks\.(\d+)\.resnets\.(\d+)\.", r"\1.\2.block.\3."),
-    (r"down_blocks\.(\d+)\.downsamplers\.0\.", r"down.\1.downsample."),
-    (r"up_blocks\.(\d+)\.upsamplers\.0\.", r"up.\1.upsample."),
-    (r"\.conv_shortcut\.", ".nin_shortcut."),
-    (r"conv_norm_out\.", "norm_out."),
-    (r"(attn_1)\.group_norm\.", r"\1.norm."),
-    (r"(attn_1)\.(?:to_q|query)\.", r"\1.q."),
-    (r"(attn_1)\.(?:to_k|key)\.", r"\1.k."),
-    (r"(attn_1)\.(?:to_v|value)\.", r"\1.v."),
-    (r"(attn_1)\.(?:to_out\.0|proj_attn)\.", r"\1.proj_out."),
-)
-
-
-def vae_of_diffusers(entries: Mapping) -> dict:
-    """Entries of a diffusers autoencoder under the released names; its linear layers become 1 x 1
-    convolutions.
-    """
-    levels = count(entries, r"decoder\.up_blocks\.(\d+)\.")
-    renamed = {}
-    for key, value in entries.items():
-        for pattern, name in PARTS:
-            key = re.sub(pattern, name, key)
-        if found := re.match(
-            r"decoder\.up\.(\d+)\.(.*)", key
-        ):  # level 0 is the finest here, the coarsest there
-            key = f"decoder.up.{levels - 1 - int(found[1])}.{found[2]}"
-        linear = value.ndim == 2 and ".attn_1." in key
-        renamed[key] = value.widened() if linear else value
-    return renamed

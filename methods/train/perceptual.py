@@ -6,7 +6,8 @@ import logging
 
 from torch import Tensor, nn
 
-from ..metrics.perceptual import lpips_network, missing
+from ..metrics.backbones import missing
+from ..metrics.perceptual import lpips_network
 from .frozen import Frozen
 
 log = logging.getLogger("priorsr")

@@ -13,14 +13,14 @@ from .find import shipped as shipped
 from .kinds import KINDS as KINDS
 from .kinds import Kind as Kind
 from .kinds import add_kind as add_kind
+from .listing import Listing as Listing
+from .listing import State as State
 from .load import Weights as Weights
 from .load import describe as describe
 from .load import fill as fill
 from .load import load as load
 from .load import network_of as network_of
 from .load import save as save
-from .read import Listing as Listing
-from .read import State as State
 from .read import check_plain as check_plain
 from .read import list_file as list_file
 from .read import read_state as read_state

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .boundary import Incomplete
+from .diffusers_names import count
 from .file_settings import config_from, read_json, read_settings
 from .layouts import STRUCT, UNET, Metadata, Shapes, below
 
@@ -59,8 +60,13 @@ def build_cfw(state: Shapes, metadata: Metadata) -> nn.Module:
 
 
 def build_text(state: Shapes, metadata: Metadata) -> nn.Module:
-    from ..nets.open_clip_text import OpenCLIPText
+    from ..nets.open_clip_text import BLOCKS, OpenCLIPText
 
+    blocks = count(state, r"transformer\.resblocks\.(\d+)\.")
+    if blocks < BLOCKS:
+        raise Incomplete(
+            f"its text encoder has {blocks} blocks, and Stable Diffusion 2.1's has {BLOCKS}: choose that"
+        )
     return OpenCLIPText(state["ln_final.weight"].shape[0])
 
 

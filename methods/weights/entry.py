@@ -5,7 +5,7 @@ are wanted.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,10 +44,14 @@ class Unusable(NamedTuple):
 
 @dataclass
 class Storage:
-    """Where numbers lie in a file, in bytes; `start` may be known only later."""
+    """Where numbers lie in a file, in bytes; `start` may be known only later.
+
+    path: the file, where it is another one than that whose header was read.
+    """
 
     size: int
     start: int = -1
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,49 @@ class Entry:
         """With two more axes of length 1, as a 1 x 1 convolution has them."""
         return replace(self, shape=(*self.shape, 1, 1), stride=(*self.stride, 1, 1))
 
+    def narrowed(self) -> Entry:
+        """Without two last axes of length 1, as a linear layer has it."""
+        return replace(self, shape=self.shape[:-2], stride=self.stride[:-2])
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A tensor that is made of others, which are still in their files. make: their numbers to its own."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    parts: tuple[Entry | Derived, ...]
+    make: Callable[[Sequence[Tensor]], Tensor]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * BYTES[self.dtype]
+
+    def widened(self) -> Derived:
+        """With two more axes of length 1, as a 1 x 1 convolution has them."""
+        return Derived(self.dtype, (*self.shape, 1, 1), (self,), lambda parts: parts[0][..., None, None])
+
+    def narrowed(self) -> Derived:
+        """Without two last axes of length 1, as a linear layer has it."""
+        return Derived(self.dtype, self.shape[:-2], (self,), lambda parts: parts[0][..., 0, 0])
+
+
+InFile = Entry | Derived
+
+
+def joined(parts: Sequence[InFile]) -> Derived:
+    """Tensors one after the other along the first axis. Raises ValueError for shapes that do not fit."""
+    import torch
+
+    if len({part.shape[1:] for part in parts}) != 1 or not all(part.shape for part in parts):
+        raise ValueError(f"tensors of {', '.join(str(part.shape) for part in parts)} cannot be joined")
+    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    return Derived(parts[0].dtype, shape, tuple(parts), lambda found: torch.cat(tuple(found)))
+
 
 def entry(dtype: str, shape: object, storage: Storage, offset: object = 0, stride: object = None) -> Entry:
     """A tensor as a file describes it. Raises ValueError where that is impossible or leaves its storage."""
@@ -123,25 +170,51 @@ def _numbers(values: object, what: str) -> tuple[int, ...]:
     return tuple(values)
 
 
-def read_tensors(path: Path, entries: Mapping[str, Entry | Tensor]) -> dict[str, Tensor]:
+def read_tensors(path: Path, entries: Mapping[str, InFile | Tensor]) -> dict[str, Tensor]:
     """The tensors on the CPU as stored; numbers that several share are read once.
 
     What is a tensor already is passed on.
 
     Raises ValueError where they would be far larger than the file, or it became shorter.
     """
+    files: dict[Path, list[Entry]] = {}
+    for value in entries.values():
+        for leaf in _leaves(value):
+            files.setdefault(leaf.storage.path or path, []).append(leaf)
+    found: dict[int, Tensor] = {}
+    for file, leaves in files.items():
+        check_total(sum(leaf.nbytes for leaf in leaves), file.stat().st_size)
+        found |= _read_file(file, {id(leaf): leaf for leaf in leaves})
+    return {key: _made(value, found) for key, value in entries.items()}
+
+
+def _leaves(value: InFile | Tensor) -> Iterator[Entry]:
+    if isinstance(value, Entry):
+        yield value
+    elif isinstance(value, Derived):
+        for part in value.parts:
+            yield from _leaves(part)
+
+
+def _made(value: InFile | Tensor, found: Mapping[int, Tensor]) -> Tensor:
+    if isinstance(value, Entry):
+        return found[id(value)]
+    if isinstance(value, Derived):
+        return value.make([_made(part, found) for part in value.parts]).contiguous()
+    return value
+
+
+def _read_file(path: Path, waiting: Mapping[int, Entry]) -> dict[int, Tensor]:
     import torch
 
-    waiting = {k: v for k, v in entries.items() if isinstance(v, Entry)}
-    check_total(sum(e.nbytes for e in waiting.values()), path.stat().st_size)
-    found: dict[str, Tensor] = {k: v for k, v in entries.items() if not isinstance(v, Entry)}
+    found: dict[int, Tensor] = {}
     with path.open("rb", buffering=0) as file:
         for first, last, keys in _runs((*e.span, k) for k, e in waiting.items()):
             numbers = torch.empty(last - first, dtype=torch.uint8, device="cpu")
             _read_into(file, first, memoryview(numbers.numpy().data))
             for key in keys:
                 found[key] = _view(waiting[key], numbers, first)
-    return {k: found[k] for k in entries}
+    return found
 
 
 def check_total(size: int, file_size: int) -> None:
@@ -150,10 +223,10 @@ def check_total(size: int, file_size: int) -> None:
         raise ValueError(f"its tensors take {size} bytes, and the file has {file_size}")
 
 
-def _runs(spans: Iterable[tuple[int, int, str]]) -> Iterator[tuple[int, int, list[str]]]:
+def _runs(spans: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, list[int]]]:
     """Spans that overlap, together: first byte, last byte, names."""
     first = last = -1
-    names: list[str] = []
+    names: list[int] = []
     for start, stop, name in sorted(spans):
         if names and start < last:
             last = max(last, stop)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+import re
 from pathlib import Path
 
+from .known import where
 from .safetensors_file import read_metadata
 
 SUFFIXES = (".safetensors", ".sft", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".msgpack")
+INDEX = re.compile(r"\.index(\.\w+)?\.json$")  # ends the name of what tells the parts of a file
+FOLDER_MARKS = ("model_index.json", "config.json", "unet/config.json")  # of folders in diffusers' layout
 SHIPPED = Path(__file__).resolve().parents[2] / "weights"
 MSGPACK_DICTS = (*range(0x81, 0x90), 0xDE, 0xDF)  # first bytes of Flax's files, which bear no suffix
 
@@ -20,7 +24,7 @@ def folders() -> list[Path]:
 
 def locate(name: str) -> Path:
     """The weight file called `name`: a shipped one, a path, or a file of one of `folders` with or without its
-    suffix.
+    suffix; or a folder in diffusers' layout, or the index of a file in parts.
 
     The name of a shipped file always means that file, and a path is what has a separator or a weight file's
     suffix: a file that happens to lie in the working directory is never taken for either. Raises
@@ -29,14 +33,19 @@ def locate(name: str) -> Path:
     shipped = SHIPPED / f"{name}.safetensors"
     if not _separated(name) and shipped.is_file():
         return shipped
-    if (_separated(name) or Path(name).suffix.lower() in SUFFIXES) and Path(name).is_file():
+    spelt = _separated(name) or INDEX.search(name) or Path(name).suffix.lower() in (*SUFFIXES, ".gguf")
+    if spelt and (Path(name).is_file() or (_separated(name) and Path(name).is_dir())):
         return Path(name)
     if name and not Path(name).is_absolute() and ".." not in Path(name).parts:
         for folder in folders():
             for candidate in (folder / name, *(folder / f"{name}{suffix}" for suffix in SUFFIXES)):
-                if candidate.is_file():
+                if candidate.is_file() or is_model_folder(candidate):
                     return candidate
-    raise FileNotFoundError(f"there are no weights called {name}: looked in {', '.join(map(str, folders()))}")
+    published = where(name)
+    raise FileNotFoundError(
+        f"there are no weights called {name}: looked in {', '.join(map(str, folders()))}"
+        + (f". {published}" if published else "")
+    )
 
 
 def _separated(name: str) -> bool:
@@ -56,8 +65,16 @@ def _kind(path: Path, size: int, changed: int) -> str | None:
 
 
 def installed() -> list[Path]:
-    """Every weight file in `folders`."""
-    return [path for folder in folders() for path in _files(folder) if is_weight_file(path)]
+    """Every weight file in `folders`, and every folder there in diffusers' layout."""
+    return [p for folder in folders() for p in _files(folder) if is_weight_file(p) or is_model_folder(p)]
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a folder is in diffusers' layout: a pipeline, or one of its parts."""
+    try:
+        return path.is_dir() and any((path / mark).is_file() for mark in FOLDER_MARKS)
+    except OSError:
+        return False
 
 
 def _files(folder: Path) -> list[Path]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .diffusers_names import vae_of_diffusers
+
 Shapes = Mapping[str, Any]  # of tensors, or of what is still in a file and has their form
 Metadata = Mapping[str, str]
 
@@ -69,14 +71,19 @@ def layers(state: Shapes) -> dict:
 
 
 def unet(state: Shapes) -> dict:
-    if PROMPT in state:
-        return dict(state)
-    return below({k: v for k, v in state.items() if is_unet(k)}, UNET)
+    part = dict(state)
+    if PROMPT not in state:
+        part = below({k: v for k, v in state.items() if is_unet(k)}, UNET)
+    # Stable Diffusion 1 projects with 1 x 1 convolutions, 2 with linear layers: the same numbers
+    ends = (".1.proj_in.weight", ".1.proj_out.weight")
+    return {k: _narrowed(v) if k.endswith(ends) and v.ndim == 4 else v for k, v in part.items()}
+
+
+def _narrowed(value: Any) -> Any:
+    return value.narrowed() if hasattr(value, "narrowed") else value[..., 0, 0]
 
 
 def vae(state: Shapes) -> dict:
-    from ..nets.stablesr_released import vae_of_diffusers
-
     part = {k.removeprefix(AUTOENCODER): v for k, v in state.items() if is_vae(k)}
     return vae_of_diffusers(part) if any(k.startswith("encoder.down_blocks.") for k in part) else part
 

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .boundary import building, naming
-from .entry import Entry
+from .entry import Derived, Entry
 from .file_settings import read_json
+from .foreign import translated
 from .kinds import BY_ID, Kind, find_kind, find_parts
 from .layouts import Shapes
-from .read import Listing, State, list_file, without_prefix
+from .listing import Listing, State, without_prefix
+from .read import list_file
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-LIGHTNING = ("model.", "net.", "network.", "generator.")  # names of a module's one network, before its keys
+LIGHTNING = ("model.", "net.", "network.", "generator.", "diffusion_model.")  # of a module's one network
 LARGEST_COUNT = 1024  # a number within a key counts layers, blocks or sides of maps
 FILLING = {"kaiming_uniform_", "xavier_uniform_", "uniform_", "normal_", "zeros_", "ones_", "constant_"}
 LARGEST_VALUE = 1 << 20  # bytes of a tensor that a network is built from
@@ -90,7 +92,7 @@ def describe(path: str | os.PathLike, whole: bool = False) -> Description:
     listing = _recognisable(list_file(path))
     found = find_kind(listing.entries, listing.metadata)
     parts = tuple(find_parts(listing.entries))
-    dtypes = sorted({e.dtype for e in listing.entries.values() if isinstance(e, Entry)})
+    dtypes = sorted({e.dtype for e in listing.entries.values() if isinstance(e, (Entry, Derived))})
     floating = [d for d in dtypes if "float" in d]
     problem = ""
     try:
@@ -121,6 +123,7 @@ def _recognisable(listing: Listing) -> Listing:
 
         with building(listing.path, "Flax"):
             return replace(listing, entries=from_flax(listing.entries))
+    listing = translated(listing)
     if find_kind(listing.entries, listing.metadata) is None:
         for prefix in LIGHTNING:
             inner = without_prefix(listing, prefix)

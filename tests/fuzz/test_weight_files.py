@@ -76,12 +76,12 @@ def changed(data: bytes, dice: random.Random) -> bytes:
     return bytes(content[: dice.randrange(len(content))] if content and dice.random() < 0.05 else content)
 
 
-def told(read, path) -> str:
-    """What is wrong with how a file is read or refused."""
+def told(read, path, named=None) -> str:
+    """What is wrong with how a file is read or refused, which names it, or what else is `named`."""
     try:
         read(path)
     except (ValueError, FileNotFoundError) as error:
-        return "" if str(path) in str(error) else repr(error)
+        return "" if str(named or path) in str(error) else repr(error)
     except Exception as error:  # whatever it is, it is the fault that is looked for
         return repr(error)
     return ""
@@ -101,3 +101,46 @@ def test_changed_files_are_read_or_refused_by_name(tmp_path):
             assert not fault, f"file {number}{suffix}: {fault}"
         assert time.process_time() - start < LONGEST, f"file {number} takes too long"
         assert not (tmp_path / "mark").exists(), f"file {number} ran code"
+
+
+def test_changed_folders_are_read_or_refused_by_name(tmp_path):
+    """An index, a config.json, a scheduler's and parts, each with changed bytes, and fp8 with its scales."""
+    folder = tmp_path / "unet"
+    folder.mkdir()
+    torch.manual_seed(0)
+    names = (
+        *("conv_in.weight", "time_embedding.linear_1.weight", "down_blocks.0.resnets.0.conv1.weight"),
+        *("down_blocks.0.attentions.0.to_q.weight", "down_blocks.0.attentions.0.to_k.weight"),
+        "down_blocks.0.attentions.0.to_v.weight",
+    )
+    parts = {f"p{i}.safetensors": save({name: torch.ones(32, 32)}) for i, name in enumerate(names)}
+    fp8 = {"a.weight": torch.ones(4, 4).to(torch.float8_e4m3fn), "a.scale_weight": torch.ones(())}
+    text = {
+        "text_model.embeddings.token_embedding.weight": torch.ones(4, 4),
+        "text_model.embeddings.position_embedding.weight": torch.ones(4, 4),
+    }
+    places = {"weight_map": dict(zip(names, parts, strict=True))}
+    config = {"block_out_channels": [32, 32], "layers_per_block": 1, "sample_size": 8, "in_channels": 3}
+    files = {
+        **parts,
+        "diffusion_pytorch_model.safetensors.index.json": json.dumps(places).encode(),
+        "config.json": json.dumps(
+            {**config, "out_channels": 3, "down_block_types": ["DownBlock2D"]}
+        ).encode(),
+        "scheduler_config.json": json.dumps({"beta_schedule": "linear", "beta_end": 0.02}).encode(),
+    }
+    single = {"fp8.safetensors": save(fp8), "text.safetensors": save(text)}
+    for name, data in {**files, **single}.items():
+        (folder / name).write_bytes(data)
+    index = folder / "diffusion_pytorch_model.safetensors.index.json"
+    for number in range(COUNT):
+        dice = random.Random(number)
+        name = dice.choice([*files, *single])
+        (folder / name).write_bytes(changed({**files, **single}[name], dice))
+        start = time.process_time()
+        for path in (index, folder, *(folder / one for one in single)):
+            for read in (weights.load, describe, weights.read_state):
+                fault = told(read, path, folder)
+                assert not fault, f"{number} {name}: {fault}"
+        assert time.process_time() - start < LONGEST, f"{name} {number} takes too long"
+        (folder / name).write_bytes({**files, **single}[name])

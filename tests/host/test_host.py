@@ -18,6 +18,10 @@ PACK = Path(__file__).resolve().parents[2]
 IDS = (
     "PriorSRUpscaleBicubic",
     "PriorSRUpscaleDDRM",
+    "PriorSRUpscaleDDNM",
+    "PriorSRUpscaleILVR",
+    "PriorSRUpscaleRePaint",
+    "PriorSRUpscaleNoPrior",
     "PriorSRUpscaleClean",
     "PriorSRLoadPixelPrior",
     "PriorSRConditionPixelPrior",

@@ -14,6 +14,10 @@ RUNS = {
     "dpi": {"steps": 2},
     "srdg": {"steps": 2},
     "ddrm": {"respacing": "2"},
+    "ddnm": {"respacing": "2"},
+    "ilvr": {"respacing": "2"},
+    "repaint": {"respacing": "2", "repeats": 2},
+    "no-prior": {},
 }
 
 

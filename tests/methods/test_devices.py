@@ -23,6 +23,9 @@ RUNS = {  # files and settings of a few network calls
     "dpi": ({}, {"steps": 6}),
     "srdg": ({}, {"steps": 4}),
     "ddrm": ({}, {"respacing": "4"}),
+    "ddnm": ({}, {"respacing": "4"}),
+    "ilvr": ({}, {"respacing": "4"}),
+    "repaint": ({}, {"respacing": "4", "repeats": 1}),
     "srcnn": ({}, {}),
 }
 

@@ -21,6 +21,9 @@ RUNS = {
     "srdg": ({}, {"steps": 6}),
     "dps": ({"prior": "face64"}, {"respacing": "6"}),
     "ddrm": ({}, {"respacing": "6"}),
+    "ddnm": ({}, {"respacing": "6", "repeats": 2, "length": 2}),
+    "ilvr": ({}, {"respacing": "6"}),
+    "repaint": ({}, {"respacing": "6", "repeats": 2, "length": 2}),
 }
 
 

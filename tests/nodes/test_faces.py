@@ -139,7 +139,7 @@ def test_a_picture_without_faces_goes_through_cut_and_paste(pack):
 
 @pytest.mark.parametrize("method", [DIFFSR, DPI, SRDG, SRCNN], ids=lambda m: m["method"])
 def test_every_method_restores_the_face_alone(pack, two, found, method):
-    given = {"image": two[:, :, :150], "scale": 1.0, **method}
+    given = {"image": two[:, :, :150], "scale": 1.0, "clean": False, **method}
     moves, (done, report) = pack.watched("RestoreFaces", **given)
     assert "1 of 1 faces restored" in report
     assert torch.equal(edges(done), edges(two[:, :, :150]))
@@ -224,6 +224,15 @@ def test_mistakes_are_explained(pack, scene, name, change, words):
 
 
 def test_large_faces_are_left_with_a_hint(pack, scene):
-    done, report = pack.run("RestoreFaces", image=scene, scale=1.0, method="srcnn", **{"method.size": 64})
+    given = {"image": scene, "scale": 1.0, "method": "srcnn", "method.size": 48}
+    done, report = pack.run("RestoreFaces", **given, clean=False)
     assert "take it as coarser to restore it anyway" in report
     assert torch.equal(done, scene)
+    cleaned, _ = pack.run("RestoreFaces", **given)
+    assert 0.5 / 255 < (cleaned - scene).abs().mean() < 5 / 255
+
+
+def test_the_best_of_several_candidates_is_kept(pack, two, found, scene):
+    given = {"image": two, "faces": found, "scale": 1.0, "candidates": 2, **DIFFSR}
+    _, report = pack.run("RestoreFaces", **given, pick="sharpness")
+    assert report.count(" of 2, sharpness ") == 2

@@ -181,3 +181,9 @@ def test_masks_of_dpi_are_as_many_as_the_images(pack, patch):
     fixed, probability, adaptive, preview = pack.run("DPIMasks", image=patch, scale=2.0)
     assert len(fixed) == len(probability) == len(adaptive) == len(preview) == len(patch)
     assert torch.equal(fixed[0], fixed[1])
+
+
+def test_samples_come_damaged_and_whole(pack):
+    image, original = pack.run("SamplePicture", picture="face", damage="small x4")
+    assert image.shape == (1, 32, 32, 3)
+    assert original.shape == (1, 128, 128, 3)

@@ -13,6 +13,7 @@ from tiny_checkpoints import faces as face_networks
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
+from priorsr.methods.metrics.identity import available
 
 FEW = ("--diffsr-steps", "2")
 
@@ -48,7 +49,8 @@ def networks(tmp_path, monkeypatch):
 
 def test_a_folder_of_pictures_with_and_without_faces(files, tmp_path, capsys, caplog):
     caplog.set_level("INFO")
-    assert run("restore-faces", files, tmp_path / "out", "--scale", "2", *FEW, "--json", "--seed", "3") == 0
+    scaled = "--scale", "2", "--no-clean"
+    assert run("restore-faces", files, tmp_path / "out", *scaled, *FEW, "--json", "--seed", "3") == 0
     said = {
         f["source"].split("/")[-1]: f["report"]["faces"] for f in json.loads(capsys.readouterr().out)["files"]
     }
@@ -119,9 +121,9 @@ def test_identity_and_parse_masks_are_optional(files, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--with", "codeformer"], "codeformer.pth is released with CodeFormer"),
-        (["--mask", "parse"], "parsing_parsenet.pth is released with facexlib"),
-        (["--detector", "retinaface"], "detection_Resnet50_Final.pth is released"),
+        (["--with", "codeformer"], "sczhou/CodeFormer/releases publishes codeformer.pth"),
+        (["--mask", "parse"], "facexlib/releases publishes parsing_parsenet.pth"),
+        (["--detector", "retinaface"], "publishes detection_Resnet50_Final.pth"),
         (["--detector", "srcnn_x2"], "no face detector"),
         (["--which", "first"], "does not number faces"),
         (["--coarse", "1"], "coarse 1 is outside"),
@@ -143,3 +145,16 @@ def test_a_number_beyond_the_faces_fails_the_picture_alone(files, tmp_path, capl
     assert run("restore-faces", files, tmp_path / "out", *FEW, "--which", "1") == 1
     assert "there is no face 1: the picture has faces 0 to 0" in caplog.text
     assert (tmp_path / "out" / "plain.png").exists()
+
+
+def test_the_best_of_several_candidates_is_kept(files, tmp_path, capsys):
+    given = "restore-faces", "diffsr", files / "colour.png", tmp_path / "out.png", "--steps", "2", "--json"
+    assert run(*given, "--candidates", "2", "--pick", "sharpness") == 0
+    face = json.loads(capsys.readouterr().out)["files"][0]["report"]["faces"][0]
+    assert " of 2, sharpness " in face["kept"]
+    assert run(*given, "--overwrite", "--reference", files) == 2
+    assert "give --candidates 2 or more" in capsys.readouterr().out
+    if available() is None:
+        assert run(*given, "--overwrite", "--candidates", "2", "--reference", files) == 0
+        face = json.loads(capsys.readouterr().out)["files"][0]["report"]["faces"][0]
+        assert " of 2, identity " in face["kept"]

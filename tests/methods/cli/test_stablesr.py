@@ -153,10 +153,14 @@ def test_the_longer_side_can_be_given_and_networks_are_loaded_once(files, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "huggingface.co/Iceclear/StableSR publishes stablesr_000117.ckpt"),
+        ((), "a full StableSR file such as stablesr_000117.ckpt"),
+        (
+            ("--stablesr", "stablesr_000117.ckpt"),
+            "huggingface.co/Iceclear/StableSR publishes stablesr_000117.ckpt",
+        ),
         (("--stablesr", "none.ckpt"), "no weights called none.ckpt"),
-        (("--stablesr", "none.ckpt"), "publishes v2-1_512-ema-pruned.safetensors for base"),
-        (("--stablesr", "full.safetensors", "--cfw", "none.ckpt"), "vqgan_cfw_00011.ckpt for cfw"),
+        (("--stablesr", "none.ckpt"), "stable-diffusion-2-1-base publishes v2-1_512-ema-pruned.safetensors"),
+        (("--stablesr", "full.safetensors", "--cfw", "none.ckpt"), "publishes vqgan_cfw_00011.ckpt (S-Lab"),
         (("--stablesr", "layers.ckpt"), "the base must be a Stable Diffusion 2.1 file"),
         (
             ("--stablesr", "layers.ckpt", "--base", "cfw.ckpt"),

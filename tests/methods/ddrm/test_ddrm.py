@@ -6,8 +6,10 @@ import pytest
 import torch
 from gaussian_prior import GaussianPrior
 
-from priorsr.methods.ddrm.ddrm import DDRMSettings, Restoration, SeparableSVD, ddrm, reduction_matrix
+from priorsr.methods.ddrm.method import DDRMSettings, Restoration, ddrm
 from priorsr.methods.imaging.operators import ReduceTo
+from priorsr.methods.imaging.svd import SeparableSVD, reduction_matrix
+from priorsr.methods.priors.measured import Measured
 from priorsr.methods.registry import method_named
 from priorsr.samplers.denoiser import from_x0
 from priorsr.samplers.noise import Noise
@@ -93,9 +95,9 @@ def test_the_result_reduces_to_the_picture_and_the_rest_is_the_priors(operator):
     y = matrix @ true @ other.mT
     prior = Spaced(torch.zeros(1, 12, 12), torch.full((1, 12, 12), 0.3))
     settings = DDRMSettings(operator, respacing="30")
-    found = ddrm(prior, y, (10, 12), (12, 12), Noise([3]), settings)
+    found = ddrm(prior, y, Measured((10, 12), (12, 12), Noise([3])), settings)
     torch.testing.assert_close(matrix @ found @ other.mT, y, rtol=0, atol=2e-3)
-    again = ddrm(prior, y, (10, 12), (12, 12), Noise([4]), settings)
+    again = ddrm(prior, y, Measured((10, 12), (12, 12), Noise([4])), settings)
     assert (again - found).abs().max() > 0.1
     assert prior.calls == 60
 
@@ -104,8 +106,10 @@ def test_noise_of_the_picture_is_not_held():
     """Held noise comes back whole; told of, it is halved at least, for a prior whose pictures are flat."""
     flat = Spaced(torch.zeros(1, 12, 12), torch.full((1, 12, 12), 0.01))
     y = Noise(5)((1, 1, 6, 6)) * 0.2
-    held = ddrm(flat, y, (12, 12), (12, 12), Noise([3]), DDRMSettings("average"))
-    told = ddrm(flat, y, (12, 12), (12, 12), Noise([3]), DDRMSettings("average", noise=0.2 * 255 / 2))
+    held = ddrm(flat, y, Measured((12, 12), (12, 12), Noise([3])), DDRMSettings("average"))
+    told = ddrm(
+        flat, y, Measured((12, 12), (12, 12), Noise([3])), DDRMSettings("average", noise=0.2 * 255 / 2)
+    )
     assert told.std() < held.std() / 2
 
 

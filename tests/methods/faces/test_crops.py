@@ -5,7 +5,8 @@ import torch
 
 from priorsr.methods.faces.crops import cut_faces, returned
 from priorsr.methods.faces.detect import no_faces
-from priorsr.methods.faces.restore import RestoreSettings, restore_faces
+from priorsr.methods.faces.paint import RestoreSettings
+from priorsr.methods.faces.restore import restore_faces
 from priorsr.methods.imaging.resize import resize
 
 from .test_restore import face, inverted, together

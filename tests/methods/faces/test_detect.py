@@ -155,7 +155,7 @@ def test_missing_optional_weights_name_the_file(monkeypatch, tmp_path):
     )
     for load, file, source in cases:
         with pytest.raises(
-            FileNotFoundError, match=rf"{file}.*looked in {tmp_path}.*{file}\.pth is released with {source}"
+            FileNotFoundError, match=rf"{file}.*looked in {tmp_path}.*{source}/releases publishes {file}\.pth"
         ):
             load()
 

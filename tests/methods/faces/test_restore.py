@@ -7,8 +7,9 @@ import torch
 
 from priorsr.methods.faces.align import template, transform
 from priorsr.methods.faces.detect import DetectSettings, Faces, no_faces
+from priorsr.methods.faces.paint import RestoreSettings
 from priorsr.methods.faces.paste import PasteSettings, parse_mask, place
-from priorsr.methods.faces.restore import RestoreSettings, restore_faces
+from priorsr.methods.faces.restore import restore_faces
 from priorsr.methods.imaging.resize import resize
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from stablesr_tiny import context, tiny
@@ -10,16 +12,19 @@ from priorsr.methods.diffsr.upscaler import DiffSRUpscaler
 from priorsr.methods.dpi.method import dpi_upscale
 from priorsr.methods.dpi.presets import choose_corrector, choose_settings
 from priorsr.methods.faces.align import template
+from priorsr.methods.faces.detail import detail_side
 from priorsr.methods.faces.detect import Faces
-from priorsr.methods.faces.restore import RestoreSettings, restore_faces
+from priorsr.methods.faces.paint import RestoreSettings
+from priorsr.methods.faces.restore import restore_faces
 from priorsr.methods.faces.restorers import (
     EnlargingRestorer,
     nearest,
     restorer_of,
 )
 from priorsr.methods.imaging.canvas import TileSettings
-from priorsr.methods.imaging.resize import resize
-from priorsr.methods.method import FaceUse
+from priorsr.methods.imaging.images import read
+from priorsr.methods.imaging.resize import resize, size_of
+from priorsr.methods.method import FaceUse, Plan, Upscaler
 from priorsr.methods.priors.load import frame_of, load_prior
 from priorsr.methods.registry import method_named
 from priorsr.methods.srdg.attributes import load_wishes
@@ -36,12 +41,18 @@ from priorsr.methods.stablesr.method import StableSRSettings, stablesr_upscale
 from priorsr.methods.stablesr.upscaler import StableSRUpscaler
 from priorsr.methods.weights import load, save
 
+SAMPLE = Path(__file__).parents[3] / "docs" / "sample" / "astronaut.png"
 FEW = DiffSRSettings(steps=2, level=10)
 
 
 @pytest.fixture(scope="module")
 def prior():
     return load_prior("face64")
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return read(SAMPLE).pixels
 
 
 @pytest.fixture
@@ -74,20 +85,64 @@ def test_faces_are_reduced_to_the_pixels_they_have_and_computed_together_where_t
     assert seen[4:] == [(8, [7, 8, 9])]
 
 
-def test_the_zoom_of_a_face_is_that_of_its_cut_and_large_ones_are_left():
-    picture = resize(torch.rand(1, 3, 20, 26, generator=torch.Generator().manual_seed(0)), (200, 260)).clamp(
-        0, 1
-    )
-    seen: list = []
+def test_faces_with_more_detail_than_the_method_makes_are_left_and_soft_ones_of_any_size_are_not():
     some = upright((44, 44, 32), (106, 36, 128))
-    done = restore_faces(picture, bicubic(seen), None, RestoreSettings(size=64), faces=[some])
+    crisp = torch.rand(1, 3, 200, 260, generator=torch.Generator().manual_seed(0))
+    seen: list = []
+    settings = RestoreSettings(size=64)
+    done = restore_faces(crisp, bicubic(seen), None, settings, faces=[some])
     assert seen == [(32, [0])]
     assert [r.outcome.split(":")[0] for r in done.reports[0]] == ["restored", "left as it is"]
-    assert "it has 128 pixels across, and the method is for 58 or fewer" in done.describe()
+    assert "it has the detail of 128 pixels across, and the method is for 77 or fewer" in done.describe()
     assert "1 of 2 faces restored" in done.describe()
-    assert torch.equal(done.pictures[..., 110:], picture[..., 110:])
-    restore_faces(picture, bicubic(seen, coarse=4.0), None, RestoreSettings(size=64), faces=[some])
+    assert torch.equal(done.pictures[..., 110:], crisp[..., 110:])
+    restore_faces(crisp, bicubic(seen, coarse=4.0), None, settings, faces=[some])
     assert seen[1:] == [(16, [0, 1])]
+    soft = resize(resize(crisp, (25, 32)), (200, 260)).clamp(0, 1)  # 16 pixels across the large face
+    done = restore_faces(soft, bicubic(seen), None, settings, faces=[some])
+    assert [r.outcome for r in done.reports[0]] == ["restored", "restored"]
+    assert max(side for side, _ in seen[2:]) < 48
+    assert done.reports[0][1].detail < 48
+
+
+@pytest.mark.parametrize(("pixels", "side"), [(128, 256), (64, 256), (64, 128), (48, 200)])
+def test_detail_is_that_of_the_pixels_that_a_face_was_enlarged_from(portrait, pixels, side):
+    crisp = resize(portrait, (pixels, pixels)).clamp(0, 1)
+    shown = resize(crisp, (side, side)).clamp(0, 1)
+    assert detail_side(shown) == pytest.approx(pixels, rel=0.3)
+    assert detail_side(crisp) == pixels
+    noise = torch.randn(shown.shape, generator=torch.Generator().manual_seed(0)) / 255
+    assert detail_side(shown + noise) == pytest.approx(pixels, rel=0.4)
+    assert detail_side(torch.full((1, 3, side, side), 0.5)) == side
+
+
+def test_a_cleaner_sees_the_whole_picture_and_what_faces_are_cut_from():
+    class Halving(Upscaler):
+        def plan(self, size, scale):
+            return Plan(self.result_size(size, scale))
+
+        def enlarge(self, low, scale, seeds, step, report):
+            return resize(low, self.result_size(size_of(low), scale)).clamp(0, 1) / 2
+
+    picture = torch.full((2, 4, 60, 80), 0.8)
+    seen = []
+
+    def watch(low, scale, seeds):
+        seen.append(low.max().item())
+        return resize(low, (64, 64))
+
+    aware = EnlargingRestorer(watch, (), 64, "ffhq", coarse=2.0)
+    faces = [upright((20, 20, 30)), upright((20, 20, 30))[[]]]
+    settings = RestoreSettings(size=64, scale=2)
+    done = restore_faces(picture, aware, None, settings, faces=faces, cleaner=Halving())
+    assert done.pictures.shape == (2, 4, 120, 160)
+    assert done.pictures[:, :3].max() == pytest.approx(0.4, abs=1e-3)
+    assert done.pictures[:, 3].min() == pytest.approx(0.8)
+    assert max(seen) == pytest.approx(0.4, abs=0.2)
+    assert "no face found, cleaned" in done.describe()
+    behind = torch.full((2, 3, 120, 160), 0.1)
+    given = restore_faces(picture, aware, None, settings, background=behind, faces=faces, cleaner=Halving())
+    assert torch.equal(given.pictures[1, :3], behind[1])
 
 
 def test_small_faces_keep_the_detail_that_they_have():

@@ -7,15 +7,14 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from priorsr.methods.metrics import perceptual
+from priorsr.methods.metrics import backbones, perceptual
+from priorsr.methods.metrics.backbones import BACKBONES, REQUIREMENTS, Unavailable, missing
 from priorsr.methods.metrics.perceptual import (
-    BACKBONES,
-    REQUIREMENTS,
-    Unavailable,
+    arniqa,
     clip_iqa,
+    dists,
     fid,
     lpips,
-    missing,
 )
 from priorsr.methods.metrics.sharpness import gradient_energy, seed_diversity, sharpness
 
@@ -24,6 +23,9 @@ CALLS = {
     "lpips-vgg": lambda: lpips(*PAIR),
     "lpips-alex": lambda: lpips(*PAIR, "alex"),
     "fid": lambda: fid(*PAIR),
+    "kid": lambda: backbones.require("kid"),
+    "dists": lambda: dists(*PAIR),
+    "arniqa": lambda: arniqa(PAIR[0]),
     "clip-iqa": lambda: clip_iqa(PAIR[0]),
 }
 
@@ -44,7 +46,13 @@ def bare_machine(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     for name in ("TORCH_HOME", "HOME", "USERPROFILE", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
-    for cached in (perceptual._lpips, perceptual._fid, perceptual._clip_iqa):
+    for cached in (
+        perceptual._lpips,
+        perceptual._dists,
+        perceptual._inception,
+        perceptual._arniqa,
+        perceptual._clip_iqa,
+    ):
         cached.cache_clear()
     return tmp_path, tried
 
@@ -60,7 +68,7 @@ def test_without_weights_a_metric_says_what_it_needs_and_stays_offline(
 ):
     folder, tried = bare_machine
     if packages != "as installed":
-        monkeypatch.setattr(perceptual, "find_spec", lambda module: None if packages == "none" else True)
+        monkeypatch.setattr(backbones, "find_spec", lambda module: None if packages == "none" else True)
     if packages == "all":
         monkeypatch.setitem(REQUIREMENTS, metric, replace(REQUIREMENTS[metric], more=lambda: None))
     with pytest.raises(Unavailable) as raised:
@@ -70,21 +78,24 @@ def test_without_weights_a_metric_says_what_it_needs_and_stays_offline(
     for words in (metric, str(folder), REQUIREMENTS[metric].file.name, REQUIREMENTS[metric].url):
         assert words in str(raised.value)
     assert ("pip install" in str(raised.value)) == any(
-        perceptual.find_spec(m) is None for m in REQUIREMENTS[metric].modules
+        backbones.find_spec(m) is None for m in REQUIREMENTS[metric].modules
     )
     assert not list(folder.rglob("*.pt*"))
 
 
 def test_only_known_metrics_can_be_asked_for():
     assert "no MUSIQ" in missing("musiq")
-    with pytest.raises(ValueError, match="'psnr' is not one of lpips-alex, lpips-vgg, fid, clip-iqa, musiq"):
+    with pytest.raises(
+        ValueError,
+        match="'psnr' is not one of lpips-alex, lpips-vgg, fid, kid, dists, arniqa, clip-iqa, musiq",
+    ):
         missing("psnr")
     with pytest.raises(ValueError, match="'squeeze' is not one of alex, vgg"):
         lpips(*PAIR, "squeeze")
 
 
 def test_pickled_code_in_a_weight_file_never_runs(bare_machine, monkeypatch):
-    monkeypatch.setattr(perceptual, "find_spec", lambda module: True)
+    monkeypatch.setattr(backbones, "find_spec", lambda module: True)
     for metric in ("lpips-alex", "fid"):
         file = REQUIREMENTS[metric].file
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +105,7 @@ def test_pickled_code_in_a_weight_file_never_runs(bare_machine, monkeypatch):
 
 
 def test_images_that_cannot_be_judged_are_refused(bare_machine, monkeypatch):
-    for name in ("_lpips", "_fid", "_clip_iqa"):
+    for name in ("_lpips", "_inception", "_dists", "_clip_iqa"):
         monkeypatch.setattr(perceptual, name, lambda *_: torch.nn.Identity())
     monkeypatch.setattr(torch.nn.Identity, "reset", lambda self: None, raising=False)
     with pytest.raises(ValueError, match="differ in size"):

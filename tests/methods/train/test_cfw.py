@@ -11,7 +11,8 @@ from stablesr_tiny import base_file, context, pictures, tiny
 from torch import nn
 
 from priorsr.methods.cli import main as cli
-from priorsr.methods.metrics.perceptual import lpips, lpips_network, missing
+from priorsr.methods.metrics.backbones import missing
+from priorsr.methods.metrics.perceptual import lpips, lpips_network
 from priorsr.methods.nets.cfw import CFW
 from priorsr.methods.stablesr.autoencoder import Autoencoder
 from priorsr.methods.stablesr.load import load_cfw

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from priorsr.methods import weights
 from priorsr.methods.nets.srcnn import SRCNN
+from priorsr.methods.weights import listing as reader
 from priorsr.methods.weights import pickles
-from priorsr.methods.weights import read as reader
 from priorsr.methods.weights.load import describe
 
 MiB = 1 << 20

@@ -1,0 +1,1 @@
+"""Denoising diffusion null-space models (Wang et al., 2023)."""

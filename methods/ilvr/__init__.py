@@ -1,0 +1,1 @@
+"""Iterative latent variable refinement (Choi et al., 2021)."""

@@ -1,0 +1,1 @@
+"""Inpainting by resampling (Lugmayr et al., 2022)."""

@@ -1,0 +1,149 @@
+"""A published file from where it lies, only when the user asks: resumed, checked, whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from .known import Known
+
+SECONDS = 30.0  # without an answer, after which a server counts as gone
+PIECE = 1 << 20
+AGENT = "priorsr"
+Progress = Callable[[int, int], None]  # bytes so far, of so many (0 where the server does not tell)
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """The hash of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def fetch(
+    one: Known, folder: Path, address: str = "", on_bytes: Progress = lambda done, total: None
+) -> tuple[Path, str]:
+    """Bring a known file into a folder; returns its path and hash.
+
+    address: in place of those of the table. What came of a download that broke off stays under a hidden name,
+    and the next call goes on from there as long as the server still has the same file. Raises
+    FileExistsError, ValueError for a file that is not the published one, OSError where no server gives it.
+    """
+    target = folder / one.file
+    if os.path.lexists(target):
+        raise FileExistsError(f"{target} exists: `priorsr models check` says what it is")
+    addresses = (address,) if address else one.addresses
+    if not addresses:
+        raise ValueError(
+            f"no address of {one.file} is known: fetch it from {one.page} by hand, or give --address URL"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    reasons = []
+    for place in addresses:
+        try:
+            partial = _download(one, folder, place, on_bytes)
+            break
+        except (OSError, http.client.HTTPException) as error:
+            reasons.append(f"{place}: {_reason(error)}")
+    else:
+        raise OSError(
+            f"cannot fetch {one.file} ({'; '.join(reasons)}). Run it again to go on, or fetch it from "
+            f"{one.page}"
+        )
+    digest = _checked(one, partial)
+    _publish(partial, target)
+    return target, digest
+
+
+def _checked(one: Known, partial: Path) -> str:
+    digest = sha256_of(partial)
+    if one.sha256 and digest != one.sha256:
+        partial.unlink()
+        raise ValueError(
+            f"what came is not the published {one.file}: its SHA-256 is {digest[:12]}..., and "
+            f"{one.sha256[:12]}... was published. Nothing was kept; try another --address"
+        )
+    return digest
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """Give the whole file its name, never another's."""
+    try:
+        os.link(partial, target)
+        partial.unlink()
+    except FileExistsError:
+        raise FileExistsError(f"{target} appeared meanwhile: nothing was replaced") from None
+    except OSError:  # a file system without links
+        os.rename(partial, target)
+
+
+def _download(one: Known, folder: Path, address: str, on_bytes: Progress) -> Path:
+    """The whole file under a hidden name that tells it from any other version. Raises OSError."""
+    if not address.startswith(("https://", "http://")):
+        raise OSError("no address that starts with https://")
+    with _open(address) as answer:
+        total = int(answer.headers.get("Content-Length") or 0)
+        mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        _check_size(one, total)
+        partial = _partial(one, folder, mark, total)
+        there = partial.stat().st_size if partial.exists() else 0
+        if not there or not mark or there >= total:
+            _write(answer, partial, 0, total, on_bytes)
+            return partial
+    with _open(address, {"Range": f"bytes={there}-", "If-Range": mark}) as answer:
+        resumed = answer.status == 206
+        if resumed and not re.match(rf"bytes {there}-\d+/{total}$", answer.headers.get("Content-Range", "")):
+            raise OSError("the server goes on with another part than was asked for")
+        _write(answer, partial, there if resumed else 0, total, on_bytes)
+    return partial
+
+
+def _open(address: str, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
+    request = urllib.request.Request(address, headers={"User-Agent": AGENT, **(headers or {})})
+    return urllib.request.urlopen(request, timeout=SECONDS)
+
+
+def _check_size(one: Known, total: int) -> None:
+    if one.bytes and total and total != one.bytes:
+        raise OSError(f"the server has a file of {total} bytes, and {one.bytes} were published")
+
+
+def _partial(one: Known, folder: Path, mark: str, total: int) -> Path:
+    """The hidden name of this version's beginning; those of others are removed."""
+    tag = hashlib.sha256(f"{mark} {total}".encode()).hexdigest()[:8]
+    partial = folder / f".{one.file}.{tag}.part"
+    for other in folder.glob(f".{one.file}.????????.part"):
+        if other != partial:
+            other.unlink()
+    return partial
+
+
+def _write(
+    answer: http.client.HTTPResponse, partial: Path, start: int, total: int, on_bytes: Progress
+) -> None:
+    done = start
+    with partial.open("r+b" if start else "wb") as file:
+        file.seek(start)
+        while piece := answer.read(PIECE):
+            file.write(piece)
+            done += len(piece)
+            on_bytes(done, total)
+        file.truncate()
+    if total and done != total:
+        raise OSError(f"it broke off after {done} of {total} bytes")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answers {error.code} {error.reason}"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
