@@ -10,7 +10,7 @@ from typing import Any
 from ..graph.definitions import runs_alone
 from ..graph.engine import Engine, OnStep, no_steps
 from ..graph.engine import Result as Result
-from ..graph.graph import Graph
+from ..graph.graph import LOADERS, SAMPLE, Graph
 from ..graph.graph import load as load_graph
 from ..imaging.convert import as_planes
 from ..imaging.images import Picture, read
@@ -97,23 +97,31 @@ def check_alone(graph: Graph, hosted: bool) -> None:
 
 
 def loader_of(graph: Graph, into: str = "") -> str:
-    """The node that the input picture goes to: the one named, else the only one that loads one.
+    """The node that the input picture goes to: the one named, else the only one that loads one; a sample
+    picture of a template becomes one that does.
 
     Raises ValueError.
     """
     loaders = graph.loaders()
+    samples = [key for key, one in graph.nodes.items() if one["class_type"] == SAMPLE]
     if into:
         key = graph.find(into)
-        if key not in loaders:
-            raise ValueError(f"{graph.name(key)} loads no picture: choose from {', '.join(loaders)}")
-        return key
-    images = [key for key in loaders if graph.nodes[key]["class_type"] == "LoadImage"] or loaders
+        if key not in [*loaders, *samples]:
+            known = ", ".join([*loaders, *samples])
+            raise ValueError(f"{graph.name(key)} loads no picture: choose from {known}")
+        images = [key]
+    else:
+        images = (
+            [key for key in loaders if graph.nodes[key]["class_type"] == LOADERS[0]] or loaders or samples
+        )
     if not images:
         raise ValueError("the graph loads no picture, so there is no place for an input")
     if len(images) > 1:
         raise ValueError(
             f"several nodes load a picture: name the one for the input, {' or '.join(images)}, by --into"
         )
+    if images[0] in samples:
+        graph.load_in_place_of(images[0])
     return images[0]
 
 

@@ -155,8 +155,10 @@ def _planned(graph: Graph, options: argparse.Namespace) -> tuple[str, Plan, bool
     target, source = "", options.input
     if source is not None:
         target = loader_of(graph, options.into)
-    elif options.into or len(graph.loaders()) == 1:
-        target = loader_of(graph, options.into)
+    elif options.into:
+        raise ValueError("--into says where --input goes: give --input too")
+    elif len(graph.loaders()) == 1:
+        (target,) = graph.loaders()
         source = graph.picture_path(target)
     if source is None:
         target, source = "", options.flow

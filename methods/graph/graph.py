@@ -16,6 +16,7 @@ from .files import read_flow
 from .saved import convert, unknown_node
 
 LOADERS = ("LoadImage", "LoadImageMask")
+SAMPLE = "PriorSRSamplePicture"  # gives way to a picture that is given
 MANY = 12  # choices that a complaint names
 
 Exists = Callable[[str, str], bool]  # of a models folder, or "input", and a name
@@ -149,6 +150,12 @@ class Graph:
             if node["class_type"] in LOADERS and isinstance(node["inputs"].get("image"), str)
         ]
 
+    def load_in_place_of(self, key: str) -> None:
+        """Load a picture where a sample was. Raises ValueError where the sample's original is used too."""
+        if any(link == [key, 1] for node in self.nodes.values() for link in map(list, _links(node))):
+            raise ValueError(f"{self.name(key)} gives its original too: put a Load Image in its place")
+        self.nodes[key] = {"class_type": LOADERS[0], "inputs": {"image": "in place of a sample"}}
+
     def picture_path(self, key: str) -> Path | None:
         """The file on this machine that a loader names: as it is, or beside the graph's own file."""
         name = self.nodes[key]["inputs"]["image"]
@@ -201,8 +208,7 @@ class Graph:
 
     def _circular(self) -> bool:
         waiting = {
-            key: {link[0] for link in node["inputs"].values() if is_link(link)} & set(self.nodes)
-            for key, node in self.nodes.items()
+            key: {link[0] for link in _links(node)} & set(self.nodes) for key, node in self.nodes.items()
         }
         while ready := [key for key, needs in waiting.items() if not needs & waiting.keys()]:
             for key in ready:
@@ -212,6 +218,10 @@ class Graph:
     def to_json(self) -> str:
         """The graph in API form."""
         return json.dumps(self.nodes, indent=1, ensure_ascii=False)
+
+
+def _links(node: Mapping) -> list:
+    return [value for value in node["inputs"].values() if is_link(value)]
 
 
 def load(flow: str | os.PathLike | Mapping, definitions: Definitions | None = None) -> Graph:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from .known import where
