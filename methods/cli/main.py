@@ -28,6 +28,7 @@ TABLE = {  # what each command is for, and the module that does it: others are n
     "degrade": ("commands", "Degrade pictures, repeatably, for training and testing."),
     "compare": ("commands", "Measure PSNR, SSIM and mean absolute error between pictures."),
     "judge": ("judge", "Judge a folder of results by every metric."),
+    "report": ("report", "Set records of judge side by side, as tables and a plot."),
     "evaluate": ("commands", "Measure methods on pictures whose truth is known."),
     "calibrate": ("commands", "Measure a prior's errors and its recoverable field, which Diff-SR needs."),
     "train": ("commands", "Train a network of this package."),

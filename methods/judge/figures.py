@@ -15,7 +15,7 @@ class Figure:
 
     needs: what is compared with: truth, inputs, people (whom pictures show), a set (of truths or of a
     reference). faces: whether of faces only. of_set: of all pictures together. better: high, low or one.
-    smallest: pictures that it is defined for, where not all are.
+    smallest: pictures that it is defined for, where not all are. asked: computed only where it is named.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Figure:
     median: bool = False
     backbone: str = ""
     smallest: str = ""
+    asked: bool = False
 
     def lacks(self, given: frozenset[str]) -> str | None:
         """What is missing to compute it here, with the cure; given: truth, inputs, ... and faces."""
@@ -52,6 +53,7 @@ FIGURES = {
     one.name: one
     for one in (
         Figure("psnr", "dB", ("truth",), "high", 2),
+        Figure("psnr-wrapping", "dB of wrapping 8 bits, of no meaning", ("truth",), "high", 2, asked=True),
         Figure("ssim", "1 is equal", ("truth",), "high", smallest="11 x 11"),
         Figure("mae", "levels of 255", ("truth",), "low", 2),
         Figure("sharpness", "gradient energy over the truth's, median", ("truth",), "one", 2, median=True),
@@ -80,13 +82,14 @@ FIGURES = {
 
 
 def chosen(metrics: tuple[str, ...], given: frozenset[str]) -> tuple[list[Figure], dict[str, str]]:
-    """The figures to compute, and what those lack that cannot be; metrics: names, () for all that there are.
+    """The figures to compute, and what those lack that cannot be; metrics: names, () for all that there are
+    but those that must be asked for.
 
     Raises ValueError for a name that is none.
     """
     if unknown := [name for name in metrics if name not in FIGURES]:
         raise ValueError(f"there is no metric {unknown[0]!r}{nearest(unknown[0], list(FIGURES))}")
-    wanted = [FIGURES[name] for name in metrics or FIGURES]
+    wanted = [FIGURES[name] for name in metrics] or [one for one in FIGURES.values() if not one.asked]
     lacks = {one.name: why for one in wanted if (why := one.lacks(given))}
     if not metrics:
         lacks["musiq"] = missing("musiq") or ""

@@ -16,7 +16,7 @@ from ..imaging.images import read
 from ..imaging.resize import modcrop, resize, size_of
 from ..metrics import perceptual
 from ..metrics.compare import paired
-from ..metrics.fidelity import METRICS, prepare, psnr
+from ..metrics.fidelity import METRICS, prepare, psnr, psnr_uint8_wraparound
 from ..metrics.identity import FFHQ, SMALLEST, THRESHOLDS, TIGHT, Identity, identity_distance
 from ..metrics.niqe import Statistics, niqe
 from ..metrics.sharpness import gradient_energy, sharpness
@@ -78,6 +78,9 @@ class PictureJudge:
         rounded = self.protocol.rounding == "8-bit"
         a, b = (prepare(x, self.protocol.colour, self.protocol.cut, rounded) for x in (whole, true))
         row = {name: METRICS[name](a, b)[0] for name in METRICS if name in self.names}
+        if "psnr-wrapping" in self.names:
+            levels = ((x * 255).round().to(torch.uint8) for x in (a, b))
+            row["psnr-wrapping"] = float(psnr_uint8_wraparound(*levels))
         if "sharpness" in self.names:
             flat = min(size_of(true)) < 2 or not gradient_energy(true).all()
             row["sharpness"] = None if flat else float(sharpness(whole, true))

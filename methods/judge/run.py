@@ -82,7 +82,7 @@ def judge(
     named cannot be computed.
     """
     asked.protocol.check()
-    figures, lacking = chosen(asked.metrics, asked.given())
+    figures, lacking = chosen(asked.metrics or asked.protocol.metrics, asked.given())
     if asked.metrics and lacking:
         name, why = next(iter(lacking.items()))
         raise ValueError(f"{name} cannot be computed: {why}")

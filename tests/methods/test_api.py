@@ -207,7 +207,7 @@ def test_faces_are_those_of_the_command(root, tmp_path):
 @pytest.mark.parametrize(
     ("method", "settings", "match"),
     [
-        ("bicubic", {}, "bicubic restores no faces: choose one of srcnn"),
+        ("bicubic", {}, "bicubic restores no faces: choose one of no-prior, srcnn"),
         ("srcnn", {"strenght": 1}, "did you mean"),
         ("codeformer", {"ww": 1}, "did you mean w"),
         ("srdg", {"srdg_limit": "x"}, "limit 'x' must be a number"),
