@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -260,3 +261,20 @@ def test_inputs_check_and_convert(tmp_path, capsys):
     assert main(["graph", "convert", str(flow), "--to", str(api)]) == 2
     assert main(["graph", "convert", str(api)]) == 0
     assert said(capsys) == read_flow(api)
+
+
+def test_the_page_of_commands_works_as_printed(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "headless.md").read_text("utf-8")
+    for name in ("docs", "example_workflows"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    commands = text.split("```")[1].strip().splitlines()
+    assert len(commands) == 5
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+    code = text.split("```python")[1].split("```")[0]
+    exec(compile(code, "headless.md", "exec"), {})  # noqa: S102
+    assert (
+        read(tmp_path / "headless.png").pixels.shape[-1]
+        == 3 * read("docs/sample/astronaut.png").pixels.shape[-1]
+    )
