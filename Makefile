@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all coverage lint fuzz test-host bench gpu-kit pictures clean
+.PHONY: demo test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -60,6 +60,11 @@ pictures: $(BIN)/priorsr
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_stablesr.py
 	$(BIN)/python docs/make_srdg.py
+
+# docs/report.md anew: DATA holds faces/test_64.zip, faces_rgb/test_128.zip and sr/BSD20; goes on in WORK
+report: $(BIN)/priorsr
+	@test -n "$(DATA)" || { echo "set DATA to the folder of test pictures"; exit 2; }
+	$(BIN)/python tools/report.py $(DATA) $(or $(WORK),build/report) --count $(or $(COUNT),32)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -8,7 +8,8 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
 
-from .method import Method, nearest
+from . import weights
+from .method import Method, Upscaler, nearest
 
 GROUP = "priorsr.methods"
 BUILT_IN = (  # module and name of each method's value, in the order of help tables
@@ -27,6 +28,7 @@ BUILT_IN = (  # module and name of each method's value, in the order of help tab
     "visionrefine.upscalers:GUIDED_METHOD",
     "stablesr.upscaler:METHOD",
     "clean.method:METHOD",
+    "upscale_model.method:METHOD",
 )
 
 
@@ -57,3 +59,28 @@ def method_named(name: str) -> Method:
     if name not in known:
         raise ValueError(f"there is no method {name!r}{nearest(name, list(known))}")
     return known[name]
+
+
+TAKERS = {"srcnn": "srcnn", "cleaner": "clean"}  # methods by the kind of weights that they take alone
+CODEFORMER = "codeformer"
+
+
+def restorer_named(name: str) -> Upscaler:
+    """What makes better pictures of pictures: a method, `codeformer`, or what takes the weight file of that
+    name, upscale models of other authors included.
+
+    Raises ValueError, and FileNotFoundError that says what there is.
+    """
+    if name in methods():
+        return methods()[name].prepare()
+    try:
+        path = weights.locate(name)
+    except FileNotFoundError as error:
+        known = ", ".join([*methods(), CODEFORMER])
+        raise FileNotFoundError(f"{error}. Give a weight file, or one of {known}") from error
+    kind = weights.describe(path).kind
+    if kind is not None and kind.id == CODEFORMER:  # by name, for faces lie above whatever asks for this
+        faces = import_module(".faces.load", __package__)
+        return import_module(".faces.codeformer", __package__).CodeFormerUpscaler(faces.load_codeformer(name))
+    taker = TAKERS.get(kind.id if kind else "", "model")
+    return methods()[taker].prepare({"weights": name})

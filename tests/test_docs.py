@@ -168,7 +168,7 @@ def test_the_python_of_stablesr_runs_with_files_of_the_released_form(root, monke
 
 
 @pytest.mark.parametrize(
-    "name", ["architecture", "diffsr", "dpi", "faces", "judge", "python", "srdg", "stablesr"]
+    "name", ["architecture", "diffsr", "dpi", "faces", "judge", "python", "report", "srdg", "stablesr"]
 )
 def test_links_of_pages_exist(root, name):
     page = root / "docs" / f"{name}.md"

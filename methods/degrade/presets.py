@@ -28,6 +28,13 @@ def srdg(factor: float = 8.0) -> Recipe:
     return Recipe(f"srdg x{factor:g}", (down, Resample(1.0, of_input=True, clip=False)))
 
 
+PUBLISHED_SIDE = 512
+
+
+def _pair(value: Range) -> tuple[float, float]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
 @dataclass(frozen=True)
 class FaceRanges:
     """Ranges of DPI's Eq. 19: down factor r, kernel width s and sigma in pixels, JPEG quality q, noise delta
@@ -39,6 +46,20 @@ class FaceRanges:
     sigma: Range = (1, 15)
     quality: Range = (30, 80)
     delta: Range = (0, 20)
+
+    def on(self, side: int) -> FaceRanges:
+        """The same damage to a face of another side than the 512 pixels that the paper counts: reduction and
+        blur shrink with it, noise and compression stay.
+        """
+        part = side / PUBLISHED_SIDE
+        (least, most), (soft, softest) = _pair(self.r), _pair(self.sigma)
+        return FaceRanges(
+            (max(1.0, least * part), max(1.0, most * part)),
+            max(3, round(_pair(self.kernel)[1] * part)),
+            (max(0.05, soft * part), max(0.05, softest * part)),
+            self.quality,
+            self.delta,
+        )
 
 
 FACE_LEVELS = {

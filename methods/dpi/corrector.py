@@ -33,6 +33,11 @@ class Corrector:
         return self.network.config.in_channels
 
     @property
+    def size(self) -> int:
+        """Side of the pictures that it was trained on."""
+        return self.network.config.image_size
+
+    @property
     def multiple(self) -> int:
         """What the sides of an image must be multiples of."""
         return self.network.config.reduction

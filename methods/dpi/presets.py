@@ -40,11 +40,13 @@ def choose_corrector(
     k: int = 2,
     real: bool = False,
     report: Callable[[str], None] | None = None,
+    size: int = 0,
 ) -> Corrector | None:
     """A corrector by its name or file, None for `none`; `auto` takes the shipped one for such pictures, if
     any, and reports which.
 
-    real: that is the one trained on real-world degradations and every scale. Raises as `load_corrector`.
+    real: that is the one trained on real-world degradations and every scale. size: pixels of the prior's
+    faces, which the corrector must have been trained on; 0 for any. Raises as `load_corrector`.
     """
     if name == NONE:
         return None
@@ -53,14 +55,16 @@ def choose_corrector(
     trained = None if real else scale
     found = ((shipped, load_corrector(shipped)) for shipped in shipped_correctors())
     fitting = (
-        (shipped, one) for shipped, one in found if (one.channels, one.k, one.scale) == (channels, k, trained)
+        (shipped, one)
+        for shipped, one in found
+        if (one.channels, one.k, one.scale) == (channels, k, trained) and size in (0, one.size)
     )
     shipped, corrector = next(fitting, (None, None))
     if report:
         what = (
-            f"real-world pictures, {channels} channels and k {k}"
+            f"real-world pictures, {channels} channels, {size} pixels and k {k}"
             if real
-            else f"x{scale:g}, {channels} channels and k {k}"
+            else f"x{scale:g}, {channels} channels, {size} pixels and k {k}"
         )
         report(
             f"corrector {shipped}"

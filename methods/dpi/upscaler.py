@@ -69,7 +69,7 @@ class DPIUpscaler(PriorUpscaler):
             k = self.own.get("k", DPISettings.k)
             with loaded_in(self.precision):
                 self.correctors[key] = choose_corrector(
-                    self.corrector_name, self.prior.channels, scale, k, real, notes.append
+                    self.corrector_name, self.prior.channels, scale, k, real, notes.append, self.prior.size
                 )
         self.said = self.notes.get(key, [])
         return self.correctors[key]
@@ -125,7 +125,7 @@ METHOD = Method(
     settings=(StepSettings, DPISettings, PriorSettings, TileSettings),
     load=_load,
     weights=(
-        WeightInput("prior", "an ADM or EDM prior", "face64", shipped=shipped_priors),
+        WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors),
         WeightInput(
             "corrector",
             "what refines the conditions; auto: the shipped one of the scale, if there is one; none: nothing",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ..imaging.resize import resize, size_of
+from ..method import Plan, Report, Upscaler
 from ..nets.codeformer import CodeFormer
 from ..settings import Settings, option
 
@@ -57,3 +59,30 @@ class CodeFormerRestorer:
         weight = self.network.feat_emb.weight
         restored = self.network(to_network(faces).to(weight), self.settings.w, self.settings.match_statistics)
         return from_network(restored.float()).to(faces.device)
+
+
+class CodeFormerUpscaler(Upscaler):
+    """CodeFormer as what enlarges pictures, each of which is an aligned face."""
+
+    def __init__(self, restorer: CodeFormerRestorer):
+        self.restorer = restorer
+        self.networks = (restorer.network,)
+        self.size = restorer.size
+
+    def plan(self, size: tuple[int, int], scale: float) -> Plan:
+        """Raises ValueError for what is no aligned face."""
+        if size[0] != size[1]:
+            raise ValueError(
+                f"CodeFormer restores aligned faces, which are square, not pictures of {size[1]} x "
+                f"{size[0]}: use restore-faces, or take another restorer"
+            )
+        return Plan(self.result_size(size, scale), 1)
+
+    def enlarge(
+        self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
+    ) -> Tensor:
+        shown = low.expand(-1, 3, -1, -1)
+        face = self.restorer(resize(shown, (self.size, self.size)).clamp(0, 1))
+        step()
+        face = face.mean(1, keepdim=True) if low.shape[1] == 1 else face
+        return resize(face, self.result_size(size_of(low), scale)).clamp(0, 1)

@@ -7,22 +7,26 @@ from __future__ import annotations
 from typing import Any
 
 from .. import weights
+from ..method import AUTO
 from ..nets.cfw import CFW
 from ..nets.open_clip_text import OpenCLIPText
-from ..nets.sd_unet import SDUNet
+from ..nets.sd_unet import SDConfig, SDUNet
 from ..nets.sd_vae import VAE
+from ..priors.adm import TARGETS
 from ..weights.layouts import AUTOENCODER as AUTOENCODER
 from ..weights.layouts import TEXT as TEXT
 from .layers import StableSRLayers
 from .method import StableSR
-from .prior import diffusion_prior
+from .prior import diffusion_prior, trained_target
+
+MOVED = 0.09  # deviation of those biases that tells v from noise, as host programs do
 
 
-def load_stablesr(name: str, base: str = "", cfw: str = "", target: str = "eps") -> StableSR:
+def load_stablesr(name: str, base: str = "", cfw: str = "", target: str = AUTO) -> StableSR:
     """All networks: the layers in `name`, UNet and autoencoder in `base` or, without one, in the same file.
 
-    cfw: a CFW file, for feature wrapping; target: what the UNet predicts, which no file tells: v for the
-    768-pixel model. Raises as `load_layers`, also where the layers and the UNet do not go together.
+    cfw: a CFW file, for feature wrapping; target: what the UNet predicts, auto: as the files tell. Raises as
+    `load_layers`, also where the layers and the UNet do not go together.
     """
     layers = load_layers(name)
     try:
@@ -33,7 +37,31 @@ def load_stablesr(name: str, base: str = "", cfw: str = "", target: str = "eps")
         ) from error
     layers.check(unet)
     wrapping = load_cfw(cfw) if cfw else None
-    return StableSR(diffusion_prior(unet, target), layers, load_vae(base or name), wrapping)
+    if target == AUTO:
+        target = (
+            (told_target(base) if base else "")
+            or detected_target(unet)
+            or trained_target(name, told_target(name))
+        )
+    return StableSR(diffusion_prior(unet, target or "eps"), layers, load_vae(base or name), wrapping)
+
+
+def told_target(name: str) -> str:
+    """What a file says that its UNet predicts, or that the UNet does which its layers were trained on; else
+    nothing. Raises as `load_layers`.
+    """
+    told = weights.list_file(weights.locate(name)).metadata.get("target", "")
+    return told if told in TARGETS else ""
+
+
+def detected_target(unet: SDUNet) -> str:
+    """What a UNet of Stable Diffusion 2 predicts, by its last attention, whose biases the v model moved
+    further; nothing for other networks.
+    """
+    if unet.config != SDConfig():
+        return ""
+    bias = unet.get_parameter("output_blocks.11.1.transformer_blocks.0.norm1.bias")
+    return "v" if float(bias.float().std(unbiased=False)) > MOVED else "eps"
 
 
 def load_layers(name: str) -> StableSRLayers:

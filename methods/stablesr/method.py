@@ -24,7 +24,7 @@ from .autoencoder import Autoencoder
 from .color_fix import COLORS, color_fix
 from .layers import StableSRLayers
 from .levels import CHAIN, STARTS, levels_of, released_table, start, start_mode
-from .prior import CONTEXT, LR, WEIGHTS, modulated
+from .prior import CONTEXT, LR, WEIGHTS, Reference, modulated
 
 LATENT = 8  # pixels under one of a latent along each side
 # as released; no weighting, its text is taken literally
@@ -33,6 +33,7 @@ NEGATIVE = "3d, cartoon, anime, sketches, (worst quality:2), (low quality:2)"
 POSITIVE = "(masterpiece:2), (best quality:2), (realistic:2), (very clear:2)"
 
 Restorer = Callable[[Tensor], Tensor]
+Enlarger = Callable[[Tensor, float], Tensor]  # pictures B 3 h w in 0..1 and a scale
 
 
 @dataclass(frozen=True)
@@ -202,19 +203,50 @@ def stablesr_upscale(
     seeds: Sequence[int] | None = None,
     clean: Restorer | None = None,
     on_step: Callable[[Step, Tensor], None] | None = None,
+    reference: Enlarger | None = None,
 ) -> Tensor:
     """Enlarge B C h w in 0..1 (C is 1 or 3) by `scale`, 1 or more.
 
     Where the shorter side would be less than a tile, the model works on a larger picture, which is reduced
     afterwards. seeds: one an image, 0 for all by default. clean: a restorer for badly damaged pictures, see
-    `pre_clean`. Raises ValueError.
+    `pre_clean`. reference: what enlarges too, to whose result the sampled latent is held until the last steps
+    (prior.Reference). Raises ValueError.
     """
 
     def restored(canvas: Tensor) -> Tensor:
         noise = Noise([0] * len(low) if seeds is None else seeds)
-        return restore(model, canvas, context, settings, negative, noise, on_step=on_step).image
+        hooks = (
+            []
+            if reference is None
+            else [Reference(_latent_of(model, reference, low, canvas, settings, scale))]
+        )
+        return restore(model, canvas, context, settings, negative, noise, hooks, on_step=on_step).image
 
     return restore_at_scale(low, scale, restored, settings, model.multiple, clean)
+
+
+def _latent_of(
+    model: StableSR,
+    reference: Enlarger,
+    low: Tensor,
+    canvas: Tensor,
+    settings: StableSRSettings,
+    scale: float,
+) -> Tensor:
+    """The latent of what another method makes of the picture, at the size that the model works at."""
+    shown = low.expand(-1, 3, -1, -1) if low.shape[1] == 1 else low
+    size = working_size(size_of(low), scale, settings.tile)
+    picture = reference(shown, size[0] / low.shape[-2])
+    if size_of(picture) != size:
+        picture = resize(picture, size).clamp(0, 1)
+    rim = [n - m for n, m in zip(canvas.shape[-2:], picture.shape[-2:], strict=True)]
+    picture = F.pad(picture.to(canvas) * 2 - 1, (0, rim[1], 0, rim[0]), mode="replicate")
+    return Autoencoder(model.vae, None, settings.vae_tile, settings.vae_overlap).encode(picture)
+
+
+def working_size(size: tuple[int, int], scale: float, tile: int) -> tuple[int, int]:
+    """How large a picture of h x w is while the model works on it: at least a tile along the shorter side."""
+    return enlarged_size(size, max(scale, tile / min(size)))
 
 
 def restore_at_scale(
@@ -234,9 +266,8 @@ def restore_at_scale(
     check_pixels(low)
     if scale < 1:
         raise ValueError(f"a scale of {scale:g} would shrink the image: give 1 or more, or resize instead")
-    size, work = (
-        enlarged_size(size_of(low), s) for s in (scale, max(scale, settings.tile / min(low.shape[-2:])))
-    )
+    size = enlarged_size(size_of(low), scale)
+    work = working_size(size_of(low), scale, settings.tile)
     shown, back = to_prior_channels(3, low, size)
     base = resize(shown if clean is None else pre_clean(shown, clean), work).clamp(0, 1)
     rim = [-n % multiple for n in work]  # beyond the picture its edge goes on

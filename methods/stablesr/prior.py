@@ -15,6 +15,7 @@ from ...samplers.schedule import Level
 from ...samplers.tiled import gaussian_weights
 from ..nets.spade import Place
 from ..priors.adm import ADMPrior
+from ..weights.known import find_known
 from .layers import StableSRLayers
 from .levels import CHAIN, index_of
 
@@ -28,19 +29,32 @@ def diffusion_prior(unet: nn.Module, target: str = "eps") -> ADMPrior:
     return ADMPrior(unet, CHAIN, target)
 
 
-def unlike_target(target: str, name: str) -> str:
-    """What to beware of where the name of StableSR's weights speaks of another target than the UNet's, which
-    no weights tell; else nothing.
+def trained_target(name: str, told: str = "") -> str:
+    """What the UNet predicts that StableSR's weights were trained on: as they say, or by the name of a
+    published file; else nothing.
     """
-    v, wide = target == "v", "768" in name
-    if v == wide:
+    if told:
+        return told
+    known = find_known(name)
+    return "v" if "768v" in name else "eps" if known and known.method == "stablesr" else ""
+
+
+def unlike_target(target: str, name: str, told: str = "") -> str:
+    """What to beware of where StableSR's weights are known to be for another target than the UNet's; else
+    nothing. told: what their file says of it.
+    """
+    trained = trained_target(name, told)
+    if trained in ("", target):
         return ""
-    have, meant = ("v", "noise") if v else ("noise", "v")
-    wanted = "the 768-pixel model of Stable Diffusion 2.1" if wide else "its 512-pixel base model or SD-Turbo"
+    words = {"v": "v", "eps": "noise", "x0": "the picture"}
+    wanted = {
+        "v": "the 768-pixel model of Stable Diffusion 2.1",
+        "eps": "its 512-pixel base model or SD-Turbo",
+    }.get(trained, "another one")
     return (
-        f"the model predicts {have}, and {name} is by its name for one that predicts {meant}: if the "
-        f"result is blurred or noisy, take {wanted}, or "
-        "other StableSR weights"
+        f"the model predicts {words.get(target, target)}, and {name} is for one that predicts "
+        f"{words.get(trained, trained)}: if the result is blurred or noisy, take {wanted}, or other StableSR "
+        "weights"
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .. import weights
 from ..nets.open_clip_text import LENGTH
+from .method import NEGATIVE, POSITIVE
 
 START, END, PADDING = 49406, 49407, 0
 FILES = ("vocab.json", "merges.txt")
@@ -16,16 +17,26 @@ WORDS = (
     r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"  # what CLIP's vocabulary was made of, lower case
 )
 CONTEXT = "context"  # the tensor's name in a file of embeddings
+KNOWN = {  # the paper's prompts, taken literally, in OpenCLIP's vocabulary
+    "": "",
+    NEGATIVE: "274 323 267 7651 267 6469 267 17622 267 263 5719 3027 281 273 2361 263 1042 3027 281 273 264",
+    POSITIVE: (
+        "263 12066 281 273 2361 263 949 3027 281 273 2361 263 16157 281 273 2361 263 1070 3143 281 273 264"
+    ),
+}
 
 
 def tokenise(prompt: str, folder: str = "") -> Tensor:
     """A prompt as tokens 1 77 (int64), taken literally: no weighting.
 
-    Only an empty one needs no `folder`, which holds FILES.
+    Only those of KNOWN need no `folder`, which holds FILES.
 
     Raises FileNotFoundError, ImportError without the `sd` extra, or ValueError where the prompt is too long.
     """
-    words = _encoder(Path(folder)).encode(prompt).ids if prompt.strip() else []
+    if prompt.strip() in KNOWN:
+        words = [int(token) for token in KNOWN[prompt.strip()].split()]
+    else:
+        words = _encoder(Path(folder)).encode(prompt).ids
     if len(words) > LENGTH - 2:
         raise ValueError(
             f"the prompt has {len(words)} tokens and Stable Diffusion reads {LENGTH - 2}: shorten it"

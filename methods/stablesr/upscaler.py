@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 
 from ...samplers.denoiser import Cond
+from .. import weights
 from ..memory import on_meta, peak_bytes
-from ..method import NONE, FaceUse, Given, Method, Plan, Report, WeightInput
+from ..method import AUTO, NONE, FaceUse, Given, Method, Plan, Report, WeightInput
 from ..method import Upscaler as AnyUpscaler
 from ..settings import Settings, option
 from ..weights.known import where
 from .autoencoder import Autoencoder
 from .layers import StableSRLayers
 from .levels import CHAIN, levels_of
-from .load import load_stablesr, load_text
+from .load import load_stablesr, load_text, told_target
 from .method import LATENT, NEGATIVE, StableSR, StableSRSettings, stablesr_upscale
 from .prior import CONTEXT, LR, modulated, unlike_target
-from .text import read_context, tokenise
+from .text import KNOWN, read_context, tokenise
 
 PUBLISHED = "; ".join(where(name) for name in ("stablesr", "cfw", "sd21-base"))
 WIDE = 768  # pixels that the v model was trained on
@@ -35,7 +36,9 @@ CLEANED = 2.0  # how much a method that cleans pictures enlarges them before the
 class PromptSettings(Settings):
     """What the UNet predicts and is told, and what comes before it."""
 
-    target: str = option("eps", "What the UNet predicts; v: the 768-pixel model", choices=("eps", "v"))
+    target: str = option(
+        AUTO, "What the UNet predicts, which files tell; v: the 768-pixel model", choices=(AUTO, "eps", "v")
+    )
     prompt: str = option(
         "", "What the picture shows, which needs a tokenizer; StableSR was trained with none"
     )
@@ -48,7 +51,14 @@ class PromptSettings(Settings):
         "", "Folder of vocab.json and merges.txt of Stable Diffusion 2.1 or any CLIP model", path=True
     )
     pre_clean: str = option(
-        "", "Another method that first restores badly damaged pictures, at their own size"
+        "",
+        "What first restores badly damaged pictures, at their own size: another method, codeformer for "
+        "aligned faces, or the file of an upscale model",
+    )
+    reference: str = option(
+        "",
+        "What the result is held to until the last steps, as the released script for faces does: "
+        "codeformer, another method, or the file of an upscale model",
     )
 
 
@@ -63,17 +73,19 @@ class StableSRUpscaler(AnyUpscaler):
         negative: Tensor | None = None,
         clean: AnyUpscaler | None = None,
         warnings: tuple[str, ...] = (),
+        reference: AnyUpscaler | None = None,
     ):
         self.model = model
         self.context = context
         self.negative = negative
         self.settings = settings
         self.clean = clean
+        self.reference = reference
         self.warnings = warnings
         self.size = SIDE
         own = (model.prior.network, model.layers.encoder, model.layers.sft, model.vae, model.cfw)
         self._rooms: dict[tuple, int] = {}
-        self.networks = (*filter(None, own), *(clean.networks if clean else ()))
+        self.networks = (*filter(None, own), *(n for one in (clean, reference) if one for n in one.networks))
 
     def plan(self, size: tuple[int, int], scale: float) -> Plan:
         calls = len(levels_of(self.settings.sampler, self.settings.steps)) - 1
@@ -139,7 +151,9 @@ class StableSRUpscaler(AnyUpscaler):
         clean = cleaner and (lambda pixels: cleaner(pixels, CLEANED).to(pixels))
         context = self.context.to(low.device)
         negative = None if self.negative is None else self.negative.to(low.device)
-        return stablesr_upscale(self.model, low, scale, context, self.settings, negative, seeds, clean, step)
+        return stablesr_upscale(
+            self.model, low, scale, context, self.settings, negative, seeds, clean, step, self.reference
+        )
 
 
 def _load(files: Mapping[str, str], given: Given) -> StableSRUpscaler:
@@ -151,41 +165,61 @@ def _load(files: Mapping[str, str], given: Given) -> StableSRUpscaler:
     if settings.fidelity and not cfw:
         warnings.append(f"no CFW is given, so a fidelity of {settings.fidelity:g} has no effect")
         settings = replace(settings, fidelity=0.0)
-    if warning := unlike_target(prompts.target, Path(name).name):
-        warnings.append(f"{warning}; target says what the model predicts")
-    if prompts.target == "v" and settings.tile != WIDE:
-        warnings.append(
-            f"the model that predicts v sees {WIDE} pixels: set tile to {WIDE} and overlap to {WIDE // 2}"
-        )
     told = {"context": (prompts.prompt, prompts.context)}
     if settings.guidance != 1:
         told["negative"] = (prompts.negative, prompts.negative_context)
-    tokens = {key: _tokens(text, prompts.tokenizer) for key, (text, file) in told.items() if not file}
     try:
+        folder = prompts.tokenizer or _tokenizer_of(base)
+        tokens = {key: _tokens(text, folder) for key, (text, file) in told.items() if not file}
         model = load_stablesr(name, base, cfw, prompts.target)
         text_tower = load_text(base or name) if tokens else None
     except FileNotFoundError as error:
-        told = "publishes" in str(error)  # of a name that is known
-        raise FileNotFoundError(str(error) if told else f"{error}. {PUBLISHED}") from error
+        known = "publishes" in str(error)
+        raise FileNotFoundError(str(error) if known else f"{error}. {PUBLISHED}") from error
+    target = model.prior.target
+    if warning := unlike_target(target, Path(name).name, told_target(name)):
+        warnings.append(f"{warning}; target says what the model predicts")
+    settings = _tiled(settings, target, given)
+    if target == "v" and settings.tile != WIDE:
+        warnings.append(
+            f"the model that predicts v sees {WIDE} pixels: set tile to {WIDE} and overlap to {WIDE // 2}"
+        )
     contexts = {
         key: text_tower(tokens[key]) if text_tower and key in tokens else read_context(file)
         for key, (_, file) in told.items()
     }
     _check_contexts(contexts, {key: base or name if key in tokens else told[key][1] for key in told}, model)
-    clean = _cleaner(prompts.pre_clean)
+    clean, reference = (
+        _named_restorer(getattr(prompts, option), option) for option in ("pre_clean", "reference")
+    )
     return StableSRUpscaler(
-        model, contexts["context"], settings, contexts.get("negative"), clean, tuple(warnings)
+        model, contexts["context"], settings, contexts.get("negative"), clean, tuple(warnings), reference
     )
 
 
-def _cleaner(name: str) -> AnyUpscaler | None:
+def _tiled(settings: StableSRSettings, target: str, given: Given) -> StableSRSettings:
+    """With the tiles that the model was trained on, where they are not given."""
+    if target != "v" or "tile" in given.values:
+        return settings
+    overlap = settings.overlap if "overlap" in given.values else WIDE // 2
+    return replace(settings, tile=WIDE, overlap=overlap)
+
+
+def _tokenizer_of(base: str) -> str:
+    """The tokenizer's folder in a base model of diffusers' layout, where it has one."""
+    folder = weights.locate(base) / "tokenizer" if base else Path()
+    return str(folder) if (folder / "vocab.json").is_file() else ""
+
+
+def _named_restorer(name: str, option: str) -> AnyUpscaler | None:
+    """Raises ValueError, FileNotFoundError."""
     if not name:
         return None
-    from ..registry import method_named  # by name only: the registry knows this method too
+    from ..registry import restorer_named  # by name only: the registry knows this method too
 
     if name == "stablesr":
-        raise ValueError("StableSR cannot clean pictures for itself: choose another method for pre_clean")
-    return method_named(name).prepare()
+        raise ValueError(f"StableSR cannot restore pictures for itself: choose another method for {option}")
+    return restorer_named(name)
 
 
 def _check_contexts(contexts: Mapping[str, Tensor], origins: Mapping[str, str], model: StableSR) -> None:
@@ -204,11 +238,10 @@ def _check_contexts(contexts: Mapping[str, Tensor], origins: Mapping[str, str], 
 
 
 def _tokens(prompt: str, folder: str) -> torch.Tensor:
-    if prompt.strip() and not folder:
+    if prompt.strip() not in KNOWN and not folder:
         raise ValueError(
             f"the prompt {prompt!r} needs tokenizer FOLDER, with vocab.json and merges.txt of Stable "
-            "Diffusion 2.1 or of "
-            'any CLIP model; an empty one, "", needs none'
+            'Diffusion 2.1 or of any CLIP model; an empty one, "", and the published ones need none'
         )
     return tokenise(prompt, folder)
 

@@ -161,11 +161,8 @@ def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, 
     """Train a network of `build` on uint8 images N 3 S S, judging by reconstructions or restorations of
     `validation`.
     """
-    size, damage, first = (
-        network.config.image_size,
-        face_damage(recipe.degradation),
-        recipe.stage == "codebook",
-    )
+    size, first = network.config.image_size, recipe.stage == "codebook"
+    damage = face_damage(recipe.degradation, size)
     if tuple(images.shape[1:]) != (3, size, size):
         raise ValueError(
             f"the network is for RGB pictures of {size} pixels, not {tuple(images.shape[1:])}: give --size "

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ...degrade import PRESETS, Recipe, degrade
-from ...degrade.presets import FACE_LEVELS
+from ...degrade import Recipe, degrade
+from ...degrade.presets import FACE_LEVELS, dpi
 from ...degrade.steps import OneOf
 from ...degrade.steps import Sequence as Chain
 from ...dpi.masks import check_grid
@@ -23,6 +23,7 @@ from ..prior import check_side, numbers, signed
 
 OBJECTIVES = ("sampled", "paper", "runs", "released")
 MIXED = ("mild", "medium", "heavy", "severe")
+RELATIVE = "relative"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class CorrectorRecipe(Settings):
     )
     degradation: str = option(
         "bicubic",
-        "What lowers the pictures: bicubic reduction, or a face degradation; mix: one of several",
-        choices=("bicubic", *FACE_LEVELS, "mix"),
+        "What lowers the pictures: bicubic reduction, or a face degradation; mix: one of several; relative: "
+        "mild or medium, its pixels counted on a face of 512 whatever the size here",
+        choices=("bicubic", *FACE_LEVELS, "mix", RELATIVE),
     )
     k: int = option(2, "Every k-th row and column carries conditions", low=2, high=64)
     objective: str = option(
@@ -103,12 +105,16 @@ class CorrectorRecipe(Settings):
 
     def degradations(self) -> Recipe:
         """The face degradation, or one of several with even chances."""
-        return face_damage(self.degradation)
+        return face_damage(self.degradation, self.size)
 
 
-def face_damage(name: str) -> Recipe:
-    """The face degradation of a level, or for `mix` one of several with even chances."""
-    steps = tuple(Chain(PRESETS[f"dpi-{level}"]().steps) for level in (MIXED if name == "mix" else (name,)))
+def face_damage(name: str, side: int) -> Recipe:
+    """The face degradation of a level, or for `mix` and `relative` one of several with even chances."""
+    if name == RELATIVE:
+        recipes = [dpi(level, FACE_LEVELS[level].on(side)) for level in MIXED[:2]]
+    else:
+        recipes = [dpi(level) for level in (MIXED if name == "mix" else (name,))]
+    steps = tuple(Chain(recipe.steps) for recipe in recipes)
     return Recipe(name, (OneOf(steps, (1 / len(steps),) * len(steps)),))
 
 

@@ -298,7 +298,7 @@ def test_faces_by_dpi(files, correctors, tmp_path, caplog):
         Picture(read(files / "a.png").pixels[..., :16, :16], read(files / "a.png").pixels[:, :1, :16, :16]),
         tmp_path / "low.png",
     )
-    arguments = ("--method", "dpi", "--scale", "4", "--dpi-steps", "2", "--dpi-tau", "0")
+    arguments = ("--method", "dpi", "--prior", "face64", "--scale", "4", "--dpi-steps", "2", "--dpi-tau", "0")
     results = {}
     for name, extra in {
         "auto": (),
@@ -338,6 +338,8 @@ def test_pictures_that_are_no_faces_are_warned_of_once(files, tmp_path, caplog):
             tmp_path / "out",
             "--method",
             "dpi",
+            "--prior",
+            "face64",
             "--dpi-steps",
             "1",
             "--corrector",

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 import torch
+from diffusers_folder import clip_state, put, unet_state, vae_state
 from open_clip_tiny import text_state
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from stablesr_tiny import UNET as CONFIG
 from stablesr_tiny import tiny
 
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.alpha import fill_hidden
 from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.nets.sd_unet import SDConfig
 from priorsr.methods.stablesr.layers import UNET
-from priorsr.methods.stablesr.load import AUTOENCODER, TEXT, load_stablesr, load_text
+from priorsr.methods.stablesr.load import AUTOENCODER, TEXT, detected_target, load_stablesr, load_text
 from priorsr.methods.stablesr.method import StableSRSettings, stablesr_upscale
 from priorsr.methods.stablesr.text import tokenise
+from priorsr.methods.stablesr.upscaler import METHOD
+from priorsr.methods.weights import SHIPPED
 
 SETTINGS = StableSRSettings(steps=2, tile=32, overlap=16, vae_tile=64, vae_overlap=32)
 OPTIONS = [
@@ -104,6 +109,7 @@ def test_what_is_asked_reaches_the_method(files, tmp_path):
         "guided": (*guided, "--negative-context", "zeros.safetensors"),
         "guided by nothing": (*guided, "--negative", ""),
         "cleaned": (*full, "--pre-clean", "srcnn"),
+        "guided as published": guided,
     }
     found = {}
     for name, arguments in runs.items():
@@ -172,7 +178,13 @@ def test_the_longer_side_can_be_given_and_networks_are_loaded_once(files, tmp_pa
             "where sd-text weights are needed",
         ),
         (("--stablesr", "full.safetensors", "--prompt", "cat"), "the prompt 'cat' needs tokenizer FOLDER"),
-        (("--stablesr", "full.safetensors", "--stablesr-guidance", "4"), "the prompt '3d, cartoon, anime"),
+        (
+            ("--stablesr", "full.safetensors", "--stablesr-guidance", "4", "--negative", "blurry"),
+            "the prompt 'blurry' needs tokenizer FOLDER",
+        ),
+        (("--stablesr", "full.safetensors", "--pre-clean", "nothing"), "nothing: looked in"),
+        (("--stablesr", "full.safetensors", "--pre-clean", "stablesr"), "cannot restore pictures for itself"),
+        (("--stablesr", "full.safetensors", "--reference", "stablesr"), "another method for reference"),
         (
             ("--stablesr", "full.safetensors", "--context", "narrow.safetensors"),
             "prompts of 24 channels and those of",
@@ -200,12 +212,83 @@ def test_mistakes_are_told_before_any_work(files, tmp_path, arguments, words, ca
     assert not (tmp_path / "out.png").exists()
 
 
+def test_a_folder_of_diffusers_gives_the_picture_of_the_single_file(files, tmp_path):
+    model, folder = tiny(), tmp_path / "sd21"
+    put(unet_state(model.prior.network), folder / "unet", parts=2)
+    put(vae_state(model.vae), folder / "vae")
+    put(clip_state(text_state(CONFIG.context_dim)), folder / "text_encoder")
+    layers = ("--stablesr", "layers.ckpt", "--base")
+    for name, base in (("single", "base.safetensors"), ("folder", f"{folder}/")):
+        asked = ("--cfw", "cfw.ckpt", "--stablesr-guidance", "3")
+        assert upscale(files, tmp_path / f"{name}.png", *layers, base, *asked) == 0
+    assert (tmp_path / "single.png").read_bytes() == (tmp_path / "folder.png").read_bytes()
+
+
+def test_a_reference_holds_the_result_until_the_last_steps(files):
+    low, found = read(files / "low.png").pixels, {}
+    values = {"steps": 12, "tile": 32, "overlap": 16, "vae_tile": 64, "vae_overlap": 32, "color": "none"}
+    for name in ("", "bicubic", "srcnn", str(SHIPPED / "clean.safetensors")):
+        given = {"stablesr": str(files / "full.safetensors")}
+        chosen = METHOD.prepare(given, values={**values, "reference": name})
+        asked = []
+        if chosen.reference is not None:
+            chosen.reference = partial(noted, chosen.reference, asked)
+        found[name] = chosen(low, 4.0, [1])
+        assert asked == ([((1, 3, 8, 10), 4.0)] if name else [])
+    pictures = list(found.values())
+    differences = [(a - b).abs().max() for i, a in enumerate(pictures) for b in pictures[:i]]
+    assert min(differences) > 1e-5, differences
+    assert max(differences) > 1e-3, differences
+
+
+def noted(enlarge, asked, x, scale):
+    asked.append((tuple(x.shape), scale))
+    return enlarge(x, scale)
+
+
+def told_by(files, tmp_path, **scheduler):
+    """A base of diffusers' layout whose scheduler says something."""
+    model, folder = tiny(), tmp_path / "told"
+    put(unet_state(model.prior.network), folder / "unet")
+    put(vae_state(model.vae), folder / "vae")
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler), encoding="utf-8")
+    return str(folder)
+
+
+def test_target_and_tiles_are_read_from_the_files(files, tmp_path):
+    base = told_by(files, tmp_path, prediction_type="v_prediction")
+    named = {"stablesr": str(files / "layers.ckpt"), "base": base}
+    context = str(files / "empty.safetensors")
+    wide = METHOD.prepare(named, values={"context": context})
+    assert (wide.model.prior.target, wide.settings.tile, wide.settings.overlap) == ("v", 768, 384)
+    assert not any("768" in warning for warning in wide.warnings)
+    plain = METHOD.prepare({**named, "base": str(files / "bare.safetensors")}, values={"context": context})
+    assert (plain.model.prior.target, plain.settings.tile, plain.settings.overlap) == ("eps", 512, 256)
+    chosen = METHOD.prepare(named, values={"context": context, "tile": 512, "target": "eps"})
+    assert (chosen.model.prior.target, chosen.settings.tile) == ("eps", 512)
+    save_file(load_file(files / "full.safetensors"), tmp_path / "mine.safetensors", {"target": "eps"})
+    named["stablesr"] = str(tmp_path / "mine.safetensors")
+    mixed = METHOD.prepare(named, values={"context": context})
+    assert any("mine.safetensors is for one that predicts noise" in warning for warning in mixed.warnings)
+
+
+def test_what_the_published_unets_predict_is_seen_in_their_weights():
+    unet = torch.nn.Module()
+    unet.config, bias = SDConfig(), torch.tensor([0.085, -0.085])
+    unet.get_parameter = lambda name: {"output_blocks.11.1.transformer_blocks.0.norm1.bias": bias}[name]
+    assert detected_target(unet) == "eps"
+    bias *= 1.2
+    assert detected_target(unet) == "v"
+    assert detected_target(tiny().prior.network) == "", "only where that was measured"
+
+
 def test_a_file_named_for_the_other_target_is_told(files, tmp_path, caplog):
     wide = files / "stablesr_768v_000139.safetensors"
     wide.hardlink_to(files / "full.safetensors")
-    assert upscale(files, tmp_path / "a.png", "--stablesr", str(wide)) == 0
-    assert "stablesr_768v_000139.safetensors is by its name for one that predicts v" in caplog.text
+    assert upscale(files, tmp_path / "a.png", "--stablesr", str(wide), "--target", "eps") == 0
+    assert "stablesr_768v_000139.safetensors is for one that predicts v" in caplog.text
     caplog.clear()
-    assert upscale(files, tmp_path / "b.png", "--stablesr", str(wide), "--target", "v") == 0
-    assert "by its name" not in caplog.text
+    assert upscale(files, tmp_path / "b.png", "--stablesr", str(wide)) == 0
+    assert "is for one" not in caplog.text
     assert "set tile to 768" in caplog.text

@@ -56,4 +56,4 @@ def test_a_detector_that_is_named_must_be_there(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("PRIORSR_MODELS", str(tmp_path))
     write(Picture(torch.zeros(1, 3, 8, 8)), tmp_path / "in" / "a.png")
     assert cli.main(["evaluate", "faces", str(tmp_path / "in"), "--detectors", "retinaface"]) == 2
-    assert "detection_Resnet50_Final.pth is released" in caplog.text
+    assert "publishes detection_Resnet50_Final.pth" in caplog.text

@@ -174,13 +174,15 @@ def test_diffsr_restores_as_on_its_own_with_the_seed_of_each_face(prior, faces):
 
 def test_dpi_takes_the_scale_that_correctors_are_trained_for(prior, faces):
     said: list[str] = []
-    restorer = restorer_of(method_named("dpi").prepare(values={"steps": 2}), FaceUse(), report=said.append)
+    restorer = restorer_of(
+        method_named("dpi").prepare({"prior": "face64"}, values={"steps": 2}), FaceUse(), report=said.append
+    )
     assert (restorer.steps, restorer.size) == (2, 64)
     restored = restorer(faces, [3, 4, 5], [3.3, 8.0, 2.5])
     assert [bool(restorer.leaves(zoom)) for zoom in (1.5, 2.1, 9.0)] == [True, False, False]
     assert any("dpi_x4" in text for text in said)
     low = resize(faces[[0, 2]], (16, 16)).clamp(0, 1)
-    corrector = choose_corrector("auto", 1, 4.0)
+    corrector = choose_corrector("auto", 1, 4.0, size=64)
     alone = dpi_upscale(prior, corrector, low, 4.0, choose_settings("auto", 4.0, 2), seeds=[3, 5])
     torch.testing.assert_close(restored[[0, 2]], alone, rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="no preset"):

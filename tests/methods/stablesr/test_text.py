@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from priorsr.methods.nets.open_clip_text import BLOCKS, LENGTH, VOCABULARY
 from priorsr.methods.stablesr.load import TEXT, load_text
+from priorsr.methods.stablesr.method import NEGATIVE, POSITIVE
 from priorsr.methods.stablesr.text import END, START, read_context, tokenise
 
 WIDTH = 128  # two heads
@@ -148,6 +149,22 @@ def test_prompts_become_tokens_between_start_and_end(tokenizer):
         tokenise("cat " * 76, folder)
     with pytest.raises(FileNotFoundError, match=r"lacks vocab\.json and merges\.txt"):
         tokenise("cat", folder + "/none")
+
+
+def test_the_published_prompts_need_no_tokenizer():
+    """The token numbers of the paper's prompts in OpenCLIP's vocabulary."""
+    for prompt, count, first, last in ((NEGATIVE, 21, 274, 264), (POSITIVE, 22, 263, 264)):
+        row = tokenise(f" {prompt} ")[0].tolist()
+        assert (row[0], row[1], row[count], row[count + 1]) == (START, first, last, END)
+        assert all(row[1 : count + 1])
+        assert not any(row[count + 2 :])
+        assert len(row) == LENGTH
+        # what both say: a bracket, the word, ", quality", a colon, 2, brackets closed
+        assert row[row.index(2361) : row.index(2361) + 2] == [2361, 263]
+        assert row.count(3027) == 2 - (prompt == POSITIVE)
+    assert tokenise(NEGATIVE)[0, 1:9].tolist() == [274, 323, 267, 7651, 267, 6469, 267, 17622]
+    with pytest.raises(FileNotFoundError):
+        tokenise("3d, cartoon", "none")
 
 
 def test_without_the_extra_a_prompt_says_what_to_install(tokenizer, monkeypatch):

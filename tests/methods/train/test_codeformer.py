@@ -185,7 +185,7 @@ def test_batches_depend_on_their_seed_alone(trained):
     job = made(replace(RECIPE, stage="prediction", codebook=str(trained[0]["codebook"])))
     first, again, other = (job.loss(job.network, step(seed)).item() for seed in (1, 1, 2))
     assert first == again != other
-    damaged = low_resolution_of(faces(3), face_damage("mix"), [1, 2, 3])
+    damaged = low_resolution_of(faces(3), face_damage("mix", 64), [1, 2, 3])
     assert damaged.shape == (3, 3, 16, 16)
     assert damaged.min() >= -1
     assert damaged.max() <= 1

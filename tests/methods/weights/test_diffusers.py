@@ -10,6 +10,7 @@ import re
 
 import pytest
 import torch
+from diffusers_folder import as_unet_keys, backwards, clip_state, pixel_state, put, unet_state, vae_state
 from open_clip_tiny import text_state
 from safetensors.torch import save_file
 from stablesr_tiny import COARSE, UNET, filled, tiny
@@ -68,80 +69,6 @@ def same(a, b):
     a, b = a.state_dict(), b.state_dict()
     assert a.keys() == b.keys()
     assert all(torch.equal(a[key], b[key]) for key in a)
-
-
-def backwards(state, table):
-    """A state dict under the names that a table leads from."""
-    inverse = {}
-    for foreign, own in table.items():
-        inverse.setdefault(own, foreign)
-    return names.renamed(state, inverse)
-
-
-def as_unet_keys(config: SDConfig | ADMConfig) -> list[str]:
-    """Keys from which diffusers' tables tell how deep a network is."""
-    levels, blocks = len(config.widths), config.num_res_blocks
-    keys = [f"down_blocks.{i}.resnets.{j}." for i in range(levels) for j in range(blocks)]
-    attentive = [levels - 1 - i for i in range(levels) if 2**i in config.attention_factors]
-    return [*keys, *(f"up_blocks.{i}.attentions.0." for i in attentive)]
-
-
-def unet_state(network):
-    return backwards(network.state_dict(), names.unet_table(as_unet_keys(network.config)))
-
-
-def vae_state(network):
-    levels, blocks = len(network.config.widths), network.config.num_res_blocks
-    keys = [f"decoder.up_blocks.{i}.resnets.{j}." for i in range(levels) for j in range(blocks + 1)]
-    found = backwards(network.state_dict(), names.vae_table(keys))
-    return {k: v[..., 0, 0] if ".attentions." in k and v.ndim == 4 else v for k, v in found.items()}
-
-
-def clip_state(state):
-    """OpenCLIP's tensors as a CLIPTextModel of all its blocks has them."""
-    table = names.text_table([f"encoder.layers.{BLOCKS}."])
-    found = {}
-    for key, value in backwards(state, table).items():
-        if match := re.fullmatch(r"transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias)", key):
-            for name, part in zip("qkv", value.chunk(3), strict=True):
-                found[f"encoder.layers.{match[1]}.self_attn.{name}_proj.{match[2]}"] = part.clone()
-        else:
-            found[key] = value
-    found["embeddings.position_embedding.weight"] = found.pop("positional_embedding")
-    found["embeddings.position_ids"] = torch.arange(77)[None]
-    return {f"text_model.{k}": v for k, v in found.items() if k != "logit_scale" and "projection" not in k}
-
-
-def pixel_state(network):
-    found = {}
-    for key, value in network.state_dict().items():
-        if key.endswith((".qkv.weight", ".qkv.bias")):
-            start, end = key.rsplit("qkv.", 1)
-            for name, part in zip(names.PIXEL_QKV[0], value.chunk(3), strict=True):
-                found[f"{start}{name}{end}"] = part.flatten(1).clone() if part.ndim == 3 else part.clone()
-        else:
-            found[key] = value[..., 0] if value.ndim == 3 else value
-    found["time_embed.0.weight"] = found["time_embed.0.weight"].roll(network.config.model_channels // 2, 1)
-    return backwards(found, names.pixel_table(as_unet_keys(network.config)))
-
-
-def put(state, folder, config=None, name="diffusion_pytorch_model.safetensors", parts=1):
-    """A state dict as save_pretrained leaves it, perhaps in parts with their index."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config or {}), encoding="utf-8")
-    state = {k: v.contiguous() for k, v in state.items()}
-    if parts == 1:
-        save_file(state, folder / name)
-        return folder / name
-    stem, suffix = name.rsplit(".", 1)
-    keys = sorted(state)
-    files = [f"{stem}-{i + 1:05}-of-{parts:05}.{suffix}" for i in range(parts)]
-    for i, file in enumerate(files):
-        save_file({k: state[k] for k in keys[i::parts]}, folder / file)
-    places = {k: files[i % parts] for i, k in enumerate(keys)}
-    index = folder / f"{name}.index.json"
-    index.write_text(json.dumps({"metadata": {}, "weight_map": places}), encoding="utf-8")
-    return index
 
 
 @pytest.fixture(scope="module")

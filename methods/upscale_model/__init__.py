@@ -1,0 +1,1 @@
+"""Upscale models of other authors, of every architecture that spandrel knows."""
