@@ -20,9 +20,10 @@ from .parser import Command
 
 log = logging.getLogger("priorsr")
 
-COLUMNS = ("name", "kind", "title", "use", "licence", "parts", "scale", "size", "dtype", "sha256")
+COLUMNS = ("name", "kind", "title", "use", "licence", "terms", "parts", "scale", "size", "dtype", "sha256")
 SRCNN = ("srcnn_x2", "srcnn_x3", "srcnn_x4")  # without which the package is incomplete
-SHOWN = ("name", "kind", "scale", "size", "dtype", "state")  # columns of the table; --json has all
+SHOWN = ("name", "kind", "scale", "size", "dtype", "terms", "state")  # columns of the table; --json has all
+TERMS = ("research only", "non-commercial")  # what of a file's licence stands beside its name
 PUBLISHED = ("name", "file", "method", "size", "licence", "commercial", "here")
 ASKED = ("file", "kind", "complete", "known", "sha256")
 
@@ -169,6 +170,7 @@ def _row(path: Path) -> dict[str, object]:
             parts=[part.id for part in found.parts],
         )
     row.update(licence=found.licence, scale=found.scale or "", dtype=found.dtype)
+    row["terms"] = next((word for word in TERMS if word in str(found.licence).lower()), "")
     return {**row, "state": found.problem or "ready"}
 
 

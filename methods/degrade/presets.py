@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from .recipe import Recipe
 from .steps import Blur, GaussianNoise, Jpeg, OneOf, PoissonNoise, Range, Resample, Sequence, Sinc, Step
@@ -110,6 +111,8 @@ class Order:
     poisson: Range = (0.05, 3.0)
     grey: float = 0.4
     quality: Range = (30, 95)
+    generalised: Range = (0.5, 4.0)  # exponents of the kernels
+    plateau: Range = (1.0, 2.0)
 
 
 FIRST = Order()
@@ -124,10 +127,35 @@ MILD = (  # a photograph that was kept and sent on, ours
         0.3, (7, 15), (0.2, 0.8), 0.05, (0.1, 0.3, 0.6), (0.7, 1.1), 0.5, (1, 6), (0.05, 0.5), 0.4, (70, 95)
     ),
 )
-KERNELS = (  # shape, chance, chance of a round kernel, exponent
-    ("gaussian", 0.7, 0.45 / 0.7, 1.0),
-    ("generalised", 0.15, 0.8, (0.5, 4.0)),
-    ("plateau", 0.15, 0.8, (1.0, 2.0)),
+STABLESR = (  # what the released StableSR was trained on, about half of that strength
+    Order(
+        kernel=(7, 21),
+        sigma=(0.2, 1.5),
+        resize=(0.3, 1.5),
+        noise=(1, 15),
+        poisson=(0.05, 2.0),
+        quality=(60, 95),
+        generalised=(0.5, 2.0),
+        plateau=(1.0, 1.5),
+    ),
+    Order(
+        blur=0.5,
+        kernel=(7, 11),
+        sigma=(0.2, 1.0),
+        resize_chances=(0.3, 0.4, 0.3),
+        resize=(0.6, 1.2),
+        noise=(1, 12),
+        poisson=(0.05, 1.0),
+        quality=(60, 100),
+        generalised=(0.5, 2.0),
+        plateau=(1.0, 1.5),
+    ),
+)
+UNHARMED = 0.01  # of the pictures that the released StableSR was trained on
+KERNELS = (  # shape, chance, chance of a round kernel
+    ("gaussian", 0.7, 0.45 / 0.7),
+    ("generalised", 0.15, 0.8),
+    ("plateau", 0.15, 0.8),
 )
 RINGING = OneOf(
     (Sinc((7, 11), (math.pi / 3, math.pi)), Sinc((13, 21), (math.pi / 5, math.pi))), (3 / 8, 5 / 8)
@@ -157,15 +185,25 @@ def real_world_mild(scale: float = 4.0) -> Recipe:
     return Recipe(f"real-world-mild x{scale:g}", recipe.steps)
 
 
+def stablesr(scale: float = 4.0) -> Recipe:
+    """The two-order pipeline as the released StableSR was trained: milder, and one picture in a hundred is
+    only reduced. The trainings sharpen the truth first (`Unsharp`).
+    """
+    harmed = Sequence(real_world(scale, *STABLESR).steps)
+    reduced = Resample(1 / scale, of_input=True)
+    return Recipe(f"stablesr x{scale:g}", (OneOf((harmed, reduced), (1 - UNHARMED, UNHARMED)),))
+
+
 def _order(order: Order, base: float) -> tuple[Step, ...]:
     """Blur, resize and noise of one round; `base` is the share of the input size that a factor of one stands
     for.
     """
+    betas = {"gaussian": 1.0, "generalised": order.generalised, "plateau": order.plateau}
     blurs = [
-        Blur(order.kernel, order.sigma, isotropic=round_, shapes=(shape,), beta=beta)
-        for shape, _, round_, beta in KERNELS
+        Blur(order.kernel, order.sigma, isotropic=round_, shapes=(shape,), beta=betas[shape])
+        for shape, _, round_ in KERNELS
     ]
-    choice = OneOf(tuple(blurs), tuple(chance for _, chance, _, _ in KERNELS))
+    choice = OneOf(tuple(blurs), tuple(chance for _, chance, _ in KERNELS))
     soften = OneOf((RINGING, choice), (order.sinc * order.blur, (1 - order.sinc) * order.blur))
     (low, high), of_input = order.resize, base != 1.0
     resizes = tuple(
@@ -188,13 +226,27 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
     "real-world": real_world,
     "srdg": srdg,
     "real-world-mild": real_world_mild,
+    "stablesr": stablesr,
     **{f"dpi-{level}": partial(dpi, level) for level in FACE_LEVELS},
 }
 
 
+def recipe_named(name: str, scale: float = 4.0) -> Recipe:
+    """A preset by name, or the recipe in a JSON file.
+
+    Raises ValueError naming the file, FileNotFoundError.
+    """
+    if name in PRESETS or not name.endswith(".json"):
+        return preset(name, scale)
+    try:
+        return Recipe.from_json(Path(name).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
 def preset(name: str, scale: float = 4.0) -> Recipe:
-    """A preset by name; `scale` is the reduction of bicubic, srdg and both real-world ones (the face levels
-    draw their own).
+    """A preset by name; `scale` is the reduction of bicubic, srdg, stablesr and both real-world ones (the
+    face levels draw their own).
     """
     if name not in PRESETS:
         raise ValueError(f"unknown degradation {name!r}: choose one of {', '.join(PRESETS)}")

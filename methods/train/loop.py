@@ -96,6 +96,7 @@ class Task:
     finish: Callable[[Any], nn.Module]
     identity: dict = field(default_factory=dict)
     show: Callable[[Any, Path], None] = lambda network, run: None
+    betas: tuple[float, float] = (0.9, 0.999)  # of Adam
 
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -134,7 +135,7 @@ def fit(
         raise FileExistsError(f"{path} exists: continue it with --resume, or choose another run folder")
     network = task.network.to(accelerator.device).train()
     average = AveragedModel(network, avg_fn=settings.average)
-    optimizer = _Optimizers(network, settings)
+    optimizer = _Optimizers(network, settings, task.betas)
     parallel = accelerator.prepare_model(network)
     identity = {
         k: v
@@ -241,13 +242,15 @@ class _Optimizers:
     weights.
     """
 
-    def __init__(self, network: nn.Module, settings: Optimisation):
+    def __init__(self, network: nn.Module, settings: Optimisation, betas: tuple[float, float]):
         matrices = [p for p in network.parameters() if settings.muon and p.ndim > 1 and p.shape[0] > 1]
         known = {id(p) for p in matrices}
         self.pairs = [(p, nn.Parameter(_matrix(p.detach(), p))) for p in matrices]
         rates = [
             (
-                torch.optim.Adam([p for p in network.parameters() if id(p) not in known], lr=settings.lr),
+                torch.optim.Adam(
+                    [p for p in network.parameters() if id(p) not in known], lr=settings.lr, betas=betas
+                ),
                 settings.lr,
             )
         ]

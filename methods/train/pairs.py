@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ..degrade import Recipe
+from ..degrade.step import Step
 from ..imaging.images import read, read_head, to_uint8
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 from .datasets import find_files
 
 log = logging.getLogger("priorsr")
@@ -99,6 +100,7 @@ class Pairs:
     crops: Crops
     recipe: Recipe
     workers: int = 1  # pairs that are made at once
+    before: Step | None = None  # what is done to the truth first
 
     def __call__(self, seeds: Sequence[int], in_order: bool = False) -> tuple[Tensor, Tensor]:
         """uint8 truth B 3 S S and degraded B 3 s s; in order, pair i is of picture i."""
@@ -109,6 +111,8 @@ class Pairs:
 
     def _one(self, seed: int, index: int | None) -> tuple[Tensor, Tensor]:
         truth = self.crops(seed, index)
+        if self.before is not None:
+            truth = self.before(truth, size_of(truth))
         return to_uint8(truth), to_uint8(self.recipe.draw(seed)(truth))
 
 

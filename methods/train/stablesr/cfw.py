@@ -33,8 +33,9 @@ from .recipe import PairRecipe, named
 log = logging.getLogger("priorsr")
 
 TUNED = Optimisation(
-    steps=300_000, lr=5e-5, final_lr=1.0, ema=0.999, validate_every=1000, checkpoint_every=1000
+    steps=300_000, lr=5e-5, final_lr=1.0, ema=0.0, validate_every=1000, checkpoint_every=1000
 )
+BETAS = (0.5, 0.9)  # Adam's, of both sides, as released
 JUDGED = 16  # validation pairs that figures come from
 SHOWN = 4  # of them are shown
 
@@ -68,7 +69,7 @@ class CFWRecipe(PairRecipe):
     adversarial: float = option(
         0.025, "Weight of the discriminator, as published fixed; 0 leaves it out", low=0, high=10
     )
-    after: int = option(1000, "Step of this run after which the discriminator counts", low=0)
+    after: int = option(500, "Step of this run after which the discriminator counts", low=0)
     batch: int = option(4, "Pairs a step and process", low=1, high=4096)
 
     def check(self) -> None:
@@ -202,6 +203,7 @@ def task(recipe: CFWRecipe, cfw: CFW, vae: VAE, latents: Latents, validation: La
         lambda net: net,
         {**recipe.identity(), "lpips": used(recipe.perceptual)},
         show,
+        BETAS,
     )
 
 

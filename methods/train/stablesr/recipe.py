@@ -10,7 +10,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ...degrade import real_world
+from ...degrade import PRESETS, recipe_named
+from ...degrade.steps import Unsharp
 from ...nets.sd_unet import SDUNet
 from ...settings import Settings, option
 from ...stablesr.layers import StableSRLayers
@@ -42,6 +43,10 @@ class PairRecipe(Settings):
         4.0, "How much smaller degraded crops are, before they are enlarged again", low=1, high=64
     )
     flip: bool = option(True, "Mirror half of the crops")
+    degradation: str = option(
+        "stablesr", f"What they are damaged by: one of {', '.join(PRESETS)}, or a recipe's JSON file"
+    )
+    sharpen: bool = option(True, "Sharpen the truth first, which the input is made of too, as released")
     workers: int = option(8, "Crops that are read and degraded at once, each on a thread", low=1, high=256)
 
     def check(self) -> None:
@@ -52,11 +57,13 @@ class PairRecipe(Settings):
             )
 
     def drawn_from(self, paths: Sequence[str | Path]) -> Pairs:
-        """Crops of the pictures in folders and archives, with the real-world degradations.
+        """Crops of the pictures in folders and archives, and how they are degraded.
 
-        Raises as `Crops.of`.
+        Raises as `Crops.of` and `recipe_named`.
         """
-        return Pairs(Crops.of(paths, self.size, self.flip), real_world(self.scale), self.workers)
+        recipe = recipe_named(self.degradation, self.scale)
+        before = Unsharp() if self.sharpen else None
+        return Pairs(Crops.of(paths, self.size, self.flip), recipe, self.workers, before)
 
     def opened(self, layers_for: Callable[[SDUNet], StableSRLayers]) -> tuple[StableSR, Tensor]:
         """The networks with the layers that belong to the UNet, and the empty prompt's tokens 1 L D.

@@ -36,7 +36,7 @@ from .loss import Modulation, Noised, encoded
 from .recipe import PairRecipe, named
 
 # the paper's 117 passes in batches of 192; how many pictures a pass has it does not say, here about 20 000
-TUNED = Optimisation(steps=12_500, lr=5e-5, final_lr=1.0, ema=0.999, validate_every=250, checkpoint_every=250)
+TUNED = Optimisation(steps=12_500, lr=5e-5, final_lr=1.0, ema=0.0, validate_every=250, checkpoint_every=250)
 RELEASED = struct_encoder.RELEASED
 JUDGED = 16  # validation pictures that figures come from
 SHOWN = 4  # of them are restored at every validation
