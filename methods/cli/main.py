@@ -32,6 +32,7 @@ TABLE = {  # what each command is for, and the module that does it: others are n
     "evaluate": ("commands", "Measure methods on pictures whose truth is known."),
     "calibrate": ("commands", "Measure a prior's errors and its recoverable field, which Diff-SR needs."),
     "train": ("commands", "Train a network of this package."),
+    "graph": ("graph", "Run, check and convert workflows of nodes."),
     "models": ("models", "List the weight files found; check one, or fetch a published one."),
     "info": ("info", "Tell versions, devices, weights and extras: put it into a report of a fault."),
 }
