@@ -19,9 +19,12 @@ from ... import __version__
 from ..imaging import LIMIT
 
 if TYPE_CHECKING:
+    import argparse
+
     from .parser import Parser
 
 log = logging.getLogger("priorsr")
+WORKER = "PRIORSR_WORKER"  # in the environment of a process that another started to share its pictures
 TABLE = {  # what each command is for, and the module that does it: others are not loaded
     "upscale": ("upscale", "Enlarge pictures by one of the methods."),
     "restore-faces": ("restore_faces", "Find the faces of pictures, restore each and put it back."),
@@ -76,18 +79,33 @@ def _run(arguments: list[str]) -> int:
     try:
         with _stopping():
             _raise_pixel_limit()
-            return options.execute(options)
+            return _execute(arguments, options)
     except KeyboardInterrupt as error:
-        log.error("interrupted: finished files are complete, nothing half-written is left")
+        if WORKER not in os.environ:  # which the one that started it says
+            log.error("interrupted: finished files are complete, nothing half-written is left")
         return 128 + getattr(error, "number", signal.SIGINT)
     except BrokenPipeError:
         raise
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError) as error:
         text = str(error) or type(error).__name__
-        log.error("priorsr: %s", text)
-        if options.json:
+        worker = WORKER in os.environ
+        if not worker:
+            log.error("priorsr: %s", text)
+        if options.json or getattr(options, "json_lines", False) or worker:
             print(json.dumps({"error": text}))
         return 2
+
+
+def _execute(arguments: list[str], options: argparse.Namespace) -> int:
+    """Run a command: in this process, or in several."""
+    if not getattr(options, "workers", None):
+        return options.execute(options)
+    from . import workers
+
+    if not workers.is_worker():
+        return workers.run(arguments, options)
+    workers.obey()
+    return options.execute(options)
 
 
 @contextmanager
@@ -95,6 +113,8 @@ def _stopping() -> Iterator[None]:
     """Signals that ask for the end raise Stopped in this block, so that nothing half-written is left."""
 
     def stop(number: int, frame: object) -> None:
+        if WORKER in os.environ:  # which hears it from several sides, and finishes its file but once
+            signal.signal(number, signal.SIG_IGN)
         raise Stopped(number)
 
     before = {}
