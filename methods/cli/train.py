@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import weights
-from ..train import classifier, cleaner, prior, sr_sde, srcnn
+from ..train import classifier, cleaner, edm, prior, sr_sde, srcnn
 from ..train.codeformer import task as codeformer
 from ..train.corrector import task as corrector
 from ..train.corrector.recipe import CorrectorRecipe
@@ -172,21 +172,26 @@ def _srcnn(options: argparse.Namespace, settings: Optimisation):
     return task, lambda network: {"kind": "srcnn", "scale": options.scale, **asdict(settings)}
 
 
-def _prior(options: argparse.Namespace, settings: Optimisation):
-    recipe = read_settings(prior.PriorRecipe, options)
-    scales, channels = prior.scales_of(recipe.crops), recipe.config().in_channels
-    network = prior.build(recipe, settings.seed)  # all of this complains before the pictures are read
-    if scales:
-        images, validation = (
-            Crops.of(paths, recipe.size, recipe.flip, scales) for paths in (options.data, options.validation)
-        )
-        log.info("crops of %d training pictures, %d to judge by", len(images), len(validation))
-        validation = prior.coloured(validation.judged(prior.JUDGED), channels)
-    else:
-        images, validation = _squares(options, recipe.size, channels)
-    return prior.task(recipe, images, validation, settings.seed, network), lambda net: prior.metadata(
-        net, recipe, settings, validation
-    )
+def _prior_of(kind: Any, module: Any):
+    """The trainer of an unconditional prior: `kind` of recipe, and the module that trains it."""
+
+    def make(options: argparse.Namespace, settings: Optimisation):
+        recipe = read_settings(kind, options)
+        scales = prior.scales_of(recipe.crops)
+        network = module.build(recipe, settings.seed)  # both complain before the pictures are read
+        if scales:
+            images, validation = (
+                Crops.of(paths, recipe.size, recipe.flip, scales)
+                for paths in (options.data, options.validation)
+            )
+            log.info("crops of %d training pictures, %d to judge by", len(images), len(validation))
+            validation = prior.coloured(validation.judged(prior.JUDGED), recipe.colours)
+        else:
+            images, validation = _squares(options, recipe.size, recipe.colours)
+        task = module.task(recipe, images, validation, settings.seed, network)
+        return task, lambda net: module.metadata(net, recipe, settings, validation)
+
+    return make
 
 
 def _cleaner(options: argparse.Namespace, settings: Optimisation):
@@ -280,9 +285,17 @@ TRAINERS = (
         "prior",
         "Train an unconditional diffusion prior.",
         lambda p: add_settings(p, prior.PriorRecipe),
-        _prior,
+        _prior_of(prior.PriorRecipe, prior),
         prior.TUNED,
         half=True,
+    ),
+    # not in half precision, which would change the frequencies of NCSN++'s clock
+    Trainer(
+        "edm",
+        "Train an unconditional EDM prior, DDPM++ or NCSN++, which EDM-DPS and any other method takes.",
+        lambda p: add_settings(p, edm.EDMRecipe),
+        _prior_of(edm.EDMRecipe, edm),
+        edm.TUNED,
     ),
     Trainer(
         "cleaner",
