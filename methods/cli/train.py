@@ -168,8 +168,10 @@ def _srcnn_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _srcnn(options: argparse.Namespace, settings: Optimisation):
     images, validation = _pictures(options)
-    task = srcnn.task(options.scale, images, validation, read_settings(srcnn.Patches, options), settings.seed)
-    return task, lambda network: {"kind": "srcnn", "scale": options.scale, **asdict(settings)}
+    patches = read_settings(srcnn.Patches, options)
+    task = srcnn.task(options.scale, images, validation, patches, settings.seed)
+    said = {"kind": "srcnn", "scale": options.scale, "kernels": patches.kernels, "channels": patches.channels}
+    return task, lambda network: {**said, **asdict(settings)}
 
 
 def _prior_of(kind: Any, module: Any):
