@@ -38,18 +38,20 @@ CARDS = (4, 6, 8, 10, 12, 16, 24)  # GB that cards have
 SPARE = 1.5 * 2**30  # of the driver, the desktop, and what the allocator leaves unused
 HEAD = """# What fits my card
 
-Made by `python docs/make_card.py`. **Counted, not measured**: each network is run on torch's meta device at its
-released size in half precision, and what lives at the same time is added up ([how](performance.md#memory)). *Card* is the
-smallest usual size that holds weights, run and 1.5 GB for driver, desktop and allocator.
+Made by `python docs/make_card.py`. **Counted, not measured**: each network is run on torch's meta device at
+its released size in half precision, and what lives at the same time is added up
+([how](performance.md#memory)). *Card* is the smallest usual size that holds weights, run and 1.5 GB for
+driver, desktop and allocator.
 
 """
 TAIL = """
-- A run tells its own figure before it begins, and keeps to what is free: tiles become smaller by themselves, which is
-  said. `--memory 6GB` sets a limit.
-- StableSR's memory does not grow with the picture but for the picture itself; smaller tiles (`--vae-tile 512`) take
+- A run tells its own figure before it begins, and keeps to what is free: tiles become smaller by themselves,
+  which is said. `--memory 6GB` sets a limit.
+- StableSR's memory grows with the picture only by the picture itself; smaller tiles (`--vae-tile 512`) take
   less. Its text encoder is used before the run and leaves.
 - SRCNN, the cleaner, DPI, SRDG and the face priors that ship need no card.
-- An autoencoder that overflows in half precision is repeated in float32 for that tile, which takes twice its memory.
+- An autoencoder that overflows in half precision is repeated in float32 for that tile, which takes twice its
+  memory.
 """
 
 
@@ -75,7 +77,9 @@ def rows() -> Iterator[Run]:
         told = "".join(f", {name} {value}" for name, value in settings.items())
         yield planned(f"stablesr to {side} x {side}{told}", upscaler, side)
     prior = ADMPrior(half(build_adm, RELEASED["ffhq_10m"]))
-    yield planned("dps with ffhq_10m to 256 x 256", PosteriorUpscaler(prior, DPSSettings(), TileSettings()), 256)
+    yield planned(
+        "dps with ffhq_10m to 256 x 256", PosteriorUpscaler(prior, DPSSettings(), TileSettings()), 256
+    )
     former = half(CodeFormer)
     face = torch.empty(1, 3, 512, 512, dtype=torch.float16, device="meta")
     yield Run("codeformer, a face of 512 x 512", bytes_of(former), peak_bytes(lambda: former(face)))

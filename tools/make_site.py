@@ -1,5 +1,5 @@
-"""The documentation site: pages of docs/, cards of weights/, what lies at the top, and the reference, gathered
-in one folder, links made to fit, then built by mkdocs. python tools/make_site.py [--out build/site]
+"""The documentation site: pages of docs/, cards of weights/, what lies at the top, and the reference,
+gathered in one folder, links made to fit, then built by mkdocs. python tools/make_site.py [--out build/site]
 
 A link that leads nowhere is an error; one to a file that is no page leads to the repository.
 """
@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from reference_pages import pages
@@ -20,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "build" / "site-pages"  # what mkdocs.yml names
 REPOSITORY = "https://github.com/priorsr/priorsr/blob/main"
 TOP = {"README.md": "index.md"} | {
-    f"{name}.md": f"{name.lower()}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT")
+    f"{name}.md": f"{name.lower()}.md"
+    for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT")
 }
 LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)\s#]+)(#[^)]*)?\)")
 CODE = re.compile(r"(^```.*?^```$)", re.M | re.S)
@@ -56,7 +58,8 @@ def gather() -> None:
         (SOURCE / place).write_text(outside_code(text, spaced), encoding="utf-8")
 
 
-def outside_code(text: str, change) -> str:
+def outside_code(text: str, change: Callable[[str], str]) -> str:
+    """The text changed everywhere but in its blocks of code."""
     return "".join(part if part.startswith("```") else change(part) for part in CODE.split(text))
 
 
@@ -107,7 +110,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     built = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", options.out]
-    return subprocess.run(built, cwd=ROOT, check=False).returncode
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # of the theme, about other versions of itself
+    return subprocess.run(built, cwd=ROOT, env=quiet, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""Pages of reference, made of what they are about: commands of their parsers, nodes of their schemas and help,
-methods of the registry, Python of its docstrings. tools/make_site.py puts them into the site.
+"""Pages of reference, made of what they are about: commands of their parsers, nodes of their schemas and
+help, methods of the registry, Python of its docstrings. tools/make_site.py puts them into the site.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import priorsr
 from priorsr.methods.cli.main import TABLE, build_parser
@@ -63,7 +64,9 @@ def node_page() -> str:
     for key in sorted(nodes, key=lambda key: (nodes[key]["category"], nodes[key]["display_name"])):
         node, said = nodes[key], words.get(key, {}).get("inputs", {})
         rows = list(_input_rows(node["inputs"], said))
-        outputs = ", ".join(f"{one['name'] or one['id']} ({one['type']})" for one in node["outputs"]) or "none"
+        outputs = (
+            ", ".join(f"{one['name'] or one['id']} ({one['type']})" for one in node["outputs"]) or "none"
+        )
         text += f"\n## {node['display_name']}\n\n`{key}`, under {node['category']}. Outputs: {outputs}.\n"
         text += table(("input", "type", "default", "limits", "meaning"), rows) if rows else ""
         help = ROOT / "web" / "docs" / key / "en.md"
@@ -88,7 +91,9 @@ def method_page() -> str:
 
 
 def _method(method: Method) -> str:
-    scales = f"Scales {method.scales.least:g} to {method.scales.most:g}, {method.scales.default:g} by default."
+    scales = (
+        f"Scales {method.scales.least:g} to {method.scales.most:g}, {method.scales.default:g} by default."
+    )
     faces = " Restores faces." if method.faces else ""
     presets = f" Presets: auto, {', '.join(method.presets)}." if method.presets else ""
     text = f"\n## {method.title} (`{method.name}`)\n\n{method.about}\n\n{scales}{faces}{presets}"
@@ -106,7 +111,8 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 def python_page() -> str:
-    text = "# Python, name by name\n\nWhat `import priorsr` has; [examples](../python.md). Made of the docstrings.\n"
+    text = "# Python, name by name\n\nWhat `import priorsr` has; [examples](../python.md). "
+    text += "Made of the docstrings.\n"
     for name in (*priorsr.FUNCTIONS, *priorsr.TYPES):
         one = getattr(priorsr, name)
         text += _module(f"priorsr.{name}", one) if inspect.ismodule(one) else entry(f"priorsr.{name}", one)
@@ -133,7 +139,7 @@ def _module(name: str, module: ModuleType) -> str:
     )
 
 
-def entry(name: str, one: object, level: int = 2) -> str:
+def entry(name: str, one: Any, level: int = 2) -> str:
     """A heading, the signature and the docstring of a function or class, and of a class's own methods."""
     text = f"\n{'#' * level} {name}\n\n```python\n{signature(name, one)}\n```\n\n{prose(one)}\n"
     for key, member in vars(one).items() if inspect.isclass(one) else ():
@@ -144,13 +150,38 @@ def entry(name: str, one: object, level: int = 2) -> str:
     return text + "\n"
 
 
-def signature(name: str, one: object) -> str:
+def signature(name: str, one: Any) -> str:
+    """How a function or class is called, its annotations as they are written."""
     try:
-        told = str(inspect.signature(one)).replace("'", "")
+        found = inspect.signature(one)
     except (TypeError, ValueError):  # a protocol or a type without one
         return name
-    short = f"{name.rsplit('.', 1)[-1]}{told}"
+    parts, marked = [], False
+    for parameter in found.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not marked:
+            parts.append("*")
+        marked = marked or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
+        if parameter.name != "self":
+            parts.append(_parameter(parameter))
+    end = (
+        ""
+        if found.return_annotation in (found.empty, None, "None")
+        else f" -> {_type(found.return_annotation)}"
+    )
+    short = f"{name.rsplit('.', 1)[-1]}({', '.join(parts)}){end}"
     return short if len(short) <= 100 else short.replace("(", "(\n    ", 1).replace(", ", ",\n    ")
+
+
+def _parameter(one: inspect.Parameter) -> str:
+    stars = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+    kind = f": {_type(one.annotation)}" if one.annotation is not one.empty else ""
+    if one.default is one.empty:
+        return f"{stars}{one.name}{kind}"
+    return f"{one.name}{kind} = {getattr(one.default, '__name__', None) or repr(one.default)}"
+
+
+def _type(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def prose(one: object) -> str:
@@ -160,7 +191,9 @@ def prose(one: object) -> str:
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    cells = [[cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in row] for row in lines]
+    cells = [
+        [cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in row] for row in lines
+    ]
     return "\n" + "\n".join(f"| {' | '.join(row)} |" for row in cells) + "\n"
 
 
