@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .methods.api import Picture as Picture
     from .methods.api import compare as compare
     from .methods.api import degrade as degrade
+    from .methods.api import graph as graph
     from .methods.api import judge as judge
     from .methods.api import list_methods as list_methods
     from .methods.api import load as load
@@ -29,6 +30,7 @@ WEB_DIRECTORY = "./web"
 FUNCTIONS = (
     "compare",
     "degrade",
+    "graph",
     "judge",
     "list_methods",
     "load",

@@ -4,6 +4,7 @@ Every setting, weight, preset, default and warning is that of the method itself,
 """
 
 from ..imaging.images import Picture, read
+from . import graph
 from .faces import Faces, restore_faces
 from .judged import judge
 from .pictures import compare, degrade, write
@@ -15,6 +16,7 @@ __all__ = [
     "Picture",
     "compare",
     "degrade",
+    "graph",
     "judge",
     "list_methods",
     "load",

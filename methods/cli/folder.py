@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import queue
+import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from ..graph.engine import Gone
 from ..imaging.files import READABLE, picture_files
 from ..imaging.images import WRITABLE, Picture, check_writable, read, read_head, write
 from ..imaging.replacing import check_place, sweep
@@ -76,45 +81,123 @@ def plan(source: str | os.PathLike, target: str | os.PathLike, suffix: str | Non
     return Plan([replace(job, problem=_problem(job)) for job in jobs], others)
 
 
+Work = Callable[[Any, Job], tuple["Picture | None", dict]]
+
+
 def run(
     jobs: Iterable[Job],
-    work: Callable[[Picture, Job], tuple[Picture, dict]],
+    work: Work | Sequence[Work],
     overwrite: bool = False,
     skip: bool = False,
     quality: int = 95,
+    read: Callable[[Path], Any] = read,
 ) -> Iterable[Outcome]:
-    """Yield one outcome a job as it ends, whatever it raises.
+    """Yield one outcome a job as it ends, whatever it raises; several works share the jobs.
 
-    Existing outputs, also new ones, are skipped with `skip`, replaced with `overwrite`, else refused.
+    Existing outputs, also new ones, are skipped with `skip`, replaced with `overwrite`, else refused. A work
+    that gives no picture writes none; one that raises Gone gets no further job, and the last one fails all.
     """
     jobs = list(jobs)
     for folder in {job.target.parent for job in jobs}:
         if removed := sweep(folder):
             log.info("%s: removed %d unfinished files of an earlier run", folder, removed)
+    do = _Doing(overwrite, skip, quality, read)
+    works = [work] if callable(work) else list(work)
+    return _one_after_another(jobs, works[0], do) if len(works) == 1 else _shared(jobs, works, do)
+
+
+def _one_after_another(jobs: Iterable[Job], work: Work, do: _Doing) -> Iterable[Outcome]:
+    gone = ""
     for job in jobs:
+        try:
+            yield do(job, work) if not gone else do.lost(job, gone)
+        except Gone as error:
+            gone = str(error)
+            yield do.lost(job, gone)
+
+
+def _shared(jobs: Sequence[Job], works: Sequence[Work], do: _Doing) -> Iterable[Outcome]:
+    """The outcomes of jobs that each of several works takes the next of, in a thread."""
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Outcome | str] = queue.SimpleQueue()
+    for job in jobs:
+        waiting.put(job)
+
+    def take(work: Work) -> None:
+        while not do.stopped:  # also with nothing to do, for a job may come back
+            with suppress(queue.Empty):
+                job = waiting.get(timeout=0.1)
+                try:
+                    done.put(do(job, work))
+                except Gone as error:
+                    waiting.put(job)
+                    done.put(str(error))
+                    return
+
+    for work in works:
+        threading.Thread(target=take, args=(work,), daemon=True).start()
+    left, there = len(jobs), len(works)
+    try:
+        while left and there:
+            outcome = done.get()
+            if isinstance(outcome, Outcome):
+                left -= 1
+                yield outcome
+                continue
+            there -= 1
+            log.warning("%s%s", outcome, ": the others go on" if there else "")
+            while left and not there:
+                left -= 1
+                yield do.lost(waiting.get(), outcome)
+    finally:
+        do.stop()
+
+
+class _Doing:
+    """Does one job: what is there already, the work, the file."""
+
+    def __init__(self, overwrite: bool, skip: bool, quality: int, read: Callable[[Path], Any]):
+        self.overwrite, self.skip, self.quality, self.read = overwrite, skip, quality, read
+        self.stopped = False
+        self._writing = threading.Lock()
+
+    def stop(self) -> None:
+        """Wait for a file that is being written; no other one is begun."""
+        self.stopped = True
+        with self._writing:
+            return
+
+    @staticmethod
+    def lost(job: Job, message: str) -> Outcome:
+        return Outcome(str(job.source), str(job.target), "failed", _named_once(message, job))
+
+    def __call__(self, job: Job, work: Work) -> Outcome:
+        """What becomes of a job. Raises Gone."""
         outcome = Outcome(str(job.source), str(job.target), "failed")
-        taken = ("skipped", "exists") if skip else ("failed", f"{job.target} exists: choose another name")
-        if os.path.lexists(job.target) and not overwrite:
-            yield replace(outcome, status=taken[0], message=taken[1])
-            continue
+        message = f"{job.target} exists: choose another name"
+        taken = ("skipped", "exists") if self.skip else ("failed", message)
+        if os.path.lexists(job.target) and not self.overwrite:
+            return replace(outcome, status=taken[0], message=taken[1])
         if job.problem:
-            yield replace(outcome, message=job.problem)
-            continue
+            return replace(outcome, message=job.problem)
         start = time.perf_counter()
         try:
-            result, report = work(read(job.source), job)
+            result, report = work(self.read(job.source), job)
+        except Gone:
+            raise
         except Exception as error:
-            yield replace(outcome, message=_said(error, job))
-            continue
+            return replace(outcome, message=_said(error, job))
         try:
-            write(result, job.target, overwrite, quality)
+            with self._writing:
+                if result is not None and not self.stopped:
+                    write(result, job.target, self.overwrite, self.quality)
         except FileExistsError:  # another run was faster
-            yield replace(outcome, status=taken[0], message=taken[1])
-            continue
+            return replace(outcome, status=taken[0], message=taken[1])
         except Exception as error:
-            yield replace(outcome, message=_said(error, job))
-            continue
-        yield replace(outcome, status="written", seconds=round(time.perf_counter() - start, 3), report=report)
+            return replace(outcome, message=_said(error, job))
+        seconds = round(time.perf_counter() - start, 3)
+        target = outcome.target if result is not None else ""
+        return replace(outcome, status="written", target=target, seconds=seconds, report=report)
 
 
 def picture_seed(seed: int, name: str) -> int:
@@ -186,6 +269,10 @@ def _said(error: Exception, job: Job) -> str:
     text = str(error) or type(error).__name__
     if not isinstance(error, ValueError | OSError | MemoryError | RuntimeError):
         text = f"{type(error).__name__}: {text}"
+    return _named_once(text, job)
+
+
+def _named_once(text: str, job: Job) -> str:
     return text if str(job.source) in text else f"{job.source}: {text}"
 
 

@@ -32,6 +32,7 @@ TABLE = {  # what each command is for, and the module that does it: others are n
     "evaluate": ("commands", "Measure methods on pictures whose truth is known."),
     "calibrate": ("commands", "Measure a prior's errors and its recoverable field, which Diff-SR needs."),
     "train": ("commands", "Train a network of this package."),
+    "graph": ("graph", "Run, check and convert workflows of nodes."),
     "models": ("models", "List the weight files found; check one, or fetch a published one."),
     "info": ("info", "Tell versions, devices, weights and extras: put it into a report of a fault."),
 }
@@ -83,10 +84,18 @@ def _run(arguments: list[str]) -> int:
         raise
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError) as error:
         text = str(error) or type(error).__name__
-        log.error("priorsr: %s", text)
-        if options.json:
-            print(json.dumps({"error": text}))
-        return 2
+        return _failed(text, options.json)
+    except Exception as error:  # a fault of ours, or of a library that raises what it never said
+        log.debug("where it came from", exc_info=True)
+        text = f"{type(error).__name__}: {error}; this is a fault of the program, please report it"
+        return _failed(text, options.json)
+
+
+def _failed(text: str, as_json: bool) -> int:
+    log.error("priorsr: %s", text)
+    if as_json:
+        print(json.dumps({"error": text}))
+    return 2
 
 
 @contextmanager

@@ -157,6 +157,10 @@ def given_settings(kind: type, options: argparse.Namespace, prefix: str = "") ->
 def add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN", help="a picture, or a folder of them")
     parser.add_argument("destination", metavar="OUT", help="the output picture or folder")
+    add_outputs(parser)
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -198,22 +202,34 @@ def seed_of(options: argparse.Namespace, job: folder.Job) -> int:
 
 def run_files(options: argparse.Namespace, work: Callable) -> int:
     """Apply `work` to every file with a progress bar; report failures and tell by the exit code."""
-    from tqdm import tqdm
-
     jobs = folder.plan(options.source, options.destination, f".{options.format}" if options.format else None)
     if jobs.passed_over:
         shown = ", ".join(str(p) for p in jobs.passed_over[:10])
         more = f" and {len(jobs.passed_over) - 10} more" if len(jobs.passed_over) > 10 else ""
         log.warning("passed over, for their names are none of pictures that are read: %s%s", shown, more)
+    return run_jobs(options, jobs, work, Path(options.source).is_file())
+
+
+def run_jobs(
+    options: argparse.Namespace,
+    jobs: folder.Plan,
+    work: folder.Work | Sequence[folder.Work],
+    single: bool,
+    read: Callable[[Path], Any] = folder.read,
+) -> int:
+    """The same for jobs that are planned; several works share them. single: not a folder's."""
+    from tqdm import tqdm
+
     outcomes = []
-    single = Path(options.source).is_file()
     with tqdm(total=len(jobs), unit="file", disable=single or None) as bar:
-        for outcome in folder.run(jobs, work, options.overwrite, skip=not single, quality=options.quality):
+        for outcome in folder.run(
+            jobs, work, options.overwrite, skip=not single, quality=options.quality, read=read
+        ):
             outcomes.append(outcome)
             bar.update()
             if outcome.status == "failed":
                 log.error("failed: %s", outcome.message)
-            elif single:
+            elif single and outcome.target:
                 log.info("wrote %s (%.2f s)", outcome.target, outcome.seconds)
     counts = {s: sum(o.status == s for o in outcomes) for s in ("written", "skipped", "failed")}
     if not single:

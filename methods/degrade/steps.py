@@ -242,22 +242,22 @@ class Webp(Step):
         return encode(x, "WEBP", round(single(self.quality)))
 
 
-STEPS: dict[str, type[Step]] = {
-    s.__name__: s
-    for s in (
-        Blur,
-        Sinc,
-        Resample,
-        GaussianNoise,
-        PoissonNoise,
-        SpeckleNoise,
-        Unsharp,
-        Jpeg,
-        Webp,
-        Sequence,
-        OneOf,
-    )
-}
+@dataclass(frozen=True)
+class Quantise(Step):
+    """The nearest of 2 ** bits levels, as files hold them."""
+
+    bits: Range = 8
+    limits: ClassVar = {"bits": (1, 16)}
+
+    def __call__(self, x: Tensor, size: Size) -> Tensor:
+        check_drawn(self)
+        top = 2 ** round(single(self.bits)) - 1
+        return (x * top).clamp(0, top).round() / top
+
+
+NOISES = (GaussianNoise, PoissonNoise, SpeckleNoise)
+KINDS = (Blur, Sinc, Resample, *NOISES, Unsharp, Jpeg, Webp, Quantise, Sequence, OneOf)
+STEPS: dict[str, type[Step]] = {kind.__name__: kind for kind in KINDS}
 
 
 def _odd(size: float) -> int:

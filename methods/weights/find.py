@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from .known import where
@@ -53,7 +54,14 @@ def _separated(name: str) -> bool:
 
 def shipped(kind: str) -> list[str]:
     """Names of the files of a kind that come with the package, by what they say of themselves."""
-    return sorted(p.stem for p in SHIPPED.glob("*.safetensors") if read_metadata(p).get("kind") == kind)
+    found = [(path, path.stat()) for path in SHIPPED.glob("*.safetensors")]
+    return sorted(path.stem for path, at in found if _kind(path, at.st_size, at.st_mtime_ns) == kind)
+
+
+@lru_cache(256)
+def _kind(path: Path, size: int, changed: int) -> str | None:
+    """Read once for as long as the file is the same: nodes ask for every list that they show."""
+    return read_metadata(path).get("kind")
 
 
 def installed() -> list[Path]:

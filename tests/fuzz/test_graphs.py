@@ -14,10 +14,11 @@ import random
 import time
 
 import pytest
-import standin
 import tiny_checkpoints
 import torch
-from standin import node_api
+
+from priorsr.methods.graph import standin
+from priorsr.methods.graph.standin import node_api
 
 COUNT = int(os.environ.get("PRIORSR_FUZZ", "30"))
 LONGEST = 60.0  # processor seconds of a node

@@ -5,6 +5,8 @@ from __future__ import annotations
 from safetensors.torch import load_file
 from torch import Tensor
 
+from priorsr.methods.graph.definitions import from_object_info
+from priorsr.methods.graph.saved import convert
 from priorsr.methods.imaging.images import Picture, read
 from priorsr.methods.weights import SHIPPED
 
@@ -22,6 +24,11 @@ def stand_ins(inputs: dict) -> dict:
         for key, value in named.items()
         if not (SHIPPED / f"{value}.safetensors").is_file()
     }
+
+
+def to_graph(workflow: dict, info: dict) -> dict:
+    """The graph of a saved workflow, by what the server says of its nodes."""
+    return convert(workflow, from_object_info(info))
 
 
 def node(kind, /, **inputs):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import chromium, opened, show
-from workflow import to_graph
+from graphs import to_graph
 
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "example_workflows").glob("*.json"))

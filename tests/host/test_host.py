@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from graphs import defaults, load, node, result, save, stand_ins
+from graphs import defaults, load, node, result, save, stand_ins, to_graph
 from locale_file import english
-from workflow import to_graph
 
 from priorsr.methods.imaging.images import read
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from graphs import defaults, failure, latent, latents, load, node, result, sampler, save
+from graphs import defaults, failure, latent, latents, load, node, result, sampler, save, to_graph
 from tiny_checkpoints import corrector
-from workflow import to_graph
 
 from priorsr.methods.dpi.presets import shipped_correctors
 from priorsr.methods.imaging.images import read

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import interpreter
-from graphs import defaults, failure, load, node, result, save
+from graphs import defaults, failure, load, node, result, save, to_graph
 from stablesr_graphs import one_node
-from workflow import to_graph
 
 from priorsr.methods.faces.masks import CLASSES
 from priorsr.methods.imaging.images import Picture, read, write

@@ -12,7 +12,7 @@ from zlib import crc32
 import pytest
 import torch
 import torch.nn.functional as F
-from graphs import failure, latent, load, node, result, sampler, save, saved
+from graphs import failure, latent, load, node, result, sampler, save, saved, to_graph
 from stablesr_graphs import (
     BASE,
     LAYERS,
@@ -31,7 +31,6 @@ from stablesr_graphs import (
     sd,
     tiles,
 )
-from workflow import to_graph
 
 from priorsr.methods.imaging.images import read
 from priorsr.methods.priors.adm import ADMPrior

@@ -6,12 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-import run_node
-import standin
 import tiny_checkpoints
 import torch
 from PIL import Image
 from torch import Tensor
+
+from priorsr.methods.graph import standin
+from priorsr.methods.graph.standin import calling
 
 SAMPLE = Path(__file__).resolve().parents[2] / "docs" / "sample" / "astronaut.png"
 
@@ -27,7 +28,7 @@ class Pack:
 
     def run(self, name: str, **given) -> tuple:
         """The outputs of a node; what is not given is at its default."""
-        return run_node.execute(self.nodes[f"PriorSR{name}"], **given)
+        return calling.execute(self.nodes[f"PriorSR{name}"], **given)
 
     def image(self, name: str, **given) -> Tensor:
         """The first output of a node, an IMAGE as the host wants them."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-import run_node
 import torch
 from seventh_method import registered
 
+from priorsr.methods.graph.standin import calling
 from priorsr.methods.registry import method_named, methods
 
 
@@ -56,12 +56,12 @@ def test_a_new_method_is_a_node_and_a_restorer_of_faces(pack, name):
         found = asyncio.run(pack.module.PriorSRExtension().get_node_list())
         nodes = {node.GET_SCHEMA().node_id: node for node in found}
         node = nodes[method_named(name).node_id]
-        done, report = run_node.execute(node, image=torch.rand(1, 3, 4, 3), scale=2.0)
+        done, report = calling.execute(node, image=torch.rand(1, 3, 4, 3), scale=2.0)
         assert tuple(done.shape) == (1, 6, 8, 3)
         assert ("blocks" in report) == (name == "blocks")
         asked = {one.id: one for one in nodes["PriorSRRestoreFaces"].GET_SCHEMA().inputs}
         option = next(one for one in asked["method"].options if one.key == name)
         assert ("brightness" in [one.id for one in option.inputs]) == (name == "blocks")
         given = {"image": torch.rand(1, 40, 40, 3), "method": name}
-        assert "no face found" in run_node.execute(nodes["PriorSRRestoreFaces"], **given)[1]
+        assert "no face found" in calling.execute(nodes["PriorSRRestoreFaces"], **given)[1]
     assert "PriorSRUpscaleBlocks" not in pack.nodes

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 
-import run_node
 import torch
+
+from priorsr.methods.graph.standin import calling
 
 LISTED = "tiny_adm.safetensors"
 
@@ -53,7 +54,7 @@ def test_names_outside_are_refused(pack, tmp_path, monkeypatch):
         if path == ("parser",):
             given["mask"] = "parse"
         for value in (str(secret), "../above.safetensors", "secret.safetensors", f"./{LISTED}"):
-            arguments = run_node.arguments(node, **given)
+            arguments = calling.arguments(node, **given)
             held = arguments[path[0].split("=")[0]] if len(path) > 1 else arguments
             held[path[-1]] = value
             try:

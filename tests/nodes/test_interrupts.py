@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import standin
 import torch
+
+from priorsr.methods.graph import standin
 
 FACES = {"detector": "mtcnn", "smallest": 20}
 WORK = {  # what is given beside the picture, and how often work on a picture of 128 x 128 looks at the flag

@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-import standin
 import torch
 from torch import nn
+
+from priorsr.methods.graph import standin
 
 TRANSITIONS = [
     {"transition": "ddpm", "transition.variance": "large"},

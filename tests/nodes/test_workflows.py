@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 
 import pytest
-from described_nodes import described_node
+
+from priorsr.methods.graph.standin.describing import described_node
 
 WORKFLOWS = sorted((Path(__file__).parents[2] / "example_workflows").glob("*.json"))
 LANDED = json.loads(Path(__file__).with_name("landed.json").read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from types import SimpleNamespace
+from typing import Any, ClassVar
 
 
 @dataclass
@@ -13,7 +14,7 @@ class Input:
 
     id: str
     options: Sequence = ()
-    default: object = None
+    default: Any = None
     min: float | None = None
     max: float | None = None
     step: float | None = None
@@ -22,6 +23,7 @@ class Input:
     optional: bool = False
     tooltip: str | None = None
     extra_dict: dict | None = None
+    io_type: ClassVar[str] = ""
 
 
 Option = make_dataclass("Option", ("key", "inputs"))  # a choice of a DynamicCombo, with what it brings
@@ -38,17 +40,25 @@ class Schema:
     display_name: str
     category: str
     inputs: list[Input]
-    outputs: list[Output]
+    outputs: list[Any]  # of Output
     description: str
     is_output_node: bool = False
 
 
 class NodeOutput:
-    def __init__(self, *args: object, ui: object = None):
+    def __init__(self, *args: Any, ui: Any = None):
         self.args, self.ui = args, ui
 
 
 class ComfyNode:
+    @classmethod
+    def define_schema(cls) -> Schema:
+        raise NotImplementedError
+
+    @classmethod
+    def execute(cls, **given: Any) -> NodeOutput:
+        raise NotImplementedError
+
     @classmethod
     def GET_SCHEMA(cls) -> Schema:
         return cls.define_schema()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ class ModelPatcher:
 
     def __init__(self, model: nn.Module, load_device: torch.device, offload_device: torch.device):
         self.model, self.load_device, self.offload_device = model, load_device, offload_device
-        self.patches: dict[tuple, list] = {}
+        self.patches: dict[tuple, Any] = {}
 
     def clone(self) -> ModelPatcher:
         copy = type(self)(self.model, self.load_device, self.offload_device)
@@ -44,7 +46,7 @@ class ModelPatcher:
         self.patches["models", key] = models
 
     def get_additional_models_with_key(self, key: str) -> list[ModelPatcher]:
-        return self.get_wrappers("models", key)
+        return self.patches.get(("models", key), [])
 
 
 BaseModel = type("BaseModel", (nn.Module,), {"__init__": lambda self, *given: nn.Module.__init__(self)})
@@ -58,7 +60,7 @@ class Discrete(nn.Module):
         self.register_buffer("sigmas", ((1 - kept) / kept).sqrt().float())
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        return (sigma.log()[:, None] - self.sigmas.log()).abs().argmin(1)
+        return (sigma.log()[:, None] - self.get_buffer("sigmas").log()).abs().argmin(1)
 
 
 def set_parameters(self, sigma_min: float, sigma_max: float, sigma_data: float) -> None:
@@ -71,8 +73,9 @@ Continuous = type("ModelSamplingContinuousEDM", (nn.Module,), {"set_parameters":
 class Host:
     """One host: `report` is told of every move of a bar; `cancelling` ends what runs when it next asks."""
 
-    def __init__(self, models: Path):
+    def __init__(self, models: Path, device: torch.device | None = None):
         self.models, self.cancelling = models, False
+        self.device = device or torch.device("cpu")
         self.folders: dict[str, tuple[list[str], set[str]]] = {}
         self.loaded: list[SimpleNamespace] = []
         self.report: Callable[[int, int], None] = lambda done, total: None
@@ -86,7 +89,10 @@ class Host:
 
     def load(self, patchers: list[ModelPatcher], memory_required: int = 0) -> None:
         new = [patcher for patcher in patchers if all(patcher is not held.model for held in self.loaded)]
-        self.loaded += [SimpleNamespace(model=patcher, model_unload=lambda: None) for patcher in new]
+        for patcher in new:
+            patcher.model.to(patcher.load_device)
+            unload = partial(patcher.model.to, patcher.offload_device)
+            self.loaded.append(SimpleNamespace(model=patcher, model_unload=unload))
 
     def bar(self, total: int) -> SimpleNamespace:
         return SimpleNamespace(update_absolute=lambda done, total, *preview: self.report(done, total))
@@ -104,9 +110,10 @@ class Host:
     def modules(self) -> dict[str, ModuleType]:
         """Everything under the names that the nodes import."""
         cpu = lambda: torch.device("cpu")  # noqa: E731
+        device = lambda: self.device  # noqa: E731
         management = {
-            **dict.fromkeys(("get_torch_device", "unet_offload_device", "intermediate_device"), cpu),
-            **dict.fromkeys(("vae_device", "vae_offload_device"), cpu),
+            **dict.fromkeys(("get_torch_device", "vae_device"), device),
+            **dict.fromkeys(("unet_offload_device", "vae_offload_device", "intermediate_device"), cpu),
             **dict.fromkeys(("unet_dtype", "vae_dtype"), lambda *args: torch.float32),
             "loaded_models": lambda: [held.model for held in self.loaded],
             "current_loaded_models": self.loaded,

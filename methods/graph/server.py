@@ -1,0 +1,140 @@
+"""Graphs run by a ComfyUI server: pictures are sent, the graph is queued, its results are fetched."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Mapping
+from http.client import HTTPException
+from types import MappingProxyType
+from typing import Any
+
+from .definitions import from_object_info
+from .engine import OnStep
+from .hosts import FOLDER, Gone, HostEngine, failure, refusal
+
+TIMEOUT = 60.0  # seconds for an answer
+JSON = MappingProxyType({"Content-Type": "application/json"})
+NONE: Mapping = MappingProxyType({})
+PATIENCE = 10.0  # seconds that a server may be away while it works
+LONGEST_PAUSE = 0.5  # seconds between two looks at a queue
+
+
+class Server(HostEngine):
+    """A ComfyUI at an address, such as http://127.0.0.1:8188. Raises Gone where there is none."""
+
+    def __init__(self, url: str):
+        super().__init__()
+        url = url if "://" in url else f"http://{url}"
+        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+            raise ValueError(f"{url} is no address of a ComfyUI: give one such as http://127.0.0.1:8188")
+        self.url = url.rstrip("/")
+        self._client = uuid.uuid4().hex
+        try:
+            self.definitions = from_object_info(self._json("/object_info"))
+        except (OSError, HTTPException, ValueError, AttributeError, TypeError) as error:
+            raise Gone(
+                f"there is no ComfyUI at {self.url} ({_reason(error)}): start it, or mend the address"
+            ) from error
+
+    def _give(self, name: str, content: bytes) -> str:
+        mark = uuid.uuid4().hex
+        parts = {"type": "temp", "subfolder": FOLDER, "overwrite": "true"}
+        body = b"".join(
+            f'--{mark}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
+            for key, value in parts.items()
+        )
+        head = f'--{mark}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
+        body += f"{head}Content-Type: image/png\r\n\r\n".encode() + content + f"\r\n--{mark}--\r\n".encode()
+        kind = {"Content-Type": f"multipart/form-data; boundary={mark}"}
+        told = json.loads(self._asked("/upload/image", body, kind))
+        return f"{told['subfolder']}/{told['name']} [{told['type']}]"
+
+    def _outputs(self, nodes: dict[str, Any], on_step: OnStep) -> dict[str, dict]:
+        body = json.dumps({"prompt": nodes, "client_id": self._client}).encode()
+        try:
+            prompt = json.loads(self._asked("/prompt", body, {"Content-Type": "application/json"}))[
+                "prompt_id"
+            ]
+        except urllib.error.HTTPError as error:
+            raise ValueError(f"{self.url}: {_refused(nodes, error)}") from error
+        try:
+            entry = self._waited(prompt)
+        except BaseException:
+            self._withdraw(prompt)
+            raise
+        status = entry.get("status") or {}
+        if status.get("status_str", "success") != "success":
+            raise ValueError(f"{self.url}: {failure(nodes, status.get('messages') or [])}")
+        return entry["outputs"]
+
+    def _waited(self, prompt: str) -> dict:
+        """The entry of a run in the server's history, once it is there."""
+        pause, missing = 0.02, 0
+        while True:
+            history = self._json(f"/history/{prompt}")
+            if prompt in history:
+                return history[prompt]
+            missing = 0 if self._place(prompt) else missing + 1
+            if missing > 2:  # it was neither waiting nor done, several times
+                raise Gone(f"{self.url} has lost the run: it was started anew, or its queue was cleared")
+            time.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 1.3)
+
+    def _place(self, prompt: str) -> str:
+        """In which queue a run is."""
+        queues = self._json("/queue")
+        return next((name for name, runs in queues.items() if any(prompt == run[1] for run in runs)), "")
+
+    def _withdraw(self, prompt: str) -> None:
+        """Take a run out of the queue that nobody waits for any more."""
+        try:
+            if self._place(prompt) == "queue_running":
+                self._asked("/interrupt", json.dumps({"prompt_id": prompt}).encode(), JSON, patience=0)
+            else:
+                self._asked("/queue", json.dumps({"delete": [prompt]}).encode(), JSON, patience=0)
+        except (OSError, HTTPException, ValueError):
+            return  # it is gone
+
+    def _fetch(self, image: Mapping) -> bytes:
+        query = {key: image.get(key, "") for key in ("filename", "subfolder", "type")}
+        return self._asked(f"/view?{urllib.parse.urlencode(query)}")
+
+    def _json(self, path: str) -> Any:
+        return json.loads(self._asked(path))
+
+    def _asked(
+        self, path: str, body: bytes | None = None, headers: Mapping = NONE, patience: float | None = None
+    ) -> bytes:
+        """The answer, asked for again while the server is away for moments. Raises Gone and HTTPError."""
+        patience = PATIENCE if patience is None else patience
+        end = time.monotonic() + (patience if hasattr(self, "definitions") else 0)
+        while True:
+            try:
+                request = urllib.request.Request(self.url + path, body, dict(headers))
+                with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+                    return answer.read()
+            except urllib.error.HTTPError:
+                raise
+            except (OSError, HTTPException) as error:
+                if time.monotonic() >= end:
+                    raise Gone(f"{self.url} does not answer any more ({_reason(error)})") from error
+                time.sleep(0.2)
+
+
+def _reason(error: BaseException) -> str:
+    return str(getattr(error, "reason", "") or error or type(error).__name__)
+
+
+def _refused(nodes: Mapping, error: urllib.error.HTTPError) -> str:
+    try:
+        told = json.loads(error.read())
+        message = told.get("error", {})
+        message = message.get("message", "") if isinstance(message, dict) else str(message)
+        return refusal(nodes, told.get("node_errors") or {}, message)
+    except (ValueError, AttributeError, OSError):
+        return f"the server refuses the graph ({error.code} {error.reason})"

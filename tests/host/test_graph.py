@@ -1,0 +1,40 @@
+"""`priorsr graph` by a real host: the pictures of a server, of a checkout's executor, and without either."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from graph_definitions import core
+
+from priorsr.methods.cli.main import main
+from priorsr.methods.graph.definitions import CORE
+
+pytestmark = pytest.mark.host
+FLOW = Path(__file__).parents[2] / "example_workflows" / "srcnn_upscale.json"
+
+
+def test_pictures_of_all_engines_are_the_same(host, tmp_path):
+    run = ["graph", "run", str(FLOW), "--input", str(host.base / "input" / "example.png")]
+    command = ["upscale", "srcnn", run[4], str(tmp_path / "command.png"), "--scale", "2"]
+    ways = {
+        "alone": [],
+        "server": ["--server", host.url],
+        "comfyui": ["--comfyui", os.environ["COMFYUI_PATH"]],
+    }
+    assert main(command) == 0
+    for name, way in ways.items():
+        assert main([*run, "--out", str(tmp_path / name), *way]) == 0
+        assert (tmp_path / name / "example.png").read_bytes() == (tmp_path / "command.png").read_bytes(), name
+
+
+def test_carried_definitions_of_the_hosts_own_nodes_are_the_hosts(definitions):
+    """Every input that we know, with its type, is one of the host's; newer hosts have more."""
+    found = core(definitions)
+    for kind, told in json.loads(CORE.read_text("utf-8")).items():
+        theirs = {one["id"]: one["type"] for one in found[kind]["inputs"]}
+        assert {one["id"]: one["type"] for one in told["inputs"]}.items() <= theirs.items(), kind
+        given = [one["type"] for one in found[kind]["outputs"]]
+        assert given == [one["type"] for one in told["outputs"]][: len(given)], kind

@@ -1,0 +1,280 @@
+"""`priorsr graph` without a host: the command's pictures, folders, files, and what is wrong in a sentence."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny_checkpoints
+from PIL import Image
+
+from priorsr.methods.cli.main import main
+from priorsr.methods.graph.definitions import carried
+from priorsr.methods.graph.files import read_flow
+from priorsr.methods.graph.graph import load
+from priorsr.methods.imaging.images import read
+
+ROOT = Path(__file__).parents[3]
+WORKFLOWS = {path.stem: path for path in sorted((ROOT / "example_workflows").glob("*.json"))}
+ALONE = ("codeformer_photo", "diffsr_face", "dpi_face", "dps_face", "face_masks", "guided_upsampler")
+ALONE += ("restore_faces_in_photo", "srcnn_upscale", "srdg_face")
+FEW = {"steps": 2, "respacing": "2", "label": 3}
+SMALL = {  # inputs of workflows that would take minutes
+    "dps_face": {"2.width": 64, "2.height": 64},
+    "guided_upsampler": {"2.width": 16, "2.height": 16},
+    "srdg_face": {"PriorSRLoadAttributeClassifier.classifier": "tiny_happy.safetensors", "4.attributes": ""},
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    tiny_checkpoints.make(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def place(models, monkeypatch, tmp_path):
+    monkeypatch.setenv("PRIORSR_MODELS", str(models))
+    with Image.open(ROOT / "docs" / "sample" / "astronaut.png") as picture:
+        picture.convert("RGB").resize((20, 16)).save(tmp_path / "in.png")
+        picture.convert("RGB").resize((8, 7)).save(tmp_path / "small.png")
+
+
+def said(capsys) -> dict:
+    return json.loads(capsys.readouterr().out)
+
+
+METHODS = {
+    "bicubic": ["--scale", "2.5"],
+    "srcnn": ["--longest", "50", "--channels", "rgb"],
+    "dpi": ["--prior", "tiny_adm", "--corrector", "none", "--scale", "2", "--steps", "2", "--seed", "5"],
+}
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_workflow_made_of_a_command_gives_its_picture(tmp_path, method):
+    form = ["--api"] * (method in ("srcnn", "dpi"))
+    command = ["upscale", method, str(tmp_path / "small.png"), str(tmp_path / "out.png"), *METHODS[method]]
+    assert main(command) == 0
+    flow = tmp_path / "flow.json"
+    assert main(["graph", "from-command", "--to", str(flow), *form, *command]) == 0
+    assert main(["graph", "run", str(flow), "--out", str(tmp_path / "flow")]) == 0
+    assert (tmp_path / "flow" / "small.png").read_bytes() == (tmp_path / "out.png").read_bytes()
+
+
+def test_folders_are_those_of_the_command(tmp_path, capsys):
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/b.jpg"):
+        Image.open(tmp_path / "small.png").save(folder / name)
+    (folder / "c.png").write_bytes(b"no picture")
+    command = ["upscale", "dpi", str(folder), str(tmp_path / "out"), *METHODS["dpi"]]
+    assert main(command) == 1
+    flow = tmp_path / "flow.json"
+    assert main(["graph", "from-command", "--to", str(flow), *command]) == 0
+    run = ["graph", "run", str(flow), "--input", str(folder), "--json", "--out", str(tmp_path / "graph")]
+    capsys.readouterr()
+    assert main(run) == 1
+    told = said(capsys)
+    assert (told["written"], told["skipped"], told["failed"]) == (2, 0, 1)
+    for name in ("a.png", "sub/b.jpg"):
+        assert (tmp_path / "graph" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+    seeds = [one["report"].get("seeds") for one in told["files"] if one["status"] == "written"]
+    assert seeds[0] != seeds[1]
+    shutil.copy(folder / "a.png", folder / "c.png")
+    assert main(run) == 0
+    assert (said(capsys)["written"], len(list((tmp_path / "graph").rglob("*.*")))) == (1, 3)
+    assert main([*run[:-1], str(tmp_path / "same"), "--no-vary"]) == 0
+    assert {one["report"]["seeds"]["2.seed"] for one in said(capsys)["files"]} == {5}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_workflows_of_the_repository_run_without_a_host(tmp_path, name, monkeypatch, caplog):
+    graph = load(WORKFLOWS[name])
+    for node in graph.nodes.values():
+        node["inputs"] |= {key: value for key, value in FEW.items() if key in node["inputs"]}
+    for key, value in SMALL.get(name, {}).items():
+        graph.set(key, value)
+    (tmp_path / "flow.json").write_text(graph.to_json())
+    run = ["graph", "run", str(tmp_path / "flow.json"), "--input", str(tmp_path / "in.png")]
+    assert main([*run, "--out", str(tmp_path / "out")]) == 0, caplog.text
+    assert read(tmp_path / "out" / "in.png").pixels.std() > 0.01
+
+
+def test_workflows_that_need_a_host_say_so(tmp_path, caplog):
+    others = [name for name in WORKFLOWS if name not in ALONE]
+    assert len(others) == 8
+    for name in others:
+        caplog.clear()
+        assert main(["graph", "run", str(WORKFLOWS[name]), "--out", str(tmp_path / "out")]) == 2
+        assert "needs --comfyui or --server" in caplog.text
+        assert "(KSampler)" in caplog.text or "Sampl" in caplog.text or "Checkpoint" in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_texts_are_in_the_json_and_values_can_be_set(tmp_path, capsys):
+    run = ["graph", "run", str(WORKFLOWS["srcnn_upscale"]), "--input", str(tmp_path / "in.png"), "--json"]
+    more = [
+        "--set",
+        "2.scale=3",
+        "--set",
+        "Degrade Image.degradation=noise",
+        "--set",
+        "4.degradation.amount=9",
+    ]
+    more += ["--set", "5.scale=1"]
+    assert main([*run, *more, "--out", str(tmp_path / "out")]) == 0
+    (told,) = said(capsys)["files"]
+    assert told["report"]["texts"]["6"][0].startswith("PSNR")
+    assert tuple(read(tmp_path / "out" / "in.png").pixels.shape[-2:]) == (48, 60)
+
+
+def several(tmp_path) -> Path:
+    """Two pictures are saved: one, and one of it inverted."""
+    nodes = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": str(tmp_path / "in.png")}},
+        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+        "4": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
+    }
+    (tmp_path / "flow.json").write_text(json.dumps(nodes))
+    return tmp_path / "flow.json"
+
+
+def test_several_results_lie_beside_each_other(tmp_path, capsys):
+    flow, out = several(tmp_path), tmp_path / "out"
+    run = ["graph", "run", str(flow), "--out", str(out), "--json"]
+    assert main(run) == 0
+    assert said(capsys)["files"][0]["report"]["more"] == [str(out / "in_4_1.png")]
+    first, second = read(out / "in.png").pixels, read(out / "in_4_1.png").pixels
+    assert (first + second - 1).abs().max() < 1e-6
+    (out / "in.png").unlink()  # as of a run that was killed before its last file
+    assert main(run) == 0
+    Image.new("RGB", (3, 3)).save(out / "in_4_1.png")
+    (out / "in.png").unlink()
+    capsys.readouterr()
+    assert main(run) == 1
+    assert read(out / "in_4_1.png").pixels.shape[-1] == 3  # the user's own
+    assert not (out / "in.png").exists()
+    assert main([*run, "--overwrite"]) == 0
+    assert read(out / "in_4_1.png").pixels.shape[-1] == 20
+
+
+def test_a_graph_of_texts_and_one_without_input(tmp_path, capsys):
+    flow = tmp_path / "flow.json"
+    text = {"1": {"class_type": "PreviewAny", "inputs": {"source": ["2", 1]}}}
+    text["2"] = {"class_type": "PriorSRResize", "inputs": {"image": ["3", 0]}}
+    flow.write_text(json.dumps(text))
+    assert main(["graph", "run", str(flow), "--out", str(tmp_path / "out")]) == 2
+    assert (
+        main(["graph", "run", str(several(tmp_path)), "--out", str(tmp_path / "out"), "--format", "webp"])
+        == 0
+    )
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["in.webp", "in_4_1.webp"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["none.json"], "there is no workflow at none.json"),
+        (["{in}"], "carries no workflow"),
+        (["{flow}", "--set", "3"], "--set 3 sets nothing: write it as NODE.INPUT=VALUE"),
+        (["{flow}", "--set", "9.x=1"], "there is no node '9'"),
+        (
+            ["{flow}", "--set", "SaveImage.filename_prefix=y"],
+            "2 nodes have the type 'SaveImage': give an id, 3 or 4",
+        ),
+        (["{flow}", "--set", "3.images=y"], "images takes a link of IMAGE"),
+        (["{flow}", "--input", "nowhere.png"], "there is no file or folder at nowhere.png"),
+        (["{flow}", "--input", "{empty}"], "there is no picture in"),
+        (["{flow}", "--into", "3", "--input", "{in}"], "loads no picture: choose from 1"),
+        (["{flow}", "--into", "1"], "--into says where --input goes"),
+        (["{flow}", "--set", "1.image=gone.png"], "names 'gone.png', and there is no such file"),
+        (["{flow}", "--comfyui", "{empty}"], "is no ComfyUI: give the folder that its main.py is in"),
+        (["{flow}", "--comfyui", "x", "--server", "y"], "give --comfyui or --server, not both"),
+        (["{alien}"], "node 5 (Alien): needs --comfyui or --server, a ComfyUI that has them"),
+        (["{lost}"], "prior names 'lost.pt', and there is no such file: put it into models/priorsr"),
+        (
+            ["{two}", "--input", "{in}"],
+            "several nodes load a picture: name the one for the input",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, arguments, words):
+    flow = several(tmp_path)
+    (tmp_path / "empty").mkdir()
+    nodes = json.loads(flow.read_text())
+    more = {
+        "alien": {"class_type": "Alien", "inputs": {}},
+        "lost": {"class_type": "PriorSRLoadPixelPrior", "inputs": {"prior": "lost.pt"}},
+        "two": nodes["1"],
+    }
+    places = {"flow": flow, "in": tmp_path / "in.png", "empty": tmp_path / "empty"}
+    for name, one in more.items():
+        places[name] = tmp_path / f"{name}.json"
+        inputs = {n["id"]: n.get("default") for n in carried().get(one["class_type"], {}).get("inputs", [])}
+        places[name].write_text(json.dumps({**nodes, "5": {**one, "inputs": {**inputs, **one["inputs"]}}}))
+    told = [one.format(**places) for one in arguments]
+    assert main(["graph", "run", *told, "--out", str(tmp_path / "out"), "--json"]) == 2
+    error = said(capsys)["error"]
+    assert words in error
+    assert "\n" not in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["degrade", "a", "b"], "only upscale has a workflow"),
+        (["upscale", "stablesr", "a.png", "b.png"], "begin with a workflow of example_workflows/"),
+        (["upscale", "bicubic", "a.png", "b.png", "--compile"], "--compile has no input of a node"),
+        (
+            ["upscale", "bicubic", "a.png", "b.png", "--precision", "fp16"],
+            "nodes compute in fp32, not in fp16",
+        ),
+        (["upscale", "dps", "a.png", "b.png"], "dps needs --prior"),
+    ],
+)
+def test_commands_that_no_workflow_does(command, words, capsys):
+    assert main(["graph", "from-command", "--json", *command]) == 2
+    assert words in said(capsys)["error"]
+
+
+def test_inputs_check_and_convert(tmp_path, capsys):
+    flow = WORKFLOWS["srcnn_upscale"]
+    assert main(["graph", "inputs", str(flow)]) == 0
+    text = capsys.readouterr().out
+    assert "2  SRCNN Upscale  (PriorSRUpscaleSRCNN)\n    scale = 2.0  FLOAT 1.0 .. 64.0\n" in text
+    assert main(["graph", "inputs", str(flow), "--json"]) == 0
+    assert [row["max"] for row in said(capsys) if row["input"] == "scale"] == [64.0, 64.0]
+    assert main(["graph", "check", str(WORKFLOWS["tiled_sampling"]), "--json"]) == 1
+    told = said(capsys)
+    assert "node 13 (SamplerCustomAdvanced)" in told["needs_comfyui"]
+    assert any("example.png" in one for one in told["problems"])
+    api = tmp_path / "api.json"
+    assert main(["graph", "convert", str(flow), "--to", str(api), "--set", "2.scale=4"]) == 0
+    assert read_flow(api)["2"]["inputs"]["scale"] == 4.0
+    assert main(["graph", "convert", str(flow), "--to", str(api)]) == 2
+    assert main(["graph", "convert", str(api)]) == 0
+    assert said(capsys) == read_flow(api)
+
+
+def test_the_page_of_commands_works_as_printed(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "headless.md").read_text("utf-8")
+    for name in ("docs", "example_workflows"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    commands = text.split("```")[1].strip().splitlines()
+    assert len(commands) == 5
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+    code = text.split("```python")[1].split("```")[0]
+    exec(compile(code, "headless.md", "exec"), {})  # noqa: S102
+    assert (
+        read(tmp_path / "headless.png").pixels.shape[-1]
+        == 3 * read("docs/sample/astronaut.png").pixels.shape[-1]
+    )
