@@ -1,5 +1,5 @@
-"""Training of EDM priors, DDPM++ and NCSN++ networks around which EDM's preconditioning sits, on square pictures
-(Karras et al. 2022, section 5 and appendix F).
+"""Training of EDM priors, DDPM++ and NCSN++ networks around which EDM's preconditioning sits, on square
+pictures (Karras et al. 2022, section 5 and appendix F).
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class EDMRecipe(Settings):
     dropout: float = option(
         0.05, "Share of feature values dropped in training, against overfitting", low=0, high=0.9
     )
-    noise_mean: float = option(-1.2, "Mean of ln sigma of the noise that is learnt (P_mean)", low=-10, high=10)
+    noise_mean: float = option(
+        -1.2, "Mean of ln sigma of the noise that is learnt (P_mean)", low=-10, high=10
+    )
     noise_std: float = option(1.2, "Its standard deviation (P_std)", low=0.01, high=10)
     sigma_data: float = option(0.5, "Standard deviation of the pictures in -1..1", low=0.01, high=10)
     augment: float = option(
@@ -112,7 +114,8 @@ class EDMRecipe(Settings):
         maps = {w + other for i, w in enumerate(widths) for other in (0, *widths[i : i + 2])}
         if odd := [w for w in maps if w % min(32, w // 4)]:
             raise ValueError(
-                f"group norms cannot split maps of {min(odd)} channels: choose a --width such as 32, 64 or 128"
+                f"group norms cannot split maps of {min(odd)} channels: choose a --width such as 32, 64 or "
+                "128"
             )
         return {
             "model_type": "SongUNet",
@@ -130,7 +133,9 @@ class EDMRecipe(Settings):
 
 
 def build(recipe: EDMRecipe, seed: int = 0) -> EDMPrecond:
-    """A new network, or one with the weights to go on from. Raises ValueError for those of another network."""
+    """A new network, or one with the weights to go on from. Raises ValueError for those of another
+    network.
+    """
     network = build_edm(recipe.network())
     initialise(network, torch.Generator().manual_seed(seed))
     begin_from(network, recipe.init, "edm")
@@ -139,8 +144,8 @@ def build(recipe: EDMRecipe, seed: int = 0) -> EDMPrecond:
 
 @torch.no_grad()
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Fresh weights: uniform by both sides of a layer (Glorot), biases of 0; what ends a residual branch or the
-    network is next to nothing, so that a block passes on what it gets, and attention begins flat.
+    """Fresh weights: uniform by both sides of a layer (Glorot), biases of 0; what ends a residual branch
+    or the network is next to nothing, so that a block passes on what it gets, and attention begins flat.
     """
     for name, layer in network.named_modules():
         if not isinstance(layer, nn.Conv2d | nn.Linear):
@@ -169,8 +174,8 @@ def edm_loss(net: nn.Module, x0: Tensor, sigma: Tensor, noise: Tensor, labels: T
 def task(
     recipe: EDMRecipe, images: Tensor | Crops, validation: Tensor, seed: int, network: EDMPrecond
 ) -> Task:
-    """Train a network of `build` on uint8 images N C size size or on crops, judging by the error of the noise on
-    `validation` N C size size.
+    """Train a network of `build` on uint8 images N C size size or on crops, judging by the error of the
+    noise on `validation` N C size size.
     """
     torch.manual_seed(seed)  # of dropout
     judged = signed(validation[:JUDGED])

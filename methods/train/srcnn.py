@@ -1,5 +1,5 @@
-"""Training of SRCNN on patches of luma or RGB (Dong et al., TPAMI 2016, section 3.3; optimizer and patch size are
-ours).
+"""Training of SRCNN on patches of luma or RGB (Dong et al., TPAMI 2016, section 3.3; optimizer and patch
+size are ours).
 """
 
 from __future__ import annotations
@@ -138,9 +138,11 @@ def colour_psnr(network: SRCNN, image: Tensor, scale: int) -> float:
     border of `scale` cut.
     """
     high = modcrop(image[None].expand(-1, 3, -1, -1), scale)
-    low = resize(high, tuple(n // scale for n in size_of(high)), border="mirror").clamp(0, 1)
+    height, width = size_of(high)
+    low = resize(high, (height // scale, width // scale), border="mirror").clamp(0, 1)
     found = srcnn_upscale(network, low.to(network.conv1.weight.device), scale, scale).cpu()
-    return float(psnr(*(prepare(x, border=scale, eight_bit=True) for x in (found, high))))
+    a, b = (prepare(x, border=scale, eight_bit=True) for x in (found, high))
+    return float(psnr(a, b))
 
 
 @torch.no_grad()

@@ -39,7 +39,9 @@ def folder(tmp_path_factory):
 
 
 def test_the_recipe_is_the_papers():
-    """Karras et al. 2022, tables 1 and 7: the networks for faces of 64 pixels, their size, noise and rates."""
+    """Karras et al. 2022, tables 1 and 7: the networks for faces of 64 pixels, their size, noise and
+    rates.
+    """
     paper = EDMRecipe()
     assert (paper.noise_mean, paper.noise_std, paper.sigma_data) == (-1.2, 1.2, 0.5)
     assert (paper.dropout, paper.augment, paper.batch) == (0.05, 0.15, 256)
@@ -54,8 +56,8 @@ def test_the_recipe_is_the_papers():
 
 
 def test_the_loss_weighs_every_level_the_same():
-    """A raw network of zeros answers c_skip x: the weighted error is then known, and 1 for pictures as wide as
-    sigma_data.
+    """A raw network of zeros answers c_skip x: the weighted error is then known, and 1 for pictures as
+    wide as sigma_data.
     """
     draw = torch.Generator().manual_seed(99)
     x0 = torch.randn(3, 1, 64, 64, generator=draw) * 0.5
