@@ -36,7 +36,7 @@ FACE_SCALE = 4
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         demo.main(folder)
-        for name in ("comparison", "face"):
+        for name in ("comparison", "old_photograph"):
             write(read(Path(folder) / f"{name}.png"), ROOT / "docs" / f"{name}.png", overwrite=True)
         low, high = (read(Path(folder) / f"{name}.png").pixels for name in ("input", "srcnn"))
     before = resize(low, tuple(high.shape[-2:]), method="nearest")

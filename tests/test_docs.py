@@ -109,7 +109,7 @@ def commands(root) -> list[str]:
     """Every command line in the code blocks of the pages."""
     pages = [root / "README.md", *sorted((root / "docs").glob("*.md")), *sorted((root / "web").rglob("*.md"))]
     texts = [page.read_text(encoding="utf-8") for page in pages]
-    blocks = [block for text in texts for block in re.findall(r"```\n(.*?)```", text, re.S)]
+    blocks = [block for text in texts for block in re.findall(r"^```\w*\n(.*?)^```", text, re.S | re.M)]
     return [line.replace("\\\n", " ") for block in blocks for line in COMMAND.findall(block)]
 
 

@@ -50,7 +50,7 @@ class Candidates:
         """
         if self.count == 1:
             return restore(seeds), [""] * len(seeds)
-        kept = torch.empty(0)
+        kept = torch.empty_like(faces)
         scores: list[list[float]] = []
         for number in range(self.count):
             restored = restore([(seed + number * STRIDE) % 2**64 for seed in seeds])
