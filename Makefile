@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
+.PHONY: demo docs test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -60,6 +60,10 @@ pictures: $(BIN)/priorsr
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_stablesr.py
 	$(BIN)/python docs/make_srdg.py
+
+# the site in build/site, strictly: a link that leads nowhere ends it; nothing is fetched
+docs: $(BIN)/priorsr
+	$(BIN)/python tools/make_site.py
 
 # docs/report.md anew: DATA holds faces/test_64.zip, faces_rgb/test_128.zip and sr/BSD20; goes on in WORK
 report: $(BIN)/priorsr

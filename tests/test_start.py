@@ -24,6 +24,9 @@ READ = (
     "nodes",
     "commands",
     "benchmarks",
+    "gallery",
+    "card",
+    "extend",
 )
 
 

@@ -88,12 +88,20 @@ def _run(arguments: list[str]) -> int:
         raise
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError) as error:
         text = str(error) or type(error).__name__
-        worker = WORKER in os.environ
-        if not worker:
-            log.error("priorsr: %s", text)
-        if options.json or getattr(options, "json_lines", False) or worker:
-            print(json.dumps({"error": text}))
-        return 2
+        return _failed(text, options)
+    except Exception as error:  # a fault of ours, or of a library that raises what it never said
+        log.debug("where it came from", exc_info=True)
+        text = f"{type(error).__name__}: {error}; this is a fault of the program, please report it"
+        return _failed(text, options)
+
+
+def _failed(text: str, options: argparse.Namespace) -> int:
+    worker = WORKER in os.environ  # what started it says so, once for all
+    if not worker:
+        log.error("priorsr: %s", text)
+    if options.json or getattr(options, "json_lines", False) or worker:
+        print(json.dumps({"error": text}))
+    return 2
 
 
 def _execute(arguments: list[str], options: argparse.Namespace) -> int:
