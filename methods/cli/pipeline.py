@@ -211,21 +211,25 @@ class _Line:
                 if self.claims and isinstance(item, Outcome):
                     self.claims.release(item)
                 self.incoming.put(item, _bytes(item))
-        except Exception as error:
+        except BaseException as error:  # for the caller's thread
             self.finished.put(error)
         finally:
             self.incoming.end()
 
     def _writing(self) -> None:
-        while chosen := self.outgoing.group():
-            ((item, _),) = chosen
-            outcome = item if isinstance(item, Outcome) else self.files.end(item)
-            if self.claims:
-                self.claims.release(outcome)
-            del item
-            self.outgoing.done(chosen)
-            self.finished.put(outcome)
-        self.finished.put(None)
+        try:
+            while chosen := self.outgoing.group():
+                ((item, _),) = chosen
+                outcome = item if isinstance(item, Outcome) else self.files.end(item)
+                if self.claims:
+                    self.claims.release(outcome)
+                del item
+                self.outgoing.done(chosen)
+                self.finished.put(outcome)
+            self.finished.put(None)
+        except BaseException as error:  # for the caller's thread, which waits for this one
+            self.finished.put(error)
+            self.outgoing.close()
 
     def _share(self) -> None:
         """Several works at once, each in a thread."""
