@@ -9,6 +9,8 @@ import torch
 
 ACCELERATORS = ("cuda", "xpu", "mps")  # what auto takes, the first that is there
 
+NARROW = ("mps",)  # has no doubles
+
 
 @contextmanager
 def own_defaults() -> Iterator[None]:
@@ -21,6 +23,11 @@ def own_defaults() -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(before)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The widest type of floating-point numbers that a device computes with."""
+    return torch.float32 if device.type in NARROW else torch.float64
 
 
 def compute_device(name: str | torch.device = "auto") -> torch.device:

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..methods.srdg.attributes import Reading, attribute_targets, read_attributes, shipped_attributes
 from ..methods.srdg.classifier_crop import VIEWS
 from ..methods.srdg.guidance import AttributeGuidance, agreeing
-from ..methods.srdg.method import SRDGSettings
+from ..methods.srdg.method import PRESETS, SRDGSettings
 from ..samplers.noise import Noise
 from . import host
 from .attributes import (
@@ -92,6 +92,14 @@ class LoadAttributeClassifier(io.ComfyNode):
         )
 
 
+def _pulls() -> list[io.Input]:
+    """How attributes pull, by default as suits what comes along: as published they would leave blots."""
+    inputs = host.settings_inputs(SRDGSettings, ("h", "limit", "first", "last", "view"), advanced=False)
+    for one in inputs:
+        one.default = getattr(PRESETS["shipped"], one.id)
+    return inputs
+
+
 class AttributeGuide(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -110,7 +118,7 @@ class AttributeGuide(io.ComfyNode):
                     tooltip="From Load Attribute Classifier, which says what their classes mean.",
                 ),
                 *wanted_inputs(),
-                *host.settings_inputs(SRDGSettings, ("h", "limit", "first", "last", "view"), advanced=False),
+                *_pulls(),
                 io.Combo.Input(
                     "form",
                     options=["score", "mean"],

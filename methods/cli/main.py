@@ -85,10 +85,18 @@ def _run(arguments: list[str]) -> int:
         raise
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError) as error:
         text = str(error) or type(error).__name__
-        log.error("priorsr: %s", text)
-        if options.json:
-            print(json.dumps({"error": text}))
-        return 2
+        return _failed(text, options.json)
+    except Exception as error:  # a fault of ours, or of a library that raises what it never said
+        log.debug("where it came from", exc_info=True)
+        text = f"{type(error).__name__}: {error}; this is a fault of the program, please report it"
+        return _failed(text, options.json)
+
+
+def _failed(text: str, as_json: bool) -> int:
+    log.error("priorsr: %s", text)
+    if as_json:
+        print(json.dumps({"error": text}))
+    return 2
 
 
 @contextmanager

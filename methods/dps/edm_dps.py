@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ...samplers.denoiser import Denoiser
@@ -14,6 +13,7 @@ from ...samplers.karras import Heun
 from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, run
 from ...samplers.schedule import c_noise
+from ..device import widest
 from ..priors.edm import EDMPrior
 from ..settings import Settings, option
 
@@ -55,8 +55,8 @@ def edm_dps(
     on_step: Callable[[Step, Tensor], None] | None = None,
     denoiser: Denoiser | None = None,
 ) -> Tensor:
-    """Restore B C H W in -1..1 (float64) from a measurement y of its pixels in 0..255; `operator` maps those
-    to y.
+    """Restore B C H W in -1..1 (float64 where the device has it) from a measurement y of its pixels in
+    0..255; `operator` maps those to y.
 
     `hooks` run before the guidance; denoiser runs in the prior's place, for example tiles around it. Raises
     ValueError when y and the operator disagree.
@@ -65,7 +65,9 @@ def edm_dps(
     levels = prior.levels(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho)
     transition = Heun(settings.churn, settings.churn_min, settings.churn_max, settings.churn_noise, c_noise)
     guidance = guide(y, operator, settings)
-    start = noise((len(y), prior.network.img_channels, *size)).to(y.device, torch.float64) * levels[0].sigma
+    start = (
+        noise((len(y), prior.network.img_channels, *size)).to(y.device, widest(y.device)) * levels[0].sigma
+    )
     return run(denoiser or prior, start, levels, transition, [*hooks, guidance], noise, on_step=on_step)
 
 

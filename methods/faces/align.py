@@ -134,24 +134,19 @@ def warp(
     edge is repeated before the fill. steps: round where is sampled to so many positions a pixel (OpenCV 4 has
     32); 0 does not.
     """
-    back = invert(matrices.to(x.device))
-    rows, cols = (torch.arange(n, dtype=torch.float64, device=x.device) for n in size)
+    back = invert(matrices.cpu())  # places are doubles, which not every device has
+    rows, cols = (torch.arange(n, dtype=torch.float64, device="cpu") for n in size)
     columns = cols[:, None] * back[:, None, :, 0] + back[:, None, :, 2]  # N w 2
     points = columns[:, None] + (rows[:, None] * back[:, None, :, 1])[:, :, None]  # N h w 2
     if steps:
         points = (points * steps + 0.5).floor() / steps
-    sides = torch.tensor([x.shape[-1], x.shape[-2]], dtype=torch.float64, device=x.device)
-    grid = ((2 * points + 1) / sides - 1).to(x.dtype)
+    sides = torch.tensor([x.shape[-1], x.shape[-2]], dtype=torch.float64, device="cpu")
+    grid = ((2 * points + 1) / sides - 1).to(x)
     out = F.grid_sample(
         x.expand(len(back), -1, -1, -1), grid, method, padding_mode="border", align_corners=False
     )
     if fill is not None:
-        inside = (
-            torch.minimum(points + 1 + reach, sides - points + reach)
-            .clamp(0, 1)
-            .prod(-1)[:, None]
-            .to(x.dtype)
-        )
+        inside = torch.minimum(points + 1 + reach, sides - points + reach).clamp(0, 1).prod(-1)[:, None].to(x)
         out = torch.as_tensor(fill, dtype=x.dtype, device=x.device).reshape(-1, 1, 1).lerp(out, inside)
     return out
 

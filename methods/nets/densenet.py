@@ -99,7 +99,7 @@ class DenseNet(nn.Module):
     def __init__(self, config: DenseNetConfig = DenseNetConfig()):
         super().__init__()
         self.config = config
-        growth, first = config.growth_rate, 2 * config.growth_rate
+        growth, first = config.growth_rate, config.bn_size * config.growth_rate
         self.GaussianFourierProjection_0 = GaussianFourierProjection(FREQUENCIES)
         self.Dense_0 = nn.Linear(2 * FREQUENCIES, EMBEDDING)
         self.Dense_1 = nn.Linear(EMBEDDING, EMBEDDING)

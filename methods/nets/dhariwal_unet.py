@@ -70,6 +70,7 @@ class DhariwalUNet(nn.Module):
             tuple(attn_resolutions),
             emb_channels,
             style,
+            stem_mult=channel_mult[0],
         )
         self.enc, widths = build_encoder(plan)
         self.dec = build_decoder(plan, widths)

@@ -27,6 +27,7 @@ class UNetPlan:
     emb_channels: int
     style: BlockStyle
     residual_input: bool = False  # each level adds a filtered copy of the level above (NCSN++)
+    stem_mult: int = 1  # width of the first convolution, in model_channels
     attend_every_up: bool = True  # in the decoder attention follows every block, else the last of a level
 
     @property
@@ -46,7 +47,8 @@ class UNetPlan:
 
 def build_encoder(plan: UNetPlan) -> tuple[nn.ModuleDict, list[int]]:
     """The way down, and the width of each map that it leaves for the way up."""
-    enc, widths, width, above = nn.ModuleDict(), [], plan.model_channels, plan.in_channels
+    enc, widths, above = nn.ModuleDict(), [], plan.in_channels
+    width = plan.model_channels * plan.stem_mult
     for level, (name, out, attention) in enumerate(plan.levels):
         if level == 0:
             enc[f"{name}_conv"] = nn.Conv2d(plan.in_channels, width, 3, padding=1)

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from priorsr.methods.cli import commands
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
 
@@ -140,3 +142,14 @@ def test_handlers_are_put_back(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     assert cli.main(["models"]) == 0
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_whatever_a_command_raises_is_one_line(monkeypatch, capsys, tmp_path):
+    def broken(options):
+        raise TypeError("no such thing")
+
+    command = next(c for c in commands.COMMANDS if c.name == "compare")
+    monkeypatch.setattr(commands, "COMMANDS", (replace(command, run=broken),))
+    assert cli.main(["compare", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--json"]) == 2
+    said = json.loads(capsys.readouterr().out)["error"]
+    assert said.startswith("TypeError: no such thing; this is a fault of the program")
