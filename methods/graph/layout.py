@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .definitions import DYNAMIC, Definitions, has_control, is_widget
-from .graph import is_link
+from .values import is_link
 
 WIDTH, GAP, TOP = 340, 60, 120
 HEAD, ROW = 60, 26  # pixels of a node's frame and of one of its lines

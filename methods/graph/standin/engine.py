@@ -14,7 +14,8 @@ from ... import weights
 from ...imaging.images import Picture
 from ..definitions import Definitions, carried
 from ..engine import OnStep, Result, as_loaded, no_steps
-from ..graph import LOADERS, Graph, is_link
+from ..graph import LOADERS, Graph
+from ..values import is_link
 from . import calling, core, installed
 
 PACKAGE = f"{__name__.split('.methods.')[0]}.nodes"

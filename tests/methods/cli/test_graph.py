@@ -92,7 +92,12 @@ def test_folders_are_those_of_the_command(tmp_path, capsys):
     assert {one["report"]["seeds"]["2.seed"] for one in said(capsys)["files"]} == {5}
 
 
-@pytest.mark.parametrize("name", ALONE)
+SECONDS = ("diffsr_face", "dpi_face", "dps_face", "guided_upsampler")  # that these take, each
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SECONDS)) for name in ALONE]
+)
 def test_workflows_of_the_repository_run_without_a_host(tmp_path, name, monkeypatch, caplog):
     graph = load(WORKFLOWS[name])
     for node in graph.nodes.values():

@@ -11,8 +11,9 @@ from PIL import Image, PngImagePlugin
 import priorsr
 from priorsr.methods.graph.definitions import HOSTLESS, carried, from_object_info, runs_alone
 from priorsr.methods.graph.files import read_flow
-from priorsr.methods.graph.graph import Graph, known_offline, load, misfit
+from priorsr.methods.graph.graph import Graph, load
 from priorsr.methods.graph.standin import core
+from priorsr.methods.graph.values import known_offline, misfit
 
 FLOW = Path(__file__).parents[3] / "example_workflows" / "srcnn_upscale.json"
 API = {
