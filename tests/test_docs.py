@@ -257,3 +257,24 @@ def test_the_map_of_visionrefine_names_what_exists(root):
     assert len(names) >= 7
     for module, name in names:
         assert hasattr(importlib.import_module(module), name), name
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "RestoreFaces",
+        "CodeFormer",
+        "RestoreAlignedFace",
+        "UpscaleDiffSR",
+        "UpscaleDPI",
+        "UpscaleSRDG",
+        "GuideAttributes",
+    ],
+)
+def test_the_help_of_what_invents_faces_says_that_they_prove_nothing(root, node):
+    english, chinese = (
+        (root / "web" / "docs" / f"PriorSR{node}" / f"{language}.md").read_text(encoding="utf-8")
+        for language in ("en", "zh")
+    )
+    assert re.search(r"not prove|no evidence|no proof|not proof|proves? nothing", " ".join(english.split()))
+    assert "不能证明" in chinese
