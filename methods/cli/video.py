@@ -138,6 +138,7 @@ class _Writer:
         self.made = result.add_stream(name, rate=self.rate, options=options)
         self.sound = {one.index: result.add_stream_from_template(one) for one in clip.streams.audio}
         self.early: list[Any] = []
+        self.last = 0.0  # second of the last frame
         other = len(clip.streams) - 1 - len(self.sound)
         if other:
             log.warning("%s: %d further streams, such as subtitles, are left out", source, other)
@@ -163,6 +164,7 @@ class _Writer:
         frame = av.VideoFrame.from_ndarray(samples, format="rgb24").reformat(
             format=self.made.codec_context.pix_fmt, dst_colorspace=BT709, dst_color_range=1
         )
+        self.last = max(self.last, origin.time or 0.0)
         frame.pts, frame.time_base = origin.pts, origin.time_base
         self.result.mux(self.made.encode(frame))
 
@@ -178,6 +180,11 @@ class _Writer:
         self.shape = (*size, 3)
 
     def finish(self) -> None:
+        """The end of the clip: what the encoder still holds, and whether all of the clip was there."""
+        length = self.video.duration and float(self.video.duration * self.video.time_base)
+        length = length or float(self.clip.duration or 0) / 1e6
+        if length - self.last > max(1.0, 2 / float(self.rate)):
+            log.warning("%s ends after %.1f of %.1f seconds: it is cut", self.source, self.last, length)
         if self.shape is not None:
             for packet in [*self.early, *self.made.encode(None)]:
                 self.result.mux(packet)

@@ -127,6 +127,17 @@ def cut(path):
     path.write_bytes(data[: len(data) // 3])
 
 
+def test_a_clip_that_is_cut_says_so(tmp_path, caplog):
+    """MKV tells its length at the beginning, and plays until where it is cut."""
+    path = make(tmp_path / "clip.mkv", waves(75))
+    assert run("upscale", "bicubic", path, tmp_path / "whole.mkv", "--scale", "1") == 0
+    assert "it is cut" not in caplog.text
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 3])
+    assert run("upscale", "bicubic", path, tmp_path / "o.mkv", "--scale", "1") in (0, 1)
+    assert "it is cut" in caplog.text or "is broken after frame" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("spoil", "name", "code", "said"),
     [
