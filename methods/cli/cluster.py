@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from importlib import import_module
 from typing import Any
 
 log = logging.getLogger("priorsr")
@@ -59,8 +60,7 @@ def is_job() -> bool:
 
 def job(arguments: Sequence[str]) -> dict:
     """What a job does: the command for its shard. Its exit code and last line of JSON."""
-    from .main import main
-
+    main = import_module(f"{__package__}.main").main  # the command, which is above this module
     os.environ[JOB] = "1"
     with redirect_stdout(io.StringIO()) as printed:
         code = main([*arguments, "--json-lines"])
