@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
+.PHONY: demo docs wheel lock test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -65,10 +65,19 @@ pictures: $(BIN)/priorsr
 docs: $(BIN)/priorsr
 	$(BIN)/python tools/make_site.py
 
+# wheel and sdist in dist/, the wheel installed alone in a fresh environment and tried there
+wheel: $(BIN)/priorsr
+	$(BIN)/python tools/check_wheel.py
+
+# what CI installs, for every Python and system; needs uv
+lock:
+	uv pip compile pyproject.toml --extra test -c constraints.txt --universal --python-version 3.10 \
+		--no-emit-index-url --no-header --quiet --upgrade -o ci.lock
+
 # docs/report.md anew: DATA holds faces/test_64.zip, faces_rgb/test_128.zip and sr/BSD20; goes on in WORK
 report: $(BIN)/priorsr
 	@test -n "$(DATA)" || { echo "set DATA to the folder of test pictures"; exit 2; }
 	$(BIN)/python tools/report.py $(DATA) $(or $(WORK),build/report) --count $(or $(COUNT),32)
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build dist *.egg-info

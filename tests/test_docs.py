@@ -237,3 +237,24 @@ def test_the_python_of_srdg_runs(root, monkeypatch):
     names: dict = {}
     exec(compile(code, "docs/srdg.md", "exec"), names)  # noqa: S102 (our own text)
     assert tuple(names["larger"].shape) == (1, 1, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "RestoreFaces",
+        "CodeFormer",
+        "RestoreAlignedFace",
+        "UpscaleDiffSR",
+        "UpscaleDPI",
+        "UpscaleSRDG",
+        "GuideAttributes",
+    ],
+)
+def test_the_help_of_what_invents_faces_says_that_they_prove_nothing(root, node):
+    english, chinese = (
+        (root / "web" / "docs" / f"PriorSR{node}" / f"{language}.md").read_text(encoding="utf-8")
+        for language in ("en", "zh")
+    )
+    assert re.search(r"not prove|no evidence|no proof|not proof|proves? nothing", " ".join(english.split()))
+    assert "不能证明" in chinese

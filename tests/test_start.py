@@ -27,6 +27,7 @@ READ = (
     "gallery",
     "card",
     "extend",
+    "visionrefine",
 )
 
 

@@ -5,6 +5,7 @@ help, methods of the registry, Python of its docstrings. tools/make_site.py puts
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
 import json
@@ -23,6 +24,11 @@ from priorsr.methods.registry import methods
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = "96"  # of a command's help
+SOURCES = "https://github.com/priorsr/priorsr/blob/main"
+CITED = re.compile(
+    r"(?:Eq\. ?|Algorithms? |Lemma |Theorem |[Ss]ection |[Tt]able )[0-9][0-9.]*(?:(?:-| to | and |, )[0-9]+)*"
+)
+SENTENCE = re.compile(r"(?<!\bEq)(?<!\bal)(?<!\bAlg)\. (?=[A-Z])")
 WORDS = ROOT / "locales" / "en" / "nodeDefs.json"
 
 
@@ -30,7 +36,8 @@ def pages() -> dict[str, str]:
     """Every page by its path below the site's folder."""
     found = {f"reference/commands/{name}.md": command_page(name) for name in TABLE}
     found |= {"reference/nodes.md": node_page(), "reference/methods.md": method_page()}
-    return found | {"reference/python.md": python_page(), "reference/core.md": core_page()}
+    found |= {"reference/python.md": python_page(), "reference/core.md": core_page()}
+    return found | {"reference/equations.md": equation_page()}
 
 
 def command_page(name: str) -> str:
@@ -137,6 +144,38 @@ def _module(name: str, module: ModuleType) -> str:
     return f"\n## {name}\n\n{prose(module)}\n" + "".join(
         entry(f"{name}.{key}", getattr(module, key), 3) for key in sorted(found)
     )
+
+
+def equation_page() -> str:
+    """What of a paper stands where: every docstring that names an equation, algorithm, lemma or section."""
+    text = (
+        "# Equations and functions\n\nWhich function is which equation of its paper, as its docstring says. "
+    )
+    text += "Papers without a year are those of the folder's method ([to cite](../cite.md)).\n"
+    folders: dict[str, list[tuple[str, ...]]] = {}
+    for path in sorted(path for part in ("methods", "samplers") for path in (ROOT / part).rglob("*.py")):
+        place = path.relative_to(ROOT)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node, name in _documented(tree):
+            said = " ".join((ast.get_docstring(node) or "").split())
+            if marks := list(dict.fromkeys(CITED.findall(said))):
+                cell = f"[`{name or place.name}`]({SOURCES}/{place.as_posix()}#L{getattr(node, 'lineno', 1)})"
+                folder = folders.setdefault("/".join(place.parts[:2]).removesuffix(".py"), [])
+                folder.append((", ".join(marks), cell, SENTENCE.split(said)[0]))
+    return text + "".join(
+        f"\n## {folder}\n{table(('paper', 'where', 'what'), rows)}" for folder, rows in folders.items()
+    )
+
+
+def _documented(tree: ast.Module) -> Iterator[tuple[Any, str]]:
+    """Everything in a module that may have a docstring, and its name."""
+    yield tree, ""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            yield node, node.name
+            functions = (one for one in node.body if isinstance(one, ast.FunctionDef))
+            yield from ((one, f"{node.name}.{one.name}") for one in functions)
+    yield from ((node, node.name) for node in tree.body if isinstance(node, ast.FunctionDef))
 
 
 def entry(name: str, one: Any, level: int = 2) -> str:

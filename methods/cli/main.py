@@ -34,6 +34,7 @@ TABLE = {  # what each command is for, and the module that does it: others are n
     "train": ("commands", "Train a network of this package."),
     "graph": ("graph", "Run, check and convert workflows of nodes."),
     "models": ("models", "List the weight files found; check one, or fetch a published one."),
+    "comfy": ("comfy", "Make this package a custom node of a ComfyUI."),
     "info": ("info", "Tell versions, devices, weights and extras: put it into a report of a fault."),
 }
 

@@ -1,4 +1,6 @@
-"""SRCNN 9-5-5 (Dong et al., Image Super-Resolution Using Deep Convolutional Networks, TPAMI 2016)."""
+"""SRCNN, 9-5-5 and its smaller forms (Dong et al., Image Super-Resolution Using Deep Convolutional
+Networks, TPAMI 2016).
+"""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ from ..srdg.objective import noisy, train_times
 from .curve import plot_profiles
 from .init import CURE, begin_from, init_option
 from .judge import DAMAGE, judged_accuracies
-from .labels import JUDGED, UNKNOWN, Attribute
+from .labels import JUDGED, UNKNOWN, Attribute, Labelled
 from .loop import Batch, Optimisation, Task, channels_last
-from .prior import numbers, square, squares
+from .prior import numbers, square
 
 TUNED = Optimisation(steps=20_000, lr=1e-3, warmup=500)
 ANSWERS = ("Dense_3", "last")  # the layer that networks of several attributes do not share
@@ -102,34 +102,6 @@ class ClassifierRecipe(Settings):
                 f"layers {self.layers!r} leave a block empty: give one or more for each, such as 6,6,6,6"
             )
         return DenseNetConfig(self.size, layers, self.growth, self.bottleneck, classes, self.pool)
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """uint8 pictures N C S S and their labels N by attribute."""
-
-    images: Tensor
-    labels: dict[str, Tensor]
-
-    @staticmethod
-    def of(
-        pictures: Sequence[tuple[str, Tensor]],
-        table: Mapping[str, Mapping[str, str]],
-        recipe: ClassifierRecipe,
-    ) -> Labelled:
-        """Named pictures, as they are or of `prepared`, that any attribute is known of.
-
-        Raises ValueError as `Attribute.labels`.
-        """
-        names = [name for name, _ in pictures]
-        labels = {a.name: a.labels(names, table) for a in Attribute.parse(recipe.attributes)}
-        known = torch.stack([v != UNKNOWN for v in labels.values()]).any(0)
-        images = squares(
-            [p for (_, p), kept in zip(pictures, known.tolist(), strict=True) if kept],
-            recipe.size,
-            recipe.colours,
-        )
-        return Labelled(images, {k: v[known] for k, v in labels.items()})
 
 
 def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: int = 0) -> Task:

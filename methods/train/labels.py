@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from .prior import squares
 
 JUDGED = 512  # validation pictures of each attribute that figures come from
 UNKNOWN = -1  # label of pictures that a table says nothing of
@@ -67,6 +70,47 @@ class Attribute:
                     f"{self.column!r}): look at the table and names"
                 )
         return labels
+
+
+class Labels(Protocol):
+    """What a recipe says of labelled pictures: their attributes, their side and their channels."""
+
+    @property
+    def attributes(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def colours(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """uint8 pictures N C S S and their labels N by attribute."""
+
+    images: Tensor
+    labels: dict[str, Tensor]
+
+    @staticmethod
+    def of(
+        pictures: Sequence[tuple[str, Tensor]],
+        table: Mapping[str, Mapping[str, str]],
+        recipe: Labels,
+    ) -> Labelled:
+        """Named pictures, as they are or as squares, that any attribute is known of.
+
+        Raises ValueError as `Attribute.labels`.
+        """
+        names = [name for name, _ in pictures]
+        labels = {a.name: a.labels(names, table) for a in Attribute.parse(recipe.attributes)}
+        known = torch.stack([v != UNKNOWN for v in labels.values()]).any(0)
+        images = squares(
+            [p for (_, p), kept in zip(pictures, known.tolist(), strict=True) if kept],
+            recipe.size,
+            recipe.colours,
+        )
+        return Labelled(images, {k: v[known] for k, v in labels.items()})
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -86,13 +86,16 @@ class PriorRecipe(Settings):
     )
     init: str = init_option("they must be of the same shape, noise and target")
 
+    @property
+    def colours(self) -> int:
+        return 1 if self.channels == "luma" else 3
+
     def config(self) -> ADMConfig:
         """The network's settings. Raises ValueError when they do not fit together."""
-        colours = 1 if self.channels == "luma" else 3
         config = ADMConfig(
             image_size=self.size,
-            in_channels=colours,
-            out_channels=colours,
+            in_channels=self.colours,
+            out_channels=self.colours,
             model_channels=self.width,
             num_res_blocks=self.blocks,
             channel_mult=numbers(self.mult),

@@ -1,11 +1,12 @@
-"""Training of SRCNN on luma patches (Dong et al., TPAMI 2016, section 3.3; optimizer and patch size are
-ours).
+"""Training of SRCNN on patches of luma or RGB (Dong et al., TPAMI 2016, section 3.3; optimizer and patch
+size are ours).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from ..imaging.color import luma
 from ..imaging.resize import modcrop, resize, size_of
 from ..metrics.benchmark import Upscale, benchmark
+from ..metrics.fidelity import prepare, psnr
 from ..nets.srcnn import SRCNN
 from ..settings import Settings, option
 from ..visionrefine.srcnn import SRCNNSettings, restore_luma, srcnn_upscale
@@ -26,15 +28,31 @@ CENTRE = (
 TUNED = Optimisation(steps=10_000, lr=2e-3, muon=0.03, precision="bf16")
 
 
+KERNELS = ("9-5-5", "9-3-5", "9-1-5")
+
+
 @dataclass(frozen=True)
 class Patches(Settings):
-    """Random luma patches."""
+    """Random patches and the network that learns from them."""
 
     size: int = option(
         96, "Side of the supervised square; the input is wider by the network's reach", low=16, high=1024
     )
     batch: int = option(8, "Patches a step", low=1, high=4096)
-    init: str = init_option("they must be of this scale")
+    kernels: str = option(KERNELS[0], "Sides of the three kernels; 9-1-5 is the fastest", choices=KERNELS)
+    channels: str = option(
+        "luma", "What is learnt: luma alone, or the three colours together", choices=("luma", "rgb")
+    )
+    init: str = init_option("they must be of this scale and form")
+
+    def network(self, valid: bool = False) -> SRCNN:
+        """A network of this form; valid: without padding."""
+        first, second, third = map(int, self.kernels.split("-"))
+        return SRCNN(
+            1 if self.channels == "luma" else 3,
+            kernels=(first, second, third),
+            paddings=(0, 0, 0) if valid else (first // 2, second // 2, third // 2),
+        )
 
 
 def task(
@@ -44,9 +62,11 @@ def task(
     patches: Patches = Patches(),
     seed: int = 0,
 ) -> Task:
-    """Train at one scale on RGB images (3 H W, 0..1), judging by mean luma PSNR on `validation`."""
+    """Train at one scale on RGB images (3 H W, 0..1), judging by mean PSNR on `validation`, of luma or of all
+    three colours.
+    """
     # the valid part only: nothing is learnt from padding
-    network = channels_last(SRCNN(paddings=(0, 0, 0)))
+    network = channels_last(patches.network(valid=True))
     _initialise(network, torch.Generator().manual_seed(seed))
     if found := begin_from(network, patches.init, "srcnn"):
         if found.scale not in (None, scale):
@@ -56,7 +76,7 @@ def task(
         _fold(network, -CENTRE)
     pairs = [
         pair
-        for pair in (_pair(x, scale) for x in images)
+        for pair in (_pair(x, scale, patches.channels) for x in images)
         if min(pair.shape[-2:]) >= patches.size + 2 * network.reach
     ]
     if not pairs:
@@ -72,16 +92,21 @@ def task(
         return torch.nn.functional.mse_loss(restored, y) * 1e3  # scaled for readable logs and clipping
 
     def validate(net: SRCNN) -> dict[str, float]:
+        if patches.channels == "rgb":
+            return {"psnr": sum(colour_psnr(net, x, scale) for x in validation) / len(validation)}
         rows = benchmark(luma_upscaler(net, scale), validation, scale)
         return {"psnr": sum(r.psnr for r in rows) / len(rows)}
 
-    return Task(network, loss, validate, finish, {"scale": scale, "images": len(images), **asdict(patches)})
+    finished = partial(finish, patches=patches)
+    return Task(network, loss, validate, finished, {"scale": scale, "images": len(images), **asdict(patches)})
 
 
 @torch.no_grad()
-def finish(trained: SRCNN) -> SRCNN:
-    """The network of the published form that does to luma what the trained one does to luma minus CENTRE."""
-    network = SRCNN().to(trained.conv1.weight.device)
+def finish(trained: SRCNN, patches: Patches = Patches()) -> SRCNN:
+    """The network of the published form that does to luma (or RGB) what the trained one does to it minus
+    CENTRE.
+    """
+    network = patches.network().to(trained.conv1.weight.device)
     network.load_state_dict(trained.state_dict())
     _fold(network, CENTRE)
     return network.eval()
@@ -107,24 +132,41 @@ def luma_upscaler(network: SRCNN, scale: int) -> Upscale:
     return upscale
 
 
+@torch.inference_mode()
+def colour_psnr(network: SRCNN, image: Tensor, scale: int) -> float:
+    """PSNR (dB) of all colours of a picture C H W in 0..1 that was reduced and is enlarged again; 8 bits, a
+    border of `scale` cut.
+    """
+    high = modcrop(image[None].expand(-1, 3, -1, -1), scale)
+    height, width = size_of(high)
+    low = resize(high, (height // scale, width // scale), border="mirror").clamp(0, 1)
+    found = srcnn_upscale(network, low.to(network.conv1.weight.device), scale, scale).cpu()
+    a, b = (prepare(x, border=scale, eight_bit=True) for x in (found, high))
+    return float(psnr(a, b))
+
+
 @torch.no_grad()
 def _initialise(net: SRCNN, generator: torch.Generator) -> None:
-    """Random filters beside one fixed path that passes luma through: training learns what to add to the
-    bicubic image.
+    """Random filters beside one fixed path a channel that passes it through: training learns what to add to
+    the bicubic image.
     """
+    count = net.conv1.in_channels
     for layer in (net.conv1, net.conv2, net.conv3):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
         nn.init.zeros_(cast(Tensor, layer.bias))
     net.conv3.weight *= 0.1
-    cast(Tensor, net.conv1.bias)[0], cast(Tensor, net.conv3.bias)[0] = (
-        CENTRE,
-        -CENTRE,
-    )  # the path must stay positive through both ReLUs
-    net.conv1.weight[0], net.conv2.weight[0], net.conv2.weight[1:, 0], net.conv3.weight[0, 0] = 0, 0, 0, 0
+    passed, others = slice(count), slice(count, None)
+    cast(Tensor, net.conv1.bias)[passed] = CENTRE  # the path must stay positive through both ReLUs
+    cast(Tensor, net.conv3.bias)[passed] = -CENTRE
+    for weight in (net.conv1.weight[passed], net.conv2.weight[passed], net.conv2.weight[others, passed]):
+        weight.zero_()
+    net.conv3.weight[:, passed] = 0
     for layer in (net.conv1, net.conv2, net.conv3):
-        layer.weight[0, 0, layer.kernel_size[0] // 2, layer.kernel_size[0] // 2] = 1
-    path = {net.conv1.weight: [0], net.conv1.bias: [0], net.conv2.bias: [0], net.conv3.weight: [(0, 0)]}
-    path[net.conv2.weight] = [0, (slice(1, None), 0)]
+        for k in range(count):
+            layer.weight[k, k, layer.kernel_size[0] // 2, layer.kernel_size[0] // 2] = 1
+    every = slice(None)
+    path = {net.conv1.weight: [passed], net.conv1.bias: [passed], net.conv2.bias: [passed]}
+    path |= {net.conv2.weight: [passed, (others, passed)], net.conv3.weight: [(every, passed)]}
     for parameter, places in path.items():
         keep = torch.ones_like(parameter)
         for place in places:
@@ -132,9 +174,9 @@ def _initialise(net: SRCNN, generator: torch.Generator) -> None:
         parameter.register_hook(lambda g, keep=keep: g * keep.to(g.device))
 
 
-def _pair(rgb: Tensor, scale: int) -> Tensor:
-    """Enlarged low-resolution luma and the true one, stacked: 2 H W in 0..1."""
-    high = modcrop(luma(rgb * 255) / 255, scale)
+def _pair(rgb: Tensor, scale: int, channels: str) -> Tensor:
+    """Enlarged low-resolution luma (or RGB) and the true one, stacked: 2C H W in 0..1."""
+    high = modcrop(luma(rgb * 255) / 255 if channels == "luma" else rgb.expand(3, -1, -1), scale)
     size = size_of(high)
     low = resize(high, (size[0] // scale, size[1] // scale), border="mirror")
     return torch.cat([resize(low, size, border="mirror"), high])
@@ -154,4 +196,5 @@ def _draw(
         crop = torch.rot90(pair[:, top : top + side, left : left + side], below(4), (1, 2))
         crops.append(crop.flip(2) if below(2) else crop)
     batch = torch.stack(crops)
-    return batch[:, :1], batch[:, 1:, reach:-reach, reach:-reach]
+    low, high = batch.chunk(2, 1)
+    return low, high[..., reach:-reach, reach:-reach]

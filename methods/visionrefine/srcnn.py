@@ -92,7 +92,7 @@ def srcnn_upscale(
     progress: Progress | None = None,
 ) -> Tensor:
     """Enlarge B C H W in 0..1 (C is 1 or 3) by `scale`; float32 on x's device, in 0..1, computed on the
-    network's.
+    network's, whose own channels are luma or RGB.
 
     A scale the network is not trained for is reached through its `native` one and an antialiased bicubic
     resize, which on Set5 beats feeding the network an image enlarged to the other scale by up to 10 dB. Each
@@ -104,10 +104,9 @@ def srcnn_upscale(
         raise ValueError(f"SRCNN takes grey or RGB images, not {x.shape[1]} channels: split alpha off first")
     nearest = native_scale(scale)
     native = nearest if native is None else native
-    if network.conv1.in_channels not in (1, x.shape[1]):
+    if network.conv1.in_channels not in (1, 3):
         raise ValueError(
-            f"these weights take {network.conv1.in_channels} channels, the image has {x.shape[1]}: choose "
-            "luma weights"
+            f"these weights take {network.conv1.in_channels} channels: choose some for luma or for RGB"
         )
     size = enlarged_size(size_of(x), scale)
     if max(size) > MAX_SIDE:
@@ -166,8 +165,9 @@ def _restore(network: SRCNN, part: Tensor, settings: SRCNNSettings) -> Tensor:
     # processors have no fast float16
     fast = torch.bfloat16 if part.device.type == "cpu" else torch.float16
     half = fast if settings.half else None
-    if network.conv1.in_channels == part.shape[1] == 3:
-        return restore_luma(network, part, half).clamp(0, 1)
+    if network.conv1.in_channels == 3:  # grey goes through as equal channels
+        restored = restore_luma(network, part.expand(-1, 3, -1, -1), half).clamp(0, 1)
+        return restored if part.shape[1] == 3 else restored.mean(1, keepdim=True)
     if settings.channels == "rgb":
         planes = part.flatten(0, 1)[:, None]
         return restore_luma(network, planes, half).clamp(0, 1).view_as(part)

@@ -10,12 +10,13 @@ import ast
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import every_method
 import pytest
 import torch
-from every_method import RUNS, made, prepared
+from every_method import ABSENT, EXTRAS, RUNS, made, prepared
 from safetensors.torch import load_file
 
 from priorsr.methods.degrade import preset
@@ -27,7 +28,11 @@ from priorsr.methods.imaging.images import read
 from priorsr.methods.registry import methods
 
 TOLERANCE = 1e-5
-NAMES = list(methods())
+NAMES = [
+    pytest.param(name, marks=pytest.mark.skip(reason=ABSENT[name])) if name in ABSENT else name
+    for name in methods()
+]
+TILED = [n for n in methods() if "tile_batch" in methods()[n].fields()]
 FIXTURES = Path(every_method.__file__).parent
 
 
@@ -73,14 +78,17 @@ def compare(name, how, found, expected):
 
 
 def test_every_method_is_tried():
-    assert sorted(RUNS) == sorted(NAMES)
+    """Those alone are left out whose extra is not installed."""
+    assert sorted(RUNS) == sorted(methods())
+    for name, (_, module) in EXTRAS.items():
+        assert (name in ABSENT) == (find_spec(module) is None)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pictures_differ_and_depend_on_the_seed(folder, five, name):
     """What is compared below is no constant."""
     assert five(name).std() > 0.02
-    if name not in ("bicubic", "srcnn", "clean", "no-prior"):
+    if name not in ("bicubic", "srcnn", "clean", "no-prior", "model"):
         other = prepared(folder, name)
         with torch.no_grad():
             again = other(every_method.pictures()[:1], RUNS[name].scale, [99])
@@ -94,7 +102,7 @@ def test_alone_as_in_a_batch_of_five(folder, five, name):
         compare(name, "alone", made(upscaler, name, slice(4, 5)), five(name)[4:])
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if "tile_batch" in methods()[n].fields()])
+@pytest.mark.parametrize("name", TILED)
 def test_four_tiles_in_a_call_as_one(folder, five, name):
     with threads(1):
         compare(name, "tile batch 4", made(prepared(folder, name, tile_batch=4), name), five(name))

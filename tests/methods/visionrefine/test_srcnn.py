@@ -129,11 +129,14 @@ def test_progress_reaches_its_total(photo):
     assert seen == [(i + 1, 2 * 2 * 3) for i in range(12)]
 
 
-def test_rgb_weights_take_rgb_only(photo):
+def test_rgb_weights_see_grey_as_equal_channels_and_others_are_refused(photo):
     network = random_network(3)
     assert srcnn_upscale(network, photo, 2).shape == (1, 3, 106, 142)
-    with pytest.raises(ValueError, match="these weights take 3 channels"):
-        srcnn_upscale(network, photo[:, :1], 2)
+    grey = srcnn_upscale(network, photo[:, :1], 2)
+    three = srcnn_upscale(network, photo[:, :1].expand(-1, 3, -1, -1), 2)
+    torch.testing.assert_close(grey, three.mean(1, keepdim=True), rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="these weights take 2 channels: choose some for luma or for RGB"):
+        srcnn_upscale(random_network(2), photo, 2)
 
 
 @pytest.mark.parametrize(
