@@ -38,7 +38,18 @@ PER_PIXEL = (
 )
 PARSER_ROOM = 2**28  # ParseNet on a face of 512 pixels
 FIELDS = ("confidence", "smallest", "order", "limit", "turned")
-PASTED = ("mask", "rule", "strength", "robust", "blend", "keep_grey", "batch", "candidates", "pick")
+PASTED = (
+    "mask",
+    "rule",
+    "strength",
+    "robust",
+    "blend",
+    "keep_grey",
+    "batch",
+    "candidates",
+    "pick",
+    "enhance_outside",
+)
 
 
 @dataclass(frozen=True)
@@ -121,10 +132,11 @@ def clean_input(default: bool) -> io.Input:
     )
 
 
-def candidate_inputs() -> list[io.Input]:
-    inputs = host.settings_inputs(RestoreSettings, ("candidates", "pick"))
+def later_inputs(*names: str) -> list[io.Input]:
+    """Settings that came after work was saved, which has none of them."""
+    inputs = host.settings_inputs(RestoreSettings, names)
     for one in inputs:
-        one.optional = True  # saved work has none
+        one.optional = True
     return inputs
 
 
@@ -242,6 +254,7 @@ class FaceInputs:
     candidates: int = 1
     pick: str = PICKS[0]
     reference: Tensor | None = None
+    enhance_outside: str = RestoreSettings.enhance_outside
 
     def settings(self, size: int, frame: str) -> RestoreSettings:
         """For faces of `size` pixels. Raises ValueError."""

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..methods.faces.detect import detect
-from ..methods.faces.enhance import PAPER, RELEASED, EnhanceSettings, enhance_outside
+from ..methods.faces.enhance import OUTSIDE, EnhanceSettings, enhance_outside
 from ..methods.faces.masks import CLASSES, KINDS, MaskSettings, face_mask
 from ..methods.faces.overlay import overlay
 from ..methods.imaging.resize import resize
@@ -28,7 +28,7 @@ from .face_inputs import (
 from .host.images import join, split
 
 OWN = "custom"
-PRESETS = {"released": RELEASED, "paper": PAPER}
+PRESETS = {name: OUTSIDE[name] for name in ("released", "paper")}  # unsharp is what custom begins with
 
 
 class DetectFaces(io.ComfyNode):

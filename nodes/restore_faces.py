@@ -17,11 +17,11 @@ from .attributes import Attributes
 from .face_inputs import (
     CATEGORY,
     FaceInputs,
-    candidate_inputs,
     clean_input,
     detect_inputs,
     detector_input,
     given_inputs,
+    later_inputs,
     more_inputs,
     paste_inputs,
     reference_input,
@@ -49,7 +49,10 @@ KNOWN = {
     "srcnn": ("size",),
 }
 NAMES = {"dpi_steps": "steps", "srdg_steps": "steps", "srdg_preset": "preset"}
-HIDDEN = {"stablesr": ("prompt", "negative", "guidance")}  # they need a tokenizer's folder
+HIDDEN = {
+    "stablesr": ("prompt", "negative", "guidance"),  # they need a tokenizer's folder
+    "edm-dps": ("squared", "guide_last"),  # later than saved work
+}
 
 
 def _size(default: int, least: int) -> io.Input:
@@ -157,7 +160,7 @@ class RestoreFacesWith(io.ComfyNode):
                 *more_inputs(),
                 vary_input(),
                 clean_input(True),
-                *candidate_inputs(),
+                *later_inputs("candidates", "pick", "enhance_outside"),
                 *given_inputs(),
                 reference_input(),
                 Attributes.Input(

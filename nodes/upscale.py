@@ -58,7 +58,11 @@ LAYOUTS = {
         aliases=("sde-sr", "face hallucination", "attributes"),
     ),
     "dps": Layout(("prior", "scale"), ("longest", "vary"), aliases=("posterior sampling",)),
-    "edm-dps": Layout(("prior", "scale"), ("longest", "vary"), aliases=("posterior sampling", "karras")),
+    "edm-dps": Layout(
+        ("prior", "scale"),
+        ("longest", "vary", "squared", "guide_last"),
+        aliases=("posterior sampling", "karras"),
+    ),
     "guided": Layout(
         ("prior", "classifier", "label", "scale"),
         ("longest", "vary"),

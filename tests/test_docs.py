@@ -168,7 +168,19 @@ def test_the_python_of_stablesr_runs_with_files_of_the_released_form(root, monke
 
 
 @pytest.mark.parametrize(
-    "name", ["architecture", "diffsr", "dpi", "faces", "judge", "python", "report", "srdg", "stablesr"]
+    "name",
+    [
+        "architecture",
+        "diffsr",
+        "dpi",
+        "faces",
+        "judge",
+        "python",
+        "report",
+        "srdg",
+        "stablesr",
+        "visionrefine",
+    ],
 )
 def test_links_of_pages_exist(root, name):
     page = root / "docs" / f"{name}.md"
@@ -237,6 +249,14 @@ def test_the_python_of_srdg_runs(root, monkeypatch):
     names: dict = {}
     exec(compile(code, "docs/srdg.md", "exec"), names)  # noqa: S102 (our own text)
     assert tuple(names["larger"].shape) == (1, 1, 64, 64)
+
+
+def test_the_map_of_visionrefine_names_what_exists(root):
+    page = (root / "docs" / "visionrefine.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(priorsr\.methods\.[\w.]+)\.(\w+)`", page)
+    assert len(names) >= 7
+    for module, name in names:
+        assert hasattr(importlib.import_module(module), name), name
 
 
 @pytest.mark.parametrize(

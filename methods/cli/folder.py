@@ -1,26 +1,17 @@
-"""Work on a picture or a folder of them: nothing lost, nothing half written, one bad file stops no other."""
+"""Which pictures a run is for, where their results go, and which seeds and shards they have."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import queue
-import threading
-import time
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from ..graph.engine import Gone
 from ..imaging.files import READABLE, picture_files
-from ..imaging.images import WRITABLE, Picture, check_writable, read, read_head, write
-from ..imaging.replacing import check_place, sweep
-
-log = logging.getLogger("priorsr")
+from ..imaging.images import WRITABLE, check_writable, read_head
+from ..imaging.replacing import check_place
 
 
 @dataclass(frozen=True)
@@ -52,8 +43,34 @@ class Outcome:
     report: dict = field(default_factory=dict)
 
 
-def plan(source: str | os.PathLike, target: str | os.PathLike, suffix: str | None = None) -> Plan:
-    """Pair every picture of a file or folder and its subfolders with its output; `suffix` sets the format.
+@dataclass(frozen=True)
+class Shard:
+    """The `number`-th of `count` parts of a folder, from 1."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def of(cls, text: str) -> Shard:
+        """From "2/3". Raises ValueError."""
+        number, slash, count = text.partition("/")
+        if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+            raise ValueError(f"there is no shard {text!r}: write it as 2/3, the second of three")
+        return cls(int(number), int(count))
+
+    def has(self, path: Path) -> bool:
+        """Whether a path relative to the input folder is in this part, on every machine alike."""
+        return picture_seed(0, path.as_posix()) % self.count == self.number - 1
+
+
+def plan(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    suffix: str | None = None,
+    shard: Shard | None = None,
+) -> Plan:
+    """Pair every picture of a file or folder and its subfolders with its output; `suffix` sets the format,
+    `shard` leaves the others to other runs.
 
     Only heads are read, and nothing is written. Raises FileNotFoundError, ValueError or OSError when there
     is nothing to do, an output would be an input, or the only picture or the output folder cannot be written.
@@ -76,128 +93,13 @@ def plan(source: str | os.PathLike, target: str | os.PathLike, suffix: str | Non
         if other != job.source:
             raise ValueError(f"{other} and {job.source} would both become {job.target}: rename one of them")
     if source.is_file():
+        if shard:
+            raise ValueError(f"a shard is a part of a folder, and {source} is a single picture: leave it out")
         _check(jobs[0])
         return Plan(jobs)
+    if shard:
+        jobs = [job for job in jobs if shard.has(job.source.relative_to(source))]
     return Plan([replace(job, problem=_problem(job)) for job in jobs], others)
-
-
-Work = Callable[[Any, Job], tuple["Picture | None", dict]]
-
-
-def run(
-    jobs: Iterable[Job],
-    work: Work | Sequence[Work],
-    overwrite: bool = False,
-    skip: bool = False,
-    quality: int = 95,
-    read: Callable[[Path], Any] = read,
-) -> Iterable[Outcome]:
-    """Yield one outcome a job as it ends, whatever it raises; several works share the jobs.
-
-    Existing outputs, also new ones, are skipped with `skip`, replaced with `overwrite`, else refused. A work
-    that gives no picture writes none; one that raises Gone gets no further job, and the last one fails all.
-    """
-    jobs = list(jobs)
-    for folder in {job.target.parent for job in jobs}:
-        if removed := sweep(folder):
-            log.info("%s: removed %d unfinished files of an earlier run", folder, removed)
-    do = _Doing(overwrite, skip, quality, read)
-    works = [work] if callable(work) else list(work)
-    return _one_after_another(jobs, works[0], do) if len(works) == 1 else _shared(jobs, works, do)
-
-
-def _one_after_another(jobs: Iterable[Job], work: Work, do: _Doing) -> Iterable[Outcome]:
-    gone = ""
-    for job in jobs:
-        try:
-            yield do(job, work) if not gone else do.lost(job, gone)
-        except Gone as error:
-            gone = str(error)
-            yield do.lost(job, gone)
-
-
-def _shared(jobs: Sequence[Job], works: Sequence[Work], do: _Doing) -> Iterable[Outcome]:
-    """The outcomes of jobs that each of several works takes the next of, in a thread."""
-    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    done: queue.SimpleQueue[Outcome | str] = queue.SimpleQueue()
-    for job in jobs:
-        waiting.put(job)
-
-    def take(work: Work) -> None:
-        while not do.stopped:  # also with nothing to do, for a job may come back
-            with suppress(queue.Empty):
-                job = waiting.get(timeout=0.1)
-                try:
-                    done.put(do(job, work))
-                except Gone as error:
-                    waiting.put(job)
-                    done.put(str(error))
-                    return
-
-    for work in works:
-        threading.Thread(target=take, args=(work,), daemon=True).start()
-    left, there = len(jobs), len(works)
-    try:
-        while left and there:
-            outcome = done.get()
-            if isinstance(outcome, Outcome):
-                left -= 1
-                yield outcome
-                continue
-            there -= 1
-            log.warning("%s%s", outcome, ": the others go on" if there else "")
-            while left and not there:
-                left -= 1
-                yield do.lost(waiting.get(), outcome)
-    finally:
-        do.stop()
-
-
-class _Doing:
-    """Does one job: what is there already, the work, the file."""
-
-    def __init__(self, overwrite: bool, skip: bool, quality: int, read: Callable[[Path], Any]):
-        self.overwrite, self.skip, self.quality, self.read = overwrite, skip, quality, read
-        self.stopped = False
-        self._writing = threading.Lock()
-
-    def stop(self) -> None:
-        """Wait for a file that is being written; no other one is begun."""
-        self.stopped = True
-        with self._writing:
-            return
-
-    @staticmethod
-    def lost(job: Job, message: str) -> Outcome:
-        return Outcome(str(job.source), str(job.target), "failed", _named_once(message, job))
-
-    def __call__(self, job: Job, work: Work) -> Outcome:
-        """What becomes of a job. Raises Gone."""
-        outcome = Outcome(str(job.source), str(job.target), "failed")
-        message = f"{job.target} exists: choose another name"
-        taken = ("skipped", "exists") if self.skip else ("failed", message)
-        if os.path.lexists(job.target) and not self.overwrite:
-            return replace(outcome, status=taken[0], message=taken[1])
-        if job.problem:
-            return replace(outcome, message=job.problem)
-        start = time.perf_counter()
-        try:
-            result, report = work(self.read(job.source), job)
-        except Gone:
-            raise
-        except Exception as error:
-            return replace(outcome, message=_said(error, job))
-        try:
-            with self._writing:
-                if result is not None and not self.stopped:
-                    write(result, job.target, self.overwrite, self.quality)
-        except FileExistsError:  # another run was faster
-            return replace(outcome, status=taken[0], message=taken[1])
-        except Exception as error:
-            return replace(outcome, message=_said(error, job))
-        seconds = round(time.perf_counter() - start, 3)
-        target = outcome.target if result is not None else ""
-        return replace(outcome, status="written", target=target, seconds=seconds, report=report)
 
 
 def picture_seed(seed: int, name: str) -> int:
@@ -249,7 +151,7 @@ def _problem(job: Job) -> str:
     try:
         _check(job)
     except (ValueError, OSError) as error:
-        return _said(error, job)
+        return said(error, job)
     return ""
 
 
@@ -265,14 +167,16 @@ def _check(job: Job) -> None:
     check_writable(job.target, alpha)
 
 
-def _said(error: Exception, job: Job) -> str:
+def said(error: Exception, job: Job) -> str:
+    """What went wrong with a job, in words that name its file."""
     text = str(error) or type(error).__name__
     if not isinstance(error, ValueError | OSError | MemoryError | RuntimeError):
         text = f"{type(error).__name__}: {text}"
-    return _named_once(text, job)
+    return named_once(text, job)
 
 
-def _named_once(text: str, job: Job) -> str:
+def named_once(text: str, job: Job) -> str:
+    """The text, with the job's file before it where it does not name it."""
     return text if str(job.source) in text else f"{job.source}: {text}"
 
 

@@ -58,7 +58,7 @@ def _planned(graph: Graph, options: argparse.Namespace) -> tuple[str, Plan, bool
         target, source = "", options.flow
     out, suffix = Path(options.out), f".{options.format}" if options.format else None
     if Path(source).is_dir():
-        jobs = plan(source, out, suffix)
+        jobs = plan(source, out, suffix, options.shard)
         if jobs.passed_over:
             names = ", ".join(map(str, jobs.passed_over[:10]))
             log.warning("passed over, for their names are none of pictures that are read: %s", names)
@@ -66,7 +66,7 @@ def _planned(graph: Graph, options: argparse.Namespace) -> tuple[str, Plan, bool
     if out.is_file():
         raise ValueError(f"{out} is a file: --out is the folder of the results")
     name = Path(source).with_suffix(suffix or ("" if target else ".png")).name if suffix or not target else ""
-    jobs = plan(source, out / (name or _writable(Path(source).name)))
+    jobs = plan(source, out / (name or _writable(Path(source).name)), shard=options.shard)
     return target, jobs, True
 
 

@@ -19,9 +19,12 @@ from ... import __version__
 from ..imaging import LIMIT
 
 if TYPE_CHECKING:
+    import argparse
+
     from .parser import Parser
 
 log = logging.getLogger("priorsr")
+WORKER = "PRIORSR_WORKER"  # in the environment of a process that another started to share its pictures
 TABLE = {  # what each command is for, and the module that does it: others are not loaded
     "upscale": ("upscale", "Enlarge pictures by one of the methods."),
     "restore-faces": ("restore_faces", "Find the faces of pictures, restore each and put it back."),
@@ -77,26 +80,41 @@ def _run(arguments: list[str]) -> int:
     try:
         with _stopping():
             _raise_pixel_limit()
-            return options.execute(options)
+            return _execute(arguments, options)
     except KeyboardInterrupt as error:
-        log.error("interrupted: finished files are complete, nothing half-written is left")
+        if WORKER not in os.environ:  # which the one that started it says
+            log.error("interrupted: finished files are complete, nothing half-written is left")
         return 128 + getattr(error, "number", signal.SIGINT)
     except BrokenPipeError:
         raise
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError) as error:
         text = str(error) or type(error).__name__
-        return _failed(text, options.json)
+        return _failed(text, options)
     except Exception as error:  # a fault of ours, or of a library that raises what it never said
         log.debug("where it came from", exc_info=True)
         text = f"{type(error).__name__}: {error}; this is a fault of the program, please report it"
-        return _failed(text, options.json)
+        return _failed(text, options)
 
 
-def _failed(text: str, as_json: bool) -> int:
-    log.error("priorsr: %s", text)
-    if as_json:
+def _failed(text: str, options: argparse.Namespace) -> int:
+    worker = WORKER in os.environ  # what started it says so, once for all
+    if not worker:
+        log.error("priorsr: %s", text)
+    if options.json or getattr(options, "json_lines", False) or worker:
         print(json.dumps({"error": text}))
     return 2
+
+
+def _execute(arguments: list[str], options: argparse.Namespace) -> int:
+    """Run a command: in this process, or in several."""
+    if not getattr(options, "workers", None):
+        return options.execute(options)
+    from . import workers
+
+    if not workers.is_worker():
+        return workers.run(arguments, options)
+    workers.obey()
+    return options.execute(options)
 
 
 @contextmanager
@@ -104,6 +122,8 @@ def _stopping() -> Iterator[None]:
     """Signals that ask for the end raise Stopped in this block, so that nothing half-written is left."""
 
     def stop(number: int, frame: object) -> None:
+        if WORKER in os.environ:  # which hears it from several sides, and finishes its file but once
+            signal.signal(number, signal.SIG_IGN)
         raise Stopped(number)
 
     before = {}

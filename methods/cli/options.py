@@ -5,9 +5,9 @@ the nearest word.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from ..device import compute_device
 from ..method import AUTO, Method, Upscaler
 from ..precision import CHOICES as PRECISIONS
 from ..precision import precision_of
-from . import folder
+from . import folder, pipeline, workers
 from .parser import Command as Command
 from .parser import Parser as Parser
+from .tally import Tally
 
 log = logging.getLogger("priorsr")
 PRESET_HELP = "which settings decide what is not given; auto: as the scale and the weights ask (default auto)"
@@ -177,6 +178,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         metavar="1..100",
         help="of JPEG and WebP outputs (default 95)",
     )
+    workers.add_sharing(parser)
 
 
 def add_seed(parser: argparse._ActionsContainer, help: str) -> None:
@@ -200,41 +202,49 @@ def seed_of(options: argparse.Namespace, job: folder.Job) -> int:
     return folder.picture_seed(options.seed, job.source.name) if varies(options) else options.seed
 
 
-def run_files(options: argparse.Namespace, work: Callable) -> int:
+def run_files(options: argparse.Namespace, work: pipeline.Work, batch: pipeline.Batch | None = None) -> int:
     """Apply `work` to every file with a progress bar; report failures and tell by the exit code."""
-    jobs = folder.plan(options.source, options.destination, f".{options.format}" if options.format else None)
+    suffix = f".{options.format}" if options.format else None
+    jobs = folder.plan(options.source, options.destination, suffix, options.shard)
     if jobs.passed_over:
         shown = ", ".join(str(p) for p in jobs.passed_over[:10])
         more = f" and {len(jobs.passed_over) - 10} more" if len(jobs.passed_over) > 10 else ""
         log.warning("passed over, for their names are none of pictures that are read: %s%s", shown, more)
-    return run_jobs(options, jobs, work, Path(options.source).is_file())
+    return run_jobs(options, jobs, work, Path(options.source).is_file(), batch=batch)
 
 
 def run_jobs(
     options: argparse.Namespace,
     jobs: folder.Plan,
-    work: folder.Work | Sequence[folder.Work],
+    work: pipeline.Work | Sequence[pipeline.Work],
     single: bool,
-    read: Callable[[Path], Any] = folder.read,
+    read: Callable[[Path], Any] = pipeline.read,
+    batch: pipeline.Batch | None = None,
 ) -> int:
     """The same for jobs that are planned; several works share them. single: not a folder's."""
-    from tqdm import tqdm
-
-    outcomes = []
-    with tqdm(total=len(jobs), unit="file", disable=single or None) as bar:
-        for outcome in folder.run(
-            jobs, work, options.overwrite, skip=not single, quality=options.quality, read=read
-        ):
-            outcomes.append(outcome)
-            bar.update()
-            if outcome.status == "failed":
-                log.error("failed: %s", outcome.message)
-            elif single and outcome.target:
-                log.info("wrote %s (%.2f s)", outcome.target, outcome.seconds)
-    counts = {s: sum(o.status == s for o in outcomes) for s in ("written", "skipped", "failed")}
-    if not single:
-        log.info("%d written, %d skipped because they exist, %d failed", *counts.values())
-    if options.json:
-        passed_over = [str(p) for p in jobs.passed_over]
-        print(json.dumps({**counts, "passed_over": passed_over, "files": [vars(o) for o in outcomes]}))
-    return 1 if counts["failed"] else 0
+    claims = workers.own_claims(options)
+    outcomes = pipeline.run(
+        jobs,
+        work,
+        options.overwrite,
+        skip=not single,
+        quality=options.quality,
+        read=read,
+        batch=batch,
+        claims=claims,
+    )
+    if claims:
+        if single:
+            raise ValueError(
+                "workers share the pictures of a folder, and this is a single one: leave out --workers"
+            )
+        workers.tell(total=len(jobs), passed_over=[str(p) for p in jobs.passed_over])
+        with closing(outcomes):
+            for outcome in outcomes:
+                workers.tell(outcome=vars(outcome))
+        return 0
+    tally = Tally(options, len(jobs), single)
+    with closing(outcomes):
+        for outcome in outcomes:
+            tally.add(outcome)
+    return tally.finish(jobs.passed_over)

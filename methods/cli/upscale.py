@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -31,6 +32,7 @@ from .options import (
     seed_of,
     varies,
 )
+from .pipeline import Batch
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +55,21 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         add_memory(sub)
         add_compile(sub)
         add_seed(sub, "of what is invented")
+        sub.add_argument(
+            "--batch",
+            type=_batch,
+            default=1,
+            metavar="N",
+            help="how many pictures of one size a folder run works on at once (default 1)",
+        )
         sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
         add_method(sub, method)
+
+
+def _batch(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"there is no batch of {text!r}: give a number of pictures from 1")
+    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -73,12 +88,15 @@ def _run(options: argparse.Namespace) -> int:
     said: set[str] = set()
 
     @torch.no_grad()
-    def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
-        low = picture.pixels
+    def works(pictures: Sequence[Picture], jobs: Sequence[Job]) -> list[tuple[Picture, dict]]:
+        """Pictures of one size, those with transparency alone."""
+        first, several = pictures[0], len(pictures) > 1
+        low = torch.cat([one.pixels for one in pictures]) if several else first.pixels
         small = size_of(low)
         scale = options.scale if options.longest is None else scale_for(options.longest, small)
-        seed = seed_of(options, job)
-        notes = [*upscaler.fit(small, scale, allowed or free_bytes(upscaler.device))]
+        seeds = [seed_of(options, job) for job in jobs]
+        budget = (allowed or free_bytes(upscaler.device)) // len(pictures)
+        notes = [*upscaler.fit(small, scale, budget)]
         plan = upscaler.plan(small, scale)
         size = plan.size
         if plan.calls:
@@ -87,21 +105,33 @@ def _run(options: argparse.Namespace) -> int:
                 plan.calls,
                 show_bytes(plan.bytes),
             )
-        check_writable(job.target, picture.alpha is not None, size)  # before any step is taken
+        for one, job in zip(pictures, jobs, strict=True):
+            check_writable(job.target, one.alpha is not None, size)  # before any step is taken
         pixels, alpha = upscale_with_alpha(
-            low, picture.alpha, lambda x: upscaled(upscaler, x, scale, seed, notes)
+            low, first.alpha, lambda x: upscaled(upscaler, x, scale, seeds, notes)
         )
         for note in dict.fromkeys(notes):
             if note not in said:
                 log.warning("%s", note)
         said.update(plan.warnings)  # of a folder, said once
-        row = {"size": [size[1], size[0]], "seed": seed, "notes": notes}
-        return replace(picture, pixels=pixels, alpha=alpha), row
+        return [
+            (
+                replace(one, pixels=pixels[i : i + 1].clone() if several else pixels, alpha=alpha),
+                {"size": [size[1], size[0]], "seed": seed, "notes": notes},
+            )
+            for i, (one, seed) in enumerate(zip(pictures, seeds, strict=True))
+        ]
 
-    return run_files(options, work)
+    def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
+        return works([picture], [job])[0]
+
+    def key(picture: Picture) -> tuple | None:
+        return None if picture.alpha is not None else tuple(picture.pixels.shape)
+
+    return run_files(options, work, Batch(options.batch, key, works) if options.batch > 1 else None)
 
 
-def upscaled(upscaler: Upscaler, low: Tensor, scale: float, seed: int, notes: list[str]) -> Tensor:
+def upscaled(upscaler: Upscaler, low: Tensor, scale: float, seeds: list[int], notes: list[str]) -> Tensor:
     """Pictures enlarged with a bar that shows network calls, on the CPU; notes hears what was chosen and
     warned of.
     """
@@ -111,7 +141,7 @@ def upscaled(upscaler: Upscaler, low: Tensor, scale: float, seed: int, notes: li
             bar.total = total
             bar.update(done - bar.n)
 
-        return upscaler(low, scale, [seed] * len(low), on_step, notes.append).cpu()
+        return upscaler(low, scale, seeds, on_step, notes.append).cpu()
 
 
 COMMANDS = (Command("upscale", _arguments, _run, json=False),)

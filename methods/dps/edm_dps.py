@@ -37,6 +37,13 @@ class EDMDPSSettings(Settings):
     churn_min: float = option(0.0, "Smallest level that is churned", low=0)
     churn_max: float = option(1e10, "Largest level that is churned", low=0)
     churn_noise: float = option(1.0, "Scale of the fresh noise", low=0, high=2)
+    squared: bool = option(
+        False, "The squared residual, as Algorithm 3 is printed, in place of the norm as released"
+    )
+    guide_last: bool = option(True, "Guide the last step too, as released; Algorithm 3 as printed does not")
+
+
+PRINTED = EDMDPSSettings(weight="plain", squared=True, guide_last=False)  # Algorithm 3 word for word
 
 
 def pixels(x: Tensor) -> Tensor:
@@ -74,5 +81,11 @@ def edm_dps(
 def guide(y: Tensor, operator: Callable[[Tensor], Tensor], settings: EDMDPSSettings) -> MeasurementGuidance:
     """The guidance hook on its own: the residual is taken in pixels."""
     return MeasurementGuidance(
-        lambda x0: operator(pixels(x0)), y, settings.zeta, weight=settings.weight, joint=settings.joint
+        lambda x0: operator(pixels(x0)),
+        y,
+        settings.zeta,
+        settings.squared,
+        settings.weight,
+        joint=settings.joint,
+        last=settings.guide_last,
     )

@@ -49,6 +49,7 @@ class EnhanceSettings(Settings):
 
 RELEASED = EnhanceSettings(3, "released", 1.0, feather=0.0, eight_bit=True)
 PAPER = EnhanceSettings(3, "paper", 1.0, feather=0.0, eight_bit=True)
+OUTSIDE = {"unsharp": EnhanceSettings(), "released": RELEASED, "paper": PAPER}
 
 
 def enhance_outside(x: Tensor, mask: Tensor, settings: EnhanceSettings = EnhanceSettings()) -> Tensor:

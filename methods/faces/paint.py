@@ -18,6 +18,7 @@ from .align import FRAMES, SIDE, cut, similarity, template
 from .candidates import PICKS, Candidates
 from .detail import detail_side
 from .detect import Faces
+from .enhance import OUTSIDE
 from .grey import as_grey, is_grey
 from .paste import PasteSettings, place, to_picture
 
@@ -69,6 +70,13 @@ class RestoreSettings(PasteSettings):
         "consistency",
         "The best candidate: nearest to the picture when reduced again, to the person, or sharpest",
         choices=PICKS,
+    )
+    enhance_outside: str = option(
+        "none",
+        "What is done outside the boxes of the faces once they are put back: unsharp adds detail; "
+        "released and "
+        "paper are VisionRefine's Algorithm 4, a blur of 3 pixels and a strong kernel",
+        choices=("none", *OUTSIDE),
     )
 
 

@@ -16,7 +16,9 @@ from ..method import Upscaler
 from ..metrics.identity import Identity
 from .candidates import Candidates
 from .detect import Detection, Detector, DetectSettings, Faces, colours, detect
+from .enhance import OUTSIDE, enhance_outside
 from .grey import is_grey
+from .masks import box_mask
 from .paint import FaceReport, Painter, Parser, Restorer, RestoreSettings, ZoomAware
 
 
@@ -75,7 +77,8 @@ def restore_faces(
     each picture, in place of a detector's. seed: of all pictures, or one for each; face i has the seed plus
     i. on_face(done, all) counts the faces of all pictures, and those that have none as one; a recogniser adds
     identity distances, and picks candidates by identity, of the picture or of a reference: embeddings N D of
-    the person. Memory beyond the pictures is that of one batch of faces. Raises ValueError.
+    the person. With `enhance_outside` (VisionRefine, Algorithm 4) what lies outside the faces' boxes is
+    filtered at the end. Memory beyond the pictures is that of one batch of faces. Raises ValueError.
     """
     if settings.mask == "parse" and parser is None:
         raise ValueError(
@@ -115,6 +118,9 @@ def restore_faces(
         reports.append(tuple(painter.paint(detection.faces, seeds[i], count)))
         if reports[-1]:  # a picture without faces stays as it is, to the last bit
             canvas.clamp_(0, 1)
+            if chosen := OUTSIDE.get(settings.enhance_outside):
+                mask = box_mask(detection.faces.boxes * settings.scale, size)
+                canvas.copy_(enhance_outside(canvas, mask, chosen))
             if canvas.shape[1] != coloured.shape[1]:
                 coloured[i] = canvas[0].mean(0, keepdim=True)
         before += max(1, len(detection.faces))

@@ -38,7 +38,7 @@ def replacing(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """
     path = Path(path)
     folder = path.parent
-    partial = folder / f".priorsr-{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part"
+    partial = folder / f".priorsr-{host_name()}-{os.getpid()}-{secrets.token_hex(4)}.part"
     _own.add(partial)
     try:
         try:
@@ -113,19 +113,28 @@ def _abandoned(path: Path) -> bool:
     if found is None:
         return False
     host, owner = found.groups()
-    if host == _host() and os.name == "posix":
-        if int(owner) == os.getpid():
-            return True  # an earlier process had the same number, as in containers
-        try:
-            os.kill(int(owner), 0)
-        except (ProcessLookupError, OverflowError):
-            return True
-        except PermissionError:
-            pass
+    if is_gone(host, int(owner)):
+        return True
     return time.time() - path.stat().st_mtime > DAY
 
 
-def _host() -> str:
+def is_gone(host: str, owner: int) -> bool:
+    """Whether an earlier process of this machine, of which a file tells, is known to run no more."""
+    if host != host_name() or os.name != "posix":
+        return False
+    if owner == os.getpid():
+        return True  # an earlier process had the same number, as in containers
+    try:
+        os.kill(owner, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def host_name() -> str:
+    """A short name of this machine, for names of files."""
     return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 
 

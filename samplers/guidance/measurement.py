@@ -22,8 +22,8 @@ class MeasurementGuidance(Hook):
     y: B ..., A: differentiable, from x0 to y's shape. squared: |.|^2 as in the paper's Eq. 16 in place of the
     norm of the code. weight: `plain`, or `inverse` for the mean of |y - A x0| / |y_j| that VisionRefine's
     script uses (|y_j| at least `floor`). One norm a sample, summed, so that a batch never couples, unless
-    `joint` takes one over the batch as published. `residuals` holds the norms of the run, one tensor (B,) a
-    step.
+    `joint` takes one over the batch as published. last: whether the step to clean data is guided too.
+    `residuals` holds the norms of the run, one tensor (B,) a step.
     """
 
     operator: Operator
@@ -33,6 +33,7 @@ class MeasurementGuidance(Hook):
     weight: str = "plain"
     floor: float = 1e-3
     joint: bool = False
+    last: bool = True
     residuals: list[Tensor] = field(default_factory=list)
     needs_grad = True
 
@@ -70,6 +71,8 @@ class MeasurementGuidance(Hook):
         return residual.detach(), gradient
 
     def state(self, step: Step, x: Tensor) -> Tensor:
+        if step.nxt.sigma == 0 and not self.last:
+            return x
         residual, gradient = self.gradient(step)
         self.residuals.append(residual)
         return x - self.scale * gradient

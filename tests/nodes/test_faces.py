@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from priorsr.methods.graph.standin.describing import described_node
+
 LEFT, TOP, SIDE = 50, 30, 56
 PARSER = {"parser": "parsing_parsenet.pth"}
 DIFFSR = {"method": "diffsr", "method.prior": "face64", "method.level": 30.0, "method.steps": 2}
@@ -23,6 +25,7 @@ SRDG = {
     "coarse": 8.0,
 }
 SRCNN = {"method": "srcnn", "method.size": 192}
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 PARTS = {"kind": "parts", "kind.parser": "parsing_parsenet.pth"}
 
 
@@ -236,3 +239,14 @@ def test_the_best_of_several_candidates_is_kept(pack, two, found, scene):
     given = {"image": two, "faces": found, "scale": 1.0, "candidates": 2, **DIFFSR}
     _, report = pack.run("RestoreFaces", **given, pick="sharpness")
     assert report.count(" of 2, sharpness ") == 2
+
+
+def test_what_is_done_outside_the_faces_is_asked_last(pack, bare, two, found):
+    given = {"image": two, "faces": found, "scale": 1.0, **DIFFSR}
+    plain, _ = pack.run("RestoreFaces", **given)
+    done, _ = pack.run("RestoreFaces", **given, enhance_outside="released")
+    assert (plain - done).abs().max() > 1e-3
+    for name in ("PriorSRRestoreFaces", "PriorSRCodeFormer"):
+        inputs = described_node(bare.nodes[name])["inputs"]
+        widgets = [one["id"] for one in inputs if one["type"] in WIDGETS and one.get("optional")]
+        assert widgets[-1] == "enhance_outside"

@@ -11,7 +11,7 @@ import torch
 from tiny_checkpoints import TINY, corrector, tiny
 
 from priorsr.methods import weights
-from priorsr.methods.cli import commands, folder
+from priorsr.methods.cli import commands, folder, pipeline
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
 
@@ -430,7 +430,7 @@ def test_an_interrupt_leaves_whole_files_only(files, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(folder, "write", interrupted)
+    monkeypatch.setattr(pipeline, "write", interrupted)
     assert run("upscale", files, tmp_path / "out", "--method", "bicubic") == 130
     assert not (tmp_path / "out").exists()
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from priorsr.methods.cli import folder
+from priorsr.methods.cli import folder, pipeline
 from priorsr.methods.cli import main as cli
 from priorsr.methods.cli.folder import check_output, picture_seed
 from priorsr.methods.imaging.images import Picture, read, write
@@ -59,7 +59,7 @@ def test_whatever_a_picture_raises_all_others_are_done(pictures, tmp_path, photo
             raise error
         return picture, {}
 
-    outcomes = list(folder.run(folder.plan(pictures, tmp_path / "out"), work))
+    outcomes = list(pipeline.run(folder.plan(pictures, tmp_path / "out"), work))
     assert [o.status for o in outcomes] == ["written", "failed", "written"]
     assert "m.png" in outcomes[1].message
     assert listing(tmp_path / "out") == ["a.png", "z.png"]
@@ -83,7 +83,7 @@ def test_a_16_bit_picture_that_cannot_be_written_is_one_line(pictures, tmp_path,
         raise Odd("the encoder gave up")
 
     monkeypatch.setattr(png, "write16", fails)
-    outcomes = list(folder.run(folder.plan(pictures, tmp_path / "out"), untouched(Picture(photo, bits=16))))
+    outcomes = list(pipeline.run(folder.plan(pictures, tmp_path / "out"), untouched(Picture(photo, bits=16))))
     assert [o.status for o in outcomes] == ["failed"] * 2
     assert "Odd: the encoder gave up" in outcomes[0].message
     assert listing(tmp_path / "out") == []
@@ -125,7 +125,7 @@ def test_one_picture_that_cannot_be_written_is_told_before_any_work(
 ):
     write(Picture(photo, photo[:, :1]), tmp_path / "a.png")
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(folder, "read", never)
+    monkeypatch.setattr(pipeline, "read", never)
     assert run("upscale", "bicubic", tmp_path / "a.png", tmp_path / name, "--overwrite") == 2
     assert len(caplog.records) == 1
     assert listing(tmp_path) == ["a.png", "file"]
@@ -141,7 +141,7 @@ def test_jobs_of_a_folder_that_cannot_be_written_are_told_without_work(pictures,
         done.append(job.source.name)
         return picture, {}
 
-    outcomes = {o.source: o for o in folder.run(folder.plan(pictures, tmp_path / "out", ".jpg"), work)}
+    outcomes = {o.source: o for o in pipeline.run(folder.plan(pictures, tmp_path / "out", ".jpg"), work)}
     assert "transparency" in outcomes[str(pictures / "b.png")].message
     assert done == ["a.png", long, "z.png"]
     plan = folder.plan(pictures, tmp_path / "out2", ".webp")
@@ -184,7 +184,7 @@ def test_runs_at_once_share_a_folder(tmp_path, photo):
         return picture, {}
 
     def go():
-        outcomes.extend(folder.run(folder.plan(tmp_path / "in", tmp_path / "out"), work, skip=True))
+        outcomes.extend(pipeline.run(folder.plan(tmp_path / "in", tmp_path / "out"), work, skip=True))
 
     threads = [threading.Thread(target=go) for _ in range(3)]
     for thread in threads:
@@ -198,13 +198,13 @@ def test_runs_at_once_share_a_folder(tmp_path, photo):
 
 @pytest.mark.skipif(os.name != "posix", reason="owners are told on POSIX only")
 def test_a_resumed_run_sweeps_though_nothing_is_left_to_do(pictures, tmp_path):
-    from priorsr.methods.imaging.replacing import _host
+    from priorsr.methods.imaging.replacing import host_name
 
     out = tmp_path / "out"
     assert run("upscale", pictures, out, "--method", "bicubic") == 0
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     child.wait()
-    (out / f".priorsr-{_host()}-{child.pid}-0123abcd.part").write_bytes(b"half")
+    (out / f".priorsr-{host_name()}-{child.pid}-0123abcd.part").write_bytes(b"half")
     assert run("upscale", pictures, out, "--method", "bicubic") == 0
     assert listing(out) == ["a.png", "z.png"]
 

@@ -158,3 +158,16 @@ def test_the_best_of_several_candidates_is_kept(files, tmp_path, capsys):
         assert run(*given, "--overwrite", "--candidates", "2", "--reference", files) == 0
         face = json.loads(capsys.readouterr().out)["files"][0]["report"]["faces"][0]
         assert " of 2, identity " in face["kept"]
+
+
+def test_algorithm_4_is_one_option(files, tmp_path):
+    """The command does what Python does, and none of it unasked."""
+    from priorsr import restore_faces
+
+    asked = "restore-faces", "srcnn", files / "colour.png"
+    assert run(*asked, tmp_path / "plain.png") == 0
+    assert run(*asked, tmp_path / "outside.png", "--enhance-outside", "paper") == 0
+    plain, outside = (read(tmp_path / f"{name}.png").pixels for name in ("plain", "outside"))
+    assert (plain - outside).abs().max() > 0.02
+    own = restore_faces(read(files / "colour.png").pixels, "srcnn", enhance_outside="paper").picture
+    assert ((own * 255).round() - (outside * 255).round()).abs().max() <= 1

@@ -8,7 +8,7 @@ import torch
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
-from priorsr.methods.dps.edm_dps import EDMDPSSettings
+from priorsr.methods.dps.edm_dps import PRINTED, EDMDPSSettings, edm_dps, pixels
 from priorsr.methods.dps.posterior import posterior_upscale
 from priorsr.methods.dps.sampling import DPSSettings
 from priorsr.methods.imaging.canvas import TileSettings
@@ -22,6 +22,7 @@ from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.edm import EDMPrior
 from priorsr.methods.priors.load import PriorSettings, load_classifier, load_prior
 from priorsr.methods.visionrefine.guided import GuidedSettings, guided_upsample
+from priorsr.samplers.noise import Noise
 
 ADM = ADMConfig(
     image_size=16,
@@ -236,3 +237,34 @@ def test_mistakes_are_explained(files, extra, words, monkeypatch, caplog):
     assert cli.main(["upscale", "low.png", "out.png", *extra]) in (1, 2)
     assert words in caplog.text
     assert not (files / "out.png").exists()
+
+
+def test_algorithm_3_runs_as_it_is_printed(edm):
+    """Written out from the listing of VisionRefine: the squared norm, the corrector's estimate, the
+    gradient to x_i through both calls, and nothing at the last step.
+    """
+    draw, steps, zeta = torch.Generator().manual_seed(0), 4, 1e-3
+    y = torch.rand(1, 3, 8, 8, generator=draw) * 255
+    operator = lambda p: torch.nn.functional.avg_pool2d(p, 2)  # noqa: E731
+    settings = dataclasses.replace(PRINTED, steps=steps, zeta=zeta)
+    found = edm_dps(edm, y.double(), operator, (16, 16), settings, Noise([3]))
+
+    t = [level.sigma for level in edm.levels(steps)]
+    x = Noise([3])((1, 3, 16, 16)).double() * t[0]
+    network = lambda x, t: edm.network(x, torch.tensor([t])).double()  # noqa: E731
+    for i in range(steps):
+        start = x.detach().requires_grad_()
+        d = (start - network(start, t[i])) / t[i]
+        x = start + (t[i + 1] - t[i]) * d
+        if t[i + 1] != 0:
+            estimate = network(x, t[i + 1])
+            slope = (x - estimate) / t[i + 1]
+            x = start + (t[i + 1] - t[i]) * (d / 2 + slope / 2)
+            residual = (y - operator(pixels(estimate))).square().sum()
+            x = x - zeta * torch.autograd.grad(residual, start)[0]
+    torch.testing.assert_close(found, x.detach(), rtol=1e-4, atol=1e-4)
+    released = edm_dps(
+        edm, y.double(), operator, (16, 16), dataclasses.replace(settings, guide_last=True), Noise([3])
+    )
+    assert (released - found).abs().max() > 1e-3
+    assert (PRINTED.weight, PRINTED.squared, PRINTED.guide_last) == ("plain", True, False)

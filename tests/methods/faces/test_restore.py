@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from priorsr.methods.faces.align import template, transform
 from priorsr.methods.faces.detect import DetectSettings, Faces, no_faces
+from priorsr.methods.faces.enhance import OUTSIDE, enhance_outside
+from priorsr.methods.faces.masks import box_mask
 from priorsr.methods.faces.paint import RestoreSettings
 from priorsr.methods.faces.paste import PasteSettings, parse_mask, place
 from priorsr.methods.faces.restore import restore_faces
@@ -300,3 +303,23 @@ def test_faces_that_come_back_as_no_numbers_stay():
     assert torch.equal(done.pictures, picture)
     assert done.reports[0][0].outcome == "left as it is: the restorer answers what is no number"
     assert done.reports[0][0].identity is None
+
+
+@pytest.mark.parametrize("name", ["unsharp", "released", "paper"])
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_what_lies_outside_the_boxes_is_filtered_at_the_end(smooth, name, scale):
+    """VisionRefine, Algorithm 4: on the picture whose faces are back, the faces themselves as they are."""
+    where, settings = together(face(80, 90, 60), face(190, 100, 60)), {"size": 64, "scale": scale}
+    plain = restore_faces(smooth, inverted, None, RestoreSettings(**settings), faces=[where]).pictures
+    chosen = RestoreSettings(**settings, enhance_outside=name)
+    done = restore_faces(smooth, inverted, None, chosen, faces=[where]).pictures
+    mask = box_mask(where.boxes * scale, tuple(plain.shape[-2:]))
+    torch.testing.assert_close(done, enhance_outside(plain, mask, OUTSIDE[name]), rtol=0, atol=0)
+    if name != "unsharp":  # whose mask is feathered
+        assert torch.equal(done * mask, plain * mask)
+    assert (done - plain).abs().max() > 1e-3
+    grey = smooth[:, :1]
+    shown = restore_faces(grey, inverted, None, chosen, faces=[where]).pictures
+    assert shown.shape[1] == 1
+    nothing = restore_faces(smooth, inverted, None, replace(chosen, scale=1.0), faces=[no_faces()]).pictures
+    assert torch.equal(nothing, smooth)  # without a face everything would be outside

@@ -19,7 +19,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals and owners are to
 
 
 def leftover(folder, pid, host=None, token="0123abcd"):
-    path = folder / f".priorsr-{host or replacing._host()}-{pid}-{token}.part"
+    path = folder / f".priorsr-{host or replacing.host_name()}-{pid}-{token}.part"
     path.write_bytes(b"half of a picture")
     return path
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shlex
 
 import pytest
 import torch
@@ -157,3 +159,17 @@ def test_the_command_writes_a_prior_that_restores_and_may_be_gone_on_from(tmp_pa
 def test_sizes_that_cannot_work_are_refused(wrong, words):
     with pytest.raises(ValueError, match=words):
         EDMRecipe(**{**SIZES, **wrong}).network()
+
+
+def test_the_small_recipe_of_the_page_runs_as_printed(root, tmp_path, folder, monkeypatch):
+    """With two steps in place of two thousand, and on these pictures."""
+    page = (root / "docs" / "visionrefine.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"### A small prior in ten minutes\n\n```\n(.*?)```", page, re.S)
+    train, restore = block.replace("\\\n", " ").strip().split("\n")
+    monkeypatch.chdir(tmp_path)
+    write(Picture(ramps(1, 1)[..., ::2, ::2] / 255), tmp_path / "small.png")
+    places = {"FACES": str(folder), "OTHERS": str(folder), "IN": "small.png", "OUT": "large.png"}
+    for line, fewer in ((train, ["--steps", "2"]), (restore, ["--steps", "2"])):
+        words = [places.get(word, word) for word in shlex.split(line)[1:]]
+        assert cli.main([*words, *fewer]) == 0
+    assert read(tmp_path / "large.png").pixels.shape == (1, 1, 16, 16)
