@@ -107,7 +107,8 @@ def _failed(text: str, options: argparse.Namespace) -> int:
 
 def _execute(arguments: list[str], options: argparse.Namespace) -> int:
     """Run a command: in this process, or in several."""
-    if not getattr(options, "workers", None):
+    shared = hasattr(options, "shard")  # a folder: workers of trainings are threads that read pictures
+    if not shared or not options.workers:
         return options.execute(options)
     from . import workers
 
