@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from stablesr_tiny import base_file, context, pictures, tiny
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from priorsr.methods.cli import main as cli
 from priorsr.methods.metrics.backbones import missing
