@@ -106,7 +106,12 @@ def _failed(text: str, options: argparse.Namespace) -> int:
 
 
 def _execute(arguments: list[str], options: argparse.Namespace) -> int:
-    """Run a command: in this process, or in several."""
+    """Run a command: in this process, in several, or as jobs of a cluster."""
+    if getattr(options, "cluster", None):
+        from . import cluster
+
+        if not cluster.is_job():
+            return cluster.run(arguments, options)
     shared = hasattr(options, "shard")  # a folder: workers of trainings are threads that read pictures
     if not shared or not options.workers:
         return options.execute(options)

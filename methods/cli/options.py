@@ -17,6 +17,7 @@ from ..method import AUTO, Method, Upscaler
 from ..precision import CHOICES as PRECISIONS
 from ..precision import precision_of
 from . import folder, pipeline, workers
+from .cluster import add_cluster
 from .parser import Command as Command
 from .parser import Parser as Parser
 from .tally import Tally
@@ -179,6 +180,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         help="of JPEG and WebP outputs (default 95)",
     )
     workers.add_sharing(parser)
+    add_cluster(parser)
 
 
 def add_seed(parser: argparse._ActionsContainer, help: str) -> None:

@@ -33,6 +33,7 @@ from .options import (
     varies,
 )
 from .pipeline import Batch
+from .video import add_video, check_video, is_video, run_video
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +56,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         add_memory(sub)
         add_compile(sub)
         add_seed(sub, "of what is invented")
+        add_video(sub)
         sub.add_argument(
             "--batch",
             type=_batch,
@@ -74,6 +76,11 @@ def _batch(text: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     method = method_named(options.method)
+    video = is_video(options.source)
+    if video:
+        check_video(options)
+    elif options.frames:
+        raise ValueError(f"--frames is for videos, and {options.source} is none: leave it out")
     if options.longest is None:
         method.scales.check(options.scale, method.name)
     elif options.longest < 1:
@@ -99,12 +106,10 @@ def _run(options: argparse.Namespace) -> int:
         notes = [*upscaler.fit(small, scale, budget)]
         plan = upscaler.plan(small, scale)
         size = plan.size
-        if plan.calls:
-            log.info(
-                "%d network calls for each tile, about %s beside the weights",
-                plan.calls,
-                show_bytes(plan.bytes),
-            )
+        text = f"{plan.calls} network calls for each tile, about {show_bytes(plan.bytes)} beside the weights"
+        if plan.calls and text not in said:
+            said.add(text)
+            log.info("%s", text)
         for one, job in zip(pictures, jobs, strict=True):
             check_writable(job.target, one.alpha is not None, size)  # before any step is taken
         pixels, alpha = upscale_with_alpha(
@@ -128,6 +133,8 @@ def _run(options: argparse.Namespace) -> int:
     def key(picture: Picture) -> tuple | None:
         return None if picture.alpha is not None else tuple(picture.pixels.shape)
 
+    if video:
+        return run_video(options, work)
     return run_files(options, work, Batch(options.batch, key, works) if options.batch > 1 else None)
 
 
