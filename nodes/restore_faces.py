@@ -50,7 +50,8 @@ KNOWN = {
 }
 NAMES = {"dpi_steps": "steps", "srdg_steps": "steps", "srdg_preset": "preset"}
 HIDDEN = {
-    "stablesr": ("prompt", "negative", "guidance"),  # they need a tokenizer's folder
+    # the first three need a tokenizer's folder, the last is later than saved work
+    "stablesr": ("prompt", "negative", "guidance", "enlargement"),
     "edm-dps": ("squared", "guide_last"),  # later than saved work
 }
 

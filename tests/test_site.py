@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import make_site
 import pytest
 import reference_pages
 import yaml
@@ -37,6 +38,18 @@ def test_it_builds_strictly_and_asks_nothing_of_other_servers(root, tmp_path):
     fetched = re.compile(r'<(?:script|img|iframe|link)[^>]+(?:src|href)="(?:https?:)?//')
     for path in found:
         assert not fetched.search(path.read_text(encoding="utf-8")), path.name
+
+
+@needs_mkdocs
+def test_what_mkdocs_warns_of_ends_the_build(root, tmp_path, monkeypatch, capsys):
+    (tmp_path / "mkdocs.yml").write_text("site_name: x\nnav: [index.md, gone.md]\n", encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# x\n", encoding="utf-8")
+    monkeypatch.setattr(make_site, "ROOT", tmp_path)
+    monkeypatch.setattr(make_site, "gather", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["make_site.py", "--out", str(tmp_path / "site")])
+    assert make_site.main() == 1
+    assert "gone.md" in capsys.readouterr().err
 
 
 def test_a_link_that_leads_nowhere_is_named_and_others_are_moved(root):

@@ -109,9 +109,13 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    built = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", options.out]
+    # not --quiet: warnings that are not logged are not counted by --strict
+    built = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", options.out]
     quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # of the theme, about other versions of itself
-    return subprocess.run(built, cwd=ROOT, env=quiet, check=False).returncode
+    done = subprocess.run(built, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
+    told = (done.stdout + done.stderr).splitlines()
+    print("\n".join(line for line in told if not line.startswith("INFO")), file=sys.stderr)
+    return done.returncode
 
 
 if __name__ == "__main__":

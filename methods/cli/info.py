@@ -15,7 +15,7 @@ from .. import weights
 from .parser import Command
 
 PACKAGE = Path(__file__).resolve().parents[2]
-LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "kornia")
+LIBRARIES = ("numpy", "pillow", "safetensors", "kornia")
 EXTRA = re.compile(r"""extra\s*==\s*['"]([\w-]+)['"]""")
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -42,6 +42,8 @@ def _words(value: object) -> str:
 
 def information() -> dict:
     """What `priorsr info` prints: text, lists of text, and tables of them by name."""
+    import torch  # whose own version tells for which card it was built
+
     folders = {}
     for folder in weights.folders():
         try:
@@ -52,7 +54,7 @@ def information() -> dict:
     return {
         "priorsr": f"{__version__} in {PACKAGE}",
         "python": f"{platform.python_version()} on {platform.platform()}",
-        "libraries": {name: version_of(name) for name in LIBRARIES},
+        "libraries": {"torch": torch.__version__, **{name: version_of(name) for name in LIBRARIES}},
         "host": host(),
         "devices": devices(),
         "weights": folders,

@@ -112,7 +112,8 @@ def _execute(arguments: list[str], options: argparse.Namespace) -> int:
 
         if not cluster.is_job():
             return cluster.run(arguments, options)
-    if not getattr(options, "workers", None):
+    shared = hasattr(options, "shard")  # a folder: workers of trainings are threads that read pictures
+    if not shared or not options.workers:
         return options.execute(options)
     from . import workers
 

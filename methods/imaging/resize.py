@@ -271,6 +271,19 @@ def resize(
     return Resampler(size_of(x), size, scale, method, antialias, border, centred)(x)
 
 
+ENLARGEMENTS = ("bicubic-0.75", "bicubic")
+
+
+def enlarge_by(x: Tensor, size: tuple[int, int], kernel: str = "bicubic") -> Tensor:
+    """Enlarge the last two axes bicubically: `bicubic-0.75` as torch does without antialiasing (a = -0.75,
+    the edge repeated), `bicubic` as `resize` does (a = -0.5), which also reduces.
+    """
+    larger = all(n >= m for n, m in zip(size, size_of(x), strict=True))
+    if kernel == ENLARGEMENTS[0] and larger and size != size_of(x):
+        return resize(x, size, method=kernel, antialias=False, border="edge")
+    return resize(x, size)
+
+
 def resize_uint8(x: Tensor, size: tuple[int, int], method: str = "bicubic") -> Tensor:
     """Resize a uint8 C H W picture exactly as Pillow does, 8-bit rounding between the two axes included."""
     if x.dtype != torch.uint8 or x.ndim != 3:

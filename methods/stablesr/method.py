@@ -15,7 +15,7 @@ from ...samplers.tiled import Tiled
 from ...samplers.transition import DDIM, DDPM
 from ..imaging.canvas import to_prior_channels
 from ..imaging.images import check_pixels
-from ..imaging.resize import enlarged_size, resize, size_of
+from ..imaging.resize import ENLARGEMENTS, enlarge_by, enlarged_size, resize, size_of
 from ..nets.cfw import CFW
 from ..nets.sd_vae import VAE
 from ..priors.adm import ADMPrior
@@ -86,6 +86,12 @@ class StableSRSettings(Settings):
         high=65_536,
     )
     vae_overlap: int = option(128, "How far those overlap, a multiple of 8", low=0, high=65_536)
+    enlargement: str = option(
+        ENLARGEMENTS[0],
+        "How the picture is enlarged first: as in training and in the released scripts (a = -0.75), or by "
+        "the softer kernel of Pillow",
+        choices=ENLARGEMENTS,
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -269,7 +275,8 @@ def restore_at_scale(
     size = enlarged_size(size_of(low), scale)
     work = working_size(size_of(low), scale, settings.tile)
     shown, back = to_prior_channels(3, low, size)
-    base = resize(shown if clean is None else pre_clean(shown, clean), work).clamp(0, 1)
+    seen = shown if clean is None else pre_clean(shown, clean)
+    base = enlarge_by(seen, work, settings.enlargement).clamp(0, 1)
     rim = [-n % multiple for n in work]  # beyond the picture its edge goes on
     image = restored(F.pad(base * 2 - 1, (0, rim[1], 0, rim[0]), mode="replicate"))[..., : work[0], : work[1]]
     image = color_fix(((image.float() + 1) / 2).clamp(0, 1), base, settings.color)

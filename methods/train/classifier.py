@@ -24,7 +24,7 @@ from ..srdg.attributes import JUDGE, KIND
 from ..srdg.objective import noisy, train_times
 from .curve import plot_profiles
 from .init import CURE, begin_from, init_option
-from .judge import DAMAGE, judged_accuracies
+from .judge import MIX, judge_damage, judged_accuracies
 from .labels import JUDGED, UNKNOWN, Attribute, Labelled
 from .loop import Batch, Optimisation, Task, channels_last
 from .prior import numbers, square
@@ -79,6 +79,11 @@ class ClassifierRecipe(Settings):
         "One network tells all attributes: several times faster; each file has a copy of it and its own "
         "answer",
     )
+    degradation: str = option(
+        MIX,
+        f"What damages the pictures of a plain network; {MIX}: a part is clean, the others are reduced or "
+        "mildly damaged faces; or a preset of `priorsr degrade`, or a recipe's JSON file",
+    )
     balanced: bool = option(True, "Every class is drawn as often as any other, however many pictures it has")
     init: str = init_option(
         "they must be of the same sizes; for several attributes FILE stands for FILE_ATTRIBUTE"
@@ -111,6 +116,7 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
     networks = build(recipe, seed)
     members = {name: groups_of(labels, recipe.balanced) for name, labels in data.labels.items()}
     together = chances(members, len(data.images)) if recipe.shared else None
+    damage = judge_damage(recipe.degradation)
 
     def given(chosen: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         draw: dict[str, Any] = {"generator": batch.generator}
@@ -125,7 +131,7 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
         seeds = torch.randint(2**62, (recipe.batch,), **draw).tolist()
         clean, noise = rgb(x / 255), rgb(Noise(seeds)(x.shape))
         if recipe.net == "plain":
-            clean = degrade(clean, DAMAGE, seeds)[0].clamp(0, 1)
+            clean = degrade(clean, damage, seeds)[0].clamp(0, 1)
         return clean.to(batch.device), t.to(batch.device), noise.to(batch.device)
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
@@ -164,6 +170,7 @@ def build(recipe: ClassifierRecipe, seed: int = 0) -> nn.ModuleDict:
     Raises ValueError for those of other sizes, classes or colours.
     """
     torch.manual_seed(seed)
+    judge_damage(recipe.degradation)  # known, and readable
     attributes = Attribute.parse(recipe.attributes)
     kind, of = cast(Any, (JUDGE, PlainClassifier) if recipe.net == "plain" else (KIND, DenseNet))
     networks = nn.ModuleDict({a.name: of(recipe.config(len(a.classes))) for a in attributes})

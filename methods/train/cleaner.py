@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..clean.method import KIND
-from ..degrade import PRESETS, Recipe
-from ..degrade.steps import OneOf
+from ..degrade import PRESETS, Recipe, recipe_named
+from ..degrade.steps import OneOf, Resample
 from ..degrade.steps import Sequence as Chain
 from ..imaging.images import Picture, write
 from ..imaging.resize import resize
@@ -29,6 +29,7 @@ TUNED = Optimisation(
 )
 JUDGED = 32  # validation crops of each scale that figures come from
 SHOWN = 6  # of them are shown
+MIX = "mix"
 SHARES = {"real-world": 0.45, "real-world-mild": 0.45, "bicubic": 0.1}  # the last: what is clean stays so
 
 
@@ -45,6 +46,11 @@ class CleanerRecipe(Settings):
     deep: int = option(4, "Residual blocks at a quarter of the size", low=1, high=64)
     batch: int = option(16, "Crops a step and process", low=1, high=4096)
     workers: int = option(1, "Crops that are read and damaged at once, each on a thread", low=1, high=256)
+    degradation: str = option(
+        MIX,
+        f"What damages the crops; {MIX}: the two-order pipelines at full and a third of their strength, and "
+        "a tenth of the crops only reduced; or a preset of `priorsr degrade`, or a recipe's JSON file",
+    )
     init: str = init_option("they must be of the same sizes")
 
     def config(self) -> CleanerConfig:
@@ -57,8 +63,13 @@ class CleanerRecipe(Settings):
         return CleanerConfig(self.width, self.blocks, self.deep)
 
 
-def damage(scale: int) -> Recipe:
-    """One of the degradations by its share, which ends at the size divided by `scale`."""
+def damage(scale: int, name: str = MIX) -> Recipe:
+    """One of the degradations by its share, or the preset or recipe of that name, which ends at the size
+    divided by `scale`. Raises as `recipe_named`.
+    """
+    if name != MIX:
+        recipe = recipe_named(name, float(scale))
+        return Recipe(recipe.name, (*recipe.steps, Resample(1 / scale, of_input=True)))
     steps = tuple(Chain(PRESETS[name](float(scale)).steps) for name in SHARES)
     return Recipe(f"cleaner x{scale}", (OneOf(steps, tuple(SHARES.values())),))
 
@@ -66,6 +77,7 @@ def damage(scale: int) -> Recipe:
 def build(recipe: CleanerRecipe, seed: int = 0) -> Cleaner:
     """A new network, or one with the weights to go on from. Raises ValueError for those of another one."""
     torch.manual_seed(seed)
+    damage(max(SCALES), recipe.degradation)  # known, and readable
     network = channels_last(Cleaner(recipe.config()))
     begin_from(network, recipe.init, KIND)
     return network
@@ -75,9 +87,11 @@ def task(recipe: CleanerRecipe, network: Cleaner, crops: Crops, validation: Crop
     """Train a network of `build`, judging by PSNR on damaged crops of `validation` at each scale, against
     bicubic's.
     """
-    drawn = {scale: Pairs(crops, damage(scale), recipe.workers) for scale in SCALES}
+    drawn = {scale: Pairs(crops, damage(scale, recipe.degradation), recipe.workers) for scale in SCALES}
     judged = {
-        scale: Pairs(validation, damage(scale), recipe.workers)(range(JUDGED), in_order=True)
+        scale: Pairs(validation, damage(scale, recipe.degradation), recipe.workers)(
+            range(JUDGED), in_order=True
+        )
         for scale in SCALES
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..degrade import PRESETS, Recipe
+from ..degrade import PRESETS, Recipe, recipe_named
 from ..degrade.steps import OneOf, Resample
 from ..degrade.steps import Sequence as Chain
 from ..imaging.resize import resize, size_of
@@ -28,6 +28,19 @@ DAMAGE = Recipe(
         ),
     ),
 )
+
+
+MIX = "mix"
+
+
+def judge_damage(name: str) -> Recipe:
+    """What a judge is trained on: DAMAGE for `mix`, else the preset or recipe of that name, brought back
+    to the size of its input. Raises as `recipe_named`.
+    """
+    if name == MIX:
+        return DAMAGE
+    recipe = recipe_named(name)
+    return Recipe(recipe.name, (*recipe.steps, Resample(1.0, of_input=True)))
 
 
 @torch.no_grad()

@@ -37,10 +37,11 @@ class Sampler:
     settings: StableSRSettings
     device: torch.device
     half: bool = False
+    enlargement: str = "bicubic"
 
     @torch.no_grad()
-    def __call__(self, low: Tensor, size: int, seeds: Sequence[int]) -> Tensor:
-        """Latents B Z h w on the CPU of uint8 B 3 s s that are enlarged to `size`; each depends on its
+    def __call__(self, low: Sequence[Tensor] | Tensor, size: int, seeds: Sequence[int]) -> Tensor:
+        """Latents B Z h w on the CPU of uint8 pictures 3 s s that are enlarged to `size`; each depends on its
         picture and seed alone.
         """
         for network in (
@@ -52,7 +53,8 @@ class Sampler:
             network.to(self.device)
         noise = Noise(seeds)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            lr = Autoencoder(self.model.vae).encode(enlarged(low.to(self.device), size), noise)
+            shown = enlarged(low, size, self.enlargement).to(self.device)
+            lr = Autoencoder(self.model.vae).encode(shown, noise)
             cond = Cond({LR: lr}, {CONTEXT: self.context.to(self.device)}).expand(len(lr))
             return (
                 sample(modulated(self.model.prior, self.model.layers), cond, self.settings, noise)
@@ -99,7 +101,7 @@ class Latents:
             partial.write_text(json.dumps(self.made_with, indent=1), encoding="utf-8")
         with tqdm(total=len(numbers), unit="latent", disable=not progress) as bar:
             for seeds in (numbers[k : k + part] for k in range(0, len(numbers), part)):
-                truth, low = pairs(seeds)
+                truth, low = pairs.apart(seeds)
                 latents = sampler(low, truth.shape[-1], seeds)
                 if not torch.isfinite(latents).all():
                     raise FloatingPointError(
@@ -114,15 +116,15 @@ class Latents:
                         save_file(content, partial)
                 bar.update(len(seeds))
 
-    def read(self, numbers: Sequence[int], workers: int = 1) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 truth B 3 S S and degraded B 3 s s, and latents B Z h w.
+    def read(self, numbers: Sequence[int], workers: int = 1) -> tuple[Tensor, list[Tensor], Tensor]:
+        """uint8 truth B 3 S S and degraded pictures 3 s s, and latents B Z h w.
 
         Raises ValueError that names a damaged file.
         """
         with ThreadPoolExecutor(workers) as pool:
             found = list(pool.map(self._one, numbers))
-        truth, low, latents = (torch.stack([content[name] for content in found]) for name in CONTENT)
-        return truth, low, latents
+        truth, low, latents = ([content[name] for content in found] for name in CONTENT)
+        return torch.stack(truth), low, torch.stack(latents)
 
     def _one(self, i: int) -> dict[str, Tensor]:
         try:

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -97,6 +97,8 @@ class Task:
     identity: dict = field(default_factory=dict)
     show: Callable[[Any, Path], None] = lambda network, run: None
     betas: tuple[float, float] = (0.9, 0.999)  # of Adam
+    # parts whose gradients are clipped each by its own norm: a discriminator's must not shrink the maker's
+    apart: Callable[[Any], Iterable[Iterable[nn.Parameter]]] = lambda network: [network.parameters()]
 
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -155,7 +157,8 @@ def fit(
             loss = task.loss(parallel, Batch(generator, settings.half_at(step), accelerator.device))
             network.zero_grad(set_to_none=True)
             accelerator.backward(loss)
-            nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+            for part in task.apart(network):
+                nn.utils.clip_grad_norm_(part, settings.clip)
             optimizer.step(settings.share_at(step))
             average.update_parameters(network)
             step, total, count = step + 1, total + loss.detach(), count + 1

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..degrade import Recipe
 from ..degrade.step import Step
 from ..imaging.images import read, read_head, to_uint8
-from ..imaging.resize import resize, size_of
+from ..imaging.resize import enlarge_by, resize, size_of
 from .datasets import find_files
 
 log = logging.getLogger("priorsr")
@@ -101,24 +101,33 @@ class Pairs:
     recipe: Recipe
     workers: int = 1  # pairs that are made at once
     before: Step | None = None  # what is done to the truth first
+    undamaged: float = 0.0  # share of the crops that are not degraded, and keep their size
 
     def __call__(self, seeds: Sequence[int], in_order: bool = False) -> tuple[Tensor, Tensor]:
         """uint8 truth B 3 S S and degraded B 3 s s; in order, pair i is of picture i."""
+        truth, low = self.apart(seeds, in_order)
+        return truth, torch.stack(low)
+
+    def apart(self, seeds: Sequence[int], in_order: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """The same with the degraded ones by themselves, 3 s s each: those that are not are larger."""
         with ThreadPoolExecutor(self.workers) as pool:
             made = pool.map(self._one, seeds, range(len(seeds)) if in_order else [None] * len(seeds))
             truth, low = zip(*made, strict=True)
-        return torch.stack(truth), torch.stack(low)
+        return torch.stack(truth), list(low)
 
     def _one(self, seed: int, index: int | None) -> tuple[Tensor, Tensor]:
         truth = self.crops(seed, index)
         if self.before is not None:
             truth = self.before(truth, size_of(truth))
+        if random.Random(f"undamaged/{seed}").random() < self.undamaged:
+            return to_uint8(truth), to_uint8(truth)
         return to_uint8(truth), to_uint8(self.recipe.draw(seed)(truth))
 
 
-def enlarged(low: Tensor, size: int) -> Tensor:
-    """uint8 B 3 s s as B 3 size size in -1..1, enlarged as pictures are before they are restored."""
-    return resize(low / 255, (size, size)).clamp(0, 1) * 2 - 1
+def enlarged(low: Sequence[Tensor] | Tensor, size: int, kernel: str = "bicubic") -> Tensor:
+    """uint8 pictures 3 s s as B 3 size size in -1..1, enlarged as pictures are before they are restored."""
+    together = [low] if isinstance(low, Tensor) else [x[None] for x in low]
+    return torch.cat([enlarge_by(x / 255, (size, size), kernel).clamp(0, 1) * 2 - 1 for x in together])
 
 
 def _shorter_side(path: Path) -> int:

@@ -74,8 +74,8 @@ class CodeFormerRecipe(Settings):
     )
     degradation: str = option(
         "mix",
-        "The face degradation that lowers the pictures; mix: one of mild to severe",
-        choices=(*FACE_LEVELS, "mix"),
+        f"The face degradation that lowers the pictures ({', '.join(FACE_LEVELS)}); mix: one of mild to "
+        "severe; or another preset of `priorsr degrade`, or a recipe's JSON file",
     )
     perceptual: float = option(
         1.0,
@@ -150,7 +150,8 @@ def teacher(recipe: CodeFormerRecipe) -> VQGAN:
 
 
 def check(recipe: CodeFormerRecipe, settings: Optimisation) -> None:
-    """Raises ValueError for what no stage can be trained with."""
+    """Raises ValueError for what no stage can be trained with, and as `face_damage`."""
+    face_damage(recipe.degradation, recipe.size)
     if settings.muon and recipe.stage != "codebook":
         raise ValueError(
             f"muon {settings.muon:g} would move weights that stage {recipe.stage} keeps: train with --muon 0"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ...degrade import Recipe, degrade
+from ...degrade import Recipe, degrade, recipe_named
 from ...degrade.presets import FACE_LEVELS, dpi
-from ...degrade.steps import OneOf
+from ...degrade.steps import OneOf, Resample
 from ...degrade.steps import Sequence as Chain
 from ...dpi.masks import check_grid
 from ...dpi.method import grid_condition
@@ -39,9 +39,10 @@ class CorrectorRecipe(Settings):
     )
     degradation: str = option(
         "bicubic",
-        "What lowers the pictures: bicubic reduction, or a face degradation; mix: one of several; relative: "
-        "mild or medium, its pixels counted on a face of 512 whatever the size here",
-        choices=("bicubic", *FACE_LEVELS, "mix", RELATIVE),
+        f"What lowers the pictures: bicubic reduction, or a face degradation ({', '.join(FACE_LEVELS)}); "
+        "mix: one of several; relative: mild or medium, its pixels counted on a face of 512 "
+        "whatever the size "
+        "here; or another preset of `priorsr degrade`, or a recipe's JSON file",
     )
     k: int = option(2, "Every k-th row and column carries conditions", low=2, high=64)
     objective: str = option(
@@ -89,6 +90,8 @@ class CorrectorRecipe(Settings):
                 f"scale {self.scale} must divide the size {self.size} and be at least k {self.k}: change "
                 "one of them"
             )
+        if self.degradation != "bicubic":
+            self.degradations()  # known, and readable
         config = replace(
             SMALL,
             image_size=self.size,
@@ -109,7 +112,12 @@ class CorrectorRecipe(Settings):
 
 
 def face_damage(name: str, side: int) -> Recipe:
-    """The face degradation of a level, or for `mix` and `relative` one of several with even chances."""
+    """The face degradation of a level, or for `mix` and `relative` one of several with even chances; else the
+    preset or the recipe's file of that name, brought back to the size of its input. Raises as `recipe_named`.
+    """
+    if name not in (RELATIVE, "mix", *FACE_LEVELS):
+        recipe = recipe_named(name)
+        return Recipe(recipe.name, (*recipe.steps, Resample(1.0, of_input=True)))
     if name == RELATIVE:
         recipes = [dpi(level, FACE_LEVELS[level].on(side)) for level in MIXED[:2]]
     else:

@@ -84,6 +84,7 @@ class CFWRecipe(PairRecipe):
     def folders(self) -> tuple[Latents, Latents]:
         """Where latents for training and validation are."""
         names = ("base", "layers", "context", "target", "size", "scale", "flip", "sampling", "begin")
+        names += ("degradation", "sharpen", "undamaged", "enlargement")
         made_with = {name: getattr(self, name) for name in names}
         folder = Path(self.latents)
         return (
@@ -116,7 +117,8 @@ def synthesise(
         sampling = StableSRSettings(
             steps=recipe.sampling, start=recipe.begin, tile=recipe.size, overlap=0, fidelity=0.0
         )
-        sampler = Sampler(model, context, sampling, process.device, settings.precision == "bf16")
+        half = settings.precision == "bf16"
+        sampler = Sampler(model, context, sampling, process.device, half, recipe.enlargement)
         log.info(
             "sampling %d latents in %d steps each; those in %s stay when this is interrupted",
             sum(map(len, absent)),
@@ -159,8 +161,9 @@ def task(recipe: CFWRecipe, cfw: CFW, vae: VAE, latents: Latents, validation: La
     trained = Wrapping(cfw, vae, recipe.distance, Perceptual(recipe.perceptual), adversary)
 
     def read(latents: Latents, numbers: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        truth, low, latent = (x.to(device) for x in latents.read(numbers, recipe.workers))
-        return latent, enlarged(low, recipe.size), signed(truth)
+        truth, low, latent = latents.read(numbers, recipe.workers)
+        shown = enlarged(low, recipe.size, recipe.enlargement)
+        return latent.to(device), shown.to(device), signed(truth.to(device))
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         numbers = torch.randint(latents.count, (recipe.batch,), generator=batch.generator).tolist()
@@ -204,6 +207,7 @@ def task(recipe: CFWRecipe, cfw: CFW, vae: VAE, latents: Latents, validation: La
         {**recipe.identity(), "lpips": used(recipe.perceptual)},
         show,
         BETAS,
+        Wrapping.sides,
     )
 
 

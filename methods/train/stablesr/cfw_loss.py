@@ -31,6 +31,14 @@ class Wrapping(nn.Module):
         self.perceptual, self.adversary = perceptual, adversary
         self.requires_grad_(True)
 
+    def sides(self) -> list[list[nn.Parameter]]:
+        """Weights of what makes pictures and of what judges them, whose gradients are clipped apart as
+        released.
+        """
+        judging = list(self.adversary.parameters())
+        known = {id(p) for p in judging}
+        return [part for part in ([p for p in self.parameters() if id(p) not in known], judging) if part]
+
     def decode(self, latent: Tensor, low: Tensor, w: float = FIDELITY) -> Tensor:
         """B 3 S S in about -1..1; w = 0 is the plain decoder."""
         return Autoencoder(self.vae.beside(latent), self.cfw).decode(latent, low, w).float()

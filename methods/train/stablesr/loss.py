@@ -76,16 +76,17 @@ class Modulation(nn.Module):
 
 
 @torch.no_grad()
-def encoded(vae: VAE, truth: Tensor, low: Tensor, seeds: Sequence[int], part: int) -> tuple[Tensor, Tensor]:
-    """Latents B Z h w of uint8 crops B 3 S S and of their enlarged degradations B 3 s s, both drawn from the
-    posterior.
+def encoded(
+    vae: VAE, truth: Tensor, low: Sequence[Tensor], seeds: Sequence[int], part: int, kernel: str = "bicubic"
+) -> tuple[Tensor, Tensor]:
+    """Latents B Z h w of uint8 crops B 3 S S and of their enlarged degradations 3 s s, both drawn from the
+    posterior, on the device of the crops.
     """
     made = []
     for i in range(0, len(truth), part):
         noise, piece = Noise(seeds[i : i + part]).child("latents"), slice(i, i + part)
         clean = signed(truth[piece])
-        made.append(
-            [Autoencoder(vae).encode(x, noise) for x in (clean, enlarged(low[piece], clean.shape[-1]))]
-        )
+        shown = enlarged(low[piece], clean.shape[-1], kernel).to(clean.device)
+        made.append([Autoencoder(vae).encode(x, noise) for x in (clean, shown)])
     first, second = (torch.cat(z) for z in zip(*made, strict=True))
     return first, second

@@ -11,7 +11,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ...degrade import PRESETS, recipe_named
+from ...degrade.presets import UNHARMED
 from ...degrade.steps import Unsharp
+from ...imaging.resize import ENLARGEMENTS
 from ...nets.sd_unet import SDUNet
 from ...settings import Settings, option
 from ...stablesr.layers import StableSRLayers
@@ -47,6 +49,14 @@ class PairRecipe(Settings):
         "stablesr", f"What they are damaged by: one of {', '.join(PRESETS)}, or a recipe's JSON file"
     )
     sharpen: bool = option(True, "Sharpen the truth first, which the input is made of too, as released")
+    undamaged: float = option(
+        UNHARMED, "Share of the crops that are shown as they are, at full size", low=0, high=1
+    )
+    enlargement: str = option(
+        ENLARGEMENTS[0],
+        "How degraded crops are enlarged again: as released (a = -0.75), or by the softer kernel of Pillow",
+        choices=ENLARGEMENTS,
+    )
     workers: int = option(8, "Crops that are read and degraded at once, each on a thread", low=1, high=256)
 
     def check(self) -> None:
@@ -63,7 +73,8 @@ class PairRecipe(Settings):
         """
         recipe = recipe_named(self.degradation, self.scale)
         before = Unsharp() if self.sharpen else None
-        return Pairs(Crops.of(paths, self.size, self.flip), recipe, self.workers, before)
+        crops = Crops.of(paths, self.size, self.flip)
+        return Pairs(crops, recipe, self.workers, before, self.undamaged)
 
     def opened(self, layers_for: Callable[[SDUNet], StableSRLayers]) -> tuple[StableSR, Tensor]:
         """The networks with the layers that belong to the UNet, and the empty prompt's tokens 1 L D.

@@ -107,7 +107,7 @@ def task(recipe: StableSRRecipe, model: StableSR, context: Tensor, pairs: Pairs,
     """
     trained = Modulation(model.layers, model.prior.network, recipe.part)
     vae, size = Frozen(model.vae), recipe.size
-    judged = validation(range(JUDGED), in_order=True)
+    judged, kernel = validation.apart(range(JUDGED), in_order=True), recipe.enlargement
 
     def noised(latents: tuple[Tensor, Tensor], t: Tensor, seeds: Sequence[int]) -> Noised:
         z0, lr = latents
@@ -118,15 +118,17 @@ def task(recipe: StableSRRecipe, model: StableSR, context: Tensor, pairs: Pairs,
         draw: dict[str, Any] = {"generator": batch.generator}
         seeds = torch.randint(2**62, (recipe.batch,), **draw).tolist()
         t = torch.randint(len(CHAIN.table), (recipe.batch,), **draw)
-        truth, low = (x.to(batch.device) for x in pairs(seeds))
+        crops, low = pairs.apart(seeds)
+        truth = crops.to(batch.device)
         with batch.autocast():
-            return net(*noised(encoded(vae.beside(truth), truth, low, seeds, recipe.part), t, seeds)).mean()
+            latents = encoded(vae.beside(truth), truth, low, seeds, recipe.part, kernel)
+            return net(*noised(latents, t, seeds)).mean()
 
     @torch.no_grad()
     def validate(net: Modulation) -> dict[str, float]:
         seeds, errors = range(JUDGED), {}  # picture i has the noise of seed i at every step of the chain
-        truth, low = (x.to(next(net.parameters()).device) for x in judged)
-        latents = encoded(vae.beside(truth), truth, low, seeds, recipe.part)
+        truth = judged[0].to(next(net.parameters()).device)
+        latents = encoded(vae.beside(truth), truth, judged[1], seeds, recipe.part, kernel)
         for t in TIMES:
             errors[f"error@{t}"] = float(net(*noised(latents, torch.full((JUDGED,), t), seeds)).mean())
         return {"error": sum(errors.values()) / len(errors), **errors}
@@ -134,7 +136,7 @@ def task(recipe: StableSRRecipe, model: StableSR, context: Tensor, pairs: Pairs,
     @torch.no_grad()
     def show(net: Modulation, run: Path) -> None:
         plot_profiles(run / "log.jsonl", run / "error.png")
-        truth, low = signed(judged[0][:SHOWN]), enlarged(judged[1][:SHOWN], size)
+        truth, low = signed(judged[0][:SHOWN]), enlarged(judged[1][:SHOWN], size, kernel)
         device = next(net.parameters()).device
         here = StableSR(
             diffusion_prior(net.unet.beside(device), recipe.target), net.layers, vae.beside(device)

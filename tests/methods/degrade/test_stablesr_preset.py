@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from priorsr.methods.degrade import preset, recipe_named
 from priorsr.methods.degrade.presets import KERNELS, STABLESR, UNHARMED, real_world
 from priorsr.methods.degrade.steps import Unsharp
+from priorsr.methods.imaging.images import Picture, write
+from priorsr.methods.imaging.resize import enlarge_by, resize
+from priorsr.methods.stablesr.method import StableSRSettings, restore_at_scale
+from priorsr.methods.train.pairs import enlarged
 from priorsr.methods.train.stablesr import cfw, task
 from priorsr.methods.train.stablesr.cfw import CFWRecipe
 from priorsr.methods.train.stablesr.task import StableSRRecipe
@@ -31,13 +37,41 @@ def test_the_numbers_are_the_released_ones():
     assert (task.TUNED.lr, StableSRRecipe().batch) == (5e-5, 192)
 
 
-def test_one_in_a_hundred_is_only_reduced_and_others_are_damaged_less():
+def test_one_in_a_hundred_is_shown_as_it_is_at_full_size(tmp_path):
+    write(Picture(torch.rand(1, 3, 40, 40)), tmp_path / "a.png")
+    recipe = StableSRRecipe(size=32, scale=4.0)
+    pairs = recipe.drawn_from([tmp_path])
+    assert pairs.undamaged == recipe.undamaged == UNHARMED == 0.01
+    truth, low = replace(pairs, recipe=preset("bicubic")).apart(range(1000))
+    sizes = [tuple(x.shape[1:]) for x in low]
+    assert set(sizes) == {(8, 8), (32, 32)}
+    whole = [i for i, size in enumerate(sizes) if size == (32, 32)]
+    assert 3 <= len(whole) <= 20
+    assert all(torch.equal(low[i], truth[i]) for i in whole)
+    i = whole[0]
+    shown = enlarged(low[i - 1 : i + 1], 32, recipe.enlargement)
+    torch.testing.assert_close(shown[1], truth[i] / 127.5 - 1)
+
+
+@pytest.mark.parametrize("size", [(31, 45), (64, 64)])
+def test_inputs_are_enlarged_as_in_the_released_scripts(size):
+    x = torch.rand(2, 3, 17, 23, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.interpolate(x, size, mode="bicubic", align_corners=False)
+    torch.testing.assert_close(enlarge_by(x, size, "bicubic-0.75"), expected, rtol=0, atol=1e-5)
+    assert not torch.allclose(enlarge_by(x, size, "bicubic"), expected, atol=1e-2)
+    assert StableSRSettings().enlargement == StableSRRecipe().enlargement == "bicubic-0.75"
+    seen = []
+    for kernel in ("bicubic-0.75", "bicubic"):
+        settings = StableSRSettings(enlargement=kernel, tile=64, overlap=32, color="none")
+        restore_at_scale(x, 4.0, lambda canvas: seen.append(canvas) or canvas, settings)
+        work = enlarge_by(x, (68, 92), kernel).clamp(0, 1) * 2 - 1
+        torch.testing.assert_close(seen[-1][..., :68, :92], work)
+    smaller = enlarge_by(x, (8, 9), "bicubic-0.75")  # what is reduced is so without aliasing
+    torch.testing.assert_close(smaller, resize(x, (8, 9)))
+
+
+def test_its_pictures_are_damaged_less():
     recipe = preset("stablesr")
-    whole = sum(
-        len(recipe.draw(seed).steps) == 1 and not hasattr(recipe.draw(seed).steps[0], "steps")
-        for seed in range(2000)
-    )
-    assert 8 <= whole <= 36
     x = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)).cumsum(2) / 64
     plain = preset("bicubic")(x)
     mild, strong = (

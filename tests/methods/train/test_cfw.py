@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from stablesr_tiny import base_file, context, pictures, tiny
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from priorsr.methods.cli import main as cli
 from priorsr.methods.metrics.backbones import missing
@@ -126,10 +127,11 @@ def test_a_resumed_run_repeats_an_uninterrupted_one(recipe, latents, tmp_path):
 
 def test_latents_are_what_sampling_gives(recipe, latents):
     truth, low, latent = latents[0].read([1, 4])
-    assert (truth.dtype, low.dtype, latent.dtype) == (torch.uint8, torch.uint8, torch.float32)
-    assert low.shape == (2, 3, 8, 8)
+    assert (truth.dtype, low[0].dtype, latent.dtype) == (torch.uint8, torch.uint8, torch.float32)
+    assert [tuple(x.shape) for x in low] == [(3, 8, 8)] * 2
     settings = StableSRSettings(steps=2, tile=32, overlap=0, start="lr", fidelity=0.0)
-    expected = restore(tiny(), enlarged(low, 32), context(), settings, noise=Noise([1, 4])).latent
+    shown = enlarged(low, 32, recipe.enlargement)
+    expected = restore(tiny(), shown, context(), settings, noise=Noise([1, 4])).latent
     torch.testing.assert_close(latent, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -315,3 +317,30 @@ def test_mistakes_leave_no_folder_behind(recipe, place, tmp_path, change, words)
     with pytest.raises(ValueError, match=words):
         sampled(replace(recipe, latents=str(tmp_path / "none"), **change), place)
     assert not (tmp_path / "none").exists()
+
+
+def test_both_sides_are_clipped_by_their_own_gradients(recipe, latents, tmp_path):
+    """As released: however steep the judge's loss, what makes pictures learns at its own pace."""
+    work = made(replace(recipe, adversarial=0.025, after=0), latents)
+    maker, judge = work.apart(work.network)
+    assert {id(p) for p in judge} == {id(p) for p in work.network.adversary.parameters()}
+    assert {id(p) for p in maker} == {id(p) for p in work.network.cfw.parameters()}
+    seen = {}
+
+    def loss(network, batch):
+        part = [sum((p * (1000 if side is judge else 0.01)).sum() for p in side) for side in (maker, judge)]
+        return sum(part)
+
+    def watch(optimizer, arguments, keywords):
+        for name, side in (("maker", maker), ("judge", judge)):
+            seen[name] = torch.stack([p.grad.norm() for p in side]).norm()
+
+    hook = register_optimizer_step_pre_hook(watch)
+    try:
+        settings = replace(QUICK, steps=1, clip=0.5, validate_every=5, checkpoint_every=5)
+        fit(replace(work, loss=loss, validate=lambda net: {}, show=lambda net, run: None), settings, tmp_path)
+    finally:
+        hook.remove()
+    count = sum(p.numel() for p in maker)
+    assert float(seen["judge"]) == pytest.approx(0.5, rel=1e-3)
+    assert float(seen["maker"]) == pytest.approx(min(0.5, 0.01 * count**0.5), rel=1e-3)

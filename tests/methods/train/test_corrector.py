@@ -426,7 +426,7 @@ def test_recipes_that_cannot_work_are_refused(wrong, words):
 )
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        change(**wrong)
+        change(**wrong).config()
 
 
 def test_trainings_that_give_nothing_to_use_are_refused(prior_file):
