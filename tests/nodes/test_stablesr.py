@@ -43,7 +43,9 @@ def vae():
     network = tiny.lively(tiny.VAE(tiny.COARSE), 2)
     return SimpleNamespace(
         first_stage_model=network,
-        patcher=SimpleNamespace(model=network),
+        patcher=SimpleNamespace(
+            model=network, load_device=torch.device("cpu"), offload_device=torch.device("cpu")
+        ),
         latent_channels=4,
         vae_dtype=torch.float32,
         memory_used_decode=lambda shape, dtype: 0,
