@@ -117,11 +117,7 @@ def test_command_lines_of_pages_are_understood(root):
     found = [line for line in commands(root) if "..." not in line]
     assert len(found) > 20
     for line in found:
-<<<<<<< HEAD
-        _, command, *arguments = shlex.split(re.sub(r"\$\w+", "1", line))  # a shell's variables
-=======
         _, command, *arguments = shlex.split(re.sub(r"\$\w+", "2", line))  # what a shell would put there
->>>>>>> main
         with redirect_stderr(io.StringIO()) as said:
             try:
                 build_parser(command).parse_args([command, *arguments])
