@@ -20,7 +20,11 @@ MASK_SIDE = 64  # of the mask of a picture that has no transparency
 def load_image(image: Picture) -> tuple[Tensor, Tensor]:
     """IMAGE 1 H W 3 and MASK 1 H W, which is 1 where the picture is transparent."""
     pixels = image.pixels.expand(-1, 3, -1, -1).movedim(1, -1).contiguous()
-    mask = torch.zeros(1, MASK_SIDE, MASK_SIDE) if image.alpha is None else 1 - image.alpha[:, 0]
+    mask = (
+        torch.zeros(1, MASK_SIDE, MASK_SIDE, dtype=torch.float32, device="cpu")
+        if image.alpha is None
+        else 1 - image.alpha[:, 0]
+    )
     return pixels, mask
 
 
