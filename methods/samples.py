@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from .degrade import Recipe, degrade
 from .degrade.steps import Blur, GaussianNoise, Jpeg, Resample
 from .imaging.images import read
-from .imaging.resize import resize, resize_uint8, size_of
+from .imaging.resize import resize
+from .metrics.faces import reduced
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "sample"
 HUNG = ((60, 478, 150), (280, 490, 124))  # top, left and height of each portrait on the wall, in pixels
@@ -53,7 +53,4 @@ def damaged(picture: Tensor, damage: str) -> Tensor:
         return picture
     if damage == "old":
         return degrade(picture, OLD, [0])[0]
-    factor = int(damage.removeprefix("small x"))
-    height, width = size_of(picture)
-    eight = (picture[0] * 255).round().to(torch.uint8)
-    return resize_uint8(eight, (round(height / factor), round(width / factor)))[None] / 255
+    return reduced(picture, int(damage.removeprefix("small x")))

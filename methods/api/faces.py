@@ -10,16 +10,15 @@ from typing import Any, NamedTuple
 import torch
 
 from ..device import compute_device
-from ..faces.candidates import reference_embeddings
 from ..faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..faces.detect import Detector, DetectSettings
 from ..faces.load import (
     CODEFORMER,
+    knowing_person,
     load_background_cleaner,
     load_codeformer,
     load_detector,
     load_parser,
-    recogniser_for,
 )
 from ..faces.paint import FaceReport, RestoreSettings
 from ..faces.restore import restore_faces as restore_and_paste
@@ -102,15 +101,11 @@ def restore_faces(
         scale=scale,
         **{k: v for k, v in ours.items() if k in _fields(RestoreSettings)},
     )
-    by_person = bool(reference) or (chosen.candidates > 1 and chosen.pick == "identity")
-    recogniser = recogniser_for(restorer.size, restorer.frame) if identity or by_person else None
     finder = load_detector(detector, place) if isinstance(detector, str) else detector
     parser = load_parser(device=place) if chosen.mask == "parse" else None
+    others = (one.pixels for one in map(as_planes, reference)) if reference else None
+    chosen, recogniser, person = knowing_person(chosen, identity, others, finder)
     cleaner = load_background_cleaner(place, precision_of(precision, place)) if clean else None
-    person = None
-    if recogniser and reference:
-        planes = [one.pixels for one in map(as_planes, reference)]
-        person = reference_embeddings(planes, finder, recogniser, restorer.frame)
     given = as_planes(picture)
     whole = given.pixels if given.alpha is None else torch.cat([given.pixels, given.alpha], 1)
     with torch.no_grad():

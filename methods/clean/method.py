@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import weights
 from ..imaging.color import grey
 from ..imaging.images import check_pixels
+from ..imaging.pieces import Span, Window
 from ..imaging.resize import MAX_SIDE, resize, size_of
 from ..method import FaceUse, Given, Method, Plan, Report, Scales, Upscaler, WeightInput
 from ..nets.cleaner import MULTIPLE, Cleaner
@@ -76,31 +77,22 @@ def clean(
         low = image[None].to(next(network.parameters()).device)
         canvas = resize(low, full) if native > 1 else low.clone()
         for rows, cols in _pieces(low.shape[-2:], settings.tile):
-            change = _piece(network, low, rows, cols, native)
-            place = (
-                ...,
-                slice(rows[0] * native, rows[1] * native),
-                slice(cols[0] * native, cols[1] * native),
-            )
-            canvas[place] += settings.strength * change
+            window = Window.of(rows, cols, network.config.reach, native)
+            canvas[(..., *window.place)] += settings.strength * _change(network, low, window, native)
             step()
         canvas = canvas.clamp(0, 1)
         results.append(canvas if size == full else resize(canvas, size).clamp(0, 1))
     return torch.cat(results)
 
 
-def _piece(network: Cleaner, low: Tensor, rows: tuple[int, int], cols: tuple[int, int], scale: int) -> Tensor:
+def _change(network: Cleaner, low: Tensor, window: Window, scale: int) -> Tensor:
     """What the network changes in one piece, from as much of the picture as that depends on."""
-    reach = network.config.reach
-    top, left = max(0, rows[0] - reach), max(0, cols[0] - reach)
-    seen = low[..., top : rows[1] + reach, left : cols[1] + reach].expand(-1, 3, -1, -1)
-    change = network(seen.contiguous(memory_format=torch.channels_last), scale)
-    inner = [slice((a - b) * scale, (c - b) * scale) for (a, c), b in ((rows, top), (cols, left))]
-    change = change[(..., *inner)]
+    seen = low[(..., *window.seen)].expand(-1, 3, -1, -1)
+    change = network(seen.contiguous(memory_format=torch.channels_last), scale)[(..., *window.inner)]
     return grey(change) if low.shape[1] == 1 else change
 
 
-def _pieces(size: Sequence[int], tile: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+def _pieces(size: Sequence[int], tile: int) -> Iterator[tuple[Span, Span]]:
     """Rows and columns of each; they begin at multiples of the network's blocks, so that no result depends on
     them.
     """

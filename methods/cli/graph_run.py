@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_graph(options: argparse.Namespace) -> int:
-    from ..api.graph import check, check_alone, open_engine
+    from ..api.graph import check, check_alone, open_engine, other_pictures
     from .options import run_jobs
 
     with ExitStack() as stack:
@@ -31,7 +31,7 @@ def run_graph(options: argparse.Namespace) -> int:
         if not engines:
             engines = [open_engine(device=options.device)]
             stack.callback(engines[0].close)
-        others = _others(graph, target)
+        others = other_pictures(graph, {target: None})
         for engine in engines:
             check(graph, engine, {**others, **({target: None} if target else {})})
         vary = not single if options.vary is None else options.vary
@@ -75,13 +75,6 @@ def _writable(name: str) -> str:
 
     path = Path(name)
     return name if path.suffix.lower() in WRITABLE else path.with_suffix(".png").name
-
-
-def _others(graph: Graph, target: str) -> dict[str, Picture]:
-    """The pictures that the other loaders name."""
-    from ..api.graph import other_pictures
-
-    return other_pictures(graph, {target: None})
 
 
 def _work(

@@ -11,17 +11,16 @@ import torch
 
 from ..device import compute_device
 from ..faces.align import FRAMES
-from ..faces.candidates import reference_embeddings
 from ..faces.codeformer import CodeFormerRestorer, CodeFormerSettings
 from ..faces.detect import DetectSettings, face_numbers
 from ..faces.load import (
     CODEFORMER,
     FILES,
+    knowing_person,
     load_background_cleaner,
     load_codeformer,
     load_detector,
     load_parser,
-    recogniser_for,
 )
 from ..faces.paint import RestoreSettings
 from ..faces.restore import restore_faces
@@ -150,21 +149,14 @@ def _restore_faces(options: argparse.Namespace) -> int:
     names = {f.name for f in fields(RestoreSettings)}
     own = {name: value for name, value in vars(options).items() if name in names}
     own |= {"size": chosen.size, "frame": chosen.frame}
-    if options.reference:
-        own["pick"] = "identity"
-    settings = RestoreSettings(**own)
-    by_identity = settings.candidates > 1 and settings.pick == "identity"
-    recogniser = recogniser_for(chosen.size, chosen.frame) if options.identity or by_identity else None
     detector = load_detector(options.detector, device)
+    others = options.reference and (read(path).pixels for path in picture_files(options.reference)[0])
+    settings, recogniser, person = knowing_person(
+        RestoreSettings(**own), options.identity, others or None, detector
+    )
     parser = load_parser(device=device) if settings.mask == "parse" else None
 
     precision = precision_of(options.precision, device)
-    person = None
-    if options.reference:
-        if not by_identity or recogniser is None:
-            raise ValueError("a reference chooses among candidates: give --candidates 2 or more")
-        seen = (read(path).pixels for path in picture_files(options.reference)[0])
-        person = reference_embeddings(seen, detector, recogniser, chosen.frame)
     cleaner = load_background_cleaner(device, precision) if options.clean else None
 
     if varies(options):

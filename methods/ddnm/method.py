@@ -49,9 +49,7 @@ class NullSpace:
 
     def begin(self, levels: Sequence[Level]) -> Callable[[Predict, Tensor, int, Draw], Step]:
         svd, keep, told = self.svd, math.sqrt(1 - self.eta**2), self.svd.measured(self.y)
-        seen = svd.values > 0
-        # the standard deviation of what is measured
-        doubt = torch.where(seen, self.noise / svd.values.clamp_min(1e-12), 0)
+        seen, doubt = svd.values > 0, svd.doubt(self.noise)
 
         def advance(predict: Predict, x: Tensor, i: int, draw: Draw) -> Step:
             cur, nxt = levels[i], levels[i + 1]

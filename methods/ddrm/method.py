@@ -46,16 +46,12 @@ class Restoration:
 
     def start(self, level: Level, draw: Tensor) -> Tensor:
         """The state at the first level, of standard normal numbers B C H W (Eq. 7, first line)."""
-        spread = ((level.sigma / level.alpha) ** 2 - self._doubt() ** 2).clamp_min(0).sqrt()
+        spread = ((level.sigma / level.alpha) ** 2 - self.svd.doubt(self.noise) ** 2).clamp_min(0).sqrt()
         return level.alpha * self.svd.pixels(self.svd.measured(self.y) + spread * draw)
 
-    def _doubt(self) -> Tensor:
-        """The standard deviation of what is measured along each singular vector."""
-        return torch.where(self.svd.values > 0, self.noise / self.svd.values.clamp_min(1e-12), 0)
-
     def begin(self, levels: Sequence[Level]) -> Callable[[Predict, Tensor, int, Draw], Step]:
-        keep, told, doubt = math.sqrt(1 - self.eta**2), self.svd.measured(self.y), self._doubt()
-        seen = self.svd.values > 0
+        keep, told = math.sqrt(1 - self.eta**2), self.svd.measured(self.y)
+        seen, doubt = self.svd.values > 0, self.svd.doubt(self.noise)
 
         def advance(predict: Predict, x: Tensor, i: int, draw: Draw) -> Step:
             cur, nxt = levels[i], levels[i + 1]

@@ -50,20 +50,29 @@ class Candidates:
         """
         if self.count == 1:
             return restore(seeds), [""] * len(seeds)
-        kept = torch.empty_like(faces)
+        person = self._person(faces)
+        kept, best = None, []
         scores: list[list[float]] = []
         for number in range(self.count):
             restored = restore([(seed + number * STRIDE) % 2**64 for seed in seeds])
-            scores.append(self._scores(restored, faces, zooms))
-            if number == 0:
-                kept = restored.clone()
-                continue
+            scores.append(self._scores(restored, faces, zooms, person))
+            if kept is None:
+                kept, best = restored.clone(), list(scores[0])
             for i, score in enumerate(scores[-1]):
-                if score > max(earlier[i] for earlier in scores[:-1]):
-                    kept[i] = restored[i]
+                if score > best[i]:
+                    kept[i], best[i] = restored[i], score
+        assert kept is not None
         return kept, [self._words([score[i] for score in scores]) for i in range(len(seeds))]
 
-    def _scores(self, restored: Tensor, faces: Tensor, zooms: Sequence[float]) -> list[float]:
+    def _person(self, faces: Tensor) -> Tensor | None:
+        """Embeddings that candidates are compared with where identity decides: N D, or B D of the faces."""
+        if self.pick != "identity" or self.recogniser is None:
+            return None
+        return self.recogniser(faces) if self.reference is None else self.reference
+
+    def _scores(
+        self, restored: Tensor, faces: Tensor, zooms: Sequence[float], person: Tensor | None
+    ) -> list[float]:
         """Of every face, more being better; what is no number is worst."""
         done = restored.clamp(0, 1)
         if self.pick == "sharpness":
@@ -75,11 +84,12 @@ class Candidates:
             ]
         else:
             assert self.recogniser is not None
+            assert person is not None
             embedded = self.recogniser(done.nan_to_num())
             if self.reference is None:
-                distances = identity_distance(embedded, self.recogniser(faces))
+                distances = identity_distance(embedded, person)
             else:
-                distances = torch.cdist(embedded.double(), self.reference.double()).amin(1)
+                distances = torch.cdist(embedded.double(), person.double()).amin(1)
             found = (-distances).tolist()
         sound = torch.isfinite(restored).flatten(1).all(1).tolist()
         return [score if good else -torch.inf for score, good in zip(found, sound, strict=True)]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import torch
+from torch import Tensor
 
 from .. import weights
 from ..clean.method import METHOD as CLEAN
 from ..method import Upscaler
 from ..metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
 from ..precision import loaded_in
+from .candidates import reference_embeddings
 from .codeformer import CodeFormerRestorer, CodeFormerSettings
 from .detect import Detector
 from .mtcnn import MTCNNDetector
+from .paint import RestoreSettings
 from .parse import FaceParser
 from .retinaface import RetinaFaceDetector
 
@@ -63,6 +69,26 @@ def load_background_cleaner(
 ) -> Upscaler:
     """The blind cleaner that ships, for the pictures that faces are cut from and what lies behind them."""
     return CLEAN.prepare(precision=precision).to(device)
+
+
+def knowing_person(
+    settings: RestoreSettings, identity: bool, reference: Iterable[Tensor] | None, detector: Detector
+) -> tuple[RestoreSettings, Identity | None, Tensor | None]:
+    """What candidates and reports need of identity: the settings, the recogniser, embeddings of the person.
+
+    reference: other photographs 1 C H W of the person, by which candidates are then picked. Raises ValueError
+    where there is nothing to pick from, no face in them, or no recogniser.
+    """
+    if reference is not None:
+        if settings.candidates < 2:
+            raise ValueError("a reference chooses among candidates: give --candidates 2 or more")
+        settings = replace(settings, pick="identity")
+    if not (identity or (settings.candidates > 1 and settings.pick == "identity")):
+        return settings, None, None
+    recogniser = recogniser_for(settings.size, settings.frame)
+    if reference is None:
+        return settings, recogniser, None
+    return settings, recogniser, reference_embeddings(reference, detector, recogniser, settings.frame)
 
 
 def recogniser_for(size: int, frame: str) -> Identity:

@@ -138,9 +138,9 @@ class Painter:
         zooms: dict[int, float] = {}
         if isinstance(self.restorer, ZoomAware):
             for i, matrix in zip(numbers, found, strict=True):
-                detail = self._detail(matrix)
-                zooms[i] = self.settings.size / detail
                 own = self.settings.size / _zoom(matrix)
+                detail = self._detail(matrix, own)
+                zooms[i] = self.settings.size / detail
                 reports[i] = _with(reports[i], detail=reports[i].side * detail / own)
                 if why := self.restorer.leaves(zooms[i]):
                     reports[i] = _with(reports[i], outcome=f"left as it is: {why}")
@@ -164,9 +164,8 @@ class Painter:
                 count(start + len(some))
         return reports
 
-    def _detail(self, matrix: Tensor) -> float:
-        """Pixels across of the detail that a face has, at most those it has."""
-        own = self.settings.size / _zoom(matrix)
+    def _detail(self, matrix: Tensor, own: float) -> float:
+        """Pixels across of the detail that a face of `own` has, at most those."""
         side = min(SIDE, round(own))
         enlarged = matrix * (side / self.settings.size)
         face = cut(self.picture.float(), enlarged[None], side, method="bicubic")
@@ -199,7 +198,8 @@ class Painter:
             )
         parts = self.parser(restored) if self.parser and s.mask == "parse" else None
         # of faces finer than they are made, what is beyond stays
-        added = [s.blend == "difference" or any(z < 1 for z in zooms[i : i + 1]) for i in range(len(seeds))]
+        finer = [zoom < 1 for zoom in zooms] or [False] * len(seeds)
+        added = [s.blend == "difference" or one for one in finer]
         back = to_picture(matrices, restored.shape[-1] / s.size, s.scale)
         for i, (face, matrix) in enumerate(zip(restored, back, strict=True)):
             if not sound[i]:

@@ -49,6 +49,12 @@ class SeparableSVD:
         told = F.pad(told, (0, width - told.shape[-1], 0, height - told.shape[-2]))
         return torch.where(self.values > 0, told / self.values.clamp_min(1e-12), 0)
 
+    def doubt(self, noise: float) -> Tensor:
+        """The standard deviation of what a measurement tells along each singular vector, H W, its noise
+        having `noise`; 0 where it tells nothing.
+        """
+        return torch.where(self.values > 0, noise / self.values.clamp_min(1e-12), 0)
+
 
 def reduction_matrix(operator: str, size: int, out: int, side: int) -> Tensor:
     """What brings `size` pixels to `out`, as out x side; the rim from `size` to `side` counts for nothing."""

@@ -26,6 +26,7 @@ from ..metrics.identity import LANDMARKS, NETWORK
 from ..metrics.perceptual import inception, inception_distances
 from ..metrics.recognition import Faces, equal_error_rate, identification, protocol_pairs, roc_auc
 from ..train.datasets import FILE, read_table
+from ..weights.fetch import sha256_of
 from .figures import Figure, backbones, chosen
 from .pairs import Failure, Job, gather, listed
 from .picture import EMBEDDING, PictureJudge
@@ -148,7 +149,7 @@ def _rows(
     def done(item: tuple[str, Job]) -> tuple[str, dict[str, Any] | None, str]:
         name, job = item
         try:
-            key = _key(digest, name, job)
+            key = _key(digest, name, job) if place is not None else ""  # which reads all of its files
             if key in kept:
                 return key, kept[key], ""
             if name.startswith("result "):
@@ -214,7 +215,7 @@ def _key(digest: str, name: str, job: Job) -> str:
 
 
 def _sha(path: Path | None) -> str:
-    return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+    return "" if path is None else sha256_of(path)
 
 
 def _each(

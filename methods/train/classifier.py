@@ -22,12 +22,13 @@ from ..nets.plain import PlainClassifier, PlainConfig
 from ..settings import Settings, option, to_json
 from ..srdg.attributes import JUDGE, KIND
 from ..srdg.objective import noisy, train_times
+from .channels import Coloured
 from .curve import plot_profiles
 from .init import CURE, begin_from, init_option
 from .judge import MIX, judge_damage, judged_accuracies
 from .labels import JUDGED, UNKNOWN, Attribute, Labelled
 from .loop import Batch, Optimisation, Task, channels_last
-from .prior import numbers, square
+from .prior import mirrored, numbers, square
 
 TUNED = Optimisation(steps=20_000, lr=1e-3, warmup=500)
 ANSWERS = ("Dense_3", "last")  # the layer that networks of several attributes do not share
@@ -36,7 +37,7 @@ SCHEDULE = ExplodingSchedule()
 
 
 @dataclass(frozen=True)
-class ClassifierRecipe(Settings):
+class ClassifierRecipe(Coloured, Settings):
     """The attributes, the networks that tell them, and their batches. Lists are written as 6,6,6,6."""
 
     attributes: str = option(
@@ -89,10 +90,6 @@ class ClassifierRecipe(Settings):
         "they must be of the same sizes; for several attributes FILE stands for FILE_ATTRIBUTE"
     )
 
-    @property
-    def colours(self) -> int:
-        return 1 if self.channels == "luma" else 3
-
     def prepared(self, picture: Tensor) -> Tensor:
         """A picture C H W in 0..1 as the square that is learnt from, uint8."""
         return square(picture, self.size, self.colours)
@@ -122,7 +119,7 @@ def task(recipe: ClassifierRecipe, data: Labelled, validation: Labelled, seed: i
         draw: dict[str, Any] = {"generator": batch.generator}
         x = data.images[chosen]
         if recipe.flip:
-            x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
+            x = mirrored(x, batch.generator)
         if recipe.shift:
             x = moved(
                 x, torch.randint(2 * recipe.shift + 1, (recipe.batch, 2), **draw).tolist(), recipe.shift

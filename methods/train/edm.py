@@ -23,6 +23,7 @@ from ..priors.edm import EDMPrior
 from ..priors.load import FRAMES
 from ..settings import Settings, option, to_json
 from .augment import AXES, augmented
+from .channels import Coloured
 from .init import begin_from, init_option
 from .loop import Batch, Optimisation, Task, channels_last
 from .pairs import Crops
@@ -53,7 +54,7 @@ PARTS = 8  # levels of the figure
 
 
 @dataclass(frozen=True)
-class EDMRecipe(Settings):
+class EDMRecipe(Coloured, Settings):
     """The network, its noise and its batches; the defaults are those of the paper for faces of 64 pixels.
 
     Lists are written as 1,2,2.
@@ -96,10 +97,6 @@ class EDMRecipe(Settings):
         choices=("", *FRAMES),
     )
     init: str = init_option("they must be of the same shape")
-
-    @property
-    def colours(self) -> int:
-        return 1 if self.channels == "luma" else 3
 
     def network(self) -> dict[str, Any]:
         """What `build_edm` takes. Raises ValueError when the sizes do not fit together."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +19,14 @@ from ..nets.adm_config import ADMConfig, Pool
 from ..nets.adm_released import build_adm
 from ..priors.calibration import midpoint_timesteps
 from ..settings import Settings, option, to_json
+from .channels import Coloured
 from .classifier import drawn_of, groups_of
 from .curve import plot_profiles
 from .init import begin_from, init_option
 from .labels import JUDGED, UNKNOWN, Labelled
 from .loop import Batch, Optimisation, Task, channels_last
-from .prior import check_side, numbers, signed
-from .upsampler import classes_of
+from .prior import check_side, mirrored, numbers, signed
+from .upsampler import classes_of, groups_option
 from .variance import Variational
 
 TUNED = Optimisation(
@@ -42,7 +43,7 @@ LEVELS = 8  # at which it is judged
 
 
 @dataclass(frozen=True)
-class NoiseClassifierRecipe(Settings):
+class NoiseClassifierRecipe(Coloured, Settings):
     """The classes, the network and its batches; the defaults are those of the released one for 256 pixels.
 
     Lists are written as 1,2,4.
@@ -62,13 +63,7 @@ class NoiseClassifierRecipe(Settings):
     blocks: int = option(2, "Residual blocks a level", low=1, high=8)
     attention: str = option("8,16,32", "Downsampling factors of the levels with attention")
     head_channels: int = option(64, "Channels of an attention head", low=8, high=512)
-    groups: int = option(
-        32,
-        "Groups of each group norm; one channel a group would hide brightness from a small network: 8 for "
-        "--width 32",
-        low=1,
-        high=64,
-    )
+    groups: int = groups_option()
     pool: str = option(
         "attention",
         "How it ends; attention ties it to --size, the others take pictures of any size",
@@ -80,10 +75,6 @@ class NoiseClassifierRecipe(Settings):
     flip: bool = option(True, "Mirror half of the pictures")
     balanced: bool = option(True, "Every class is drawn as often as any other, however many pictures it has")
     init: str = init_option("they must be of the same form")
-
-    @property
-    def colours(self) -> int:
-        return 1 if self.channels == "luma" else 3
 
     def classes(self) -> tuple[str, ...]:
         """Names, in the order of their numbers. Raises ValueError for none."""
@@ -128,13 +119,11 @@ def task(recipe: NoiseClassifierRecipe, network: nn.Module, data: Labelled, vali
     groups = groups_of(labels, recipe.balanced)
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw: dict[str, Any] = {"generator": batch.generator}
         chosen = drawn_of(groups, recipe.batch, batch.generator)
         x0 = signed(data.images[chosen])
         if recipe.flip:
-            x0 = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x0.flip(3), x0)
-        t = torch.randint(recipe.train_steps, (recipe.batch,), **draw)
-        eps = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(x0.shape)
+            x0 = mirrored(x0, batch.generator)
+        t, eps = hybrid.drawn(x0, batch.generator)
         x0, eps, t, wanted = (z.to(batch.device) for z in (x0, eps, t, labels[chosen]))
         xt = hybrid.noised(x0, eps, t).contiguous(memory_format=torch.channels_last)
         with batch.autocast():

@@ -25,6 +25,7 @@ from ..priors.calibration import Calibration, eps_mse, midpoint_timesteps
 from ..priors.load import FRAMES, PriorSettings
 from ..priors.unconditional import samples
 from ..settings import Settings, option, to_json
+from .channels import Coloured
 from .init import begin_from, init_option
 from .loop import Batch, Optimisation, Task, channels_last
 from .pairs import Crops
@@ -36,7 +37,7 @@ JUDGED = 128  # validation pictures that figures in the log and in the file come
 
 
 @dataclass(frozen=True)
-class PriorRecipe(Settings):
+class PriorRecipe(Coloured, Settings):
     """The network, its noise and its batches. Lists are written as 1,2,4."""
 
     size: int = option(
@@ -85,10 +86,6 @@ class PriorRecipe(Settings):
         choices=("", *FRAMES),
     )
     init: str = init_option("they must be of the same shape, noise and target")
-
-    @property
-    def colours(self) -> int:
-        return 1 if self.channels == "luma" else 3
 
     def config(self) -> ADMConfig:
         """The network's settings. Raises ValueError when they do not fit together."""
@@ -186,7 +183,13 @@ def drawn(
         seeds = torch.randint(2**62, (count,), **draw).tolist()
         return coloured(torch.stack([source(seed) for seed in seeds]), channels)
     x = source[torch.randint(len(source), (count,), **draw)]
-    return torch.where(torch.randint(2, (count, 1, 1, 1), **draw) > 0, x.flip(3), x) if flip else x
+    return mirrored(x, generator) if flip else x
+
+
+def mirrored(x: Tensor, generator: torch.Generator) -> Tensor:
+    """N C H W, about half of them mirrored."""
+    draw: dict[str, Any] = {"generator": generator}
+    return torch.where(torch.randint(2, (len(x), 1, 1, 1), **draw) > 0, x.flip(3), x)
 
 
 def coloured(x: Tensor, channels: int) -> Tensor:

@@ -23,10 +23,11 @@ from ..priors.ncsnpp import NCSNppPrior
 from ..settings import Settings, option, to_json
 from ..srdg.method import KIND, SRDGSettings, condition, enlarged, srdg
 from ..srdg.objective import noisy, score_loss, train_times
+from .channels import Coloured
 from .curve import plot_profiles
 from .init import init_option
 from .loop import Batch, Optimisation, Task, channels_last
-from .prior import grid, numbers
+from .prior import drawn, grid, numbers
 
 TUNED = Optimisation(
     steps=1_000_000,
@@ -45,7 +46,7 @@ DRAFT = SRDGSettings(steps=50, sampler="renoise")  # of the pictures that are sh
 
 
 @dataclass(frozen=True)
-class SRRecipe(Settings):
+class SRRecipe(Coloured, Settings):
     """The network, the noise and the batches; the defaults are those of the released networks.
 
     Lists are written as 1,2,4.
@@ -84,10 +85,6 @@ class SRRecipe(Settings):
     )
     batch: int = option(2, "Pictures a step and process", low=1, high=65536)
     flip: bool = option(False, "Mirror half of the pictures")
-
-    @property
-    def colours(self) -> int:
-        return 1 if self.channels == "luma" else 3
 
     def config(self) -> NCSNppConfig:
         """The network's settings. Raises ValueError when they do not fit together."""
@@ -165,9 +162,7 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
 
     def loss(net: NCSNpp, batch: Batch) -> Tensor:
         draw: dict[str, Any] = {"generator": batch.generator}
-        x = images[torch.randint(len(images), (recipe.batch,), **draw)]
-        if recipe.flip:
-            x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
+        x = drawn(images, recipe.batch, images.shape[1], recipe.flip, batch.generator)
         clean, low = pairs(x, factors[int(torch.randint(len(factors), (1,), **draw))])
         t = train_times(torch.empty(recipe.batch).uniform_(**draw), schedule)
         noise = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(clean.shape)

@@ -19,6 +19,7 @@ from ..metrics.fidelity import prepare, psnr
 from ..nets.srcnn import SRCNN
 from ..settings import Settings, option
 from ..visionrefine.srcnn import SRCNNSettings, restore_luma, srcnn_upscale
+from .channels import Coloured
 from .init import begin_from, init_option
 from .loop import Batch, Optimisation, Task, channels_last
 
@@ -32,7 +33,7 @@ KERNELS = ("9-5-5", "9-3-5", "9-1-5")
 
 
 @dataclass(frozen=True)
-class Patches(Settings):
+class Patches(Coloured, Settings):
     """Random patches and the network that learns from them."""
 
     size: int = option(
@@ -49,7 +50,7 @@ class Patches(Settings):
         """A network of this form; valid: without padding."""
         first, second, third = map(int, self.kernels.split("-"))
         return SRCNN(
-            1 if self.channels == "luma" else 3,
+            self.colours,
             kernels=(first, second, third),
             paddings=(0, 0, 0) if valid else (first // 2, second // 2, third // 2),
         )

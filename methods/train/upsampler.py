@@ -24,10 +24,11 @@ from ..priors.adm import ADMPrior
 from ..priors.calibration import midpoint_timesteps
 from ..settings import Settings, option, to_json
 from ..visionrefine.guided import NATIVE, GuidedSettings, guided_upsample
+from .channels import Coloured
 from .init import begin_from, init_option
 from .labels import Attribute, Labelled
 from .loop import Batch, Optimisation, Task, channels_last
-from .prior import check_side, grid, numbers, signed
+from .prior import check_side, grid, mirrored, numbers, signed
 from .variance import Variational
 
 TUNED = Optimisation(
@@ -55,8 +56,19 @@ def classes_of(attributes: str) -> tuple[Attribute, ...]:
     return found
 
 
+def groups_option() -> Any:
+    """The field `groups` of the recipe of a large ADM network."""
+    return option(
+        32,
+        "Groups of each group norm; one channel a group would hide brightness from a small network: 8 for "
+        "--width 32",
+        low=1,
+        high=64,
+    )
+
+
 @dataclass(frozen=True)
-class UpsamplerRecipe(Settings):
+class UpsamplerRecipe(Coloured, Settings):
     """The network, its noise and its batches; the defaults are those of the released one from 64 to 256
     pixels. Lists are written as 1,2,4.
     """
@@ -76,13 +88,7 @@ class UpsamplerRecipe(Settings):
     blocks: int = option(2, "Residual blocks a level", low=1, high=8)
     attention: str = option("8,16,32", "Downsampling factors of the levels with attention")
     heads: int = option(4, "Attention heads", low=1, high=64)
-    groups: int = option(
-        32,
-        "Groups of each group norm; one channel a group would hide brightness from a small network: 8 for "
-        "--width 32",
-        low=1,
-        high=64,
-    )
+    groups: int = groups_option()
     dropout: float = option(0.0, "Share of feature values dropped in training", low=0, high=0.9)
     learned: bool = option(True, "The network also learns the variance of each step")
     schedule: str = option("linear", "Noise schedule", choices=tuple(BETAS))
@@ -90,10 +96,6 @@ class UpsamplerRecipe(Settings):
     batch: int = option(256, "Pictures a step and process", low=1, high=65536)
     flip: bool = option(True, "Mirror half of the pictures")
     init: str = init_option("they must be of the same form")
-
-    @property
-    def colours(self) -> int:
-        return 1 if self.channels == "luma" else 3
 
     def config(self) -> ADMConfig:
         """The network's settings. Raises ValueError when they do not fit together."""
@@ -147,13 +149,11 @@ def task(
     hybrid = Variational(schedule)
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
-        draw: dict[str, Any] = {"generator": batch.generator}
-        chosen = torch.randint(len(images), (recipe.batch,), **draw)
+        chosen = torch.randint(len(images), (recipe.batch,), generator=batch.generator)
         x0 = signed(images[chosen])
         if recipe.flip:
-            x0 = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x0.flip(3), x0)
-        t = torch.randint(recipe.train_steps, (recipe.batch,), **draw)
-        eps = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(x0.shape)
+            x0 = mirrored(x0, batch.generator)
+        t, eps = hybrid.drawn(x0, batch.generator)
         x0, eps, t = (z.to(batch.device) for z in (x0, eps, t))
         told = {} if labels is None else {"label": labels[chosen].to(batch.device)}
         xt = hybrid.noised(x0, eps, t).contiguous(memory_format=torch.channels_last)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...samplers.noise import Noise
 from ...samplers.schedule import DiscreteSchedule
 
 SHARE = 1e-3  # of the variational bound in the hybrid loss, Eq. 16
@@ -34,6 +36,12 @@ class Variational:
     def at(self, name: str, t: Tensor) -> Tensor:
         """A table's entries for steps (B,), B 1 1 1."""
         return self.tables[name].to(t.device)[t].view(-1, 1, 1, 1)
+
+    def drawn(self, x0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Random steps (B,) and noise for pictures B C H W, on the processor."""
+        draw: dict[str, Any] = {"generator": generator}
+        t = torch.randint(self.steps, x0.shape[:1], **draw)
+        return t, Noise(torch.randint(2**62, x0.shape[:1], **draw).tolist())(x0.shape)
 
     def noised(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x_t of pictures B C H W at steps (B,)."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from .. import weights
 from ..imaging.color import grey
 from ..imaging.images import check_pixels
+from ..imaging.pieces import Span, Window
 from ..imaging.resize import MAX_SIDE, resize, size_of
 from ..method import FaceUse, Given, Method, Plan, Report, Upscaler, WeightInput
 from ..precision import wanted
@@ -131,20 +132,17 @@ class ModelUpscaler(Upscaler):
         height, width = image.shape[-2:]
         result = torch.empty(1, image.shape[1], height * own, width * own, device=image.device)
         for rows, cols in pieces((height, width), self.tile or 0):
-            top, left = max(0, rows[0] - MARGIN), max(0, cols[0] - MARGIN)
-            seen = image[..., top : rows[1] + MARGIN, left : cols[1] + MARGIN]
-            found = self.model(seen.to(dtype).contiguous()).float()
-            inner = [slice((a - b) * own, (c - b) * own) for (a, c), b in ((rows, top), (cols, left))]
-            place = [slice(a * own, c * own) for a, c in (rows, cols)]
-            result[(..., *place)] = found[(..., *inner)].clamp(0, 1)
+            window = Window.of(rows, cols, MARGIN, own)
+            found = self.model(image[(..., *window.seen)].to(dtype).contiguous()).float()
+            result[(..., *window.place)] = found[(..., *window.inner)].clamp(0, 1)
             step()
         return result
 
 
-def pieces(size: tuple[int, int], tile: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+def pieces(size: tuple[int, int], tile: int) -> Iterator[tuple[Span, Span]]:
     """Rows and columns of each piece of h x w, as equal as can be; the whole with 0."""
 
-    def cut(length: int) -> list[tuple[int, int]]:
+    def cut(length: int) -> list[Span]:
         count = -(-length // tile) if tile else 1
         ends = [round(i * length / count) for i in range(count + 1)]
         return list(pairwise(ends))

@@ -212,6 +212,7 @@ def test_faces_are_those_of_the_command(root, tmp_path):
         ("codeformer", {"ww": 1}, "did you mean w"),
         ("srdg", {"srdg_limit": "x"}, "limit 'x' must be a number"),
         ("srcnn", {"detector": "yolo"}, "yolo"),
+        ("srcnn", {"reference": [SAMPLE]}, "a reference chooses among candidates"),
     ],
 )
 def test_wrong_face_settings(method, settings, match):

@@ -25,7 +25,7 @@ from ..corrector.recipe import face_damage
 from ..init import begin_from, init_option
 from ..loop import Batch, Optimisation, Task
 from ..perceptual import used
-from ..prior import grid, numbers, signed
+from ..prior import drawn, grid, numbers, signed
 from .loss import Fusion, Prediction, Reconstruction
 
 TUNED = Optimisation(steps=200_000, lr=8e-5, ema=0.995, final_lr=0.1, warmup=1000)
@@ -184,9 +184,7 @@ def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, 
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         draw: dict[str, Any] = {"generator": batch.generator}
-        x = images[torch.randint(len(images), (recipe.batch,), **draw)]
-        if recipe.flip:
-            x = torch.where(torch.randint(2, (recipe.batch, 1, 1, 1), **draw) > 0, x.flip(3), x)
+        x = drawn(images, recipe.batch, images.shape[1], recipe.flip, batch.generator)
         low = (
             signed(x)
             if first

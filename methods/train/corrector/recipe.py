@@ -18,6 +18,7 @@ from ...metrics.faces import reduced
 from ...nets.adm_config import ADMConfig
 from ...nets.corrector import SMALL
 from ...settings import Settings, option
+from ..channels import Coloured
 from ..init import init_option
 from ..prior import check_side, numbers, signed
 
@@ -27,7 +28,7 @@ RELATIVE = "relative"
 
 
 @dataclass(frozen=True)
-class CorrectorRecipe(Settings):
+class CorrectorRecipe(Coloured, Settings):
     """The network, what its conditions come from, and what it learns. Lists are written as 1,2,4."""
 
     size: int = option(
@@ -83,7 +84,7 @@ class CorrectorRecipe(Settings):
 
     def config(self) -> ADMConfig:
         """The network's settings. Raises ValueError when they do not fit together or to the pictures."""
-        colours = 1 if self.channels == "luma" else 3
+        colours = self.colours
         check_grid((self.size, self.size), self.k)
         if self.degradation == "bicubic" and (self.size % self.scale or self.scale < self.k):
             raise ValueError(

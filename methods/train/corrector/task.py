@@ -25,7 +25,7 @@ from ...settings import to_json
 from ..curve import plot_profiles
 from ..init import begin_from
 from ..loop import Batch, Optimisation, Task, channels_last
-from ..prior import grid
+from ..prior import drawn, grid
 from .loss import PriorChain, corrector_loss, runs_loss, trace
 from .recipe import CorrectorRecipe, conditions
 from .rollouts import Rollouts
@@ -92,9 +92,7 @@ def task(recipe: CorrectorRecipe, images: Tensor, validation: Tensor, seed: int 
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         draw: dict[str, Any] = {"generator": batch.generator}
-        x = images[torch.randint(len(images), (count,), **draw)]
-        if recipe.flip:
-            x = torch.where(torch.randint(2, (count, 1, 1, 1), **draw) > 0, x.flip(3), x)
+        x = drawn(images, count, images.shape[1], recipe.flip, batch.generator)
         seeds = torch.randint(2**62, (count,), **draw).tolist()
         clean, low = (z.to(batch.device) for z in conditions(x, recipe, seeds))
         t = torch.randint(STEPS, (1 if chain else count,), **draw).expand(count)
