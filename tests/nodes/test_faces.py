@@ -250,3 +250,17 @@ def test_what_is_done_outside_the_faces_is_asked_last(pack, bare, two, found):
         inputs = described_node(bare.nodes[name])["inputs"]
         widgets = [one["id"] for one in inputs if one["type"] in WIDGETS and one.get("optional")]
         assert widgets[-1] == "enhance_outside"
+
+
+def test_a_region_limits_nodes_that_put_faces_back(pack, scene, one):
+    mask = torch.zeros(1, 60, 75)
+    mask[:, :, :38] = 1
+    given = {"image": scene, "faces": one, "clean": False}
+    done = pack.image("RestoreFaces", **given, **DIFFSR, region=mask, feather=2.0)
+    assert torch.equal(done[:, :, 82:], scene[:, :, 82:])
+    assert not torch.equal(done[:, :, :70], scene[:, :, :70])
+    aligned, crops, _ = pack.run("CropFaces", image=scene, faces=one)
+    given = {"image": scene, "crops": crops, "restored": 1 - aligned}
+    pasted, report = pack.run("PasteFaces", **given, region=torch.zeros(1, 64, 64))
+    assert torch.equal(pasted, scene)
+    assert "the region is empty" in report
