@@ -26,7 +26,14 @@ from .quality import ImageQuality
 from .resize import ResizeImage
 from .restore_faces import RestoreFacesWith
 from .sample import SamplePicture
-from .sampling import ApplyGuidance, ConditionPixelPrior, LoadPixelPrior, Sampler, SigmasByRespacing, TiledDenoiser
+from .sampling import (
+    ApplyGuidance,
+    ConditionPixelPrior,
+    LoadPixelPrior,
+    Sampler,
+    SigmasByRespacing,
+    TiledDenoiser,
+)
 from .srdg import AttributeGuide, AttributeReadOut, LoadAttributeClassifier
 from .stablesr import ApplyStableSR, LoadStableSR, StableSRStart
 from .stablesr_upscale import StableSRUpscale

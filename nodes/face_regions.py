@@ -39,8 +39,8 @@ class FacesFromRegions(io.ComfyNode):
             display_name="Faces from Regions",
             category=CATEGORY,
             description=(
-                "Choose faces by what other nodes found or you drew: bounding boxes, face landmarks, a mask, or "
-                "SEGS. Connect one of them."
+                "Choose faces by what other nodes found or you drew: bounding boxes, face landmarks, a mask, "
+                "or SEGS. Connect one of them."
             ),
             search_aliases=["bounding box", "bbox", "segs", "mediapipe", "face landmarks", "mask to faces"],
             inputs=[
@@ -49,7 +49,7 @@ class FacesFromRegions(io.ComfyNode):
                 FacesData.Input(
                     "faces",
                     optional=True,
-                    tooltip="From Detect Faces: then only these are chosen from, and the detector is not asked.",
+                    tooltip="From Detect Faces: only these are chosen from, and the detector is not asked.",
                 ),
                 Boxes.Input("boxes", tooltip="Bounding boxes of the core, for all images or each.", **socket),
                 Landmarks.Input(
@@ -102,18 +102,14 @@ class FacesFromRegions(io.ComfyNode):
             drawn = torch.cat([overlay(x[None], d.faces) for x, d in zip(pixels, detections, strict=True)])
         report = "\n".join(f"picture {i}: {d.describe()}" for i, d in enumerate(detections))
         count = sum(len(d.faces) for d in detections)
-        return io.NodeOutput(
-            FoundFaces(tuple(detections), size), host.result(join(drawn)), count, report
-        )
+        return io.NodeOutput(FoundFaces(tuple(detections), size), host.result(join(drawn)), count, report)
 
 
 def _found(
     pixels: Tensor, boxes: Sequence[Tensor], detector: str, known: Sequence[Faces] | None
 ) -> list[Detection]:
     if known is not None:
-        return [
-            faces_in(x[None], some, known=own) for x, some, own in zip(pixels, boxes, known, strict=True)
-        ]
+        return [faces_in(x[None], some, known=own) for x, some, own in zip(pixels, boxes, known, strict=True)]
     finder = detector_of(detector)
     with host.on_device(finder.network, activations=PER_PIXEL * pixels.shape[-1] * pixels.shape[-2]):
         return host.for_each(lambda i: faces_in(pixels[i : i + 1], boxes[i], finder), len(pixels))
@@ -124,7 +120,9 @@ def _boxes(given: Any, count: int, size: tuple[int, int]) -> list[Tensor]:
     some = [given] if isinstance(given, Mapping) else given
     nested = bool(some) and all(isinstance(one, (list, tuple)) for one in some)
     try:
-        read = [torch.tensor([_edges(box) for box in one]).view(-1, 4) for one in (some if nested else [some])]
+        read = [
+            torch.tensor([_edges(box) for box in one]).view(-1, 4) for one in (some if nested else [some])
+        ]
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError("boxes must hold x, y, width and height, each a number in pixels") from error
     return _for_each(read, count, "boxes")
@@ -162,8 +160,8 @@ def _meshes(given: Mapping, count: int, size: tuple[int, int]) -> list[Faces]:
     if tuple(given["image_size"]) != size:
         height, width = given["image_size"]
         raise ValueError(
-            f"the landmarks are those of images of {width} x {height}, not of {size[1]} x {size[0]}: give the "
-            "images in which they were found"
+            f"the landmarks are those of images of {width} x {height}, not of {size[1]} x {size[0]}: give "
+            "the images in which they were found"
         )
 
     def read(name: str, frame: Sequence[Mapping], *shape: int) -> Tensor:
@@ -196,8 +194,8 @@ class FacesToRegions(io.ComfyNode):
             display_name="Faces to Regions",
             category=CATEGORY,
             description=(
-                "Faces as bounding boxes of the core, as one mask each, and as SEGS, for nodes that crop, draw or "
-                "detail regions."
+                "Faces as bounding boxes of the core, as one mask each, and as SEGS, for nodes that crop, "
+                "draw or detail regions."
             ),
             search_aliases=["bounding box", "bbox", "segs", "detailer", "faces to mask"],
             inputs=[
@@ -238,7 +236,9 @@ def _box(edges: Tensor, score: Tensor, size: tuple[int, int]) -> dict:
     """A face's box as the core has it, whole pixels within the picture of `size` (H, W)."""
     height, width = size
     left, top = (max(0, math.floor(v)) for v in edges[:2].tolist())
-    right, bottom = (min(n, math.ceil(v) + 1) for v, n in zip(edges[2:].tolist(), (width, height), strict=True))
+    right, bottom = (
+        min(n, math.ceil(v) + 1) for v, n in zip(edges[2:].tolist(), (width, height), strict=True)
+    )
     sides = {"width": max(1, right - left), "height": max(1, bottom - top)}
     return {"x": left, "y": top, **sides, "label": LABEL, "score": float(score)}
 

@@ -214,10 +214,18 @@ class ApplyGuidance(io.ComfyNode):
             display_name="Apply Guidance to Model",
             category=CATEGORY,
             description=(
-                "A MODEL whose predictions carry guidance, for KSampler and any other sampler, with CFG, LoRA and "
-                "tiles. With euler and ddim it is what Sampler (PriorSR) does."
+                "A MODEL whose predictions carry guidance, for KSampler and any other sampler, with CFG, "
+                "LoRA and tiles. With euler and ddim it is what Sampler (PriorSR) does."
             ),
-            search_aliases=["guidance", "ksampler", "dps", "ddnm", "dpi", "patch model", "posterior sampling"],
+            search_aliases=[
+                "guidance",
+                "ksampler",
+                "dps",
+                "ddnm",
+                "dpi",
+                "patch model",
+                "posterior sampling",
+            ],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="Pixel or latent; the copy that comes out goes to any sampler."

@@ -51,8 +51,8 @@ class Transition(Protocol):
 class Hook:
     """Changes a run at three places; a subclass overrides those it needs.
 
-    `needs_grad` asks for a graph from x to the prediction. `replaces_state` says that the state after a step is
-    set, not moved: such a hook means nothing to a sampler whose next state is not mean and noise alone.
+    `needs_grad` asks for a graph from x to the prediction. `replaces_state` says that the state after a step
+    is set, not moved, which samplers that look back at earlier steps do not follow.
     """
 
     needs_grad = False

@@ -134,11 +134,10 @@ def upscale(
     Transparency is enlarged beside. scale: the method's own default without one; longest: pixels of the
     longer side in its place. seed: of what is invented, for every picture of a batch. region: a picture of
     any such kind and size, white where the method may work; beyond it, after an edge that fades over
-    `feather` pixels of the result, the picture is enlarged bicubically. on_step(done, all, x) hears of network
-    calls, x the predicted picture in -1..1. report hears warnings and what was chosen; without one they go to
-    the log "priorsr". preset, device, precision, settings: as for `load`,
-    unless the method is loaded already. Raises ValueError, TypeError and FileNotFoundError, before the
-    first step.
+    `feather` pixels of the result, the picture is enlarged bicubically. on_step(done, all, x) hears of
+    network calls, x the predicted picture in -1..1. report hears warnings and what was chosen; without one
+    they go to the log "priorsr". preset, device, precision, settings: as for `load`, unless the
+    method is loaded already. Raises ValueError, TypeError and FileNotFoundError, before the first step.
     """
     if isinstance(method, Loaded):
         refuse(settings)

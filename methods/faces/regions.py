@@ -31,8 +31,8 @@ def faces_in(
     """The faces of a picture 1 C H W in 0..1 whose middles lie in boxes N 4 (left, top, right, bottom).
 
     known: faces among which to choose, in place of a detector's. In a box without a face the detector looks
-    again, closer and with less confidence; where it finds none, a frontal face is taken to fill the box, which
-    the notes say. Without a detector such a box stays empty. Raises ValueError.
+    again, closer and with less confidence; where it finds none, a frontal face is taken to fill the box,
+    which the notes say. Without a detector such a box stays empty. Raises ValueError.
     """
     found = known
     if found is None:

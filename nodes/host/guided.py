@@ -34,7 +34,9 @@ def hooks_ready(guider, hooks: Sequence[Hook], x: Tensor) -> Iterator[None]:
     """
     network = guider.inner_model
     managed = [
-        hook for hook in hooks if isinstance(hook, (ManagedLabelGuidance, ManagedConditions, ManagedAttributes))
+        hook
+        for hook in hooks
+        if isinstance(hook, (ManagedLabelGuidance, ManagedConditions, ManagedAttributes))
     ]
     models = [patcher for hook in managed for patcher in hook.models]
     room = sum(hook.memory(x) for hook in managed)
@@ -84,7 +86,11 @@ class _Patch:
         with hooks_ready(guider, self.hooks, x):
             folded.begin(x)
             comfy.patcher_extension.add_wrapper_with_key(
-                WrappersMP.PREDICT_NOISE, KEY, _Call(folded, flow), guider.model_options, is_model_options=True
+                WrappersMP.PREDICT_NOISE,
+                KEY,
+                _Call(folded, flow),
+                guider.model_options,
+                is_model_options=True,
             )
             return executor(guider, sigmas, extra_args, callback, noise, *more)
 
@@ -97,13 +103,13 @@ class _Patch:
         function = getattr(sampler, "sampler_function", None)
         if any(h.replaces_state for h in self.hooks) and function is not sampling.sample_euler:
             raise ValueError(
-                "DPI Conditions set the state after every step, which a MODEL can do for the samplers euler and "
-                "ddim alone: choose one of them, or give the guidance to Sampler (PriorSR)"
+                "DPI Conditions set the state after every step, which a MODEL can do for the samplers euler "
+                "and ddim alone: choose one of them, or give the guidance to Sampler (PriorSR)"
             )
         if flow and any(isinstance(h, (ClassifierGuidance, Conditions)) for h in self.hooks):
             raise ValueError(
-                "classifiers and DPI Conditions know noise that is added to a picture, not a flow between both: "
-                "guide this MODEL by consistency, measurement or clipping"
+                "classifiers and DPI Conditions know noise that is added to a picture, not a flow between "
+                "both: guide this MODEL by consistency, measurement or clipping"
             )
 
 

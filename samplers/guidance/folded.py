@@ -18,12 +18,12 @@ CLOSE = 1e-5  # of a sigma: single precision keeps seven digits
 
 @dataclass(frozen=True)
 class Folded:
-    """A denoiser whose x0 is changed so that a sampler which walks down `levels` goes where hooks would lead it.
+    """A denoiser whose x0 is changed so that a sampler which walks down `levels` goes where hooks would lead.
 
-    A change of the state after a step becomes the change of x0 that moves a step of Euler as far, so that Euler
-    and DDIM with eta 0 arrive where `run` does with the same hooks; other solvers agree to first order. Levels
-    have alpha 1, or alpha + sigma 1 (a flow). The graph from x stays where x takes part in one. Hooks on the
-    mean of random steps cannot be folded: `begin`, called once before the run, raises ValueError.
+    A change of the state after a step becomes the change of x0 that moves a step of Euler as far, so that
+    Euler and DDIM with eta 0 arrive where `run` does with the same hooks; other solvers agree to first order.
+    Levels have alpha 1, or alpha + sigma 1 (a flow). The graph from x stays where x takes part in one. Hooks
+    on the mean of random steps cannot be folded: `begin`, called once before the run, raises ValueError.
     """
 
     denoiser: Denoiser

@@ -71,7 +71,7 @@ def test_a_face_that_no_detector_sees_can_be_restored_where_it_is_drawn(pack):
 
 
 def test_meshes_are_faces(pack, two):
-    points = np.zeros((478, 2), np.float32) + [220.0, 60.0]
+    points = np.full((478, 2), (220.0, 60.0), np.float32)
     points[[33, 133]] += [-12, -10]
     points[[362, 263]] += [12, -10]
     points[61] += [-8, 14]

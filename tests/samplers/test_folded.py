@@ -95,7 +95,7 @@ def test_a_flow_is_led_as_euler_leads_it(name):
 
 
 def test_a_call_between_two_levels_moves_the_state_as_far():
-    """What a midpoint rule asks: its change of x0 moves Euler's step over the whole interval by the hook's."""
+    """What a midpoint rule asks: its change of x0 moves Euler over the whole interval by the hook's."""
 
     class Shift(ClipX0):
         def predict(self, x, level, pred):
