@@ -101,8 +101,8 @@ class ImageQuality(io.ComfyNode):
                 io.Float.Output(
                     "ssim",
                     display_name="SSIM",
-                    tooltip="Mean over the batch; 0 without a reference and for images below 11 pixels, where "
-                    "it is not defined.",
+                    tooltip="Mean over the batch; 0 without a reference and for images below 11 pixels, "
+                    "where it is not defined.",
                 ),
                 io.Image.Output(
                     "comparison",

@@ -36,14 +36,18 @@ class Runs:
         is `swept` by some run is changed in those only.
         """
         method, own, grid = method_named(self.method), dict(self.set), dict(self.grid)
-        files = {one.name for one in method.weights}
+        files = {one.name for one in method.weights if not one.many}
+        several = {one.name for one in method.weights if one.many}  # one run takes all of them
         for text in given:
             where, _, held = text.partition("=")
             of, _, key = where.rpartition(".")
-            if (self.label and key in own and key not in files) or (key in swept and key not in grid):
+            if (self.label and key in own and key not in files | several) or (
+                key in swept and key not in grid
+            ):
                 continue  # what a run is called by, or another one tries
             if of in ("", self.method) and key in known(method):
-                values = held.split(",") if _many(method, key, grid) else [held]
+                parts = held.split(",")
+                values = parts if _many(method, key, grid) else [parts if key in several else held]
                 own.pop(key, None)
                 grid.pop(key, None)
                 if len(values) == 1:
@@ -72,6 +76,7 @@ class Study:
     protocols: of `priorsr judge`, a table for each. scales: of reductions that are undone. metrics: names, ()
     for those of the protocol; `seconds` and `diversity` (over `samples` seeds a picture) are told only where
     they are named. plots: figures, or spectra of frequencies besides. needs: files that the user gives.
+    centre: side of the middle of pictures that is taken, 0 for all of them; smaller pictures stay whole.
     """
 
     name: str
@@ -83,6 +88,7 @@ class Study:
     samples: int = 1
     plots: tuple[str, ...] = ("figures",)
     needs: tuple[str, ...] = ()
+    centre: int = 0
 
     def __post_init__(self):
         for kind, some, all_of in (("metric", self.metrics, tuple(FIGURES)), ("plot", self.plots, PLOTS)):
@@ -147,6 +153,8 @@ def read_study(name: str | os.PathLike) -> Study:
 def _many(method: Method, key: str, grid: Mapping[str, Any]) -> bool:
     """Whether commas part several values: of numbers, of files, and of what the study tries several of."""
     files = {one.name for one in method.weights}
+    if any(one.name == key and one.many for one in method.weights):
+        return False
     return key in grid or key in files or not isinstance(method.fields()[key].default, str)
 
 

@@ -73,7 +73,7 @@ def run_study(
     found, variants = Outcome(), study.named()
     with tempfile.TemporaryDirectory() as unpacked:
         jobs = _pictures(study, given, Path(unpacked))
-        places = [(scale, out / f"x{scale:g}", _placed(jobs, scale, out)) for scale in study.scales]
+        places = [(s, out / f"x{s:g}", _placed(jobs, s, out, study.centre)) for s in study.scales]
     for scale, place, exact in places:
         names = [name for name, _ in find_files([place / "truth"], place)]
         for label, variant in variants.items():
@@ -104,11 +104,13 @@ def _pictures(study: Study, given: Given, unpacked: Path) -> list[Job]:
     return jobs[: given.count] if given.count else jobs
 
 
-def _placed(jobs: Sequence[Job], scale: float, out: Path) -> float:
+def _placed(jobs: Sequence[Job], scale: float, out: Path, centre: int) -> float:
     """Put truths and inputs where they are judged; the scale that takes whole pixels to whole pixels."""
     place, exact = out / f"x{scale:g}", scale
     for job in jobs:
         truth = read(job.result).pixels
+        if centre and job.low is None:
+            truth = _middle(truth, centre)
         if job.low is not None:
             low = read(job.low).pixels
         elif scale == round(scale):
@@ -124,6 +126,12 @@ def _placed(jobs: Sequence[Job], scale: float, out: Path) -> float:
         for kind, x in (("truth", truth), ("inputs", low)):
             _keep(x, place / kind / f"{job.name}.png")
     return exact
+
+
+def _middle(x: Tensor, side: int) -> Tensor:
+    height, width = size_of(x)
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    return x[..., top : top + side, left : left + side]
 
 
 def _keep(x: Tensor, path: Path) -> None:
@@ -238,6 +246,7 @@ def _judge(
         made["diversity"] = _diversity(folder, names, study.samples)
     figures = record.figures | {name: summary(values, record.seed) for name, values in made.items()}
     what = {n: f"{study.name} x{scale:g}" if n in ("truth", "inputs") else n for n in record.what}
+    what["results"] = folder.name
     return replace(record, figures=figures, what=what)
 
 

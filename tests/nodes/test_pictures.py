@@ -166,11 +166,16 @@ def test_quality_tells_agreement_and_refuses_other_sizes(pack, patch):
     assert 10 < resized[1] < 60
 
 
+def larger(photograph):
+    """Large enough for NIQE."""
+    return F.interpolate(photograph.movedim(-1, 1), (200, 200), mode="bilinear").movedim(1, -1)
+
+
 def test_all_figures_are_those_of_the_command(pack, photograph, tmp_path):
-    whole = photograph[:, :200, :200].expand(2, -1, -1, -1)
-    truth = torch.stack([whole[0], whole[1].flip(1)])
+    whole = larger(photograph)[0]
+    truth = torch.stack([whole, whole.flip(1)])
     low = truth[:, ::2, ::2]
-    noisy = (truth + 0.05 * Noise([0])(truth.shape)).clamp(0, 1)
+    noisy = (truth + 0.05 * Noise([0, 1])(truth.shape)).clamp(0, 1)
     report, decibels, _, _, told = pack.run(
         "ImageQuality",
         image=noisy,
@@ -199,7 +204,7 @@ def test_all_figures_are_those_of_the_command(pack, photograph, tmp_path):
 
 
 def test_without_a_reference_all_is_told_that_needs_none(pack, photograph):
-    report, decibels, structure, shown, told = pack.run("ImageQuality", image=photograph[:, :200, :200])
+    report, decibels, structure, shown, told = pack.run("ImageQuality", image=larger(photograph))
     record = json.loads(told)
     assert set(record["figures"]) >= {"niqe"}
     assert "psnr" in record["lacking"]
