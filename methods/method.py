@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
@@ -47,7 +47,7 @@ class WeightInput:
     """A weight file that a method takes.
 
     default: "" where one must be given; words: what stands for a file, such as auto; shipped: names that come
-    along. many: several may be given.
+    along. many: several may be given. kinds: of weight files that fit, by their ids; none: any.
     """
 
     name: str
@@ -56,6 +56,7 @@ class WeightInput:
     words: tuple[str, ...] = ()
     shipped: Callable[[], list[str]] = list
     many: bool = False
+    kinds: Collection[str] = ()
 
     def names(self) -> list[str]:
         """Everything that may be named beside files."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..imaging.canvas import TileSettings
 from ..method import FaceUse, Given, Method, Report, WeightInput
-from ..priors.load import PriorSettings, frame_of, load_prior, shipped_priors
+from ..priors.load import PRIORS, PriorSettings, frame_of, load_prior, shipped_priors
 from ..priors.prior import Prior
 from ..priors.upscaler import PriorUpscaler
 from .method import DiffSRSettings, diffsr_upscale
@@ -47,6 +47,6 @@ METHOD = Method(
     "it (Diff-SR).",
     settings=(DiffSRSettings, PriorSettings, TileSettings),
     load=_load,
-    weights=(WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors),),
+    weights=(WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors, kinds=PRIORS),),
     faces=FaceUse(),
 )

@@ -13,7 +13,7 @@ from ...samplers.travel import stretches
 from ..imaging.canvas import TileSettings, enlarge, noise_for
 from ..method import FaceUse, Given, Method, Report, WeightInput
 from ..settings import Settings
-from .load import PriorSettings, frame_of, load_prior, shipped_priors
+from .load import PRIORS, PriorSettings, frame_of, load_prior, shipped_priors
 from .prior import Prior
 from .upscaler import PriorUpscaler
 
@@ -79,6 +79,8 @@ def measured_method(
         about,
         settings=(kind, PriorSettings, TileSettings),
         load=load,
-        weights=(WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors),),
+        weights=(
+            WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors, kinds=PRIORS),
+        ),
         faces=FaceUse(),
     )

@@ -1,5 +1,6 @@
 """What touches ComfyUI: folders, devices, memory, progress, cancel, models, samplers."""
 
+from .checks import checked
 from .runtime import (
     CATEGORY,
     FOLDER,
@@ -20,14 +21,16 @@ from .runtime import (
     weight_path,
     with_smaller_tiles,
 )
-from .schema import chosen, longest_input, schema, settings_inputs, weight_choices
+from .schema import chosen, file_input, longest_input, schema, settings_inputs
 
 __all__ = [
     "CATEGORY",
     "FOLDER",
     "call_progress",
     "cancellable",
+    "checked",
     "chosen",
+    "file_input",
     "for_each",
     "loaded",
     "loading",
@@ -41,7 +44,6 @@ __all__ = [
     "settings_inputs",
     "stop_if_cancelled",
     "upscaled",
-    "weight_choices",
     "weight_files",
     "weight_name",
     "weight_path",

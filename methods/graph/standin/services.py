@@ -103,9 +103,11 @@ class Host:
         return sorted(str(file) for file in found if file.suffix in suffixes)
 
     def path(self, folder: str, name: str) -> str:
-        if name not in self.files(folder):
+        found = (Path(path, name) for path in self.folders[folder][0] if ".." not in Path(name).parts)
+        at = next((path for path in found if path.exists()), None)
+        if at is None:
             raise FileNotFoundError(f"there is no {name} in the folder {folder}")
-        return next(str(Path(path, name)) for path in self.folders[folder][0] if Path(path, name).exists())
+        return str(at)
 
     def modules(self) -> dict[str, ModuleType]:
         """Everything under the names that the nodes import."""
