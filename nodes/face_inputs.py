@@ -328,4 +328,4 @@ def restore_and_paste(
             person,
         )
     report = "\n".join([done.describe(), *dict.fromkeys(said)])
-    return io.NodeOutput(host.result(join(done.pictures)), report)
+    return host.told(host.result(join(done.pictures)), report, text=report)

@@ -86,7 +86,8 @@ class ApplyStableSR(io.ComfyNode):
         warning = host_stablesr.unlike_target(model, stablesr.name)
         if warning:
             host.log.warning("PriorSR: %s", warning)
-        return io.NodeOutput(host_stablesr.patched(model, stablesr, latent and latent["samples"]), warning)
+        patched = host_stablesr.patched(model, stablesr, latent and latent["samples"])
+        return host.told(patched, warning, text=warning)
 
 
 class StableSRStart(io.ComfyNode):

@@ -237,7 +237,8 @@ def run(method: Method, image: torch.Tensor, scale: float, longest: int = 0, **g
 
         at = lambda low: _in_smaller_pieces(upscaler, enlarge, low, scale)  # noqa: E731
         done, alpha = upscale_with_alpha(pixels, alpha, at)
-        return io.NodeOutput(host.result(join(done, alpha)), "\n".join(notes))
+        report = "\n".join(notes)
+        return host.told(host.result(join(done, alpha)), report, text=report)
 
 
 def _in_smaller_pieces(

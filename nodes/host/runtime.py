@@ -14,6 +14,7 @@ import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
+from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -209,6 +210,20 @@ def upscaled(model, pixels: Tensor) -> Tensor:
     )
 
     return ImageUpscaleWithModel.execute(model, join(pixels.expand(-1, 3, -1, -1))).args[0].movedim(-1, 1)
+
+
+def told(*values: object, text: str) -> io.NodeOutput:
+    """Outputs, and a text that the front end shows on the node and the history keeps: what was chosen, and
+    what was not done.
+    """
+    # only the host has these, and no server when it runs graphs without one
+    from comfy_execution.utils import get_executing_context
+    from server import PromptServer
+
+    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if context is not None and server is not None:
+        server.send_progress_text(text, context.node_id)
+    return io.NodeOutput(*values, ui=ui.PreviewText(text)) if text else io.NodeOutput(*values)
 
 
 def result(image: Tensor) -> Tensor:

@@ -250,3 +250,16 @@ def test_what_is_done_outside_the_faces_is_asked_last(pack, bare, two, found):
         inputs = described_node(bare.nodes[name])["inputs"]
         widgets = [one["id"] for one in inputs if one["type"] in WIDGETS and one.get("optional")]
         assert widgets[-1] == "enhance_outside"
+
+
+def test_what_was_not_done_is_shown_on_the_node(pack, photograph):
+    empty = torch.full_like(photograph, 0.4)
+    for name, words in (("RestoreFaces", "no face found"), ("DetectFaces", "no faces")):
+        pack.host.shown.clear()
+        pack.run(name, image=empty)
+        (shown,) = pack.host.shown
+        assert words in shown
+    faces = pack.run("DetectFaces", image=empty)[0]
+    pack.host.shown.clear()
+    assert pack.run("CropFaces", image=empty, faces=faces)[2] == 0
+    assert pack.host.shown == ["no face to cut out: the grey picture stands for none"]

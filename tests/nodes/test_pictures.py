@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from priorsr.methods.graph.standin import calling
 from priorsr.methods.imaging.alpha import fill_hidden
 
 SIZES = [
@@ -41,7 +42,7 @@ def test_resize_is_that_of_pillow_and_takes_alpha_alike(pack, patch):
 
 
 def test_resize_refuses_what_it_cannot_do(pack, patch):
-    with pytest.raises(ValueError, match="unknown to None: choose one of scale, size"):
+    with pytest.raises(ValueError, match="unknown to 'nonsense': choose one of scale, size"):
         pack.run("Resize", image=patch, to="nonsense")
     with pytest.raises(ValueError, match=r"image must be B x H x W x 1, 3 or 4, not \(2, 15, 11, 2\)"):
         pack.run("Resize", image=patch[..., :2])
@@ -171,10 +172,14 @@ def test_quality_tells_agreement_and_refuses_other_sizes(pack, patch):
     ],
 )
 def test_a_choice_that_there_is_not_is_told(pack, patch, name, choice, more):
-    """The host passes nothing on for keys that it does not know, such as those of links."""
+    """Before a run; the host passes nothing on for keys of links that it does not know."""
     picture = {"image": patch} if name not in ("Sampler", "GuideClip") else {}
-    with pytest.raises(ValueError, match=f"unknown {choice} None: choose one of"):
+    with pytest.raises(ValueError, match=f"unknown {choice} 'nonsense': choose one of"):
         pack.run(name, **picture, **more, **{choice: "nonsense"})
+    node = pack.nodes[f"PriorSR{name}"]
+    linked = calling.arguments(node, **picture, **more) | {choice: None}
+    with pytest.raises(ValueError, match=f"unknown {choice} None: choose one of"):
+        node.execute(**linked)
 
 
 def test_masks_of_dpi_are_as_many_as_the_images(pack, patch):
