@@ -34,7 +34,8 @@ def checked(node: Node, texts: Mapping[str, Reader]) -> Node:
     that there is: the first that is wrong is told with its input's name.
     """
     inputs = node.GET_SCHEMA().inputs
-    checks: dict[str, Reader] = {one.id: texts[one.id] for one in inputs if one.id in texts}
+    written = [one.id for one in inputs if one.io_type == io.String.io_type]
+    checks: dict[str, Reader] = {name: texts[name] for name in written if name in texts}
     checks |= {one.id: _choice(one) for one in inputs if one.io_type == io.DynamicCombo.io_type}
 
     def validate_inputs(cls, **given):
