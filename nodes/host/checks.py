@@ -30,18 +30,16 @@ def nested(inputs: Sequence[io.Input]) -> Iterator[io.Input]:
 
 
 def checked(node: Node, texts: Mapping[str, Reader]) -> Node:
-    """The node, by whose validation texts are tried with what reads them and a DynamicCombo's choice is one
-    that there is: the first that is wrong is told with its input's name.
+    """The node, by whose validation texts are tried with what reads them: the first that is wrong is told
+    with its input's name.
     """
     inputs = node.GET_SCHEMA().inputs
     written = [one.id for one in inputs if one.io_type == io.String.io_type]
     checks: dict[str, Reader] = {name: texts[name] for name in written if name in texts}
-    checks |= {one.id: _choice(one) for one in inputs if one.io_type == io.DynamicCombo.io_type}
 
     def validate_inputs(cls, **given):
         for name in checks:
             value = given.get(name)
-            value = value.get(name) if isinstance(value, Mapping) else value
             if isinstance(value, str) and (wrong := _wrong(checks[name], value)):
                 return f"{name}: {wrong}"
         return True
@@ -63,13 +61,3 @@ def _wrong(read: Reader, text: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
-
-
-def _choice(one: io.Input) -> Reader:
-    known = [option.key for option in one.options]
-
-    def read(key: str) -> None:
-        if key not in known:
-            raise ValueError(f"unknown {one.id} {key!r}: choose one of {', '.join(known)}")
-
-    return read

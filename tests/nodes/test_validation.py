@@ -47,8 +47,8 @@ def test_every_input_of_every_node_refuses_them_by_its_name(pack):
         sockets = {one.id: None for one in schema.inputs if not wrong_values(one)}
         try:
             for name, one, given in every(schema.inputs):
-                if one.io_type == "STRING" and "." in name:
-                    continue  # of a choice, which the host shows to nobody but the node's run
+                if (one.io_type == "STRING" and "." in name) or one.io_type.startswith("COMFY_DYNAMIC"):
+                    continue  # choices and their texts the host shows to nobody but the node's run
                 for value in wrong_values(one):
                     asked += 1
                     said = refusal(node, name, value, {**sockets, **given})
@@ -67,7 +67,6 @@ def test_texts_that_mean_nothing_are_refused_and_meaningful_ones_pass(pack):
         ("GuideAttributes", "weights"): ("happy=much", "do not give|does not give"),
         ("SigmasByRespacing", "respacing"): ("often", "keeps no steps"),
         ("LoadAttributeClassifier", "attribute"): ("a=b", "is no name"),
-        ("Sampler", "transition"): ("nonsense", "unknown transition"),
     }
     for (name, one), (text, words) in wrong.items():
         answer = pack.nodes[f"PriorSR{name}"].validate_inputs(**{one: text})
@@ -78,7 +77,6 @@ def test_texts_that_mean_nothing_are_refused_and_meaningful_ones_pass(pack):
         ("GuideAttributes", "weights"): ("", "gender=2, beard=0.5"),
         ("SigmasByRespacing", "respacing"): ("", "250", "10,10", "10, 10", "ddim25"),
         ("LoadAttributeClassifier", "attribute"): ("", "gender", "no-beard 2"),
-        ("Sampler", "transition"): ("ddim", {"transition": "ddim", "eta": 0.0}),
     }
     for (name, one), texts in right.items():
         for text in texts:
