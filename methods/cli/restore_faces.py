@@ -46,6 +46,7 @@ from .options import (
     seed_of,
     varies,
 )
+from .steps import shown
 
 Restorer = EnlargingRestorer | BlindRestorer | CodeFormerRestorer
 
@@ -133,17 +134,16 @@ def _restorer(options: argparse.Namespace, device: torch.device, report: Report)
     return restorer_of(upscaler, method.faces, options.size, options.frame or "", coarse, report=report)
 
 
+def detect_settings(options: argparse.Namespace) -> DetectSettings:
+    """Which faces a command means. Raises ValueError."""
+    own = {f.name: getattr(options, f.name) for f in fields(DetectSettings)}
+    return DetectSettings(**{**own, "which": face_numbers(options.which)})
+
+
 def _restore_faces(options: argparse.Namespace) -> int:
     device = compute_device(options.device)
     # all of this complains before the first picture is read
-    which = DetectSettings(
-        options.confidence,
-        options.smallest,
-        options.order,
-        options.limit,
-        face_numbers(options.which),
-        options.turned,
-    )
+    which = detect_settings(options)
     notes: list[str] = []
     chosen = _restorer(options, device, notes.append)
     names = {f.name for f in fields(RestoreSettings)}
@@ -166,18 +166,20 @@ def _restore_faces(options: argparse.Namespace) -> int:
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         x = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha], 1)
         seed = seed_of(options, job)
-        done = restore_faces(
-            x,
-            chosen,
-            detector,
-            settings,
-            which,
-            seed,
-            parser=parser,
-            recogniser=recogniser,
-            cleaner=cleaner,
-            reference=person,
-        )
+        with shown("face") as show:
+            done = restore_faces(
+                x,
+                chosen,
+                detector,
+                settings,
+                which,
+                seed,
+                parser=parser,
+                recogniser=recogniser,
+                on_face=show,
+                cleaner=cleaner,
+                reference=person,
+            )
         for note in dict.fromkeys(notes):
             log.warning("%s", note)
         notes.clear()
