@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
+from torch import nn
 
 ACCELERATORS = ("cuda", "xpu", "mps")  # what auto takes, the first that is there
 
@@ -28,6 +29,11 @@ def own_defaults() -> Iterator[None]:
 def widest(device: torch.device) -> torch.dtype:
     """The widest type of floating-point numbers that a device computes with."""
     return torch.float32 if device.type in NARROW else torch.float64
+
+
+def device_of(*networks: nn.Module) -> torch.device:
+    """Where the weights of some networks are; the CPU where there are none."""
+    return next((p.device for network in networks for p in network.parameters()), torch.device("cpu"))
 
 
 def compute_device(name: str | torch.device = "auto") -> torch.device:

@@ -4,7 +4,6 @@ picture.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -15,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers.run import Step
-from .device import own_defaults
+from .device import device_of, own_defaults
 from .imaging.canvas import check_enlargement, noise_for
 from .imaging.resize import enlarged_size, size_of
+from .inputs import FaceUse, Scales, WeightInput
 from .memory import is_out_of_memory, release, show_bytes
 from .precision import loaded_in
 from .settings import Settings, nearest
@@ -40,61 +40,6 @@ class Plan:
     calls: int = 0
     bytes: int = 0
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class WeightInput:
-    """A weight file that a method takes.
-
-    default: "" where one must be given; words: what stands for a file, such as auto; shipped: names that come
-    along. many: several may be given.
-    """
-
-    name: str
-    help: str
-    default: str = ""
-    words: tuple[str, ...] = ()
-    shipped: Callable[[], list[str]] = list
-    many: bool = False
-
-    def names(self) -> list[str]:
-        """Everything that may be named beside files."""
-        return [*self.words, *self.shipped()]
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Enlargements that a method takes, and the one it is asked for by default."""
-
-    least: float = 1.0
-    most: float = 64.0
-    default: float = 4.0
-
-    def check(self, scale: float, method: str) -> float:
-        """Raises ValueError for a scale outside."""
-        if not self.least <= scale <= self.most:
-            raise ValueError(f"{method} enlarges by {self.least:g} to {self.most:g}, not by {scale:g}")
-        return scale
-
-    def for_longest(self, longest: int, size: tuple[int, int], method: str) -> float:
-        """The scale that makes the longer side of h x w exactly `longest` pixels. Raises ValueError."""
-        side = max(size)
-        least, most = math.ceil(side * self.least), math.floor(side * self.most)
-        if not least <= longest <= most:
-            raise ValueError(
-                f"longest {longest} is outside {least} .. {most} pixels, which {method} makes of a picture "
-                f"of {size[1]} x {size[0]}: choose a length within"
-            )
-        return longest / side
-
-
-@dataclass(frozen=True)
-class FaceUse:
-    """How a method restores aligned faces. blind: as they are, else reduced to the pixels that they have and
-    enlarged again.
-    """
-
-    blind: bool = False
 
 
 class Upscaler(ABC):
@@ -195,7 +140,7 @@ class Upscaler(ABC):
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        return next((p.device for n in self.networks for p in n.parameters()), torch.device("cpu"))
+        return device_of(*self.networks)
 
     def to(self, device: torch.device | str) -> Upscaler:
         """The same with its networks moved."""
@@ -259,7 +204,7 @@ class Method:
     load: Loader
     weights: tuple[WeightInput, ...] = ()
     presets: tuple[str, ...] = ()
-    scales: Scales = Scales()
+    scales: Scales = field(default_factory=Scales)
     faces: FaceUse | None = None
 
     def fields(self) -> dict[str, Any]:

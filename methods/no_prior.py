@@ -8,7 +8,8 @@ from torch import Tensor
 
 from .imaging.operators import ReduceTo
 from .imaging.resize import resize, size_of
-from .method import FaceUse, Given, Method, Plan, Report, Upscaler
+from .inputs import FaceUse
+from .method import Given, Method, Plan, Report, Upscaler
 
 
 class NoPrior(Upscaler):

@@ -151,7 +151,12 @@ class CFWDecode(io.ComfyNode):
             raise ValueError(
                 f"latents of {tuple(z.shape)} are not Stable Diffusion's: decode them with their own VAE"
             )
-        autoencoder(vae, cfw, settings.vae_tile, settings.vae_overlap)
+        latents = autoencoder(vae, cfw, settings.vae_tile, settings.vae_overlap).vae.config.latent_channels
+        if z.shape[1] != latents:
+            raise ValueError(
+                f"the latents have {z.shape[1]} channels, this VAE's have {latents}: give the VAE of "
+                "the MODEL that made them"
+            )
         around = _fitted(image, vae, z) if fidelity else None
         pictures = decode(
             vae, cfw, z.float() * SCALE, around, fidelity, settings.vae_tile, settings.vae_overlap

@@ -183,8 +183,8 @@ class DPIMasks(io.ComfyNode):
             display_name="DPI Masks",
             category=CATEGORY,
             description=(
-                "Where DPI's conditions lie: the fixed grid, how likely the second stage keeps "
-                "each of its pixels, and one draw of them."
+                "Where DPI's conditions lie, 1 where the result is held: the fixed grid, the chance of "
+                "each of its pixels, one draw. A noise mask is the inverse."
             ),
             search_aliases=["dpi", "mask", "edges", "sparse", "grid"],
             inputs=[

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..methods.imaging.canvas import to_prior_channels
 from ..methods.imaging.operators import ReduceTo
@@ -12,6 +15,7 @@ from ..methods.priors.load import ChainSettings, load_classifier
 from ..samplers.guidance.consistency import Consistency
 from ..samplers.guidance.measurement import MeasurementGuidance
 from ..samplers.hooks import ClipX0, DynamicThreshold
+from ..samplers.schedule import Level
 from . import host
 from .host import managed as managed_models
 from .host import model as host_model
@@ -24,6 +28,18 @@ CATEGORY = f"{host.CATEGORY}/sampling"
 
 def more_guidance() -> io.Input:
     return Guidance.Input("guidance", optional=True, tooltip="More guidance, which acts before this one.")
+
+
+class PictureGuidance(MeasurementGuidance):
+    """Guidance by pictures B C h w in 0..1; a luma prior is compared with their luma."""
+
+    def __init__(self, pictures: Tensor, scale: float, squared: bool):
+        self.pictures = pictures
+        super().__init__(ReduceTo(tuple(pictures.shape[-2:])), pictures * 2 - 1, scale, squared)
+
+    def begin(self, x: Tensor, levels: Sequence[Level]) -> None:
+        self.y = to_prior_channels(x.shape[1], self.pictures, tuple(self.pictures.shape[-2:]))[0] * 2 - 1
+        super().begin(x, levels)
 
 
 class GuideByMeasurement(io.ComfyNode):
@@ -66,10 +82,8 @@ class GuideByMeasurement(io.ComfyNode):
     @classmethod
     def execute(cls, image, scale, squared, guidance=()):
         with torch.inference_mode(False):
-            y = split(image.clone())[0] * 2 - 1
-        return io.NodeOutput(
-            (*guidance, MeasurementGuidance(ReduceTo(tuple(y.shape[-2:])), y, scale, squared))
-        )
+            hook = PictureGuidance(split(image.clone())[0], scale, squared)
+        return io.NodeOutput((*guidance, hook))
 
 
 class GuideByConsistency(io.ComfyNode):

@@ -28,8 +28,8 @@ class LoadPixelPrior(io.ComfyNode):
             display_name="Load Pixel Prior",
             category=CATEGORY,
             description=(
-                "A pixel diffusion prior (ADM, EDM, NCSN++) as a MODEL for any sampler. Decode "
-                "with the VAE called pixel_space."
+                "A pixel diffusion prior (ADM, EDM, NCSN++) as a MODEL for any sampler. Encode and decode "
+                "with Image to Pixel Latent and Pixel Latent to Image."
             ),
             search_aliases=["guided diffusion", "adm", "edm", "pixel diffusion", "load model"],
             inputs=[

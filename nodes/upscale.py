@@ -11,7 +11,8 @@ import torch
 from comfy_api.latest import io
 
 from ..methods.imaging.alpha import upscale_with_alpha
-from ..methods.method import AUTO, NONE, Method, Upscaler, WeightInput, seeds_from
+from ..methods.inputs import WeightInput
+from ..methods.method import AUTO, NONE, Method, Upscaler, seeds_from
 from ..methods.registry import methods
 from . import host
 from .attributes import Attributes, classifiers_of, load_classifier

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-from gradio import themes
+import gradio as gr  # pyright: ignore[reportMissingImports]
+from gradio import themes  # pyright: ignore[reportMissingImports]
 
 from ..cli.graph_from_command import workflow_of
 from .choices import Choice, choices, given, options_of, spoken, subcommands, words_of

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from .. import weights
+from ..device import device_of
 from ..imaging.color import grey
 from ..imaging.images import check_pixels
 from ..imaging.pieces import Span, Window
 from ..imaging.resize import MAX_SIDE, resize, size_of
-from ..method import FaceUse, Given, Method, Plan, Report, Scales, Upscaler, WeightInput
+from ..inputs import FaceUse, Scales, WeightInput
+from ..method import Given, Method, Plan, Report, Upscaler
 from ..nets.cleaner import MULTIPLE, Cleaner
 from ..settings import Settings, option
 
@@ -74,7 +76,7 @@ def clean(
     full = x.shape[-2] * native, x.shape[-1] * native
     results = []
     for image in x.float():
-        low = image[None].to(next(network.parameters()).device)
+        low = image[None].to(device_of(network))
         canvas = resize(low, full) if native > 1 else low.clone()
         for rows, cols in _pieces(low.shape[-2:], settings.tile):
             window = Window.of(rows, cols, network.config.reach, native)

@@ -11,7 +11,8 @@ from typing import Any
 from .. import weights
 from ..graph.definitions import DYNAMIC, carried, defaults, with_nested
 from ..graph.layout import saved_form
-from ..method import AUTO, Method, WeightInput
+from ..inputs import WeightInput
+from ..method import AUTO, Method
 from ..registry import method_named
 from .options import log
 

@@ -7,7 +7,6 @@ import os
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import Any
 from ..graph.engine import Gone
 from ..imaging.images import Picture, read, write
 from ..imaging.replacing import sweep
+from .channel import Channel
 from .claims import Claims, sweep_claims
 from .folder import Job, Outcome, named_once, said
 
 log = logging.getLogger("priorsr")
-WAITING = 64 * 2**20  # bytes of pictures that wait to be written; a larger one is waited for
 PATIENCE = 10.0  # seconds that a picture which is being read or written may take when a run is ended
 Work = Callable[[Any, Job], "tuple[Picture | None, dict]"]
 Works = Callable[[Sequence[Any], Sequence[Job]], "Sequence[tuple[Picture | None, dict]]"]
@@ -69,87 +68,6 @@ def run(
     return _Line(jobs, works, batch, claims, _Files(overwrite, skip, quality, read)).outcomes()
 
 
-class _Channel:
-    """A bounded queue; what was taken from it counts as held until it is done."""
-
-    def __init__(self, most: int):
-        self.most, self.held, self.bytes = most, 0, 0
-        self._items: deque[tuple[Any, int]] = deque()
-        self._putting, self._ended, self._closed = 0, False, False
-        self._changed = threading.Condition()
-
-    def put(self, item: Any, size: int = 0) -> None:
-        """Wait until there is room for so many bytes, or nothing else is there, and append."""
-        with self._changed:
-            self._putting += 1
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._closed or self._room(size))
-            self._putting -= 1
-            if not self._closed:
-                self._items.append((item, size))
-                self.held += 1
-                self.bytes += size
-            self._changed.notify_all()
-
-    def _room(self, size: int) -> bool:
-        return len(self._items) < self.most and (not self.held or self.bytes + size <= WAITING)
-
-    def settle(self) -> None:
-        """Wait until everything that was put is done."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or not self.held)
-
-    def group(self, most: int = 1, key: Callable[[Any], Hashable] = lambda item: None) -> list:
-        """The first item with those of its key behind it, alone if that is None; [] where nothing comes.
-
-        Waits until there are `most`, or no more come or have room.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._enough(most))
-            if self._closed or not self._items:
-                return []
-            wanted = key(self._items[0][0])
-            chosen = [self._items[0]]
-            if wanted is not None:
-                chosen = [one for one in self._items if key(one[0]) == wanted][:most]
-            for one in chosen:
-                self._items.remove(one)
-            self._changed.notify_all()
-            return chosen
-
-    def _enough(self, most: int) -> bool:
-        if self._items:
-            return len(self._items) >= most or self._ended or self._putting > 0
-        return self._ended and not self.held  # what is held may come back
-
-    def done(self, chosen: Iterable[tuple[Any, int]]) -> None:
-        """What was taken is no more."""
-        with self._changed:
-            for _, size in chosen:
-                self.held -= 1
-                self.bytes -= size
-            self._changed.notify_all()
-
-    def back(self, chosen: Sequence[tuple[Any, int]]) -> None:
-        """What was taken is there again."""
-        with self._changed:
-            self._items.extendleft(reversed(chosen))
-            self._changed.notify_all()
-
-    def end(self) -> None:
-        """Nothing more is put."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Whoever waits goes on with nothing."""
-        with self._changed:
-            self._closed = True
-            self._items.clear()
-            self._changed.notify_all()
-
-
 class _Line:
     """A thread that reads, works, and a thread that writes; a single work stays in the caller's thread."""
 
@@ -162,8 +80,8 @@ class _Line:
         files: _Files,
     ):
         self.jobs, self.works, self.batch, self.claims, self.files = jobs, works, batch, claims, files
-        self.incoming = _Channel(2 * batch.most if batch and batch.most > 1 else len(works))
-        self.outgoing = _Channel(2)
+        self.incoming = Channel(2 * batch.most if batch and batch.most > 1 else len(works))
+        self.outgoing = Channel(2)
         self.finished: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self.gone, self.there = "", len(works)
 
@@ -272,7 +190,7 @@ class _Line:
         for one in done:
             size = _bytes(one)
             self.outgoing.put(one, size)
-            if size > WAITING:
+            if size > self.outgoing.waiting:
                 self.outgoing.settle()
         self.incoming.done(chosen)
         return True

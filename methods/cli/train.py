@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 
 from .. import weights
-from ..train.loop import Optimisation, fit, headlines, leads, read_checkpoint
+from ..train.checkpoint import read_checkpoint
+from ..train.loop import Optimisation, fit, headlines, leads
 from .options import add_settings, read_settings
-from .trainers import TRAINERS, free
+from .trainer import free
+from .trainers import TRAINERS
 
 log = logging.getLogger("priorsr")
 

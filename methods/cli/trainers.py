@@ -6,66 +6,27 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor, nn
 
 from ..train import classifier, cleaner, edm, noise_classifier, prior, sr_sde, srcnn, upsampler
 from ..train.codeformer import task as codeformer
 from ..train.corrector import task as corrector
 from ..train.corrector.recipe import CorrectorRecipe
-from ..train.datasets import Make, read_named, read_pictures, read_table
+from ..train.datasets import read_named, read_table
 from ..train.labels import Labelled
-from ..train.loop import Optimisation, Task
+from ..train.loop import Optimisation
 from ..train.pairs import Crops
 from ..train.stablesr import cfw
 from ..train.stablesr import task as stablesr
 from ..visionrefine.srcnn import SCALES
 from .options import add_settings, read_settings
+from .trainer import Trainer, free, pictures, squares
 
 log = logging.getLogger("priorsr")
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """`make` reads the pictures and gives the task and, for the trained network, what its file says of
-    itself.
-    """
-
-    name: str
-    help: str
-    arguments: Callable[[argparse.ArgumentParser], None]
-    make: Callable[[argparse.Namespace, Optimisation], tuple[Task, Callable[[Any], dict]]]
-    tuned: Optimisation
-    half: bool = False  # weights are written in half precision
-    # the files of the trained network, from what it says of itself and OUT
-    files: Callable[[Any, dict, Path], Iterable[tuple[Path, nn.Module, dict]]] = lambda network, said, out: [
-        (out, network, said)
-    ]
-
-
-def free(options: argparse.Namespace, *paths: Path) -> None:
-    """Raises FileExistsError for a file that would be replaced unasked."""
-    for path in paths:
-        if path.exists() and not options.overwrite:
-            raise FileExistsError(f"{path} exists: choose another name or add --overwrite")
-
-
-def _pictures(options: argparse.Namespace, make: Make | None = None) -> tuple[list, list]:
-    images, validation = (read_pictures(paths, make) for paths in (options.data, options.validation))
-    log.info("%d training pictures, %d to judge by", len(images), len(validation))
-    return images, validation
-
-
-def _squares(options: argparse.Namespace, size: int, channels: int) -> tuple[Tensor, Tensor]:
-    """Training and validation pictures, uint8 N channels size size."""
-    images, validation = _pictures(options, lambda picture: prior.square(picture, size, channels))
-    return torch.stack(images), torch.stack(validation)
 
 
 def _srcnn_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +37,7 @@ def _srcnn_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _srcnn(options: argparse.Namespace, settings: Optimisation):
-    images, validation = _pictures(options)
+    images, validation = pictures(options)
     patches = read_settings(srcnn.Patches, options)
     task = srcnn.task(options.scale, images, validation, patches, settings.seed)
     said = {"kind": "srcnn", "scale": options.scale, "kernels": patches.kernels, "channels": patches.channels}
@@ -98,7 +59,7 @@ def _prior_of(kind: Any, module: Any):
             log.info("crops of %d training pictures, %d to judge by", len(images), len(validation))
             validation = prior.coloured(validation.judged(prior.JUDGED), recipe.colours)
         else:
-            images, validation = _squares(options, recipe.size, recipe.colours)
+            images, validation = squares(options, recipe.size, recipe.colours)
         task = module.task(recipe, images, validation, settings.seed, network)
         return task, lambda net: module.metadata(net, recipe, settings, validation)
 
@@ -120,7 +81,7 @@ def _cleaner(options: argparse.Namespace, settings: Optimisation):
 def _corrector(options: argparse.Namespace, settings: Optimisation):
     recipe = read_settings(CorrectorRecipe, options)
     corrector.check(recipe, settings)  # complains before the pictures are read
-    images, validation = _squares(options, recipe.size, recipe.config().in_channels)
+    images, validation = squares(options, recipe.size, recipe.config().in_channels)
     return corrector.task(recipe, images, validation, settings.seed), lambda network: corrector.metadata(
         recipe, settings
     )
@@ -170,7 +131,7 @@ def _upsampler(options: argparse.Namespace, settings: Optimisation):
     if recipe.attributes:
         data, validation = _labelled(options, recipe)
     else:
-        data, validation = (Labelled(x, {}) for x in _squares(options, recipe.size, recipe.colours))
+        data, validation = (Labelled(x, {}) for x in squares(options, recipe.size, recipe.colours))
     task = upsampler.task(recipe, network, data, validation)
     return task, lambda net: upsampler.metadata(recipe, settings)
 
@@ -192,7 +153,7 @@ def _codeformer(options: argparse.Namespace, settings: Optimisation):
     recipe = read_settings(codeformer.CodeFormerRecipe, options)
     codeformer.check(recipe, settings)
     network = codeformer.build(recipe, settings.seed)  # both complain before the pictures are read
-    images, validation = _squares(options, network.config.image_size, 3)
+    images, validation = squares(options, network.config.image_size, 3)
     return codeformer.task(recipe, network, images, validation), lambda net: codeformer.metadata(
         net, recipe, settings
     )
@@ -201,7 +162,7 @@ def _codeformer(options: argparse.Namespace, settings: Optimisation):
 def _sr_sde(options: argparse.Namespace, settings: Optimisation):
     recipe = read_settings(sr_sde.SRRecipe, options)
     network = sr_sde.build(recipe, settings.seed)  # complains before the pictures are read
-    images, validation = _squares(options, recipe.size, recipe.colours)
+    images, validation = squares(options, recipe.size, recipe.colours)
     return sr_sde.task(recipe, network, images, validation), lambda net: sr_sde.metadata(
         net, recipe, settings
     )

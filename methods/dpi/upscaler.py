@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..imaging.canvas import TileSettings
+from ..inputs import FaceUse, Scales, WeightInput
 from ..memory import call_bytes
-from ..method import AUTO, NONE, FaceUse, Given, Method, Plan, Report, Scales, WeightInput
+from ..method import AUTO, NONE, Given, Method, Plan, Report
 from ..precision import loaded_in, wanted
 from ..priors.load import PriorSettings, frame_of, load_prior, shipped_priors
 from ..priors.prior import Prior

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from ..imaging.canvas import TileSettings
-from ..method import FaceUse, Given, Method, Report, WeightInput
+from ..inputs import FaceUse, WeightInput
+from ..method import Given, Method, Report
 from ..priors.load import PriorSettings, load_prior
 from ..priors.prior import Prior
 from ..priors.upscaler import PriorUpscaler

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..imaging.resize import resize
-from ..method import FaceUse, OnStep, Report, Upscaler
+from ..inputs import FaceUse
+from ..method import OnStep, Report, Upscaler
 from .align import SIDE
 from .paint import ZoomAware
 

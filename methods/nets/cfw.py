@@ -76,6 +76,12 @@ def fuse(block: FuseBlock, encoded: Tensor, decoded: Tensor, w: float) -> Tensor
     return decoded + w * block(encoded, decoded) if w else decoded
 
 
+def _width(level: nn.Module) -> int | None:
+    """Channels that a level of an autoencoder ends with; None where it is of another make."""
+    last = list(getattr(level, "block", ()))[-1:]
+    return getattr(getattr(last[0], "conv2", None), "out_channels", None) if last else None
+
+
 class CFW(nn.Module):
     """The fusion blocks of some levels, attached by hooks to any autoencoder in Stable Diffusion's form.
 
@@ -95,7 +101,7 @@ class CFW(nn.Module):
         for part, halves in (("encoder", "down"), ("decoder", "up")):
             levels = getattr(getattr(vae, part, None), halves, ())
             for level, width in self.widths.items():
-                found = levels[level].block[-1].conv2.out_channels if level < len(levels) else None
+                found = _width(levels[level]) if level < len(levels) else None
                 if found != width:
                     raise ValueError(
                         f"CFW was made for an autoencoder with {width} channels at level {level}, the "

@@ -11,7 +11,8 @@ from torch import Tensor
 from ...samplers.run import Draw, Step
 from ...samplers.travel import stretches
 from ..imaging.canvas import TileSettings, enlarge, noise_for
-from ..method import FaceUse, Given, Method, Report, WeightInput
+from ..inputs import FaceUse, WeightInput
+from ..method import Given, Method, Report
 from ..settings import Settings
 from .load import PriorSettings, frame_of, load_prior, shipped_priors
 from .prior import Prior

@@ -11,6 +11,7 @@ from ...samplers.noise import Noise
 from ...samplers.run import run
 from ...samplers.schedule import CLEAN, Level
 from ...samplers.transition import DDIM, DDPM
+from ..device import device_of
 from .prior import Prior
 
 
@@ -37,7 +38,7 @@ def samples(prior: Prior, count: int, steps: int = 100, eta: float = 1.0) -> Ten
         noise((count, prior.channels, prior.size, prior.size))
         * (levels[0].alpha ** 2 + levels[0].sigma ** 2) ** 0.5
     )
-    start = start.to(next(prior.network.parameters()).device)
+    start = start.to(device_of(prior.network))
     return (
         (run(prior, start, levels, DDPM() if eta == 1 else DDIM(eta), noise=noise) / 2 + 0.5)
         .clamp(0, 1)

@@ -18,7 +18,7 @@ from .. import weights
 from ..imaging.canvas import TileSettings, enlarge, noise_for, padded
 from ..imaging.images import check_pixels
 from ..imaging.resize import resize, size_of
-from ..method import Scales
+from ..inputs import Scales
 from ..priors.ncsnpp import NCSNppPrior
 from ..priors.prior import PicturePrior
 from ..settings import Settings, option

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..imaging.canvas import TileSettings, resized_from
+from ..inputs import FaceUse, Scales, WeightInput
 from ..memory import gradient_bytes
-from ..method import FaceUse, Given, Method, Plan, Report, Scales, WeightInput
+from ..method import Given, Method, Plan, Report
 from ..priors.load import frame_of
 from ..priors.ncsnpp import NCSNppPrior
 from ..priors.upscaler import PriorUpscaler

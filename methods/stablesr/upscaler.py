@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ...samplers.denoiser import Cond
 from .. import weights
+from ..inputs import FaceUse, WeightInput
 from ..memory import on_meta, peak_bytes
-from ..method import AUTO, NONE, FaceUse, Given, Method, Plan, Report, WeightInput
+from ..method import AUTO, NONE, Given, Method, Plan, Report
 from ..method import Upscaler as AnyUpscaler
 from ..settings import Settings, option
 from ..weights.known import where

@@ -5,6 +5,7 @@ nothing is none of that (Karras et al. 2020 and 2022, appendix F.2).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -77,3 +78,15 @@ def _scaling(x: Tensor, y: Tensor) -> Tensor:
 def _turning(angle: Tensor) -> Tensor:
     c, s = angle.cos(), angle.sin()
     return torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1)
+
+
+def moved(images: Tensor, places: Sequence[Sequence[int]], most: int) -> Tensor:
+    """Pictures N C S S, each moved to (down, right) of 0 .. 2 most, where `most` is the middle."""
+    height, width = images.shape[-2:]
+    wide = F.pad(images.float(), (most,) * 4, mode="replicate").to(images.dtype)
+    return torch.stack(
+        [
+            x[:, down : down + height, right : right + width]
+            for x, (down, right) in zip(wide, places, strict=True)
+        ]
+    )

@@ -17,11 +17,14 @@ from torch import Tensor, nn
 from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
 from ..degrade import degrade
+from ..device import device_of
 from ..nets.densenet import DenseNet, DenseNetConfig
 from ..nets.plain import PlainClassifier, PlainConfig
 from ..settings import Settings, option, to_json
 from ..srdg.attributes import JUDGE, KIND
 from ..srdg.objective import noisy, train_times
+from .augment import moved
+from .balance import chances, class_weights, drawn_of, groups_of
 from .channels import Coloured
 from .curve import plot_profiles
 from .init import CURE, begin_from, init_option
@@ -219,57 +222,9 @@ class Judges(nn.Module):
         return total
 
 
-def chances(members: Mapping[str, Sequence[Tensor]], count: int) -> Tensor:
-    """How likely each of `count` pictures is drawn where all attributes learn from one: half of a draw is any
-    picture, half one of any group of any attribute, so that rare classes are seen.
-    """
-    drawn = torch.full((count,), 0.5 / count, dtype=torch.float64)
-    for groups in members.values():
-        for group in groups:
-            drawn[group] += 0.5 / (len(members) * len(groups) * len(group))
-    return drawn
-
-
-def class_weights(labels: Tensor, groups: Sequence[Tensor], together: Tensor | None) -> Tensor:
-    """What each class weighs so that all weigh the same in the mean, (K,): 1 where the draw itself sees to
-    it, or nothing shall.
-    """
-    if together is None or len(groups) < 2:
-        return torch.ones(int(labels.max()) + 1)
-    return torch.stack([1 / (len(groups) * together[group].sum()) for group in groups]).float()
-
-
-def groups_of(labels: Tensor, balanced: bool) -> list[Tensor]:
-    """The numbers of the pictures among which a draw chooses first: those of each class, or all that are
-    known.
-    """
-    if not balanced:
-        return [(labels != UNKNOWN).nonzero()[:, 0]]
-    return [(labels == k).nonzero()[:, 0] for k in range(int(labels.max()) + 1)]
-
-
-def drawn_of(groups: Sequence[Tensor], count: int, generator: torch.Generator) -> Tensor:
-    """Numbers of pictures, (count,), every group as likely as any other."""
-    which = torch.randint(len(groups), (count,), generator=generator).tolist()
-    place = torch.empty(count, dtype=torch.float64).uniform_(generator=generator).tolist()
-    return torch.stack([groups[k][int(u * len(groups[k]))] for k, u in zip(which, place, strict=True)])
-
-
 def rgb(x: Tensor) -> Tensor:
     """What the networks take: grey as equal channels."""
     return x.expand(-1, 3, -1, -1)
-
-
-def moved(images: Tensor, places: Sequence[Sequence[int]], most: int) -> Tensor:
-    """N C S S, each moved to (down, right) of 0 .. 2 most, where `most` is the middle."""
-    height, width = images.shape[-2:]
-    wide = F.pad(images.float(), (most,) * 4, mode="replicate").to(images.dtype)
-    return torch.stack(
-        [
-            x[:, down : down + height, right : right + width]
-            for x, (down, right) in zip(wide, places, strict=True)
-        ]
-    )
 
 
 @torch.no_grad()
@@ -284,7 +239,7 @@ def accuracies(
     result = {}
     for name, network in networks.items():
         network.eval()
-        device = next(network.parameters()).device
+        device = device_of(network)
         chosen = (data.labels[name] != UNKNOWN).nonzero()[:JUDGED, 0]
         clean, labels = data.images[chosen] / 255, data.labels[name][chosen]
         noise = Noise(chosen.tolist())(clean.shape)

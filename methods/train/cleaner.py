@@ -15,6 +15,7 @@ from ..clean.method import KIND
 from ..degrade import PRESETS, Recipe, recipe_named
 from ..degrade.steps import OneOf, Resample
 from ..degrade.steps import Sequence as Chain
+from ..device import device_of
 from ..imaging.images import Picture, write
 from ..imaging.resize import resize
 from ..nets.cleaner import MULTIPLE, SCALES, Cleaner, CleanerConfig
@@ -133,7 +134,7 @@ def enlarged(low: Tensor, scale: int) -> Tensor:
 
 def pictures(network: Cleaner, low: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     """uint8 B 3 h w cleaned, and enlarged only, both on the CPU in 0..1."""
-    low = low.to(next(network.parameters()).device) / 255
+    low = low.to(device_of(network)) / 255
     plain = enlarged(low, scale)
     return (plain + network(low, scale)).clamp(0, 1).cpu(), plain.clamp(0, 1).cpu()
 

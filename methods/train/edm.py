@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...samplers.karras import Heun
 from ...samplers.noise import Noise
 from ...samplers.run import run as sample
+from ..device import device_of
 from ..imaging.images import Picture, write
 from ..nets.edm_precond import EDMPrecond, build_edm
 from ..priors.calibration import Calibration, eps_mse, midpoint_timesteps
@@ -196,7 +197,7 @@ def task(
         prior = EDMPrior(net)
         table = prior.noise_levels()
         levels = [table[i] for i in midpoint_timesteps(len(table), PARTS)]
-        return {"eps_mse": sum(eps_mse(prior, judged.to(_device(net)), levels)) / len(levels)}
+        return {"eps_mse": sum(eps_mse(prior, judged.to(device_of(net)), levels)) / len(levels)}
 
     def show(net: EDMPrecond, run: Path) -> None:
         net.eval()
@@ -210,7 +211,7 @@ def samples(prior: EDMPrior, count: int, steps: int = 18) -> Tensor:
     """Unconditional pictures, count C size size in 0..1, picture i of seed i, by Heun's method."""
     levels = prior.levels(steps)
     start = Noise(range(count))((count, prior.channels, prior.size, prior.size)) * levels[0].sigma
-    return (sample(prior, start.to(_device(prior.network)), levels, Heun()) / 2 + 0.5).clamp(0, 1).cpu()
+    return (sample(prior, start.to(device_of(prior.network)), levels, Heun()) / 2 + 0.5).clamp(0, 1).cpu()
 
 
 def metadata(
@@ -222,7 +223,7 @@ def metadata(
     prior = EDMPrior(network)
     table = prior.noise_levels()
     points = midpoint_timesteps(len(table), 25)
-    judged = signed(validation[:JUDGED]).to(_device(network))
+    judged = signed(validation[:JUDGED]).to(device_of(network))
     errors = eps_mse(prior, judged, [table[i] for i in points])
     return {
         "kind": "edm",
@@ -231,7 +232,3 @@ def metadata(
         "training": to_json(recipe, settings),
         **({"frame": recipe.frame} if recipe.frame else {}),
     }
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next(network.parameters()).device

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..degrade import PRESETS, Recipe, recipe_named
 from ..degrade.steps import OneOf, Resample
 from ..degrade.steps import Sequence as Chain
+from ..device import device_of
 from ..imaging.resize import resize, size_of
 from .labels import JUDGED, UNKNOWN
 
@@ -53,7 +54,7 @@ def judged_accuracies(
     result = {}
     for name, network in networks.items():
         network.eval()
-        device = next(network.parameters()).device
+        device = device_of(network)
         chosen = (told[name] != UNKNOWN).nonzero()[:JUDGED, 0]
         labels, result[name] = told[name][chosen], {}
         for factor in REDUCTIONS:

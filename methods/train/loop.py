@@ -20,9 +20,10 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from ..drawing import check_plots
-from ..imaging.images import replacing
 from ..settings import Settings, option
+from .checkpoint import restore, save
 from .curve import plot
+from .optimizers import Optimizers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -32,7 +33,6 @@ log = logging.getLogger("priorsr")
 
 # settings that a resumed run may change; init and start count before the first step, frame after the last
 RESUMABLE = ("steps", "validate_every", "checkpoint_every", "lr", "precision", "init", "start", "frame")
-CHECKPOINT = {"network", "average", "optimizer", "step", "identity"}
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,14 @@ def fit(
         raise FileExistsError(f"{path} exists: continue it with --resume, or choose another run folder")
     network = task.network.to(accelerator.device).train()
     average = AveragedModel(network, avg_fn=settings.average)
-    optimizer = _Optimizers(network, settings, task.betas)
+    optimizer = Optimizers(network, settings.lr, settings.muon, task.betas)
     parallel = accelerator.prepare_model(network)
     identity = {
         k: v
         for k, v in {**asdict(settings), **task.identity, "processes": processes}.items()
         if k not in RESUMABLE
     }
-    step = kept = _restore(path, network, average, optimizer, identity) if path.exists() else 0
+    step = kept = restore(path, network, average, optimizer, identity) if path.exists() else 0
     bar = tqdm(
         total=settings.steps, initial=step, disable=not (progress and main), unit="step", smoothing=0.02
     )
@@ -172,7 +172,7 @@ def fit(
             if judged or saved:
                 _check_finite(total / count, average, step, kept)
             if saved:
-                _save(path, network, average, optimizer, step, identity)
+                save(path, network, average, optimizer, step, identity)
                 kept = step
             if judged:
                 finished = task.finish(average.module)
@@ -241,130 +241,6 @@ def this_process(device: torch.device) -> Accelerator:
     if device.index is not None:
         torch.cuda.set_device(device)
     return Accelerator(cpu=device.type == "cpu")
-
-
-class _Optimizers:
-    """Adam, and Muon (Jordan et al. 2024) on matrices that share their storage with the convolutions'
-    weights.
-    """
-
-    def __init__(self, network: nn.Module, settings: Optimisation, betas: tuple[float, float]):
-        matrices = [p for p in network.parameters() if settings.muon and p.ndim > 1 and p.shape[0] > 1]
-        known = {id(p) for p in matrices}
-        self.pairs = [(p, nn.Parameter(_matrix(p.detach(), p))) for p in matrices]
-        rates = [
-            (
-                torch.optim.Adam(
-                    [p for p in network.parameters() if id(p) not in known], lr=settings.lr, betas=betas
-                ),
-                settings.lr,
-            )
-        ]
-        if self.pairs:
-            muon: Any = getattr(torch.optim, "Muon", None)
-            if muon is None:
-                raise ValueError(
-                    f"Muon needs torch 2.9 or newer, this is {torch.__version__}: upgrade, or train with "
-                    "--muon 0"
-                )
-            rates.append(
-                (
-                    cast(Any, torch.optim).Muon(
-                        [m for _, m in self.pairs], lr=settings.muon, weight_decay=0.0
-                    ),
-                    settings.muon,
-                )
-            )
-        self.rates = rates
-
-    def step(self, share: float) -> None:
-        for weight, matrix in self.pairs:
-            matrix.grad = None if weight.grad is None else _matrix(weight.grad, weight)
-        for optimizer, rate in self.rates:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * share
-            optimizer.step()
-
-    def state_dict(self) -> list:
-        return [optimizer.state_dict() for optimizer, _ in self.rates]
-
-    def load_state_dict(self, states: list) -> None:
-        for (optimizer, _), state in zip(self.rates, states, strict=True):
-            optimizer.load_state_dict(state)
-
-
-def _matrix(x: Tensor, weight: Tensor) -> Tensor:
-    """A weight or its gradient as (out, rest), columns in the weight's memory order:
-
-    Muon does not mind which.
-    """
-    return x.flatten(1) if weight.is_contiguous() else x.permute(0, 2, 3, 1).flatten(1)
-
-
-def _restore(
-    path: Path, network: nn.Module, average: nn.Module, optimizer: _Optimizers, identity: dict
-) -> int:
-    state = read_checkpoint(path)
-    made = state["identity"]  # settings that came after it was made are not in it
-    differing = sorted(k for k in identity if k in made and made[k] != identity[k])
-    if differing:
-        shown = ", ".join(f"{k}={made[k]}" for k in differing)
-        raise ValueError(
-            f"{path} was made with other settings ({shown}): repeat them, or choose another run folder"
-        )
-    try:
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is of another network or optimizer: choose another run folder, or repeat the command "
-            f"that "
-            "made it"
-        ) from error
-    return state["step"]
-
-
-def read_checkpoint(path: Path) -> dict:
-    """What a run folder's checkpoint holds: network, average, optimizer, step and identity.
-
-    Raises ValueError naming a file that is damaged or something else.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        whole = (
-            state.keys() >= CHECKPOINT
-            and isinstance(state["step"], int)
-            and isinstance(state["identity"], dict)
-        )
-    except OSError:
-        raise
-    except (
-        Exception
-    ):  # whatever the reader of pickled files makes of damage; its own advice is an unsafe switch
-        whole = False
-    if not whole:
-        raise ValueError(
-            f"{path} is damaged or no checkpoint of a training: delete it and begin again, or choose another "
-            "run folder"
-        )
-    return state
-
-
-def _save(
-    path: Path, network: nn.Module, average: nn.Module, optimizer: _Optimizers, step: int, identity: dict
-) -> None:
-    state = {"network": network, "average": average, "optimizer": optimizer}
-    content = {**{k: v.state_dict() for k, v in state.items()}, "step": step, "identity": identity}
-    try:
-        with replacing(path) as partial:
-            torch.save(content, partial)
-    except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
-        reason = getattr(error, "strerror", None) or "the disk may be full"
-        raise OSError(
-            f"{path} cannot be written at step {step} ({reason}): make room and --resume, which goes on from "
-            "the checkpoint before, if there is one"
-        ) from error
 
 
 def _log(path: Path, row: dict) -> None:

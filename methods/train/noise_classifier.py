@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from ...samplers.noise import Noise
 from ...samplers.schedule import BETAS, DiscreteSchedule
+from ..device import device_of
 from ..nets.adm_config import ADMConfig, Pool
 from ..nets.adm_released import build_adm
 from ..priors.calibration import midpoint_timesteps
 from ..settings import Settings, option, to_json
+from .balance import drawn_of, groups_of
 from .channels import Coloured
-from .classifier import drawn_of, groups_of
 from .curve import plot_profiles
 from .init import begin_from, init_option
 from .labels import JUDGED, UNKNOWN, Labelled
@@ -148,7 +149,7 @@ def accuracies(net: nn.Module, data: Labelled, schedule: DiscreteSchedule) -> di
     each class. Picture i has the noise of seed i.
     """
     net.eval()
-    device, steps = next(net.parameters()).device, len(schedule.table)
+    device, steps = device_of(net), len(schedule.table)
     (labels,) = data.labels.values()
     chosen = (labels != UNKNOWN).nonzero()[:JUDGED, 0]
     labels, x0 = labels[chosen], signed(data.images[chosen])

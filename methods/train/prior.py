@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...samplers.noise import Noise
 from ...samplers.schedule import BETAS, DiscreteSchedule
+from ..device import device_of
 from ..imaging.color import grey
 from ..imaging.images import Picture, check_pixels, to_uint8, write
 from ..imaging.resize import resize
@@ -260,7 +261,7 @@ def task(
     def validate(net: nn.Module) -> dict[str, float]:
         net.eval()
         levels = [schedule.table[i] for i in midpoint_timesteps(recipe.train_steps, 8)]
-        return {"eps_mse": sum(eps_mse(prior(net), judged.to(_device(net)), levels)) / len(levels)}
+        return {"eps_mse": sum(eps_mse(prior(net), judged.to(device_of(net)), levels)) / len(levels)}
 
     def show(net: nn.Module, run_folder: Path) -> None:
         net.eval()
@@ -286,7 +287,7 @@ def metadata(
     """
     schedule = DiscreteSchedule.named(recipe.schedule, recipe.train_steps)
     points = midpoint_timesteps(recipe.train_steps, 25)
-    judged = signed(validation[:JUDGED]).to(_device(network))
+    judged = signed(validation[:JUDGED]).to(device_of(network))
     errors = eps_mse(ADMPrior(network, schedule, recipe.target), judged, [schedule.table[i] for i in points])
     return {
         "kind": "prior",
@@ -296,7 +297,3 @@ def metadata(
         "training": to_json(recipe, settings),
         **({"frame": recipe.frame} if recipe.frame else {}),
     }
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next(network.parameters()).device

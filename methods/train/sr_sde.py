@@ -15,6 +15,7 @@ from torch import Tensor
 from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
 from .. import weights
+from ..device import device_of
 from ..imaging.images import Picture, write
 from ..imaging.resize import size_of
 from ..nets.ncsnpp import NCSNpp, NCSNppConfig
@@ -193,7 +194,7 @@ def errors(
     Picture i has the noise of seed i.
     """
     net.eval()
-    device, result = next(net.parameters()).device, {}
+    device, result = device_of(net), {}
     for t in ((i + 0.5) / PARTS for i in range(PARTS)):
         parts = []
         for clean, low in judged:
@@ -211,7 +212,7 @@ def samples(net: NCSNpp, judged: list[tuple[Tensor, Tensor]]) -> Tensor:
     rows.
     """
     net.eval()
-    device, prior, rows = next(net.parameters()).device, NCSNppPrior(net), []
+    device, prior, rows = device_of(net), NCSNppPrior(net), []
     for clean, low in judged:
         clean, low = clean[:SHOWN], low[:SHOWN]
         restored = srdg(prior, low.to(device), size_of(low), (), DRAFT, Noise(range(len(low)))).cpu()

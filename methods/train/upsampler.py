@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ...samplers.denoiser import Cond
 from ...samplers.noise import Noise
 from ...samplers.schedule import BETAS, DiscreteSchedule
+from ..device import device_of
 from ..imaging.images import Picture, write
 from ..nets.adm_config import ADMConfig
 from ..nets.adm_released import build_adm
@@ -167,7 +168,7 @@ def task(
     @torch.no_grad()
     def validate(net: nn.Module) -> dict[str, float]:
         net.eval()
-        device, prior = next(net.parameters()).device, ADMPrior(net, schedule)
+        device, prior = device_of(net), ADMPrior(net, schedule)
         x0 = judged[0].to(device)
         cond = Cond({"low_res": reduced(x0)}, conditions(judged[1], len(x0), device))
         eps = Noise(range(len(x0)))(x0.shape).to(device)
@@ -182,7 +183,7 @@ def task(
     def show(net: nn.Module, run: Path) -> None:
         net.eval()
         prior, x0 = ADMPrior(net, schedule), judged[0][:SHOWN]
-        low, device = reduced(x0), next(net.parameters()).device
+        low, device = reduced(x0), device_of(net)
         told = torch.zeros(len(x0), dtype=torch.long) if judged[1] is None else judged[1][: len(x0)]
         size = recipe.size, recipe.size
         noise = Noise(range(len(x0)))

@@ -17,7 +17,8 @@ from ..imaging.color import grey
 from ..imaging.images import check_pixels
 from ..imaging.pieces import Span, Window
 from ..imaging.resize import MAX_SIDE, resize, size_of
-from ..method import FaceUse, Given, Method, Plan, Report, Upscaler, WeightInput
+from ..inputs import FaceUse, WeightInput
+from ..method import Given, Method, Plan, Report, Upscaler
 from ..precision import wanted
 from ..settings import Settings, option
 

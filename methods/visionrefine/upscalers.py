@@ -10,8 +10,9 @@ from torch import Tensor
 
 from .. import weights
 from ..imaging.canvas import TileSettings
+from ..inputs import FaceUse, Scales, WeightInput
 from ..memory import gradient_bytes
-from ..method import NONE, FaceUse, Given, Method, Plan, Report, Scales, Upscaler, WeightInput
+from ..method import NONE, Given, Method, Plan, Report, Upscaler
 from ..nets.adm_classifier import ADMClassifier
 from ..nets.srcnn import SRCNN
 from ..priors.adm import ADMPrior

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .boundary import building, naming
+from .construct import at_most, without_numbers
 from .entry import Derived, Entry
 from .file_settings import read_json
 from .foreign import translated
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 LIGHTNING = ("model.", "net.", "network.", "generator.", "diffusion_model.")  # of a module's one network
 LARGEST_COUNT = 1024  # a number within a key counts layers, blocks or sides of maps
-FILLING = {"kaiming_uniform_", "xavier_uniform_", "uniform_", "normal_", "zeros_", "ones_", "constant_"}
 LARGEST_VALUE = 1 << 20  # bytes of a tensor that a network is built from
 
 
@@ -171,7 +169,7 @@ def _built(listing: Listing, kind: Kind) -> tuple[nn.Module, dict]:
         entries = kind.select(listing.entries)
         _check_counts(entries)
         entries = {**entries, **_values(listing, entries, kind)}
-        with torch.device("meta"), _without_numbers(), _at_most(4 * len(entries) + 1000):
+        with torch.device("meta"), without_numbers(), at_most(4 * len(entries) + 1000):
             network = cast(Callable, kind.build)(entries, listing.metadata)
     wrong = _misfit(network, entries)
     if wrong:
@@ -197,45 +195,6 @@ def _values(listing: Listing, entries: Mapping, kind: Kind) -> State:
     if sum(e.nbytes for e in wanted.values()) > LARGEST_VALUE:
         raise ValueError(f"its {', '.join(wanted)} are larger than any network's")
     return listing.read(wanted) if wanted else {}
-
-
-def _without_numbers():
-    """Skips what networks do to fill tensors that have no numbers: half of the time of building one."""
-    from torch.overrides import TorchFunctionMode
-
-    class Skipping(TorchFunctionMode):
-        def __torch_function__(self, function, types, args=(), kwargs=None):
-            if getattr(function, "__name__", "") in FILLING and args and args[0].is_meta:
-                return args[0]
-            return function(*args, **(kwargs or {}))
-
-    return Skipping()
-
-
-@contextmanager
-def _at_most(tensors: int) -> Iterator[None]:
-    """Stops the building of a network that outgrows its file; other threads may build what they like."""
-    from torch.nn.modules import module
-
-    here = threading.get_ident()
-    left = tensors
-
-    def count(*registered: object) -> None:
-        nonlocal left
-        if threading.get_ident() == here:
-            left -= 1
-            if left < 0:
-                raise ValueError("the network that it describes is far larger than the file")
-
-    hooks = [
-        module.register_module_parameter_registration_hook(count),
-        module.register_module_buffer_registration_hook(count),
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _misfit(network: nn.Module, state: Shapes) -> str:

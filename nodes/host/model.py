@@ -36,7 +36,7 @@ TILES, TOLD = "priorsr_tiles", "priorsr_told"
 
 
 class PixelFormat(comfy.latent_formats.LatentFormat):
-    """Pictures in -1..1 as they are: the core's pixel_space VAE turns them into images."""
+    """Pictures in -1..1 as they are."""
 
     def __init__(self, channels: int = 3):
         self.latent_channels = channels
@@ -47,6 +47,16 @@ class PixelFormat(comfy.latent_formats.LatentFormat):
 
     def process_out(self, latent: Tensor) -> Tensor:
         return latent
+
+
+class _NoBlocks(dict):
+    """A UNet's configuration that has none: nodes that patch Stable Diffusion's blocks are told why."""
+
+    def __missing__(self, key: str):
+        raise ValueError(
+            "this MODEL is a pixel prior, without Stable Diffusion's blocks: take out the node that patches "
+            f"them (it asked for {key})"
+        )
 
 
 class _Config(comfy.supported_models_base.BASE):
@@ -77,6 +87,7 @@ class PixelModel(comfy.model_base.BaseModel):
     def __init__(self, prior: Prior, clip: bool):
         config = _Config({"disable_unet_model_creation": True})
         config.manual_cast_dtype = None
+        config.unet_config = _NoBlocks(config.unet_config)
         super().__init__(config, comfy.model_base.ModelType.EPS)
         self.latent_format = PixelFormat(prior.channels)
         self.diffusion_model, self.prior, self.clip = prior.network.eval(), prior, clip
@@ -101,8 +112,7 @@ class PixelModel(comfy.model_base.BaseModel):
         if noise.ndim != 4 or noise.shape[1] != self.prior.channels:
             raise ValueError(
                 f"this prior works on pictures of {self.prior.channels} channels, not on latents of "
-                f"{tuple(noise.shape)}: "
-                "encode and decode with the VAE called pixel_space"
+                f"{tuple(noise.shape)}: make the latent with Image to Pixel Latent"
             )
         edm, restorer = isinstance(self.prior, EDMPrior), isinstance(self.prior, NCSNppPrior)
         classes = (

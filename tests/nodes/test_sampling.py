@@ -107,6 +107,20 @@ def test_a_measurement_pulls_samples_towards_it(pack, start):
     assert distances["consistency"] < 0.1 * distances["none"]
 
 
+def test_a_luma_prior_is_guided_by_the_luma_of_pictures(pack, face, photograph):
+    low = photograph[:, 32:64, 32:64]
+    (sigmas,) = pack.run("SigmasByRespacing", model=face, respacing="8")
+    start = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * float(sigmas[0])
+    grey = (low @ torch.tensor([0.299, 0.587, 0.114])) * 2 - 1
+    distances = []
+    for hooks in ((), pack.run("GuideMeasurement", image=low, scale=5.0)[0]):
+        (sampler,) = pack.run("Sampler", transition="ddim", guidance=hooks)
+        done = sampled(face, sampler, sigmas, start)
+        reduced = torch.nn.functional.interpolate(done, (32, 32), mode="bicubic", antialias=True)
+        distances.append((reduced[:, 0] - grey).pow(2).mean().item())
+    assert distances[1] < 0.5 * distances[0]
+
+
 def test_classes_and_limits_change_samples(pack, start):
     prior = pack.run("LoadPixelPrior", prior="tiny_adm.safetensors", clip=False, target="v")[0]
     (classifier,) = pack.run("LoadNoiseClassifier", classifier="tiny_classifier.safetensors")

@@ -121,8 +121,15 @@ def test_pictures_that_are_not_the_latents_are_refused(pack, vae, wrap, photogra
         pack.run("DecodeCFW", latent=latent, image=photograph[:, :, :60], fidelity=0.5, **given)
     with pytest.raises(ValueError, match="2 images for 1 latents"):
         pack.run("DecodeCFW", latent=latent, image=photograph.expand(2, -1, -1, -1), fidelity=0.5, **given)
+    with pytest.raises(ValueError, match="the latents have 16 channels, this VAE's have 4"):
+        pack.run("DecodeCFW", latent={"samples": torch.zeros(1, 16, 16, 16)}, image=photograph, **given)
     with pytest.raises(ValueError, match="are not Stable Diffusion's"):
         pack.run("DecodeCFW", latent={"samples": torch.zeros(4, 16, 16)}, image=photograph, **given)
     other = SimpleNamespace(first_stage_model=nn.Identity())
     with pytest.raises(ValueError, match="needs the autoencoder of Stable Diffusion"):
+        pack.run("DecodeCFW", latent=latent, image=photograph, vae=other, cfw=wrap)
+    level = SimpleNamespace(down=[nn.Identity()] * 4, up=[nn.Identity()] * 4)  # blocks of another make
+    parts = {"encoder": level, "decoder": level, "quant_conv": nn.Conv2d(8, 8, 1)}
+    other = SimpleNamespace(first_stage_model=SimpleNamespace(**parts, post_quant_conv=nn.Conv2d(4, 4, 1)))
+    with pytest.raises(ValueError, match="no such level: choose the autoencoder of Stable Diffusion"):
         pack.run("DecodeCFW", latent=latent, image=photograph, vae=other, cfw=wrap)

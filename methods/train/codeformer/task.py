@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ... import weights
 from ...degrade import Recipe, degrade
 from ...degrade.presets import FACE_LEVELS
+from ...device import device_of
 from ...faces.codeformer import from_network
 from ...imaging.images import Picture, write
 from ...nets.codeformer import CodeFormer, CodeFormerConfig
@@ -195,12 +196,12 @@ def task(recipe: CodeFormerRecipe, network: VQGAN | CodeFormer, images: Tensor, 
 
     @torch.no_grad()
     def validate(net: VQGAN | CodeFormer) -> dict[str, float]:
-        device = next(net.parameters()).device
+        device = device_of(net)
         return trained.figures(net, truth.to(device), seen.to(device))
 
     @torch.no_grad()
     def show(net: VQGAN | CodeFormer, run: Path) -> None:
-        answer = net(seen[:4].to(next(net.parameters()).device))
+        answer = net(seen[:4].to(device_of(net)))
         columns = [seen[:4], (answer[0] if first else answer).cpu(), truth[:4]]
         write(
             Picture(grid(from_network(torch.stack(columns, 1).flatten(0, 1)), len(columns))),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ....samplers.noise import Noise
 from ....samplers.schedule import Level
+from ...device import device_of
 from ...dpi.masks import sparse
 from ...dpi.method import DPISettings, levels_of
 from ...dpi.objective import (
@@ -133,7 +134,7 @@ def trace(
     The second is what stage 1 of the sampling would see without a prior. Picture i has the noise of seed i.
     """
     net.eval()
-    device = next(net.parameters()).device
+    device = device_of(net)
     truth, base, noise = truth.to(device), base.to(device), Noise(range(len(truth)))
     y_T = y = sparse(base, k)
     for t in sorted(times, reverse=True):

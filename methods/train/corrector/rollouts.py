@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ....samplers.noise import Noise
+from ...device import device_of
 from ...dpi.corrector import Corrector
 from ...dpi.masks import on_grid
 from ...dpi.method import PRESETS, dpi, preset
@@ -111,6 +112,6 @@ class Rollouts:
         """Squared error on the grid of the corrector's answers, the mean over the steps of runs with the
         preset's strengths.
         """
-        truth, base = (x[:JUDGED].to(next(net.parameters()).device) for x in (truth, base))
+        truth, base = (x[:JUDGED].to(device_of(net)) for x in (truth, base))
         calls = self.rollout(net, truth, base, range(len(truth)), JUDGED_STEPS)
         return sum(float(grid_error(answer, truth, self.recipe.k).mean()) for _, answer in calls) / len(calls)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ...device import device_of
 from ...imaging.images import Picture, write
 from ...metrics.fidelity import psnr
 from ...nets.cfw import CFW, GROWTH, RELEASED
@@ -173,7 +174,7 @@ def task(recipe: CFWRecipe, cfw: CFW, vae: VAE, latents: Latents, validation: La
 
     @torch.no_grad()
     def validate(net: Wrapping) -> dict[str, float]:
-        device, figures = next(net.parameters()).device, {}
+        device, figures = device_of(net), {}
         for i in range(0, validation.count, recipe.batch):
             latent, low, truth = read(validation, range(i, min(i + recipe.batch, validation.count)), device)
             wrapped, plain = net.decode(latent, low), net.decode(latent, low, 0.0)
@@ -189,9 +190,7 @@ def task(recipe: CFWRecipe, cfw: CFW, vae: VAE, latents: Latents, validation: La
 
     @torch.no_grad()
     def show(net: Wrapping, run: Path) -> None:
-        latent, low, truth = read(
-            validation, range(min(SHOWN, validation.count)), next(net.parameters()).device
-        )
+        latent, low, truth = read(validation, range(min(SHOWN, validation.count)), device_of(net))
         columns = [low, net.decode(latent, low, 0.0), net.decode(latent, low), truth]
         write(
             Picture(grid(_shown(torch.stack(columns, 1).flatten(0, 1)).cpu(), len(columns))),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ....samplers.noise import Noise
+from ...device import device_of
 from ...imaging.images import Picture, write
 from ...nets import struct_encoder
 from ...nets.adm_config import ADMConfig
@@ -127,7 +128,7 @@ def task(recipe: StableSRRecipe, model: StableSR, context: Tensor, pairs: Pairs,
     @torch.no_grad()
     def validate(net: Modulation) -> dict[str, float]:
         seeds, errors = range(JUDGED), {}  # picture i has the noise of seed i at every step of the chain
-        truth = judged[0].to(next(net.parameters()).device)
+        truth = judged[0].to(device_of(net))
         latents = encoded(vae.beside(truth), truth, judged[1], seeds, recipe.part, kernel)
         for t in TIMES:
             errors[f"error@{t}"] = float(net(*noised(latents, torch.full((JUDGED,), t), seeds)).mean())
@@ -137,7 +138,7 @@ def task(recipe: StableSRRecipe, model: StableSR, context: Tensor, pairs: Pairs,
     def show(net: Modulation, run: Path) -> None:
         plot_profiles(run / "log.jsonl", run / "error.png")
         truth, low = signed(judged[0][:SHOWN]), enlarged(judged[1][:SHOWN], size, kernel)
-        device = next(net.parameters()).device
+        device = device_of(net)
         here = StableSR(
             diffusion_prior(net.unet.beside(device), recipe.target), net.layers, vae.beside(device)
         )

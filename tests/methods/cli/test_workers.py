@@ -16,6 +16,7 @@ import torch
 
 from priorsr.methods.cli import claims, folder, pipeline
 from priorsr.methods.cli import main as cli
+from priorsr.methods.cli.channel import Channel
 from priorsr.methods.cli.claims import Claims, claim_of
 from priorsr.methods.cli.folder import Shard
 from priorsr.methods.imaging.images import Picture, write
@@ -306,7 +307,7 @@ def test_what_failed_elsewhere_is_not_tried_again(tmp_path):
 
 def test_memory_of_the_pipeline_is_bounded(tmp_path, monkeypatch):
     """However fast pictures are read, few wait; large results wait for the writer."""
-    monkeypatch.setattr(pipeline, "WAITING", 1000)
+    monkeypatch.setattr(Channel, "waiting", 1000)
     jobs, alive, most = planned(tmp_path, 30), set(), []
 
     def read(path):

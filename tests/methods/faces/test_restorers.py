@@ -24,7 +24,8 @@ from priorsr.methods.faces.restorers import (
 from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.imaging.images import read
 from priorsr.methods.imaging.resize import resize, size_of
-from priorsr.methods.method import FaceUse, Plan, Upscaler
+from priorsr.methods.inputs import FaceUse
+from priorsr.methods.method import Plan, Upscaler
 from priorsr.methods.priors.load import frame_of, load_prior
 from priorsr.methods.registry import method_named
 from priorsr.methods.srdg.attributes import load_wishes

@@ -14,17 +14,14 @@ from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.srdg.attributes import AttributeTarget, load_attribute, read_attributes
 from priorsr.methods.srdg.guidance import AttributeGuidance
+from priorsr.methods.train.balance import chances, class_weights, drawn_of, groups_of
 from priorsr.methods.train.classifier import (
     TIMES,
     ClassifierRecipe,
     Labelled,
     accuracies,
     build,
-    chances,
-    class_weights,
-    drawn_of,
     files,
-    groups_of,
     metadata,
     moved,
     rgb,
