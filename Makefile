@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs wheel lock test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
+.PHONY: demo docs wheel publish-dry-run lock test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -68,6 +68,12 @@ docs: $(BIN)/priorsr
 # wheel and sdist in dist/, the wheel installed alone in a fresh environment and tried there
 wheel: $(BIN)/priorsr
 	$(BIN)/python tools/check_wheel.py
+
+# what a tag sets off, short of publishing: versions agree, the wheel does what it promises, PyPI would take both files
+publish-dry-run: wheel
+	$(BIN)/python tools/check_release.py "v$$($(BIN)/python -c 'import priorsr; print(priorsr.__version__)')"
+	$(BIN)/pip install --quiet twine
+	$(BIN)/python -m twine check --strict dist/*
 
 # what CI installs, for every Python and system; needs uv
 lock:

@@ -203,7 +203,7 @@ def build_parser(only: str = "") -> Parser:
 
 def _new_spelling(arguments: list[str]) -> list[str]:
     """The arguments as they are spelt now; older ones are said in their new form."""
-    from .old_spelling import WORD, translated
+    from .old_spelling import GOES, WORD, translated
 
     if arguments[0] not in WORD:
         return arguments
@@ -213,7 +213,7 @@ def _new_spelling(arguments: list[str]) -> list[str]:
     renamed = translated(arguments, known)
     if renamed is None:
         return arguments
-    log.warning("this spelling goes with the next release; the new one: priorsr %s", shlex.join(renamed))
+    log.warning("this spelling goes with %s; the new one: priorsr %s", GOES, shlex.join(renamed))
     return renamed
 
 

@@ -31,6 +31,7 @@ from ..method import Report
 from ..precision import precision_of
 from ..registry import method_named, methods
 from .folder import Job
+from .old_spelling import GOES
 from .options import (
     Command,
     Parser,
@@ -124,6 +125,8 @@ def _restorer(options: argparse.Namespace, device: torch.device, report: Report)
     """What restores the faces, on its device. Raises ValueError and FileNotFoundError."""
     if options.method == "codeformer":
         settings = read_settings(CodeFormerSettings, options)
+        if options.half:
+            log.warning("--half goes with %s: write --precision fp16", GOES)
         precision = precision_of("fp16" if options.half else options.precision, device)
         return load_codeformer(options.codeformer, settings, device, precision)
     method = method_named(options.method)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from priorsr.methods.app.command import check_address
-from priorsr.methods.cli.main import main
+from priorsr.methods.cli.main import build_parser, main
 
 COMMAND = (sys.executable, "-m", "priorsr.methods.cli.main", "app", "--port", "0", "--no-browser")
 
@@ -113,3 +113,10 @@ def test_the_package_gets_no_file_of_gradio(root):
     import priorsr.methods.app.page
 
     assert not list(Path(priorsr.methods.app.page.__file__).parent.glob("*.pyi"))
+
+
+def test_the_commands_of_its_page_are_commands(root):
+    text = (root / "docs" / "app.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```\n(.*?)```", text, re.S) for line in block.splitlines()]
+    asked = [line.split()[1:] for line in lines if line.startswith("priorsr ")]
+    assert [build_parser("app").parse_args(words).host for words in asked] == ["127.0.0.1", "0.0.0.0"]
