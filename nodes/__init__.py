@@ -12,6 +12,7 @@ from .degrade import DegradeImage
 from .diffsr import LoadShippedPrior, RecoverableField
 from .dpi import DPIConditions, DPIMasks, LoadCorrector
 from .face_crops import CropFaces, PasteFaces
+from .face_regions import FacesFromRegions, FacesToRegions
 from .faces import DetectFaces, EnhanceOutside, FaceMask
 from .guidance import (
     GuideByClassifier,
@@ -25,7 +26,14 @@ from .quality import ImageQuality
 from .resize import ResizeImage
 from .restore_faces import RestoreFacesWith
 from .sample import SamplePicture
-from .sampling import ConditionPixelPrior, LoadPixelPrior, Sampler, SigmasByRespacing, TiledDenoiser
+from .sampling import (
+    ApplyGuidance,
+    ConditionPixelPrior,
+    LoadPixelPrior,
+    Sampler,
+    SigmasByRespacing,
+    TiledDenoiser,
+)
 from .srdg import AttributeGuide, AttributeReadOut, LoadAttributeClassifier
 from .stablesr import ApplyStableSR, LoadStableSR, StableSRStart
 from .stablesr_upscale import StableSRUpscale
@@ -38,6 +46,8 @@ NODES = [
     DetectFaces,
     CropFaces,
     PasteFaces,
+    FacesFromRegions,
+    FacesToRegions,
     FaceMask,
     EnhanceOutside,
     LoadCodeFormer,
@@ -68,6 +78,7 @@ NODES = [
     AttributeGuide,
     AttributeReadOut,
     GuideByClipping,
+    ApplyGuidance,
     LoadStableSR,
     ApplyStableSR,
     StableSRStart,

@@ -27,6 +27,7 @@ from .face_inputs import (
     scale_input,
 )
 from .host.images import join, split
+from .region import region_inputs
 
 Network = io.Custom("PRIORSR_CODEFORMER")
 MAPS = 8  # of the largest size that a call holds at once, its convolutions' workspace included
@@ -88,6 +89,7 @@ class CodeFormerRestore(io.ComfyNode):
                 clean_input(False),
                 *later_inputs("enhance_outside"),
                 *given_inputs(),
+                *region_inputs(),
             ],
             outputs=restored_outputs(),
         )

@@ -21,9 +21,17 @@ class ColourCorrection(io.ComfyNode):
             category=f"{host.CATEGORY}/image",
             description=(
                 "Give restored images the colours of the image they were made from, whatever made "
-                "them (Wang et al. 2024, Eq. 2-5)."
+                "them (Wang et al. 2024; Reinhard et al. 2001)."
             ),
-            search_aliases=["color fix", "color match", "adain", "wavelet", "stablesr"],
+            search_aliases=[
+                "color fix",
+                "color match",
+                "adain",
+                "wavelet",
+                "lab",
+                "color transfer",
+                "stablesr",
+            ],
             inputs=[
                 io.Image.Input("image", tooltip="The images to correct; alpha is kept."),
                 io.Image.Input(
@@ -38,7 +46,8 @@ class ColourCorrection(io.ComfyNode):
                     default="adain",
                     tooltip=(
                         "adain: mean and contrast of each channel. wavelet: the coarse colours of "
-                        "every place, for large images."
+                        "every place, for large images. lab: mean and contrast of lightness and two opponent "
+                        "colours; lab-ab: of the colours alone."
                     ),
                 ),
             ],

@@ -23,6 +23,7 @@ from .face_inputs import (
     scale_input,
 )
 from .host.images import join, split
+from .region import region_inputs
 
 CropsData = io.Custom("PRIORSR_CROPS")
 
@@ -105,6 +106,7 @@ class PasteFaces(io.ComfyNode):
                 *paste_inputs(),
                 *more_inputs(but=("robust", "batch")),
                 *background_inputs(),
+                *region_inputs(),
             ],
             outputs=restored_outputs(),
         )

@@ -24,12 +24,14 @@ from ..methods.faces.load import (
 )
 from ..methods.faces.paint import RestoreSettings
 from ..methods.faces.restore import restore_faces
+from ..methods.imaging.region import RegionSettings
 from ..methods.imaging.resize import resize, scale_for, scaled_size
 from ..methods.method import Upscaler
 from ..methods.metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, available
 from ..methods.weights.known import where
 from . import host
 from .host.images import join, split
+from .region import region_of
 
 CATEGORY = f"{host.CATEGORY}/faces"
 FacesData = io.Custom("PRIORSR_FACES")
@@ -255,6 +257,8 @@ class FaceInputs:
     pick: str = PICKS[0]
     reference: Tensor | None = None
     enhance_outside: str = RestoreSettings.enhance_outside
+    region: Tensor | None = None
+    feather: float = RegionSettings.feather
 
     def settings(self, size: int, frame: str) -> RestoreSettings:
         """For faces of `size` pixels. Raises ValueError."""
@@ -301,6 +305,7 @@ def restore_and_paste(
     """
     pixels, alpha = split(image.clone())
     settings, which = asked.settings(size, frame), asked.which_faces()
+    region = region_of(asked.region, asked.feather)
     faces = None if asked.faces is None else asked.faces.of(pixels)
     detect = detector_of(asked.detector) if faces is None else None
     parse = parser_of(asked.parser) if settings.mask == "parse" else None
@@ -332,6 +337,8 @@ def restore_and_paste(
             host.progress(),
             cleaner,
             person,
+            region,
         )
-    report = "\n".join([done.describe(), *dict.fromkeys(said)])
+    said = [*said, region.said()] if region else said
+    report = "\n".join([done.describe(), *filter(None, dict.fromkeys(said))])
     return io.NodeOutput(host.result(join(done.pictures)), report)

@@ -19,7 +19,7 @@ from ..samplers.schedule import Level
 from . import host
 from .host import managed as managed_models
 from .host import model as host_model
-from .host.images import split
+from .host.images import join, split
 
 Guidance = io.Custom("PRIORSR_GUIDANCE")  # a tuple of the core's hooks, which act in their order
 Classifier = io.Custom("PRIORSR_CLASSIFIER")
@@ -120,18 +120,28 @@ class GuideByConsistency(io.ComfyNode):
                     tooltip="1 agrees exactly; less for noisy or compressed ones.",
                 ),
                 more_guidance(),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip=(
+                        "Of a latent MODEL: latents are held to those of the image, nearly as pictures "
+                        "would be; pixel priors need none."
+                    ),
+                ),
             ],
             outputs=[Guidance.Output("guidance", display_name="guidance")],
         )
 
     @classmethod
-    def execute(cls, model, image, strength, guidance=()):
-        with torch.inference_mode(False):
+    def execute(cls, model, image, strength, guidance=(), vae=None):
+        with torch.inference_mode(False), torch.no_grad():
             pixels = split(image.clone())[0]
-            seen, _ = to_prior_channels(host_model.prior_of(model).channels, pixels, tuple(pixels.shape[-2:]))
-        return io.NodeOutput(
-            (*guidance, Consistency(ReduceTo(tuple(seen.shape[-2:])), seen * 2 - 1, strength))
-        )
+            if vae is None:
+                prior = host_model.prior_of(model, ", or connect the VAE of a latent MODEL")
+                y = to_prior_channels(prior.channels, pixels, tuple(pixels.shape[-2:]))[0] * 2 - 1
+            else:
+                y = host_model.latents_of(model, vae, join(pixels)).float().clone()
+        return io.NodeOutput((*guidance, Consistency(ReduceTo(tuple(y.shape[-2:])), y, strength)))
 
 
 class LoadNoiseClassifier(io.ComfyNode):

@@ -30,6 +30,7 @@ from .face_inputs import (
     scale_input,
 )
 from .host import managed as managed_models
+from .region import region_inputs
 from .upscale import SEED, networks_beside, prepared, preset_input, setting_inputs, vary_input, weight_inputs
 
 # widgets of a choice come before those after it, so a choice that saved work knows gets no more of them
@@ -169,6 +170,7 @@ class RestoreFacesWith(io.ComfyNode):
                     optional=True,
                     tooltip="For srdg: from Load Attribute Classifier, for several attributes.",
                 ),
+                *region_inputs(),
             ],
             outputs=restored_outputs(),
         )

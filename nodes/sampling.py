@@ -14,6 +14,7 @@ from ..samplers.tiled import gaussian_weights
 from ..samplers.transition import DDIM, DDPM, Renoise
 from . import host
 from .guidance import CATEGORY, Guidance
+from .host import guided as host_guided
 from .host import model as host_model
 from .host.images import split
 
@@ -203,6 +204,40 @@ class Sampler(io.ComfyNode):
         kind, choice = host.chosen(transition, "transition", TRANSITIONS)
         levels = released_levels if kind == "ddim_released" else None
         return io.NodeOutput(host_model.as_sampler(TRANSITIONS[kind](choice), guidance, levels_for=levels))
+
+
+class ApplyGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRApplyGuidance",
+            display_name="Apply Guidance to Model",
+            category=CATEGORY,
+            description=(
+                "A MODEL whose predictions carry guidance, for KSampler and any other sampler, with CFG, "
+                "LoRA and tiles. With euler and ddim it is what Sampler (PriorSR) does."
+            ),
+            search_aliases=[
+                "guidance",
+                "ksampler",
+                "dps",
+                "ddnm",
+                "dpi",
+                "patch model",
+                "posterior sampling",
+            ],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="Pixel or latent; the copy that comes out goes to any sampler."
+                ),
+                Guidance.Input("guidance", tooltip="What pulls the samples, such as Guide by Measurement."),
+            ],
+            outputs=[io.Model.Output("model", display_name="MODEL")],
+        )
+
+    @classmethod
+    def execute(cls, model, guidance):
+        return io.NodeOutput(host_guided.guided(model, guidance))
 
 
 TRANSITIONS = {

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..methods.imaging.alpha import upscale_with_alpha
+from ..methods.imaging.region import RegionSettings, within
 from ..methods.method import seeds_from
 from ..methods.stablesr.autoencoder import SCALE
 from ..methods.stablesr.levels import in_place_of, start_mode
@@ -24,6 +25,7 @@ from .cfw import TILES, Fusion, autoencoder, decode, encode
 from .host import model as host_model
 from .host import stablesr as host_stablesr
 from .host.images import join, split
+from .region import region_inputs, region_of
 from .stablesr import StableSRLayers
 from .upscale import SEED, vary_input
 
@@ -96,6 +98,7 @@ class StableSRUpscale(io.ComfyNode):
                     optional=True,
                     tooltip="From Load CFW, for fidelity above 0; without it the decoder is a plain one.",
                 ),
+                *region_inputs(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -130,8 +133,12 @@ class StableSRUpscale(io.ComfyNode):
         tiles=None,
         cfw=None,
         vary=True,
+        region=None,
+        feather=RegionSettings.feather,
     ):
-        said = []
+        said, limits = [], region_of(region, feather)
+        if limits:
+            said += filter(None, [limits.said()])
         if cfw is None and fidelity:
             said.append(f"no CFW is connected, so fidelity {fidelity:g} has no effect")
         chosen = StableSRSettings(
@@ -167,7 +174,7 @@ class StableSRUpscale(io.ComfyNode):
                 ]
             )
 
-        larger, alpha = upscale_with_alpha(pixels, alpha, enlarge)
+        larger, alpha = upscale_with_alpha(pixels, alpha, within(limits, enlarge))
         return io.NodeOutput(host.result(join(larger.expand(-1, 3, -1, -1), alpha)), "\n".join(said))
 
 

@@ -11,6 +11,7 @@ import torch
 from comfy_api.latest import io
 
 from ..methods.imaging.alpha import upscale_with_alpha
+from ..methods.imaging.region import RegionSettings, within
 from ..methods.inputs import WeightInput
 from ..methods.method import AUTO, NONE, Method, Upscaler, seeds_from
 from ..methods.registry import methods
@@ -18,6 +19,7 @@ from . import host
 from .attributes import Attributes, classifiers_of, load_classifier
 from .host import managed
 from .host.images import join, split
+from .region import region_inputs, region_of
 
 CUSTOM = "custom"  # the preset by which every widget counts, at its default too
 SEED = {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
@@ -166,7 +168,7 @@ def inputs_of(method: Method) -> list[io.Input]:
         by_name[name].optional = True
     image = io.Image.Input("image", tooltip="Images of any size, each enlarged by itself. Alpha is kept.")
     ordered = [by_name[name] for name in (*layout.first, *middle, *layout.last)]
-    return [image, *ordered, *more_weights(method)]
+    return [image, *ordered, *more_weights(method), *region_inputs()]
 
 
 def schema_of(method: Method) -> io.Schema:
@@ -222,6 +224,7 @@ def networks_beside(upscaler: Upscaler, held: Sequence) -> list[torch.nn.Module]
 def run(method: Method, image: torch.Tensor, scale: float, longest: int = 0, **given: Any) -> io.NodeOutput:
     """What a method makes of an IMAGE, and the report."""
     seed, vary = given.pop("seed", 0), given.pop("vary", True)
+    region = region_of(given.pop("region", None), given.pop("feather", RegionSettings.feather))
     held = [m for one in method.weights if one.many for m in given.pop(f"{one.name}s", ())]
     with torch.inference_mode(False), torch.no_grad():
         pixels, alpha = split(image.clone())
@@ -243,7 +246,9 @@ def run(method: Method, image: torch.Tensor, scale: float, longest: int = 0, **g
                 return upscaler(low, scale, seeds, host.call_progress(), notes.append)
 
         at = lambda low: _in_smaller_pieces(upscaler, enlarge, low, scale)  # noqa: E731
-        done, alpha = upscale_with_alpha(pixels, alpha, at)
+        done, alpha = upscale_with_alpha(pixels, alpha, within(region, at))
+        if region:
+            notes += filter(None, [region.said()])
         return io.NodeOutput(host.result(join(done, alpha)), "\n".join(notes))
 
 

@@ -51,10 +51,12 @@ class Transition(Protocol):
 class Hook:
     """Changes a run at three places; a subclass overrides those it needs.
 
-    `needs_grad` asks for a graph from x to the prediction.
+    `needs_grad` asks for a graph from x to the prediction. `replaces_state` says that the state after a step
+    is set, not moved, which samplers that look back at earlier steps do not follow.
     """
 
     needs_grad = False
+    replaces_state = False
 
     def begin(self, x: Tensor, levels: Sequence[Level]) -> None:
         """Called once before the first step; the place to reset what belongs to a run."""

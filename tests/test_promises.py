@@ -31,7 +31,8 @@ def _parameters(value) -> list[str]:
     told = []
     for one in inspect.signature(value).parameters.values():
         mark = {one.KEYWORD_ONLY: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
-        told.append(f"{mark}{one.name}{'' if one.default is one.empty else '=' + repr(one.default)}")
+        default = "..." if callable(one.default) else repr(one.default)
+        told.append(f"{mark}{one.name}{'' if one.default is one.empty else '=' + default}")
     return told
 
 

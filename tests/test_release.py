@@ -19,6 +19,7 @@ def test_this_version_could_be_released_and_another_one_not(root, tmp_path):
     assert problems(f"v{__version__}") == []
     assert len(problems("v99.0.0")) == len(FILES)
     assert problems("1.0") == ["1.0 is no tag of a release: give one such as v1.0.0"]
+    (tmp_path / "docs").mkdir()
     for name in FILES:
         shutil.copyfile(root / name, tmp_path / name)
     (tmp_path / "CHANGELOG.md").write_text("## [Unreleased]\n", encoding="utf-8")

@@ -24,10 +24,11 @@ from ..faces.paint import FaceReport, RestoreSettings
 from ..faces.restore import restore_faces as restore_and_paste
 from ..faces.restorers import restorer_of
 from ..imaging.convert import as_planes
+from ..imaging.region import RegionSettings
 from ..method import AUTO, Report, nearest
 from ..precision import precision_of
 from ..registry import method_named
-from .upscale import Loaded, list_methods, load, once, refuse, warn
+from .upscale import Loaded, list_methods, load, once, refuse, region_of, warn
 
 
 class Faces(NamedTuple):
@@ -53,6 +54,8 @@ def restore_faces(
     reference: Sequence[Any] = (),
     preset: str = AUTO,
     seed: int = 0,
+    region: Any = None,
+    feather: float = RegionSettings.feather,
     device: str | torch.device = "auto",
     precision: str = "auto",
     report: Report = warn,
@@ -65,7 +68,8 @@ def restore_faces(
     frame: pixels across of an aligned face and how tightly it is cropped; as the networks without. coarse:
     how many times fewer pixels than the method gives it a face truly has, 0 for the detail that it shows.
     identity: report how far each face moved (extra `eval`). reference: photographs of the person, to pick the
-    best of several `candidates` by identity. Face i has the seed plus i. settings: those of DetectSettings,
+    best of several `candidates` by identity. Face i has the seed plus i. region, feather: as for `upscale`;
+    beyond it the picture is as it was, or enlarged bicubically. settings: those of DetectSettings,
     RestoreSettings and the method; one of the method that they have too is called METHOD_name, such as
     srdg_limit. Raises as `upscale`.
     """
@@ -120,6 +124,7 @@ def restore_faces(
             recogniser=recogniser,
             cleaner=cleaner,
             reference=person,
+            region=region_of(region, feather, hear),
         )
     colours = given.pixels.shape[1]
     alpha = None if given.alpha is None else done.pictures[:, colours:]

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..device import compute_device
 from ..imaging.alpha import upscale_with_alpha
 from ..imaging.convert import as_planes
+from ..imaging.region import Region, RegionSettings, within
 from ..imaging.resize import scale_for, size_of
 from ..method import AUTO, Method, OnStep, Plan, Report, Upscaler
 from ..precision import precision_of
@@ -41,6 +42,8 @@ class Loaded:
         *,
         longest: int | None = None,
         seed: int = 0,
+        region: Any = None,
+        feather: float = RegionSettings.feather,
         on_step: OnStep | None = None,
         report: Report = warn,
     ) -> Any:
@@ -49,12 +52,13 @@ class Loaded:
         given = as_planes(picture)
         enlargement = scale_for(longest, size_of(given.pixels)) if longest else scale
         hear = once(report)
+        limits = region_of(region, feather, hear)
 
         def enlarge(low: Tensor) -> Tensor:
             return self.upscaler(low, enlargement, [seed] * len(low), on_step, hear).cpu()
 
         with torch.no_grad():
-            return given.back(*upscale_with_alpha(given.pixels, given.alpha, enlarge))
+            return given.back(*upscale_with_alpha(given.pixels, given.alpha, within(limits, enlarge)))
 
     def plan(self, size: tuple[int, int], scale: float | None = None) -> Plan:
         """What a picture of h x w will take: size of the result, network calls a tile, bytes of one call,
@@ -115,6 +119,8 @@ def upscale(
     longest: int | None = None,
     preset: str = AUTO,
     seed: int = 0,
+    region: Any = None,
+    feather: float = RegionSettings.feather,
     device: str | torch.device = "auto",
     precision: str = "auto",
     on_step: OnStep | None = None,
@@ -126,18 +132,20 @@ def upscale(
     picture: a path, a Picture, a tensor C H W or B C H W in 0..1, a Pillow image, or an array H W, H W C or
     B H W C (uint8, uint16, or float in 0..1); the result is of the same kind, a Picture for a path.
     Transparency is enlarged beside. scale: the method's own default without one; longest: pixels of the
-    longer side in its place. seed: of what is invented, for every picture of a batch. on_step(done, all, x)
-    hears of network calls, x the predicted picture in -1..1. report hears warnings and what was chosen;
-    without one they go to the log "priorsr". preset, device, precision, settings: as for `load`,
-    unless the method is loaded already. Raises ValueError, TypeError and FileNotFoundError, before the
-    first step.
+    longer side in its place. seed: of what is invented, for every picture of a batch. region: a picture of
+    any such kind and size, white where the method may work; beyond it, after an edge that fades over
+    `feather` pixels of the result, the picture is enlarged bicubically. on_step(done, all, x) hears of
+    network calls, x the predicted picture in -1..1. report hears warnings and what was chosen; without one
+    they go to the log "priorsr". preset, device, precision, settings: as for `load`, unless the
+    method is loaded already. Raises ValueError, TypeError and FileNotFoundError, before the first step.
     """
     if isinstance(method, Loaded):
         refuse(settings)
     else:
         _checked(method_named(method), scale, longest)
         method = load(method, preset=preset, device=device, precision=precision, **settings)
-    return method(picture, scale, longest=longest, seed=seed, on_step=on_step, report=report)
+    limits = {"region": region, "feather": feather}
+    return method(picture, scale, longest=longest, seed=seed, **limits, on_step=on_step, report=report)
 
 
 def _checked(method: Method, scale: float | None, longest: int | None) -> float:
@@ -149,6 +157,16 @@ def _checked(method: Method, scale: float | None, longest: int | None) -> float:
     if longest < 1:
         raise ValueError(f"longest {longest} leaves no picture: give the pixels of the longer side")
     return method.scales.default
+
+
+def region_of(region: Any, feather: float, report: Report) -> Region | None:
+    """What limits a restorer, None where nothing does; report hears of an empty one. Raises ValueError."""
+    if region is None:
+        return None
+    limits = Region.of(region, feather)
+    if said := limits.said():
+        report(said)
+    return limits
 
 
 def once(report: Report) -> Callable[[str], None]:

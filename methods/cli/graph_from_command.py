@@ -50,6 +50,9 @@ def workflow_of(command: Sequence[str], api: bool = False) -> dict:
             "inputs": {"images": ["2", 0], "filename_prefix": "PriorSR/upscaled"},
         },
     }
+    if options.region:
+        nodes["4"] = {"class_type": "LoadImageMask", "inputs": {"image": options.region, "channel": "red"}}
+        nodes["2"]["inputs"] |= {"region": ["4", 0], "feather": options.feather}
     if not api:
         return saved_form(nodes, known)
     return {

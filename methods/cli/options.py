@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..device import compute_device
+from ..imaging.region import Region, RegionSettings
 from ..method import AUTO, Method, Upscaler
 from ..precision import CHOICES as PRECISIONS
 from ..precision import precision_of
@@ -197,6 +198,25 @@ def add_seed(parser: argparse._ActionsContainer, help: str) -> None:
         help="derive each picture's seed from --seed and its name, so that no two bear the same noise; "
         "--no-vary: --seed itself for all (default: vary in folders, not for a single picture)",
     )
+
+
+def add_region(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--region",
+        metavar="FILE",
+        help="a picture of any size, white where to work: beyond it all stays, or is enlarged bicubically",
+    )
+    add_settings(parser, RegionSettings)
+
+
+def region_of(options: argparse.Namespace) -> Region | None:
+    """What limits a run, None where nothing does. Raises ValueError and FileNotFoundError."""
+    if not options.region:
+        return None
+    region = Region.of(options.region, options.feather)
+    if said := region.said():
+        log.warning("%s: %s", options.region, said)
+    return region
 
 
 def varies(options: argparse.Namespace) -> bool:

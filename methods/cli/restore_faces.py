@@ -38,11 +38,13 @@ from .options import (
     add_device,
     add_files,
     add_method,
+    add_region,
     add_seed,
     add_settings,
     log,
     prepared,
     read_settings,
+    region_of,
     run_files,
     seed_of,
     varies,
@@ -89,6 +91,7 @@ def _shared(parser: argparse.ArgumentParser, clean: bool = True) -> None:
     add_files(parser)
     add_device(parser)
     add_seed(parser, "face i of a picture has its seed plus i")
+    add_region(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument(
         "--identity", action="store_true", help="report how far each face moved, with the `eval` extra"
@@ -147,6 +150,7 @@ def _restore_faces(options: argparse.Namespace) -> int:
     device = compute_device(options.device)
     # all of this complains before the first picture is read
     which = detect_settings(options)
+    region = region_of(options)
     notes: list[str] = []
     chosen = _restorer(options, device, notes.append)
     names = {f.name for f in fields(RestoreSettings)}
@@ -182,6 +186,7 @@ def _restore_faces(options: argparse.Namespace) -> int:
                 on_face=show,
                 cleaner=cleaner,
                 reference=person,
+                region=region,
             )
         for note in dict.fromkeys(notes):
             log.warning("%s", note)

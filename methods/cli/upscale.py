@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..imaging.alpha import upscale_with_alpha
 from ..imaging.images import Picture, check_writable
+from ..imaging.region import within
 from ..imaging.resize import scale_for, size_of
 from ..memory import free_bytes, parse_bytes, show_bytes
 from ..method import Upscaler
@@ -24,9 +25,11 @@ from .options import (
     add_files,
     add_memory,
     add_method,
+    add_region,
     add_seed,
     log,
     prepared,
+    region_of,
     run_files,
     seed_of,
     varies,
@@ -56,6 +59,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         add_memory(sub)
         add_compile(sub)
         add_seed(sub, "of what is invented")
+        add_region(sub)
         add_video(sub)
         sub.add_argument(
             "--batch",
@@ -85,6 +89,7 @@ def _run(options: argparse.Namespace) -> int:
         method.scales.check(options.scale, method.name)
     elif options.longest < 1:
         raise ValueError(f"--longest {options.longest} leaves no picture: give the pixels of the longer side")
+    region = region_of(options)
     upscaler = prepared(method, options)
     if options.longest is None:
         upscaler.plan((64, 64), options.scale)  # complains before the first picture is read
@@ -113,7 +118,7 @@ def _run(options: argparse.Namespace) -> int:
         for one, job in zip(pictures, jobs, strict=True):
             check_writable(job.target, one.alpha is not None, size)  # before any step is taken
         pixels, alpha = upscale_with_alpha(
-            low, first.alpha, lambda x: upscaled(upscaler, x, scale, seeds, notes)
+            low, first.alpha, within(region, lambda x: upscaled(upscaler, x, scale, seeds, notes))
         )
         for note in dict.fromkeys(notes):
             if note not in said:

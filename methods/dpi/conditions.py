@@ -91,6 +91,7 @@ class Conditions(Hook):
     convention: Convention = PAPER
     uniform: Draw | int = 0
     start: Tensor | None = None
+    replaces_state = True
     y: Tensor = field(init=False)
     mask: Tensor | None = field(init=False, default=None)
 

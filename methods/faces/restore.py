@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..device import own_defaults
 from ..imaging.alpha import fill_hidden
+from ..imaging.region import Region
 from ..imaging.resize import check_scale, enlarged_size, resize, size_of
 from ..method import Upscaler
 from ..metrics.identity import Identity
@@ -68,6 +69,7 @@ def restore_faces(
     on_face: Callable[[int, int], None] | None = None,
     cleaner: Upscaler | None = None,
     reference: Tensor | None = None,
+    region: Region | None = None,
 ) -> Restored:
     """Restore the faces of B C H W in 0..1, grey or RGB, with or without alpha, any number of faces; without
     any, nothing changes.
@@ -78,7 +80,8 @@ def restore_faces(
     i. on_face(done, all) counts the faces of all pictures, and those that have none as one; a recogniser adds
     identity distances, and picks candidates by identity, of the picture or of a reference: embeddings N D of
     the person. With `enhance_outside` (VisionRefine, Algorithm 4) what lies outside the faces' boxes is
-    filtered at the end. Memory beyond the pictures is that of one batch of faces. Raises ValueError.
+    filtered at the end. region: beyond it pictures are as they were, enlarged bicubically, or the background.
+    Memory beyond the pictures is that of one batch of faces. Raises ValueError.
     """
     if settings.mask == "parse" and parser is None:
         raise ValueError(
@@ -97,6 +100,7 @@ def restore_faces(
     colour = visible(x)
     result = _canvas(x, size, background, colour)
     coloured = result[:, : 3 if x.shape[1] > 2 else 1]
+    plain = None if region is None else coloured.clone()
     reports = []
     seeds = [seed] * len(x) if isinstance(seed, int) else list(seed)
     before, total = 0, sum(max(1, len(d.faces)) for d in detections)
@@ -125,6 +129,8 @@ def restore_faces(
                 coloured[i] = canvas[0].mean(0, keepdim=True)
         before += max(1, len(detection.faces))
         _count(on_face, before, total, 0)
+    if region is not None and plain is not None:
+        coloured.copy_(region.limit(coloured, plain))
     return Restored(result, tuple(detections), tuple(reports), cleaner is not None)
 
 

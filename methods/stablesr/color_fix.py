@@ -1,5 +1,5 @@
-"""Colours of the low-resolution picture given back to the restored one (Wang et al. 2024, section 3.3, Eq.
-2-5).
+"""Colours of the low-resolution picture given back to the restored one: adain and wavelet (Wang et al. 2024,
+section 3.3, Eq. 2-5), and statistics of opponent colours (Reinhard et al. 2001, Eq. 10-11).
 """
 
 from __future__ import annotations
@@ -29,6 +29,31 @@ def wavelet(image: Tensor, source: Tensor, levels: int = LEVELS) -> Tensor:
     return split_bands(image, levels)[0] + split_bands(source, levels)[1]
 
 
+def lab(image: Tensor, source: Tensor) -> Tensor:
+    """B C H W in -1..1 with mean and deviation of L, a and b of `source`, B C h w of any size: lightness and
+    two opponent colours of CIELAB (D65), each moved by itself (Reinhard et al. 2001).
+    """
+    return _opponents(image, source, 0)
+
+
+def lab_ab(image: Tensor, source: Tensor) -> Tensor:
+    """The same for a and b alone: the lightness stays the picture's own."""
+    return _opponents(image, source, 1)
+
+
+def _opponents(image: Tensor, source: Tensor, first: int) -> Tensor:
+    """`adain` in CIELAB from the channel `first` on."""
+    from kornia.color import lab_to_rgb, rgb_to_lab  # which takes half a second
+
+    def coordinates(x: Tensor) -> Tensor:
+        return rgb_to_lab(((x.expand(-1, 3, -1, -1) + 1) / 2).clamp(0, 1)) / 100
+
+    own = coordinates(image)
+    moved = adain(own[:, first:], coordinates(source)[:, first:])
+    done = lab_to_rgb(torch.cat([own[:, :first], moved], 1) * 100) * 2 - 1
+    return done if image.shape[1] == 3 else done.mean(1, keepdim=True)
+
+
 def split_bands(x: Tensor, levels: int = LEVELS) -> tuple[Tensor, Tensor]:
     """The sum of the fine bands of B C H W and the coarsest band; together they are x."""
     low = x
@@ -51,7 +76,7 @@ def blur(x: Tensor, radius: int) -> Tensor:
     return x
 
 
-METHODS = {"adain": adain, "wavelet": wavelet}
+METHODS = {"adain": adain, "wavelet": wavelet, "lab": lab, "lab-ab": lab_ab}
 COLORS = ("none", *METHODS)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 import comfy.conds
 import comfy.latent_formats
@@ -28,11 +27,10 @@ from ...samplers.denoiser import Cond, Prediction, from_x0
 from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import Level, respaced, sigma_levels
-from .managed import BACKWARD, ManagedAttributes, ManagedConditions, ManagedLabelGuidance, grad_ready
-from .runtime import loaded
-from .tiling import TiledCall
+from .guided import hooks_ready
+from .tiling import TILES, TiledCall
 
-TILES, TOLD = "priorsr_tiles", "priorsr_told"
+TOLD = "priorsr_told"
 
 
 class PixelFormat(comfy.latent_formats.LatentFormat):
@@ -219,13 +217,6 @@ def tiled(
     return patched
 
 
-def _seen(model, shape: Sequence[int]) -> Sequence[int]:
-    """What one call of a MODEL sees of a whole picture."""
-    for cut in model.get_wrappers(WrappersMP.APPLY_MODEL, TILES):
-        shape = cut.shape(shape)
-    return shape
-
-
 def respaced_sigmas(model, rule: str, start: int) -> Tensor:
     """The noise levels of the kept training steps of a MODEL, from kept step `start` (-1: the noisiest) down,
     then zero.
@@ -311,24 +302,7 @@ def as_sampler(
             if callback:
                 callback({"i": step.i, "denoised": step.pred.x0.detach(), "x": state})
 
-        managed = [
-            hook
-            for hook in hooks
-            if isinstance(hook, (ManagedLabelGuidance, ManagedConditions, ManagedAttributes))
-        ]
-        models = [patcher for hook in managed for patcher in hook.models]
-        room = sum(hook.memory(x) for hook in managed)
-        if any(hook.needs_grad for hook in hooks):
-            for module in (network, *(patcher.model for patcher in guider.loaded_models)):
-                grad_ready(module)
-            room += BACKWARD * int(network.memory_required(_seen(guider.model_patcher, x.shape)))
-        with (
-            loaded(models, room, beside=[guider.model_patcher, *guider.loaded_models])
-            if models or room
-            else nullcontext()
-        ):
-            for patcher in models:
-                grad_ready(patcher.model)
+        with hooks_ready(guider, hooks, x):
             return run(denoiser, x, levels, transition, hooks, draw, on_step=report)
 
     return comfy.samplers.KSAMPLER(sample)

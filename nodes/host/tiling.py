@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...samplers.denoiser import Cond, Prediction
 from ...samplers.schedule import CLEAN, Level
 from ...samplers.tiled import Tiled, gaussian_weights, starts
 
-CONTROL = "control "
+CONTROL, TILES = "control ", "priorsr_tiles"
 
 
 class TiledCall:
@@ -72,6 +73,13 @@ class TiledCall:
             return Prediction(x0, x0[:, :0])  # the host asks for x0 alone
 
         return replace(self.tiles, denoiser=denoise)(x, CLEAN, Cond(sorted_["spatial"], sorted_["flat"])).x0
+
+
+def seen(model, shape: Sequence[int]) -> Sequence[int]:
+    """What one call of a MODEL sees of a whole picture."""
+    for cut in model.get_wrappers(WrappersMP.APPLY_MODEL, TILES):
+        shape = cut.shape(shape)
+    return shape
 
 
 def _kind(name: str, value: object, x: Tensor) -> str:

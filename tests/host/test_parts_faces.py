@@ -414,3 +414,58 @@ def test_example_workflows_run_on_a_photograph(host, definitions, name):
     assert all(
         "1 of 1 faces restored" in output["text"][0] for output in outputs.values() if "text" in output
     )
+
+
+def chosen(definitions, **regions):
+    """Faces of two.png that regions choose, seen as the number of crops and as text."""
+    return {
+        **found(definitions, "two.png"),
+        "50": node("PriorSRFacesFromRegions", image=["1", 0], detector="mtcnn", **regions),
+        "51": node("PreviewAny", source=["50", 2]),
+        "52": node("PreviewAny", source=["50", 3]),
+    }
+
+
+def test_a_mask_of_the_host_chooses_a_face_and_limits_what_restores(host, definitions):
+    graph = chosen(definitions, mask=["54", 0])
+    graph["53"] = node("SolidMask", value=0.0, width=300, height=120)
+    graph["55"] = node("SolidMask", value=1.0, width=150, height=120)
+    graph["54"] = node("MaskComposite", destination=["53", 0], source=["55", 0], x=150, y=0, operation="add")
+    more = {"image": ["1", 0], "faces": ["50", 0], "clean": False, **FEW}
+    graph["60"] = defaults(definitions, "PriorSRRestoreFaces", **more, region=["54", 0], feather=2.0)
+    graph["9"] = save(["60", 0], "region")
+    outputs = host.run(graph)
+    assert outputs["51"]["text"] == ["1"]
+    before, after = read(host.base / "input" / "two.png").pixels, read(host.image(outputs["9"]["images"][0]))
+    assert torch.equal(after.pixels[..., :146], before[..., :146])
+    assert not torch.equal(after.pixels[..., 154:], before[..., 154:])
+
+
+def test_faces_go_to_nodes_of_the_core_and_come_back(host, definitions):
+    """Bounding boxes, which hosts have since they have nodes for them."""
+    if "DrawBBoxes" not in definitions:
+        pytest.skip("this host has no bounding boxes")
+    graph = chosen(definitions, boxes=["56", 0])
+    graph["56"] = node("PriorSRFacesToRegions", faces=["2", 0], margin=2.0)
+    graph["57"] = node("DrawBBoxes", image=["1", 0], bboxes=["56", 0])
+    crop = {"output_width": 64, "output_height": 64, "padding": 0, "keep_aspect": "stretch"}
+    graph["58"] = node("CropByBBoxes", image=["1", 0], bboxes=["56", 0], **crop)
+    graph["9"], graph["10"] = save(["57", 0], "drawn"), save(["58", 0], "cropped")
+    graph["61"] = node("PrimitiveBoundingBox", x=0, y=0, width=140, height=120)
+    graph["62"] = node("PriorSRFacesFromRegions", image=["1", 0], detector="mtcnn", boxes=["61", 0])
+    graph["63"] = node("PreviewAny", source=["62", 2])
+    outputs = host.run(graph)
+    assert (outputs["51"]["text"], outputs["63"]["text"]) == (["2"], ["1"])
+    before, drawn = read(host.base / "input" / "two.png").pixels, read(host.image(outputs["9"]["images"][0]))
+    assert (drawn.pixels - before).abs().max() > 0.3
+    assert read(host.image(outputs["10"]["images"][0])).pixels.shape[-2:] == (64, 64)
+
+
+def test_regions_that_are_none_are_said(host, definitions):
+    both = {"mask": ["55", 0], "segs": ["56", 2]}
+    graph = chosen(definitions, **both)
+    graph["55"] = node("SolidMask", value=1.0, width=150, height=120)
+    graph["56"] = node("PriorSRFacesToRegions", faces=["2", 0], margin=2.0)
+    assert "not mask and segs: connect one" in failure(host, graph)
+    del graph["50"]["inputs"]["mask"]
+    assert host.run(graph)["51"]["text"] == ["2"]

@@ -108,7 +108,7 @@ def test_what_is_outside_a_mask_is_filtered(pack, patch):
     soft = pack.image("EnhanceOutside", image=patch, mask=mask)
     assert not torch.equal(soft[:, :, :6], patch[:, :, :6])
     resized = pack.image("EnhanceOutside", image=patch, mask=torch.ones(64, 64), filters="paper")
-    assert torch.equal(resized, patch)
+    torch.testing.assert_close(resized, patch, rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="3 masks for 2 images"):
         pack.run("EnhanceOutside", image=patch, mask=torch.ones(3, 15, 11))
 
@@ -249,4 +249,18 @@ def test_what_is_done_outside_the_faces_is_asked_last(pack, bare, two, found):
     for name in ("PriorSRRestoreFaces", "PriorSRCodeFormer"):
         inputs = described_node(bare.nodes[name])["inputs"]
         widgets = [one["id"] for one in inputs if one["type"] in WIDGETS and one.get("optional")]
-        assert widgets[-1] == "enhance_outside"
+        assert widgets[-2:] == ["enhance_outside", "feather"]
+
+
+def test_a_region_limits_nodes_that_put_faces_back(pack, scene, one):
+    mask = torch.zeros(1, 60, 75)
+    mask[:, :, :38] = 1
+    given = {"image": scene, "faces": one, "clean": False}
+    done = pack.image("RestoreFaces", **given, **DIFFSR, region=mask, feather=2.0)
+    assert torch.equal(done[:, :, 82:], scene[:, :, 82:])
+    assert not torch.equal(done[:, :, :70], scene[:, :, :70])
+    aligned, crops, _ = pack.run("CropFaces", image=scene, faces=one)
+    given = {"image": scene, "crops": crops, "restored": 1 - aligned}
+    pasted, report = pack.run("PasteFaces", **given, region=torch.zeros(1, 64, 64))
+    assert torch.equal(pasted, scene)
+    assert "the region is empty" in report

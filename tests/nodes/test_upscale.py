@@ -188,3 +188,19 @@ def test_nodes_and_commands_give_the_same_picture(pack, photograph, tmp_path):
             written = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
         done = pack.image(name, image=eight / 255, **settings)
         torch.testing.assert_close(done.flatten() * 255, written.float(), rtol=0, atol=0.51)
+
+
+@pytest.mark.parametrize(CASE, UPSCALERS, ids=named)
+def test_a_region_limits_every_upscale_node(pack, patch, name, settings, scale, count):
+    """A mask of another size, of the left half; beyond its edge the images are those of Bicubic Upscale."""
+    mask = torch.zeros(1, 6, 4)
+    mask[:, :, :2] = 1
+    given = {**settings, "scale": scale, "image": patch[:count]}
+    plain, free = pack.image("UpscaleBicubic", image=patch[:count], scale=scale), pack.image(name, **given)
+    done = pack.image(name, **given, region=mask, feather=1.0)
+    edge, reach = done.shape[2] // 2, 2 * round(scale) + 1
+    assert torch.equal(done[:, :, edge + reach :], plain[:, :, edge + reach :])
+    torch.testing.assert_close(done[:, :, : edge - reach], free[:, :, : edge - reach], rtol=0, atol=1e-3)
+    assert (done - plain)[:, :, : edge - reach].abs().max() > 1e-3
+    report = pack.run(name, **given, region=mask[:, :0].new_zeros(1, 64, 64))[1]
+    assert "the region is empty" in report

@@ -135,6 +135,8 @@ class Host:
             "comfy.latent_formats": {"LatentFormat": type("LatentFormat", (), {})},
             "comfy.supported_models_base": {"BASE": type("BASE", (dict,), {})},
             "comfy.patcher_extension": {"WrappersMP": Names()},
+            "comfy.k_diffusion": {},
+            "comfy.k_diffusion.sampling": {"sample_euler": None},
             "comfy.samplers": {"KSAMPLER": lambda function: SimpleNamespace(sampler_function=function)},
             "comfy.conds": dict.fromkeys(CONDITIONS, lambda cond: SimpleNamespace(cond=cond)),
             "comfy.utils": {"ProgressBar": self.bar},

@@ -66,6 +66,19 @@ def test_a_workflow_made_of_a_command_gives_its_picture(tmp_path, method):
     assert (tmp_path / "flow" / "small.png").read_bytes() == (tmp_path / "out.png").read_bytes()
 
 
+@pytest.mark.parametrize("form", [[], ["--api"]], ids=["saved", "api"])
+def test_a_region_is_a_mask_of_the_workflow(tmp_path, form):
+    Image.linear_gradient("L").resize((5, 4)).save(tmp_path / "mask.png")
+    command = ["upscale", "srcnn", str(tmp_path / "small.png"), str(tmp_path / "out.png"), "--scale", "2"]
+    command += ["--region", str(tmp_path / "mask.png"), "--feather", "1.5"]
+    assert main(command) == 0
+    flow = tmp_path / "flow.json"
+    assert main(["graph", "from-command", "--to", str(flow), *form, *command]) == 0
+    assert main(["graph", "run", str(flow), "--out", str(tmp_path / "flow")]) == 0
+    (made,) = (tmp_path / "flow").iterdir()
+    assert made.read_bytes() == (tmp_path / "out.png").read_bytes()
+
+
 def test_folders_are_those_of_the_command(tmp_path, capsys):
     folder = tmp_path / "in"
     (folder / "sub").mkdir(parents=True)

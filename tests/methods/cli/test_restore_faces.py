@@ -171,3 +171,20 @@ def test_algorithm_4_is_one_option(files, tmp_path):
     assert (plain - outside).abs().max() > 0.02
     own = restore_faces(read(files / "colour.png").pixels, "srcnn", enhance_outside="paper").picture
     assert ((own * 255).round() - (outside * 255).round()).abs().max() <= 1
+
+
+def test_a_region_limits_the_command_and_python_alike(files, tmp_path):
+    """The portrait lies right of the middle; --mask says what of a face is put back, --region where."""
+    import priorsr
+
+    half = torch.zeros(1, 1, 12, 15)
+    half[..., :8] = 1
+    write(Picture(half), tmp_path / "left.png")
+    source, target = files / "colour.png", tmp_path / "out.png"
+    limits = "--region", tmp_path / "left.png", "--feather", "2", "--mask", "square"
+    assert run("restore-faces", "diffsr", source, target, "--steps", "2", *limits) == 0
+    before, after = read(source).pixels, read(target).pixels
+    assert torch.equal(before[..., 90:], after[..., 90:])
+    assert not torch.equal(before[..., :78], after[..., :78])
+    mine = priorsr.restore_faces(source, "diffsr", steps=2, region=tmp_path / "left.png", feather=2.0)
+    assert (mine.picture.pixels - after).abs().max() <= 0.51 / 255

@@ -13,6 +13,7 @@ from priorsr.methods.faces.masks import box_mask
 from priorsr.methods.faces.paint import RestoreSettings
 from priorsr.methods.faces.paste import PasteSettings, parse_mask, place
 from priorsr.methods.faces.restore import restore_faces
+from priorsr.methods.imaging.region import Region
 from priorsr.methods.imaging.resize import resize
 
 
@@ -323,3 +324,26 @@ def test_what_lies_outside_the_boxes_is_filtered_at_the_end(smooth, name, scale)
     assert shown.shape[1] == 1
     nothing = restore_faces(smooth, inverted, None, replace(chosen, scale=1.0), faces=[no_faces()]).pictures
     assert torch.equal(nothing, smooth)  # without a face everything would be outside
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_beyond_a_region_faces_and_all_else_stay(smooth, scale):
+    """Two faces, one of them beyond it; a cleaner too works within it alone."""
+    both = together(face(60, 100, 60), face(200, 100, 60))
+    size = tuple(round(n * scale) for n in smooth.shape[-2:])
+    mask = torch.zeros(1, 1, 20, 26)
+    mask[..., :13] = 1
+    settings = RestoreSettings(scale=scale)
+    free = restore_faces(smooth, inverted, None, settings, faces=[both]).pictures
+    done = restore_faces(smooth, inverted, None, settings, faces=[both], region=Region(mask, 4.0)).pictures
+    plain = smooth if scale == 1 else resize(smooth, size).clamp(0, 1)
+    edge = size[1] // 2
+    assert torch.equal(done[..., edge + 24 :], plain[..., edge + 24 :])
+    torch.testing.assert_close(done[..., : edge - 24], free[..., : edge - 24])
+    assert (free - plain)[..., edge + 24 :].abs().max() > 0.2
+    background = torch.zeros(1, 3, *size)
+    put = restore_faces(
+        smooth, inverted, None, settings, background=background, faces=[both], region=Region(mask, 4.0)
+    ).pictures
+    assert not put[..., edge + 24 :].any()
+    assert put[..., : edge - 24].any()

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.stablesr import _bicubic
 
-from priorsr.methods.stablesr.color_fix import METHODS, adain, blur, color_fix, split_bands, wavelet
+from priorsr.methods.stablesr.color_fix import (
+    METHODS,
+    adain,
+    blur,
+    color_fix,
+    lab,
+    lab_ab,
+    split_bands,
+    wavelet,
+)
 
 SIDES = st.integers(1, 40)
 
@@ -45,6 +54,31 @@ def test_wavelet_keeps_detail_and_takes_the_colour():
     torch.testing.assert_close(
         fixed - image, split_bands(source)[1] - split_bands(image)[1], rtol=1e-4, atol=1e-5
     )
+
+
+def cielab(x):
+    """L, a, b (3 N) of sRGB C H W in -1..1, written from the standards IEC 61966-2-1 and CIE 15 (D65)."""
+    rgb = (x.double().flatten(1) + 1) / 2
+    linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    rows = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = torch.tensor(rows, dtype=torch.float64) @ linear / torch.tensor([[0.95047], [1.0], [1.08883]])
+    f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=1e-9) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return torch.stack([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def test_lab_gives_the_means_and_deviations_of_lightness_and_opponent_colours():
+    """By another conversion than the one that is used. Values are kept where no colour leaves sRGB."""
+    image = 0.2 * tensor("image", (1, 3, 20, 30)).tanh()
+    source = torch.tensor([0.1, -0.1, 0.2]).view(1, 3, 1, 1) + 0.15 * tensor("source", (1, 3, 9, 50)).tanh()
+    wanted, own = cielab(source[0]), cielab(image[0])
+    whole, colours = cielab(lab(image, source)[0]), cielab(lab_ab(image, source)[0])
+    torch.testing.assert_close(whole.mean(1), wanted.mean(1), rtol=0, atol=0.05)
+    torch.testing.assert_close(whole.std(1), wanted.std(1), rtol=0.01, atol=0)
+    torch.testing.assert_close(colours[1:], whole[1:], rtol=0, atol=0.05)
+    torch.testing.assert_close(colours[0], own[0], rtol=0, atol=0.05)
+    assert (whole[0] - own[0]).abs().mean() > 1
+    moved = (own[0] - own[0].mean()) * wanted[0].std() / own[0].std() + wanted[0].mean()  # Eq. 10-11
+    torch.testing.assert_close(whole[0], moved, rtol=0, atol=0.1)
 
 
 @settings(max_examples=25, deadline=None)
@@ -89,7 +123,7 @@ def test_none_leaves_the_picture():
         ((2, 3, 4, 4), (3, 3, 4, 4), "adain", "3 sources for 2 pictures"),
         ((1, 2, 4, 4), (1, 3, 4, 4), "adain", "the picture must be float"),
         ((1, 3, 4, 4), (3, 4, 4), "wavelet", "the source must be float"),
-        ((1, 3, 4, 4), (1, 3, 4, 4), "histogram", "none, adain, wavelet"),
+        ((1, 3, 4, 4), (1, 3, 4, 4), "histogram", "none, adain, wavelet, lab, lab-ab"),
     ],
 )
 def test_bad_input_is_named(image, source, method, message):
