@@ -47,7 +47,9 @@ LAYOUTS = {
     "bicubic": Layout(seed=False, aliases=("resize",)),
     "no-prior": Layout(seed=False, aliases=("back projection",)),
     "srcnn": Layout(("scale", "weights"), ("longest",), seed=False),
-    "diffsr": Layout(last=("vary",), aliases=("sdedit", "face restoration")),
+    "diffsr": Layout(
+        last=("vary", "omega", "signature_limit", "fidelity_limit"), aliases=("sdedit", "face restoration")
+    ),
     "dpi": Layout(
         ("scale", "longest", "prior", "corrector", "preset", "seed"),
         ("compound", "respacing", "vary"),

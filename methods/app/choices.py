@@ -25,8 +25,9 @@ COMMANDS = ("upscale", "restore-faces")  # those that have a subcommand for ever
 PLACES = ["IN", "OUT"]
 USE = re.compile(r"`priorsr ([^`]+)`")
 LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
-ELSEWHERE = {  # options of terminals, scripts and clusters, which no form shows
-    *(
+# options of terminals, scripts and clusters, which no form shows
+ELSEWHERE = set(
+    [
         "help",
         "source",
         "destination",
@@ -37,15 +38,20 @@ ELSEWHERE = {  # options of terminals, scripts and clusters, which no form shows
         "shard",
         "json",
         "json_lines",
-    ),
-    *("device", "precision", "memory", "compile", "batch", "vary", "frames", "identity", "reference"),
-}
-FIRST = (
-    "scale",
-    "clean",
-    "preset",
-    "seed",
-)  # of options that many methods share, those that are shown at once
+        "device",
+        "precision",
+        "memory",
+        "compile",
+        "batch",
+        "vary",
+        "frames",
+        "identity",
+        "reference",
+        "region",
+        "feather",
+    ]
+)
+FIRST = ("scale", "clean", "preset", "seed")  # shared by many methods, and shown at once
 SHOWN = 3  # of a method's own options, those that are shown at once
 
 

@@ -151,6 +151,30 @@ def _detection(options: argparse.Namespace, device: torch.device) -> list[dict]:
     return run(options, device)
 
 
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    from .evaluate_study import arguments
+
+    arguments(parser)
+
+
+def _study(options: argparse.Namespace, device: torch.device) -> list[dict]:
+    from .evaluate_study import run
+
+    return run(options, device)
+
+
+def _condition_arguments(parser: argparse.ArgumentParser) -> None:
+    from .evaluate_study import condition_arguments
+
+    condition_arguments(parser)
+
+
+def _condition(options: argparse.Namespace, device: torch.device) -> list[dict]:
+    from .evaluate_study import condition
+
+    return condition(options, device)
+
+
 def _prior_arguments(parser: argparse.ArgumentParser) -> None:
     face_arguments(parser)
     parser.add_argument("--scales", nargs="+", type=int, default=[2, 4, 8], help="default: 2 4 8")
@@ -201,6 +225,18 @@ STUDIES = (
         "Any methods on benchmark folders or faces, with a grid of settings.",
         methods_arguments,
         compare_methods,
+    ),
+    Study(
+        "study",
+        "A study of one of the papers, or of your own file: a grid of settings, judged and put into tables.",
+        _study_arguments,
+        _study,
+    ),
+    Study(
+        "condition",
+        "StableSR's Figure 3: how strongly the small picture moves the model's features, by noise level.",
+        _condition_arguments,
+        _condition,
     ),
     Study("srcnn", "PSNR and SSIM of SRCNN on benchmark folders, against bicubic.", _srcnn_arguments, _srcnn),
     Study(

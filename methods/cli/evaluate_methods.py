@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..evaluate.variants import Variant, combined, known, value_of
 from ..imaging.resize import size_of
-from ..method import Method, Upscaler, nearest
+from ..method import Upscaler, nearest
 from ..metrics.benchmark import benchmark
 from ..metrics.faces import FaceMetrics, exact_scale, reduced
 from ..registry import methods
@@ -52,24 +52,6 @@ def methods_arguments(parser: argparse.ArgumentParser) -> None:
         "else the benchmark's luma and border",
     )
     parser.add_argument("--count", type=int, default=0, help="only the first so many of each; 0: all")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A method with settings and weights that differ from its own."""
-
-    method: Method
-    given: dict[str, Any] = field(default_factory=dict)
-
-    def prepare(self) -> Upscaler:
-        files = {one.name for one in self.method.weights}
-        return self.method.prepare(
-            {n: v for n, v in self.given.items() if n in files},
-            values={n: v for n, v in self.given.items() if n not in files},
-        )
-
-    def described(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in self.given.items())
 
 
 @torch.no_grad()
@@ -135,39 +117,21 @@ def read_grid(names: Sequence[str], grid: Sequence[str], prior: str | None = Non
     values: dict[str, dict[str, list[Any]]] = {name: {} for name in names}
     if prior:
         for name, method in chosen.items():
-            if PRIOR in _known(method):
+            if PRIOR in known(method):
                 values[name][PRIOR] = [prior]
     for text in grid:
         where, _, held = text.partition("=")
         of, _, key = where.rpartition(".")
-        having = [n for n in ([of] if of else names) if n in chosen and key in _known(chosen[n])]
+        having = [n for n in ([of] if of else names) if n in chosen and key in known(chosen[n])]
         if not held or not having:
-            known = sorted({f"{n}.{k}" for n, m in chosen.items() for k in _known(m)})
-            raise ValueError(f"--set {text}: no chosen method has {where!r}{nearest(where, known)}")
+            names_of = sorted({f"{n}.{k}" for n, m in chosen.items() for k in known(m)})
+            raise ValueError(f"--set {text}: no chosen method has {where!r}{nearest(where, names_of)}")
         for name in having:
-            values[name][key] = [_value(chosen[name], key, part, text) for part in held.split(",")]
-    return [v for name in names for v in _variants(chosen[name], values[name])]
-
-
-def _variants(method: Method, values: dict[str, list[Any]]) -> Iterator[Variant]:
-    for combination in itertools.product(*values.values()):
-        yield Variant(method, dict(zip(values, combination, strict=True)))
-
-
-def _known(method: Method) -> list[str]:
-    return [*(one.name for one in method.weights), *method.fields()]
-
-
-def _value(method: Method, key: str, text: str, whole: str) -> Any:
-    weight = next((one for one in method.weights if one.name == key), None)
-    if weight is not None:
-        return [text] if weight.many else text
-    kind = type(method.fields()[key].default)
-    words = {"true": True, "yes": True, "false": False, "no": False}
-    try:
-        return words[text.lower()] if kind is bool else kind(text)
-    except (ValueError, KeyError):
-        raise ValueError(f"--set {whole}: {text!r} is no {kind.__name__}") from None
+            try:
+                values[name][key] = [value_of(chosen[name], key, part) for part in held.split(",")]
+            except ValueError as error:
+                raise ValueError(f"--set {text}: {error}") from None
+    return [v for name in names for v in combined(chosen[name], values[name])]
 
 
 def _size(x: Tensor) -> str:

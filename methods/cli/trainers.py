@@ -173,7 +173,7 @@ def _stablesr(options: argparse.Namespace, settings: Optimisation):
     model, context = stablesr.build(recipe, settings.seed)
     data, validation = (recipe.drawn_from(paths) for paths in (options.data, options.validation))
     return stablesr.task(recipe, model, context, data, validation), lambda network: stablesr.metadata(
-        recipe, settings
+        recipe, settings, network
     )
 
 

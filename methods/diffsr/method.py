@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -62,6 +63,42 @@ class DiffSRSettings(Settings):
         low=0,
         high=1,
     )
+
+
+@dataclass(frozen=True)
+class FieldSettings(Settings):
+    """The recoverable field, where it shall be another than was measured of the prior (Diff-SR, Eq. 8 and
+    9).
+    """
+
+    omega: float = option(
+        0.0, "Weight of the loss that more noise lowers: more chooses higher levels; 0: as measured", low=0
+    )
+    signature_limit: float = option(
+        1.0, "Share of the measured limit C_S that detail may reach", low=0.01, high=100
+    )
+    fidelity_limit: float = option(
+        1.0, "Share of the measured limit C_F that detail may reach", low=0.01, high=100
+    )
+
+    def applied(self, prior: Prior) -> Prior:
+        """The prior with such a field. Raises ValueError where nothing was measured."""
+        if self == FieldSettings():
+            return prior
+        measured = prior.measured
+        if measured is None:
+            raise ValueError(
+                "this prior's errors were never measured, so that its field has no limits: run `priorsr "
+                "calibrate` on its file"
+            )
+        weights = {"omega": self.omega, "faithful": self.omega} if self.omega else {}
+        changed = replace(
+            measured,
+            **weights,
+            max_signature=self.signature_limit * measured.max_signature,
+            max_fidelity=self.fidelity_limit * measured.max_fidelity,
+        )
+        return replace(cast(Any, prior), measured=changed)
 
 
 PUBLISHED = DiffSRSettings(

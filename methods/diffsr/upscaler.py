@@ -12,7 +12,7 @@ from ..method import Given, Method, Report
 from ..priors.load import PriorSettings, frame_of, load_prior, shipped_priors
 from ..priors.prior import Prior
 from ..priors.upscaler import PriorUpscaler
-from .method import DiffSRSettings, diffsr_upscale
+from .method import DiffSRSettings, FieldSettings, diffsr_upscale
 
 
 class DiffSRUpscaler(PriorUpscaler):
@@ -36,7 +36,7 @@ class DiffSRUpscaler(PriorUpscaler):
 
 def _load(files: Mapping[str, str], given: Given) -> DiffSRUpscaler:
     name = files["prior"]
-    prior = load_prior(name, given.make(PriorSettings))
+    prior = given.make(FieldSettings).applied(load_prior(name, given.make(PriorSettings)))
     return DiffSRUpscaler(prior, given.make(DiffSRSettings), given.make(TileSettings), frame_of(name))
 
 
@@ -46,7 +46,7 @@ METHOD = Method(
     "Diff-SR Super-Resolution",
     "Enlarge images by any factor with one diffusion prior: noise hides what was lost, the prior restores "
     "it (Diff-SR).",
-    settings=(DiffSRSettings, PriorSettings, TileSettings),
+    settings=(DiffSRSettings, PriorSettings, TileSettings, FieldSettings),
     load=_load,
     weights=(WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors),),
     faces=FaceUse(),

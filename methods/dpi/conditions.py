@@ -69,11 +69,12 @@ class Conditions(Hook):
 
     low: B C h w in the prior's units (-1..1), enlarged to the grid of each run's picture; one serves a whole
     batch. Stage 1 (t > tau) sets every grid pixel (Eq. 8), stage 2 a random part that follows the edges, with
-    weight t / omega (Eq. 9). corrector: CRT; None leaves the condition as it is. refine: it sees the fused
-    state in stage 2, not the condition alone (line 13). weighted: False makes every weight 1. compound: a
-    step of stage 2 that stands for several original ones holds as they would together, so that tau, s and
-    omega mean the same under any respacing. uniform: draws in 0..1 on the CPU, or a seed for a stream per
-    image. start: y at the first step where it is not the base condition, B C H/k W/k.
+    weight t / omega (Eq. 9). corrector: CRT; None leaves the condition as it is. refine: it sees its last
+    answer, in stage 2 in the fused state (line 13); without, the base condition at every step (Table 4).
+    weighted: False makes every weight 1. compound: a step of stage 2 that stands for several original ones
+    holds as they would together, so that tau, s and omega mean the same under any respacing. uniform: draws
+    in 0..1 on the CPU, or a seed for a stream per image. start: y at the first step where it is not the base
+    condition, B C H/k W/k.
 
     `y` is the present condition on the grid, B C H/k W/k, `mask` the last step's adaptive mask, B 1 H/k W/k,
     None in stage 1. Raises ValueError before the first step.
@@ -134,8 +135,11 @@ class Conditions(Hook):
             x.clone(),
         )  # another hook may hold x, and without noise it is step.mean
         grid = on_grid(fused, self.k)
-        pull, share = self._pull(step, grid)
-        alone = None if self.refine or self.corrector is None else grid + share * pull
+        pull, share = self._pull(step, grid, self.y)
+        alone = None
+        if self.corrector is not None and not self.refine:
+            base, part = self._pull(step, grid, on_grid(self._y_T, self.k))
+            alone = grid + part * base
         if moment.t > self.tau:
             grid.add_(pull, alpha=share)
         else:
@@ -154,11 +158,11 @@ class Conditions(Hook):
             self.y = on_grid(self.corrector(self._shown, moment.time, self._y_T), self.k)
         return fused
 
-    def _pull(self, step: Step, free: Tensor) -> tuple[Tensor, float]:
+    def _pull(self, step: Step, free: Tensor, y: Tensor) -> tuple[Tensor, float]:
         """From x' to y' on the grid, as a tensor and a factor: the condition takes the place of x0, the noise
         stays (Eq. 6 and 7).
         """
-        y = self.y.to(free)
+        y = y.to(free)
         if not self.convention.raw_noise:
             return y - on_grid(step.pred.x0, self.k), step.nxt.alpha
         if self._eps is None:

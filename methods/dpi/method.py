@@ -55,7 +55,8 @@ class DPISettings(Settings):
     )
     eta: float = option(0.0, "Randomness of ddim, 0 none", low=0, high=1)
     refine: bool = option(
-        True, "The corrector sees the fused picture in the second stage, not the condition alone"
+        True,
+        "The corrector goes on from its last answer and the picture; off: from the small picture each step",
     )
     weighted: bool = option(
         True, "Second-stage conditions lose weight towards the end; else they keep all of it"

@@ -14,8 +14,9 @@ class Figure:
     """A figure of results.
 
     needs: what is compared with: truth, inputs, people (whom pictures show), a set (of truths or of a
-    reference). faces: whether of faces only. of_set: of all pictures together. better: high, low or one.
-    smallest: pictures that it is defined for, where not all are. asked: computed only where it is named.
+    reference), runs (by those who make results). faces: whether of faces only. of_set: of
+    all pictures together. better: high, low or one. smallest: pictures that it is defined for, where not all
+    are. asked: computed only where it is named.
     """
 
     name: str
@@ -47,6 +48,7 @@ CURES = {
     "set": "needs true pictures, or others of their kind: --truth DIR or --reference DIR",
     "people": "needs whom each picture shows: --identities TABLE.csv (columns file and identity), and "
     "--truth DIR or --gallery DIR",
+    "runs": "is known to those who make the results: priorsr evaluate study",
     "faces": "is of faces: say how they are framed, --faces tight, ffhq or find",
 }
 FIGURES = {
@@ -77,6 +79,10 @@ FIGURES = {
             Figure(f"rank-{k}", "1:N, share", ("people",), "high", 3, faces=True, of_set=True)
             for k in (1, 5, 10)
         ),
+        Figure("low-error", "levels of 255, what x4 keeps", ("truth",), "low", 2, asked=True),
+        Figure("high-error", "levels of 255, what x4 loses", ("truth",), "low", 2, asked=True),
+        Figure("diversity", "levels of 255, between seeds", ("runs",), "high", 2, asked=True),
+        Figure("seconds", "a picture, on this machine", ("runs",), "low", 2, asked=True),
     )
 }
 

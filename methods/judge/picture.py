@@ -20,6 +20,7 @@ from ..metrics.fidelity import METRICS, prepare, psnr, psnr_uint8_wraparound
 from ..metrics.identity import FFHQ, SMALLEST, THRESHOLDS, TIGHT, Identity, identity_distance
 from ..metrics.niqe import Statistics, niqe
 from ..metrics.sharpness import gradient_energy, sharpness
+from ..metrics.spectrum import BANDS, band_errors
 from .figures import Figure
 from .pairs import Job
 from .protocol import Protocol
@@ -53,6 +54,12 @@ class PictureJudge:
         result = read(job.result).pixels
         truth = None if job.truth is None else self._true(read(job.truth).pixels)
         low = None if job.low is None else read(job.low).pixels
+        return self.measure(result, truth, low)
+
+    def measure(
+        self, result: Tensor, truth: Tensor | None = None, low: Tensor | None = None
+    ) -> tuple[dict, str]:
+        """The same of pictures 1 C H W in 0..1, the truth cut already."""
         row: dict = {}
         if truth is not None:
             row |= self._fidelity(result, truth)
@@ -66,8 +73,12 @@ class PictureJudge:
 
     def embedding(self, path) -> tuple[list[float] | None, str]:
         """Whose face a picture of a reference or gallery shows, and why that cannot be told."""
+        return self.shown(self._true(read(path).pixels))
+
+    def shown(self, face: Tensor) -> tuple[list[float] | None, str]:
+        """The same of a picture 1 C H W in 0..1."""
         row: dict = {}
-        problem = self._identity(self._true(read(path).pixels), None, row)
+        problem = self._identity(face, None, row)
         return row.get(EMBEDDING), problem
 
     def _true(self, x: Tensor) -> Tensor:
@@ -81,6 +92,8 @@ class PictureJudge:
         if "psnr-wrapping" in self.names:
             levels = ((x * 255).round().to(torch.uint8) for x in (a, b))
             row["psnr-wrapping"] = float(psnr_uint8_wraparound(*levels))
+        if self.names & set(BANDS):
+            row |= {n: v for n, v in zip(BANDS, band_errors(a, b), strict=True) if n in self.names}
         if "sharpness" in self.names:
             flat = min(size_of(true)) < 2 or not gradient_energy(true).all()
             row["sharpness"] = None if flat else float(sharpness(whole, true))

@@ -123,10 +123,8 @@ def read_protocol(name: str | os.PathLike, **changes: Any) -> Protocol:
         path = FOLDER / f"{name}.toml"
     if not path.is_file():
         raise FileNotFoundError(f"there is no protocol at {path}")
-    toml = _toml()
     try:
-        held = toml.loads(path.read_text(encoding="utf-8"))
-        return replace(_made(held, path.stem), **changes)
+        return replace(_made(read_toml(path), path.stem), **changes)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -141,6 +139,11 @@ def _made(held: dict[str, Any], stem: str) -> Protocol:
         raise ValueError(f"pairs have no {unknown[0]!r}{nearest(unknown[0], ends)}")
     metrics = tuple(held.pop("metrics", ()))
     return Protocol(**{"name": stem, **held, "metrics": metrics, "pairs": Pairs(**pairs)})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file holds. Raises ValueError, ImportError on Python 3.10 without tomli."""
+    return _toml().loads(path.read_text(encoding="utf-8"))
 
 
 def _toml() -> Any:

@@ -40,7 +40,7 @@ class Record:
 
     def described(self) -> dict[str, Any]:
         """All of it as JSON holds it: what is infinite is "inf"."""
-        return _finite({"kind": KIND, **asdict(self)})
+        return finite({"kind": KIND, **asdict(self)})
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the record as JSON. Raises FileExistsError, OSError."""
@@ -90,11 +90,12 @@ def read_record(path: str | Path) -> Record:
         raise ValueError(f"{path} is no record that `priorsr judge --out` wrote: {error}") from error
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same as JSON holds it: what is infinite or no number as a text."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

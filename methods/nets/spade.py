@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from .adm_blocks import GroupNorm32
 
 HIDDEN = 128  # channels between a feature map and its gamma and beta
-Place = tuple["SPADE", nn.Module]
+Place = tuple["SPADE | Added", nn.Module]
 
 
 class SPADE(nn.Module):
@@ -41,6 +41,22 @@ class SPADE(nn.Module):
         return (stacked * (1 + gamma) + beta).flatten(0, 1)
 
 
+class Added(nn.Module):
+    """A feature map taken to the branch's channels and added to it, in a SPADE's place (Wang et al. 2024,
+    Fig. 12).
+
+    x kB C h w and feature B F h w to x's shape and precision.
+    """
+
+    def __init__(self, channels: int, feature_channels: int):
+        super().__init__()
+        self.add = nn.Conv2d(feature_channels, channels, 1)
+
+    def forward(self, x: Tensor, feature: Tensor) -> Tensor:
+        added = self.add(feature.to(self.add.weight.dtype)).to(x.dtype)
+        return (x.unflatten(0, (-1, len(feature))) + added).flatten(0, 1)
+
+
 def residual_blocks(unet: nn.Module) -> dict[str, int]:
     """Path and output channels of every residual block of a UNet in Stable Diffusion's form, whoever wrote
     it.
@@ -58,19 +74,20 @@ class SFT(nn.Module):
     SPADE(branch(x), feature).
 
     widths: output channels of each block by its path. The layers lie outside of the UNet, which `attach`
-    hooks; keys are the released ones (`input_blocks.1.0.spade.mlp_gamma.weight`).
+    hooks; keys are the released ones (`input_blocks.1.0.spade.mlp_gamma.weight`). modulates: without,
+    features are only added.
     """
 
-    def __init__(self, widths: Mapping[str, int], feature_channels: int = 256):
+    def __init__(self, widths: Mapping[str, int], feature_channels: int = 256, modulates: bool = True):
         super().__init__()
-        self.widths, self._features = dict(widths), ()
+        self.widths, self.modulates, self._features = dict(widths), modulates, ()
         for path, width in self.widths.items():
             place: nn.Module = self
             for name in filter(None, path.split(".")):
                 if name not in place._modules:
                     place.add_module(name, nn.Module())
                 place = place.get_submodule(name)
-            place.add_module("spade", SPADE(width, feature_channels))
+            place.add_module("spade", (SPADE if modulates else Added)(width, feature_channels))
 
     def check(self, unet: nn.Module) -> None:
         """Raises ValueError unless the residual blocks of the UNet are those that these layers were made
@@ -95,7 +112,7 @@ class SFT(nn.Module):
         self.check(unet)
         return [
             (
-                cast(SPADE, self.get_submodule(f"{path}.spade".lstrip("."))),
+                cast("SPADE | Added", self.get_submodule(f"{path}.spade".lstrip("."))),
                 cast(nn.Sequential, unet.get_submodule(path).out_layers)[-1],
             )
             for path in self.widths
@@ -140,7 +157,7 @@ class SFT(nn.Module):
             for handle in handles:
                 handle.remove()
 
-    def _modulate(self, layer: SPADE, module: nn.Module, inputs: tuple, x: Tensor) -> Tensor:
+    def _modulate(self, layer: SPADE | Added, module: nn.Module, inputs: tuple, x: Tensor) -> Tensor:
         size = x.shape[-2:]
         feature = next((f for f in self._features if f.shape[-2:] == size), None)
         if feature is None:

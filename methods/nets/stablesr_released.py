@@ -31,7 +31,7 @@ def infer_struct(state: State) -> ADMConfig:
     widths = [state[f"fea_tran.{i}.in_layers.0.weight"].shape[0] for i in range(levels)]
     halving = next((i for i in range(1, 99) if f"input_blocks.{i}.0.op.weight" in state), 0)
     period = halving or count(state, r"input_blocks\.(\d+)\.")
-    channels = state["time_embed.0.weight"].shape[1]
+    channels = state["fea_tran.0.emb_layers.1.weight"].shape[1] // 4  # an encoder without time has these too
     attentive = [i for i in range(levels) if f"input_blocks.{i * period + 1}.1.qkv.weight" in state]
     return replace(  # heads leave no trace
         struct_encoder.RELEASED,
@@ -50,8 +50,9 @@ def infer_sft(state: State, levels: int) -> dict[str, int]:
     Raises KeyError.
     """
     period = count(state, r"output_blocks\.(\d+)\.") // levels
-    firsts = [f"input_blocks.{i * period + 1}.0.spade.param_free_norm.weight" for i in range(levels)]
-    widths = [state[first].shape[0] for first in firsts]
+    firsts = [f"input_blocks.{i * period + 1}.0.spade." for i in range(levels)]
+    last = "add.bias" if f"{firsts[0]}add.bias" in state else "param_free_norm.weight"
+    widths = [state[f"{first}{last}"].shape[0] for first in firsts]
     config = SDConfig(
         model_channels=widths[0],
         channel_mult=tuple(width // widths[0] for width in widths),

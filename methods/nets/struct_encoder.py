@@ -26,17 +26,23 @@ class StructEncoder(ADMEncoder):
     """B C h w (the scaled latent) and t (B,) in training steps to one feature map a level, the finest first.
 
     Every map has config.out_channels channels; each level halves the sides, rounded up. State-dict keys equal
-    the released ones. Raises ValueError for latents of other channels. Source: Wang et al. 2024, section 3.1.
+    the released ones. timed: without, the layers that take in the time are left out, and every t has the
+    same features (Table 3). Raises ValueError for latents of other channels. Source: Wang et al. 2024,
+    section 3.1.
     """
 
-    def __init__(self, config: ADMConfig = RELEASED):
+    def __init__(self, config: ADMConfig = RELEASED, timed: bool = True):
         super().__init__(config)
+        self.timed = timed
+        if not timed:
+            del self.time_embed
         self.fea_tran = nn.ModuleList([self.res_block(width, config.out_channels) for width in config.widths])
 
     def forward(self, latent: Tensor, t: Tensor) -> tuple[Tensor, ...]:
         self.check_inputs(latent, t)
-        emb = self.embed(t)
-        *maps, middle = self.encode(self.stem(latent), emb)
+        x = self.stem(latent)
+        emb = self.embed(t) if self.timed else x.new_zeros(len(x), self.emb_channels)
+        *maps, middle = self.encode(x, emb)
         period = (
             self.config.num_res_blocks + 1
         )  # input blocks from one level's first to the next's, the halving one among them

@@ -34,8 +34,9 @@ def build_layers(state: Shapes, metadata: Metadata) -> nn.Module:
                 f"it holds only half of StableSR's layers: it lacks the {what}. Choose a file that has both"
             )
     config = infer_struct(struct)
-    sft = SFT(infer_sft(spade, len(config.widths)), config.out_channels)
-    return nn.ModuleDict({"encoder": StructEncoder(config), "sft": sft})
+    timed, modulates = (metadata.get(name, "yes") != "no" for name in ("time", "sft"))
+    sft = SFT(infer_sft(spade, len(config.widths)), config.out_channels, modulates)
+    return nn.ModuleDict({"encoder": StructEncoder(config, timed), "sft": sft})
 
 
 def build_unet(state: Shapes, metadata: Metadata) -> nn.Module:

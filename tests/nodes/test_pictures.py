@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import priorsr
 from priorsr.methods.imaging.alpha import fill_hidden
+from priorsr.methods.imaging.images import Picture, write
+from priorsr.samplers.noise import Noise
 
 SIZES = [
     ({"to": "scale", "to.scale": 2.0}, (30, 22)),
@@ -135,7 +138,9 @@ def _four_times(image):
 def test_quality_in_numbers_words_and_a_picture(pack, photograph):
     patch = torch.stack([photograph[0, 30:62, 40:64], photograph[0, 60:92, 40:64]])
     noisy = (patch + 0.1).clamp(0, 1)
-    report, decibels, structure, shown = pack.run("ImageQuality", image=noisy, reference=patch, border=2)
+    report, decibels, structure, shown, told = pack.run(
+        "ImageQuality", image=noisy, reference=patch, border=2
+    )
     eight, other = ((x * 255).round()[:, 2:-2, 2:-2] / 255 for x in (noisy, patch))
     error = (eight - other).pow(2).mean((1, 2, 3))
     assert decibels == pytest.approx((-10 * error.log10()).mean().item(), abs=1e-3)
@@ -143,7 +148,8 @@ def test_quality_in_numbers_words_and_a_picture(pack, photograph):
     assert [line.split(":")[0] for line in report.splitlines()] == ["0", "1"]
     assert shown.shape[0] == 2
     assert shown.shape[2] >= 3 * 24
-    report, decibels, structure, _ = pack.run(
+    assert [set(row) for row in json.loads(told)["images"]] == 2 * [{"psnr", "ssim", "mae"}]
+    report, decibels, structure, *_ = pack.run(
         "ImageQuality", image=patch[:1], reference=patch[:1], channels="luma"
     )
     assert (decibels, structure) == (100.0, pytest.approx(1.0))
@@ -158,6 +164,66 @@ def test_quality_tells_agreement_and_refuses_other_sizes(pack, patch):
         pack.run("ImageQuality", image=patch[:1], reference=low)
     resized = pack.run("ImageQuality", image=patch[:1], reference=low, when_sizes_differ="resize reference")
     assert 10 < resized[1] < 60
+
+
+def larger(photograph):
+    """Large enough for NIQE."""
+    return F.interpolate(photograph.movedim(-1, 1), (200, 200), mode="bilinear").movedim(1, -1)
+
+
+def test_all_figures_are_those_of_the_command(pack, photograph, tmp_path):
+    whole = larger(photograph)[0]
+    truth = torch.stack([whole, whole.flip(1)])
+    low = truth[:, ::2, ::2]
+    noisy = (truth + 0.05 * Noise([0, 1])(truth.shape)).clamp(0, 1)
+    report, decibels, _, _, told = pack.run(
+        "ImageQuality",
+        image=noisy,
+        reference=truth,
+        low_resolution=low,
+        figures="all",
+        channels="luma",
+        border=2,
+    )
+    record = json.loads(told)
+    for name, x in (("results", noisy), ("truth", truth), ("inputs", low)):
+        for i in range(2):
+            write(Picture(x[i].movedim(-1, 0)[None]), tmp_path / name / f"{i}.png")
+    other = priorsr.judge(
+        tmp_path / "results", tmp_path / "truth", tmp_path / "inputs", colour="luma", border=2
+    )
+    assert (
+        set(record["figures"]) == set(other.figures) - {"fid", "kid"} > {"niqe", "consistency", "sharpness"}
+    )
+    assert decibels == pytest.approx(record["figures"]["psnr"]["value"], abs=1e-6)
+    for name, one in other.figures.items():
+        if name in record["figures"]:
+            assert record["figures"][name]["value"] == pytest.approx(one.value, rel=0.02)
+    assert "95 % interval" in report
+    assert [row["file"] for row in record["pictures"]] == ["1", "2"]
+
+
+def test_without_a_reference_all_is_told_that_needs_none(pack, photograph):
+    report, decibels, structure, shown, told = pack.run("ImageQuality", image=larger(photograph))
+    record = json.loads(told)
+    assert set(record["figures"]) >= {"niqe"}
+    assert "psnr" in record["lacking"]
+    assert "needs the true pictures" in report
+    assert (decibels, structure) == (0.0, 0.0)
+    assert shown.shape[0] == 1
+
+
+def test_faces_of_a_batch_are_recognised_and_compared_with_a_set(pack, photograph):
+    pytest.importorskip("dlib")
+    face = photograph[:, 20:148, 60:188].expand(3, -1, -1, -1)
+    face = torch.stack([face[0], face[1].flip(1), (face[2] * 0.7)])
+    *_, told = pack.run(
+        "ImageQuality", image=face, reference=face, figures="all", faces="ffhq", reference_set=face[:2]
+    )
+    record = json.loads(told)
+    assert record["figures"]["identity"]["value"] == pytest.approx(0, abs=1e-6)
+    assert record["figures"]["recognised"]["value"] == 1
+    assert record["figures"]["frechet"]["value"] > 0
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ class StableSRRecipe(PairRecipe):
     features: int = option(
         RELEASED.out_channels, "Channels of the maps that modulate the UNet", low=32, high=1024
     )
+    time: bool = option(True, "The encoder is told the time; no: the paper's Table 3 (a)")
+    sft: bool = option(True, "Features scale and shift the UNet's; no: they are added to them, as in Fig. 12")
     batch: int = option(192, "Crops a step and process", low=1, high=65536)
     part: int = option(8, "Of these, how many are computed at once: fewer take less memory", low=1, high=4096)
 
@@ -88,7 +90,8 @@ class StableSRRecipe(PairRecipe):
                 f"mult {self.mult!r} gives {len(config.channel_mult)} levels, the UNet has "
                 f"{len(unet.config.channel_mult)}: give as many"
             )
-        return StableSRLayers(StructEncoder(config), SFT(residual_blocks(unet), config.out_channels))
+        sft = SFT(residual_blocks(unet), config.out_channels, self.sft)
+        return StableSRLayers(StructEncoder(config, self.time), sft)
 
 
 def build(recipe: StableSRRecipe, seed: int = 0) -> tuple[StableSR, Tensor]:
@@ -159,14 +162,18 @@ def task(recipe: StableSRRecipe, model: StableSR, context: Tensor, pairs: Pairs,
     )
 
 
-def metadata(recipe: StableSRRecipe, settings: Optimisation) -> dict[str, object]:
-    """What the weight file says of itself: what UNet it is for, and how it is trained.
+def metadata(
+    recipe: StableSRRecipe, settings: Optimisation, layers: StableSRLayers | Modulation
+) -> dict[str, object]:
+    """What the weight file says of itself: what UNet it is for, what its layers lack, and how it is trained.
 
     Its sizes are those of its tensors.
     """
     return {
         "kind": "stablesr",
         "target": recipe.target,
+        "time": _said(layers.encoder.timed),
+        "sft": _said(layers.sft.modulates),
         "training": to_json(recipe, settings),
     }
 
@@ -174,3 +181,7 @@ def metadata(recipe: StableSRRecipe, settings: Optimisation) -> dict[str, object
 def files(network: Modulation, said: dict, out: Path) -> Iterator[tuple[Path, nn.Module, dict]]:
     """One file, whose tensors have their published names."""
     yield out, named({UNET: network.sft, STRUCT: network.encoder}), said
+
+
+def _said(has: bool) -> str:
+    return "yes" if has else "no"

@@ -123,16 +123,21 @@ def test_the_corrector_sees_the_fused_state_at_unit_variance_and_is_told_its_ste
     assert times == list(range(20, 0, -1))  # with no step left out, the paper's t
 
 
-@pytest.mark.parametrize("refine", [True, False])
-def test_without_refinement_the_corrector_sees_the_condition_alone(refine):
-    seen = []
+@pytest.mark.parametrize(("refine", "tau"), [(True, 1000), (False, 1000), (False, 0)])
+def test_without_refinement_the_corrector_answers_for_the_base_condition_at_every_step(refine, tau):
+    """Its answer is what holds the picture next, and nothing that it said is shown to it again (Table 4)."""
+    seen, low = [], picture(1, 3, 8, 8)
     record = lambda x, t, y_T: seen.append(on_grid(x, 2).clone()) or torch.full_like(x, 0.2)  # noqa: E731
-    conditions = Conditions(picture(1, 3, 8, 8), record, tau=1000, omega=1000, refine=refine)
-    watch = watched(conditions, size=(16, 16), levels=VP.levels(2))
-    for x, (step, before), after, y in zip(seen, watch.before, watch.after, watch.y, strict=False):
-        alone = on_grid(before - step.nxt.alpha * step.pred.x0, 2) + step.nxt.alpha * y
+    conditions = Conditions(low, record, tau=tau, omega=1000, refine=refine)
+    watch = watched(conditions, size=(16, 16), levels=VP.levels(3))
+    assert len(seen) == 3
+    for i, (x, (step, before), after, y) in enumerate(
+        zip(seen, watch.before, watch.after, watch.y, strict=False)
+    ):
+        assert torch.equal(y, torch.full_like(y, 0.2) if i else low)  # its answers are used all the same
+        alone = on_grid(before - step.nxt.alpha * step.pred.x0, 2) + step.nxt.alpha * low
         torch.testing.assert_close(x, on_grid(after, 2) if refine else alone)
-        assert not torch.allclose(on_grid(after, 2), alone)
+        assert refine or i == 0 or not torch.allclose(x, on_grid(after, 2))
 
 
 def test_weights_may_be_switched_off():

@@ -85,7 +85,7 @@ def trained(recipe, place):
     job = made(recipe, place)
     before = job.validate(job.network)["error"]
     network = fit(job, QUICK, place / "run", progress=False)
-    (out, part, said), *_ = files(network, metadata(recipe, QUICK), place / "layers.safetensors")
+    (out, part, said), *_ = files(network, metadata(recipe, QUICK, network), place / "layers.safetensors")
     return job, network, save(part, out, said), before
 
 
@@ -107,6 +107,29 @@ def test_the_file_is_that_of_the_published_layers(trained):
     _, network, path, _ = trained
     layers = load_layers(str(path))
     assert layers.released_state().keys() == tiny().layers.released_state().keys()
+    for name, value in StableSRLayers(network.encoder, network.sft).released_state().items():
+        assert torch.equal(value, layers.released_state()[name])
+
+
+@pytest.mark.parametrize("left_out", [{"time": False}, {"sft": False}, {"time": False, "sft": False}])
+def test_layers_without_time_or_modulation_are_trained_written_and_read(recipe, place, tmp_path, left_out):
+    job = made(replace(recipe, **left_out), place)
+    before = {name: p.detach().clone() for name, p in job.network.named_parameters()}
+    network = fit(job, replace(QUICK, steps=2, validate_every=2), tmp_path / "run", progress=False)
+    moved = [name for name, p in network.named_parameters() if not torch.equal(p, before[name])]
+    assert {name.split(".")[0] for name in moved} == {"encoder", "sft"}
+    (out, part, said), *_ = files(
+        network, metadata(replace(recipe, **left_out), QUICK, network), tmp_path / "layers.safetensors"
+    )
+    layers = load_layers(str(save(part, out, said)))
+    assert (layers.encoder.timed, layers.sft.modulates) == (
+        left_out.get("time", True),
+        left_out.get("sft", True),
+    )
+    latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    early, late = (layers.encoder(latent, torch.tensor([t]))[0] for t in (10.0, 900.0))
+    assert torch.equal(early, late) == (not layers.encoder.timed)
+    assert not any("time_embed" in key for key in layers.encoder.state_dict()) or layers.encoder.timed
     for name, value in StableSRLayers(network.encoder, network.sft).released_state().items():
         assert torch.equal(value, layers.released_state()[name])
 
