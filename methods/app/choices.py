@@ -26,31 +26,11 @@ PLACES = ["IN", "OUT"]
 USE = re.compile(r"`priorsr ([^`]+)`")
 LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 # options of terminals, scripts and clusters, which no form shows
-ELSEWHERE = set(
-    [
-        "help",
-        "source",
-        "destination",
-        "overwrite",
-        "format",
-        "quality",
-        "workers",
-        "shard",
-        "json",
-        "json_lines",
-        "device",
-        "precision",
-        "memory",
-        "compile",
-        "batch",
-        "vary",
-        "frames",
-        "identity",
-        "reference",
-        "region",
-        "feather",
-    ]
-)
+ELSEWHERE = {
+    *("help", "source", "destination", "overwrite", "format", "quality", "workers", "shard", "json"),
+    *("json_lines", "device", "precision", "memory", "compile", "batch", "vary", "frames", "identity"),
+    *("reference", "region", "feather"),
+}
 FIRST = ("scale", "clean", "preset", "seed")  # shared by many methods, and shown at once
 SHOWN = 3  # of a method's own options, those that are shown at once
 
