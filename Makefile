@@ -83,7 +83,7 @@ lock:
 # docs/report.md anew: DATA holds faces/test_64.zip, faces_rgb/test_128.zip and sr/BSD20; goes on in WORK
 report: $(BIN)/priorsr
 	@test -n "$(DATA)" || { echo "set DATA to the folder of test pictures"; exit 2; }
-	$(BIN)/python tools/report.py $(DATA) $(or $(WORK),build/report) --count $(or $(COUNT),32)
+	$(BIN)/python tools/report.py $(DATA) $(or $(WORK),build/report) --count $(or $(COUNT),8)
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

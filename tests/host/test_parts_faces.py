@@ -431,9 +431,8 @@ def test_a_mask_of_the_host_chooses_a_face_and_limits_what_restores(host, defini
     graph["53"] = node("SolidMask", value=0.0, width=300, height=120)
     graph["55"] = node("SolidMask", value=1.0, width=150, height=120)
     graph["54"] = node("MaskComposite", destination=["53", 0], source=["55", 0], x=150, y=0, operation="add")
-    more = {"image": ["1", 0], "faces": ["50", 0], "clean": False, **FEW}
-    graph["60"] = defaults(definitions, "PriorSRRestoreFaces", **more, region=["54", 0], feather=2.0)
-    graph["9"] = save(["60", 0], "region")
+    more = {"faces": ["50", 0], "clean": False, "scale": 1.0, "region": ["54", 0], "feather": 2.0, **FEW}
+    graph |= restored(definitions, "PriorSRRestoreFaces", "two.png", **more)
     outputs = host.run(graph)
     assert outputs["51"]["text"] == ["1"]
     before, after = read(host.base / "input" / "two.png").pixels, read(host.image(outputs["9"]["images"][0]))

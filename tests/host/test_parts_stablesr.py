@@ -12,7 +12,7 @@ from zlib import crc32
 import pytest
 import torch
 import torch.nn.functional as F
-from graphs import failure, latent, load, node, result, sampler, save, saved, to_graph
+from graphs import defaults, failure, latent, load, node, result, sampler, save, saved, to_graph
 from stablesr_graphs import (
     BASE,
     LAYERS,
@@ -484,3 +484,20 @@ def test_example_workflows_run_on_the_tiny_checkpoint(host, definitions, path):
     assert images
     assert all(read(host.image(image)).pixels.std() > 0.01 for image in images)
     assert path.with_suffix(".jpg").exists()
+
+
+def test_a_region_limits_stablesr(host, definitions):
+    """The left half of example.png, of 121 x 95 pixels; beyond it the picture is Bicubic Upscale's."""
+    half = {
+        "50": node("SolidMask", value=0.0, width=60, height=48),
+        "51": node("SolidMask", value=1.0, width=30, height=48),
+        "52": node("MaskComposite", destination=["50", 0], source=["51", 0], x=0, y=0, operation="add"),
+    }
+    graph = one_node(definitions, steps=1, region=["52", 0], feather=2.0) | half
+    plain = defaults(definitions, "PriorSRUpscaleBicubic", image=["1", 0], scale=1.25)
+    graph |= {"53": plain, "54": save(["53", 0], "plain")}
+    outputs = host.run(graph)
+    made, plain = (read(host.image(outputs[key]["images"][0])).pixels for key in ("9", "54"))
+    edge, reach = made.shape[-1] // 2, 8
+    assert torch.equal(made[..., edge + reach :], plain[..., edge + reach :])
+    assert (made - plain)[..., : edge - reach].abs().max() > 0.05
