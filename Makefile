@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs wheel lock test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
+.PHONY: demo docs wheel publish-dry-run lock test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -69,6 +69,12 @@ docs: $(BIN)/priorsr
 wheel: $(BIN)/priorsr
 	$(BIN)/python tools/check_wheel.py
 
+# what a tag sets off, short of publishing: versions agree, the wheel does what it promises, PyPI would take both files
+publish-dry-run: wheel
+	$(BIN)/python tools/check_release.py "v$$($(BIN)/python -c 'import priorsr; print(priorsr.__version__)')"
+	$(BIN)/pip install --quiet twine
+	$(BIN)/python -m twine check --strict dist/*
+
 # what CI installs, for every Python and system; needs uv
 lock:
 	uv pip compile pyproject.toml --extra test -c constraints.txt --universal --python-version 3.10 \
@@ -77,7 +83,7 @@ lock:
 # docs/report.md anew: DATA holds faces/test_64.zip, faces_rgb/test_128.zip and sr/BSD20; goes on in WORK
 report: $(BIN)/priorsr
 	@test -n "$(DATA)" || { echo "set DATA to the folder of test pictures"; exit 2; }
-	$(BIN)/python tools/report.py $(DATA) $(or $(WORK),build/report) --count $(or $(COUNT),32)
+	$(BIN)/python tools/report.py $(DATA) $(or $(WORK),build/report) --count $(or $(COUNT),8)
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .methods.api import upscale as upscale
     from .methods.api import write as write
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 WEB_DIRECTORY = "./web"
 

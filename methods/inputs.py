@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 
@@ -12,7 +12,7 @@ class WeightInput:
     """A weight file that a method takes.
 
     default: "" where one must be given; words: what stands for a file, such as auto; shipped: names that come
-    along. many: several may be given.
+    along. many: several may be given. kinds: of weight files that fit, by their ids; none: any.
     """
 
     name: str
@@ -21,6 +21,7 @@ class WeightInput:
     words: tuple[str, ...] = ()
     shipped: Callable[[], list[str]] = list
     many: bool = False
+    kinds: Collection[str] = ()
 
     def names(self) -> list[str]:
         """Everything that may be named beside files."""

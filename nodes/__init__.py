@@ -37,6 +37,7 @@ from .sampling import (
 from .srdg import AttributeGuide, AttributeReadOut, LoadAttributeClassifier
 from .stablesr import ApplyStableSR, LoadStableSR, StableSRStart
 from .stablesr_upscale import StableSRUpscale
+from .texts import TEXTS
 from .upscale import upscale_nodes
 
 OWN = [StableSRUpscale]  # of methods whose networks are the host's own
@@ -91,4 +92,4 @@ class PriorSRExtension(ComfyExtension):
     async def get_node_list(self):
         host.register_folders()
         taken = [node.GET_SCHEMA().node_id for node in OWN]
-        return [*upscale_nodes(but=taken), *OWN, *NODES]
+        return [host.checked(node, TEXTS) for node in (*upscale_nodes(but=taken), *OWN, *NODES)]

@@ -99,11 +99,7 @@ class LoadCFW(io.ComfyNode):
             ),
             search_aliases=["cfw", "stablesr", "controllable feature wrapping", "vqgan", "load model"],
             inputs=[
-                io.Combo.Input(
-                    "cfw",
-                    options=host.weight_choices(),
-                    tooltip="A file such as vqgan_cfw_00011.ckpt, from models/priorsr.",
-                )
+                host.file_input("cfw", ("cfw",), "A file such as vqgan_cfw_00011.ckpt, from models/priorsr.")
             ],
             outputs=[Fusion.Output("cfw", display_name="CFW")],
         )

@@ -34,11 +34,8 @@ MAPS = 8  # of the largest size that a call holds at once, its convolutions' wor
 
 
 def _file_input() -> io.Input:
-    return io.Combo.Input(
-        "codeformer",
-        options=[CODEFORMER, *host.weight_files()],
-        tooltip="codeformer.pth of its authors, or another file of models/priorsr.",
-    )
+    text = "codeformer.pth of its authors, or another file of models/priorsr."
+    return host.file_input("codeformer", ("codeformer",), text, [CODEFORMER])
 
 
 def _half_input() -> io.Input:

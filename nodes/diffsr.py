@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from ..methods.diffsr.method import choose_level, spaced_levels, start_of
 from ..methods.diffsr.plot import field_plot
+from ..methods.drawing import can_plot, in_words
 from ..methods.priors.calibration import AIMS
 from ..methods.priors.load import load_prior, shipped_priors
 from . import host
@@ -126,5 +127,5 @@ class RecoverableField(io.ComfyNode):
         field, table = choose_level(prior, pixels, scale, aim=aim), prior.noise_levels()
         start = start_of(table, level) if level else field.chosen
         sigmas = torch.tensor([lv.sigma / lv.alpha for lv in spaced_levels(table, start, steps)])
-        plot = field_plot(field, f"x{scale:g}, aim: {aim}", start)
+        plot = field_plot(field, f"x{scale:g}, aim: {aim}", start) if can_plot() else in_words()
         return io.NodeOutput(sigmas, 100 * (start + 1) / len(table), host.result(join(plot)))

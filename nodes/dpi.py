@@ -39,13 +39,12 @@ class LoadCorrector(io.ComfyNode):
             ),
             search_aliases=["dpi", "crt", "condition corrector", "load model"],
             inputs=[
-                io.Combo.Input(
+                host.file_input(
                     "corrector",
-                    options=[*shipped_correctors(), *host.weight_files()] or host.weight_choices(),
-                    tooltip=(
-                        "dpi_x4 to dpi_x16 are for one scale, dpi_real is for damaged pictures of any; "
-                        "or a file of models/priorsr."
-                    ),
+                    ("corrector",),
+                    "dpi_x4 to dpi_x16 are for one scale, dpi_real is for damaged pictures of any; "
+                    "or a file of models/priorsr.",
+                    shipped_correctors(),
                 )
             ],
             outputs=[Corrector.Output("corrector", display_name="corrector")],

@@ -81,7 +81,9 @@ class CropFaces(io.ComfyNode):
         count = len(aligned)
         if not count:  # nodes that restore need an image
             aligned = torch.full((1, 3, size, size), 0.5)
-        return io.NodeOutput(host.result(join(aligned)), CroppedFaces(faces, size, frame, robust), count)
+        crops = CroppedFaces(faces, size, frame, robust)
+        text = "" if count else "no face to cut out: the grey picture stands for none"
+        return host.told(host.result(join(aligned)), crops, count, text=text)
 
 
 class PasteFaces(io.ComfyNode):

@@ -74,22 +74,16 @@ class FoundFaces:
 
 
 def detector_input() -> io.Input:
-    return io.Combo.Input(
-        "detector",
-        options=[*FILES, *host.weight_files()],
-        tooltip=(
-            "mtcnn comes along; retinaface and retinaface-mobile are better and need facexlib's files "
-            "in models/priorsr."
-        ),
+    text = (
+        "mtcnn comes along; retinaface and retinaface-mobile are better and need facexlib's files "
+        "in models/priorsr."
     )
+    return host.file_input("detector", ("retinaface", "mtcnn"), text, list(FILES))
 
 
 def parser_input() -> io.Input:
-    return io.Combo.Input(
-        "parser",
-        options=[PARSENET, *host.weight_files()],
-        tooltip="What tells parts of faces: facexlib's parsing_parsenet.pth in models/priorsr.",
-    )
+    text = "What tells parts of faces: facexlib's parsing_parsenet.pth in models/priorsr."
+    return host.file_input("parser", ("parsenet",), text, [PARSENET])
 
 
 def which_input() -> io.Input:
@@ -341,4 +335,4 @@ def restore_and_paste(
         )
     said = [*said, region.said()] if region else said
     report = "\n".join([done.describe(), *filter(None, dict.fromkeys(said))])
-    return io.NodeOutput(host.result(join(done.pictures)), report)
+    return host.told(host.result(join(done.pictures)), report, text=report)

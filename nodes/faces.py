@@ -77,7 +77,8 @@ class DetectFaces(io.ComfyNode):
             drawn = torch.cat([overlay(x[None], d.faces) for x, d in zip(pixels, detections, strict=True)])
         report = "\n".join(f"picture {i}: {d.describe()}" for i, d in enumerate(detections))
         data = FoundFaces(tuple(detections), tuple(pixels.shape[-2:]))
-        return io.NodeOutput(data, host.result(join(drawn)), sum(len(d.faces) for d in detections), report)
+        count = sum(len(d.faces) for d in detections)
+        return host.told(data, host.result(join(drawn)), count, report, text=report)
 
 
 class FaceMask(io.ComfyNode):

@@ -154,11 +154,7 @@ class LoadNoiseClassifier(io.ComfyNode):
             description="A classifier of noisy pictures (ADM), for Guide by Classifier.",
             search_aliases=["classifier guidance", "guided diffusion", "adm", "load model"],
             inputs=[
-                io.Combo.Input(
-                    "classifier",
-                    options=host.weight_choices(),
-                    tooltip="The weight file, from models/priorsr.",
-                ),
+                host.file_input("classifier", ("adm-classifier",), "The weight file, from models/priorsr."),
                 *host.settings_inputs(ChainSettings),
             ],
             outputs=[Classifier.Output("classifier", display_name="classifier")],

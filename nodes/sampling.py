@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..methods.priors.load import PriorSettings, load_prior
+from ..methods.priors.load import PRIORS, PriorSettings, load_prior
 from ..methods.stablesr.levels import in_place_of as released_levels
 from ..methods.stablesr.prior import WEIGHTS
 from ..samplers.karras import DPMpp2M, Euler, Heun
@@ -34,9 +34,7 @@ class LoadPixelPrior(io.ComfyNode):
             ),
             search_aliases=["guided diffusion", "adm", "edm", "pixel diffusion", "load model"],
             inputs=[
-                io.Combo.Input(
-                    "prior", options=host.weight_choices(), tooltip="The weight file, from models/priorsr."
-                ),
+                host.file_input("prior", (*PRIORS, "ncsnpp"), "The weight file, from models/priorsr."),
                 io.Boolean.Input(
                     "clip",
                     default=True,

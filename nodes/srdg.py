@@ -52,13 +52,12 @@ class LoadAttributeClassifier(io.ComfyNode):
                 "load model",
             ],
             inputs=[
-                io.Combo.Input(
+                host.file_input(
                     "classifier",
-                    options=[*shipped_attributes(), *host.weight_files()] or host.weight_choices(),
-                    tooltip=(
-                        "A shipped classifier, or a file of models/priorsr, such as those of SRDG. "
-                        f"Their classes: {LABELS}."
-                    ),
+                    ("attribute",),
+                    "A shipped classifier, or a file of models/priorsr, such as those of SRDG. "
+                    f"Their classes: {LABELS}.",
+                    shipped_attributes(),
                 ),
                 io.String.Input(
                     "attribute",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..methods.stablesr.load import load_layers
+from ..methods.stablesr.load import LAYER_FILES, load_layers
 from . import host
 from .cfw import CATEGORY
 from .host import stablesr as host_stablesr
@@ -26,12 +26,10 @@ class LoadStableSR(io.ComfyNode):
             ),
             search_aliases=["stablesr", "super resolution", "sft", "struct cond", "load model"],
             inputs=[
-                io.Combo.Input(
+                host.file_input(
                     "stablesr",
-                    options=host.weight_choices(),
-                    tooltip=(
-                        "A file such as stablesr_000117.ckpt or webui_768v_139.ckpt, from models/priorsr."
-                    ),
+                    LAYER_FILES,
+                    "A file such as stablesr_000117.ckpt or webui_768v_139.ckpt, from models/priorsr.",
                 )
             ],
             outputs=[StableSRLayers.Output("stablesr", display_name="StableSR")],
@@ -88,7 +86,8 @@ class ApplyStableSR(io.ComfyNode):
         warning = host_stablesr.unlike_target(model, stablesr.name)
         if warning:
             host.log.warning("PriorSR: %s", warning)
-        return io.NodeOutput(host_stablesr.patched(model, stablesr, latent and latent["samples"]), warning)
+        patched = host_stablesr.patched(model, stablesr, latent and latent["samples"])
+        return host.told(patched, warning, text=warning)
 
 
 class StableSRStart(io.ComfyNode):

@@ -175,7 +175,8 @@ class StableSRUpscale(io.ComfyNode):
             )
 
         larger, alpha = upscale_with_alpha(pixels, alpha, within(limits, enlarge))
-        return io.NodeOutput(host.result(join(larger.expand(-1, 3, -1, -1), alpha)), "\n".join(said))
+        report = "\n".join(said)
+        return host.told(host.result(join(larger.expand(-1, 3, -1, -1), alpha)), report, text=report)
 
 
 def _pieces(choice: dict | None, model) -> dict[str, int]:

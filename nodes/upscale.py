@@ -83,16 +83,10 @@ def layout_of(method: Method) -> Layout:
 def weight_input(one: WeightInput) -> io.Input:
     """The files of models/priorsr, after what comes along and what stands for a file."""
     names = [NONE] if one.many else one.words
-    options = [*names, *one.shipped(), *host.weight_files()] or host.weight_choices()
-    default = NONE if one.many else one.default
     text = f"{one.help[0].upper()}{one.help[1:]}."
     where = "From models/priorsr" + (", or one that comes along." if one.shipped() else ".")
-    return io.Combo.Input(
-        one.name,
-        options=options,
-        default=default if default in options else None,
-        tooltip=f"{text} {where}",
-    )
+    default = NONE if one.many else one.default
+    return host.file_input(one.name, one.kinds, f"{text} {where}", [*names, *one.shipped()], default)
 
 
 def weight_inputs(method: Method) -> list[io.Input]:
@@ -251,7 +245,8 @@ def run(method: Method, image: torch.Tensor, scale: float, longest: int = 0, **g
         done, alpha = upscale_with_alpha(pixels, alpha, within(region, at))
         if region:
             notes += filter(None, [region.said()])
-        return io.NodeOutput(host.result(join(done, alpha)), "\n".join(notes))
+        report = "\n".join(notes)
+        return host.told(host.result(join(done, alpha)), report, text=report)
 
 
 def _in_smaller_pieces(

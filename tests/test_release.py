@@ -11,12 +11,15 @@ from check_release import FILES, problems
 from packaging.requirements import Requirement
 
 from priorsr import __version__
+from priorsr.methods.cli.main import build_parser
+from priorsr.methods.cli.old_spelling import GOES, translated
 
 
 def test_this_version_could_be_released_and_another_one_not(root, tmp_path):
     assert problems(f"v{__version__}") == []
     assert len(problems("v99.0.0")) == len(FILES)
     assert problems("1.0") == ["1.0 is no tag of a release: give one such as v1.0.0"]
+    (tmp_path / "docs").mkdir()
     for name in FILES:
         shutil.copyfile(root / name, tmp_path / name)
     (tmp_path / "CHANGELOG.md").write_text("## [Unreleased]\n", encoding="utf-8")
@@ -82,3 +85,34 @@ def test_images_are_made_of_instructions_that_exist(root, name):
     )
     kept_out = (root / ".dockerignore").read_text(encoding="utf-8").split()
     assert not {"weights", "docs", "web", "locales", "pyproject.toml", "README.md", "LICENSE"} & set(kept_out)
+
+
+def test_the_registry_finds_what_it_asks_for(root):
+    """The fields of [tool.comfy], and that every file and folder that they name is there and not ignored."""
+    tomllib = pytest.importorskip("tomllib", reason="tomllib needs Python 3.11")
+    whole = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    project, comfy = whole["project"], whole["tool"]["comfy"]
+    assert re.fullmatch(r"[a-z][a-z0-9-]{2,99}", project["name"])
+    assert 10 < len(project["description"]) < 200
+    assert project["urls"]["Repository"].startswith("https://github.com/")
+    assert re.fullmatch(r"[a-z0-9-]+", comfy["PublisherId"])
+    assert comfy["DisplayName"]
+    assert (root / comfy["Icon"].partition("/main/")[2]).is_file()
+    assert Requirement(f"comfyui{comfy['requires-comfyui']}").specifier
+    ignored = (root / ".comfyignore").read_text(encoding="utf-8").split()
+    for name in comfy["includes"]:
+        assert (root / name).exists(), name
+        assert name not in ignored
+        if name.startswith("docs/"):
+            assert {f"!{name}", f"!{name}/"} & set(ignored), name
+
+
+def test_what_is_deprecated_is_still_there_and_goes_when_it_was_said(root):
+    said = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    release = tuple(map(int, __version__.split(".")[:2]))
+    assert release < tuple(map(int, GOES.split("."))), "it is time to take the old spelling away"
+    (section,) = re.findall(r"### Deprecated\n(.*?)\n(?=##)", said, re.S)
+    rows = [row for row in section.split("\n- ") if row]
+    assert all(f"with\n  {GOES}" in row or f"with {GOES}" in row for row in rows)
+    assert translated(["upscale", "a.png", "b.png", "--method", "dpi"], ["dpi"]) is not None
+    assert build_parser("restore-faces").parse_args(["restore-faces", "codeformer", "a", "b", "--half"]).half

@@ -16,6 +16,7 @@ START = ("start_restorer", "start_comfyui", "start_researcher", "start_programme
 READ = (
     *START,
     "which",
+    "app",
     "troubleshooting",
     "faq",
     "ethics",

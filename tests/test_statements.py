@@ -7,10 +7,14 @@ import re
 
 import pytest
 import report
-from report import PLAIN, Task, compact, expanded, page
+from report import PLAIN, Task, claims, compact, expanded, page
+from report_cases import cases
 
-from priorsr.methods.imaging.images import Picture, write
+from priorsr.methods.evaluate.study import Runs, Study
+from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
+from priorsr.methods.judge.record import Record
+from priorsr.methods.metrics.bootstrap import Summary
 
 
 def rows_of(text: str, key: str) -> list[dict[str, str]]:
@@ -81,21 +85,93 @@ def test_what_the_page_of_dpi_says_of_reduced_faces(dpi):
 def test_the_report_is_that_of_its_figures(root, tmp_path):
     held = json.loads((root / "docs" / "report.json").read_text(encoding="utf-8"))
     text = (root / "docs" / "report.md").read_text(encoding="utf-8")
-    assert page(expanded(held, tmp_path)) == text
+    assert page(expanded(held["records"], tmp_path), held["count"], held["cases"]) == text
     for name in ("no-prior", "bicubic", "diffsr", "ddnm", "consistency", "identity"):
         assert name in text
+    assert read(root / "docs" / "report_cases.jpg").pixels.shape[-1] > 800
+
+
+def test_the_reading_of_the_report_is_that_of_its_figures(root, tmp_path):
+    """Every figure that the README takes from the report stands in it, and what it says of them holds."""
+    held = json.loads((root / "docs" / "report.json").read_text(encoding="utf-8"))
+    by = {}
+    for one in expanded(held["records"], tmp_path):
+        place = f"{one.method['study']} x{one.protocol['scale']:g}"
+        by.setdefault(place, {})[one.label] = {n: f.value for n, f in one.figures.items()}
+    text = (root / "README.md").read_text(encoding="utf-8").split("## What is measured")[1].split("\n## ")[0]
+    rows = [
+        [c.strip() for c in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")
+    ]
+    head, rows = rows[0], rows[1:]
+    assert len(rows) >= 5
+    for place, *cells in rows:
+        for label, cell in zip(head[1:], cells, strict=True):
+            there = by[place].get(label)
+            assert cell == (f"{there['psnr']:.2f}" if there else ""), (place, label)
+
+    third = [share(by[f"faces of {n} pixels x{s}"], "diffsr") for n in (64, 128) for s in (4, 8)]
+    assert sum(third) / 4 == pytest.approx(0.33, abs=0.05)
+    assert share(by["photographs x4"], "srcnn") == pytest.approx(0.5, abs=0.05)
+    for place in ("faces of 64 pixels x8", "faces of 128 pixels x8"):
+        known = {label: figures["recognised"] for label, figures in by[place].items()}
+        assert max(known.values()) == known["bicubic"]
+
+
+def share(figures, label):
+    """What of a method's gain on bicubic projection has."""
+    gain = {name: figures[name]["psnr"] - figures["bicubic"]["psnr"] for name in (label, "no-prior")}
+    return gain["no-prior"] / gain[label]
 
 
 def test_the_report_runs_resumes_and_says_what_it_found(tmp_path, photo, monkeypatch):
     for i in range(2):
         write(Picture(resize(photo, (40, 40)).clamp(0, 1) * (1 - 0.2 * i)), tmp_path / "set" / f"{i}.png")
-    task = Task("pictures", "set", (2,), PLAIN, "sr-luma")
+    task = Task(Study("pictures", "", PLAIN, ("sr-luma",), (2.0,)), "set")
     found = report.run(tmp_path, tmp_path / "work", 2, [task])
     assert [r.label for r in found] == ["bicubic", "no-prior", "srcnn"]
     assert all(r.figures["psnr"].n == 2 for r in found)
     psnr = {r.label: r.figures["psnr"].value for r in found}
-    text = page(expanded(compact(found), tmp_path))
+    text = page(expanded(compact(found), tmp_path), 2)
     assert f"gains {psnr['no-prior'] - psnr['bicubic']:+.2f} dB on bicubic" in text
     assert text.count("| no-prior |") == 1
-    monkeypatch.setattr(report, "_restore", lambda *_: pytest.fail("work was done again"))
+    monkeypatch.setattr("priorsr.methods.evaluate.study_run._restore", lambda *_: pytest.fail("done again"))
     assert report.run(tmp_path, tmp_path / "work", 2, [task]) == found
+
+
+def test_a_claim_shows_by_the_differences_of_the_same_pictures():
+    def record(label, values):
+        figures = {"psnr": Summary(sum(values) / len(values), 0.0, 99.0, len(values))}
+        rows = [{"psnr": value} for value in values]
+        what = {"truth": "a"}
+        return Record(
+            label, {"scale": 2.0, "name": "x"}, what, figures, pictures=rows, method={"study": "photographs"}
+        )
+
+    better = [20.0, 25.0, 30.0, 35.0]
+    for apart, words in (
+        ([0.1, 0.2, 0.1, 0.2], "yes (+0.150"),
+        ([-0.1, -0.2, -0.1, -0.2], "no (-0.150"),
+        ([1.0, -1.0, 0.9, -0.9], "not decided (+0.000"),
+    ):
+        worse = [a - b for a, b in zip(better, apart, strict=True)]
+        lines = claims([record("srcnn", better), record("bicubic", worse)])
+        assert words in lines[-1]
+        assert len(lines) == 3
+
+
+def test_cases_are_chosen_by_the_metric(tmp_path):
+    """The strongest and the weakest by PSNR over bicubic, and no picture but the samples'."""
+    text = cases(
+        tmp_path / "work", tmp_path / "cases.png", (Runs("bicubic"), Runs("no-prior"), Runs("srcnn"))
+    )
+    rows = rows_of(text, "method")
+    assert [row["method"] for row in rows] == ["no-prior", "srcnn"]
+    records = {}
+    for path in (tmp_path / "work" / "x4").glob("*.json"):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        records[held["label"]] = {row["file"]: row["psnr"] for row in held["pictures"]}
+    for row in rows:
+        gain = {name: value - records["bicubic"][name] for name, value in records[row["method"]].items()}
+        assert row["most, dB on bicubic"] == f"{max(gain, key=gain.get)} ({max(gain.values()):+.2f})"
+        assert row["least"] == f"{min(gain, key=gain.get)} ({min(gain.values()):+.2f})"
+    assert tuple(read(tmp_path / "cases.png").pixels.shape[-2:]) == (2 * 128 + 4, 8 * 128 + 7 * 4)

@@ -14,6 +14,7 @@ FILES = {  # where the version stands, and how
     "pyproject.toml": r'^version = "(.+)"$',
     "__init__.py": r'^__version__ = "(.+)"$',
     "CITATION.cff": r"^version: (.+)$",
+    "docs/cite.md": r"\{Version (.+)\}",
     "CHANGELOG.md": r"^## \[(\d.+)\] - \d{4}-\d\d-\d\d$",
 }
 

@@ -1,5 +1,6 @@
 """Every method that the shipped weights allow on faces and photographs, judged: docs/report.md and its
-figures, docs/report.json.
+figures, docs/report.json, and the strongest and weakest case of each on pictures that may be shown,
+docs/report_cases.jpg.
 
 python tools/report.py DATA WORK [--count N]: DATA holds faces/test_64.zip, faces_rgb/test_128.zip and
 sr/BSD20; WORK keeps pictures and records, so that a run that was interrupted goes on.
@@ -8,183 +9,96 @@ sr/BSD20; WORK keeps pictures and records, so that a run that was interrupted go
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from report_cases import cases
 
-from priorsr.methods import weights
-from priorsr.methods.imaging.images import Picture, read, write
-from priorsr.methods.imaging.resize import modcrop
-from priorsr.methods.judge.protocol import read_protocol
+from priorsr.methods.evaluate.study import Runs, Study
+from priorsr.methods.evaluate.study_run import Given, run_study
 from priorsr.methods.judge.record import KIND, Record, read_record
 from priorsr.methods.judge.report import grouped, tables
-from priorsr.methods.judge.run import Asked, judge
-from priorsr.methods.metrics.bootstrap import Summary
-from priorsr.methods.metrics.faces import reduced
-from priorsr.methods.registry import method_named
-from priorsr.methods.train.datasets import read_named
+from priorsr.methods.metrics.bootstrap import Summary, summary
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-BATCH = 8
-
-
-@dataclass(frozen=True)
-class Run:
-    """A method as it is shown, with what differs from its own settings."""
-
-    label: str
-    method: str
-    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Task:
-    """Pictures of a folder or archive of DATA, reduced by each scale and restored by runs; share: of
-    --count.
-    """
+    """A study on pictures of a folder or archive of DATA; share: of --count."""
 
-    name: str
+    study: Study
     data: str
-    scales: tuple[int, ...]
-    runs: tuple[Run, ...]
-    protocol: str
-    faces: str = ""
+    faces: str = "off"
     share: float = 1.0
 
 
-PLAIN = (Run("bicubic", "bicubic"), Run("no-prior", "no-prior"), Run("srcnn", "srcnn"))
+PLAIN = (Runs("bicubic"), Runs("no-prior"), Runs("srcnn"))
 
 
-def with_prior(prior: str) -> tuple[Run, ...]:
-    """What runs on any prior, each with its own steps."""
-    return tuple(
-        Run(name, name, {"prior": prior, **given})
-        for name, given in (("ddrm", {}), ("ddnm", {}), ("ilvr", {}), ("diffsr", {}))
-    )
+def with_prior(prior: str, *names: str, **given: Mapping[str, Any]) -> tuple[Runs, ...]:
+    """Methods on a prior, each with its own steps; given: what differs."""
+    return tuple(Runs(name, name, {"prior": prior, **given.get(name, {})}) for name in names)
 
 
 TASKS = (
     Task(
-        "faces of 64 pixels",
-        "faces/test_64.zip",
-        (4, 8),
-        (
-            *PLAIN,
-            *with_prior("face64"),
-            Run("dpi", "dpi", {"prior": "face64"}),
+        Study(
+            "faces of 64 pixels",
+            "",
+            (
+                *PLAIN,
+                *with_prior("face64", "ddrm", "ddnm", "ilvr", "diffsr", "dpi"),
+                *with_prior("face64", "dps", dps={"respacing": "50", "guidance": 6.0}),
+                Runs("srdg", "srdg, no attribute", {"h": 0.0}),
+            ),
+            ("dpi-faces",),
+            (4.0, 8.0),
         ),
-        "dpi-faces",
+        "faces/test_64.zip",
         "tight",
     ),
     Task(
-        "faces of 128 pixels",
-        "faces_rgb/test_128.zip",
-        (4, 8),
-        (
-            *PLAIN,
-            Run("ddrm", "ddrm", {"prior": "face128"}),
-            Run("diffsr", "diffsr", {"prior": "face128"}),
+        Study(
+            "faces of 128 pixels",
+            "",
+            (*PLAIN, *with_prior("face128", "ddrm", "ilvr", "diffsr", "dpi", ilvr={"respacing": "50"})),
+            ("dpi-faces",),
+            (4.0, 8.0),
         ),
-        "dpi-faces",
+        "faces_rgb/test_128.zip",
         "ffhq",
         0.5,
     ),
-    Task("photographs", "sr/BSD20", (2, 4), PLAIN, "sr-luma"),
+    Task(Study("photographs", "", PLAIN, ("sr-luma",), (2.0, 4.0)), "sr/BSD20", share=2.0),
 )
 
 
 def run(data: Path, work: Path, count: int, tasks: Sequence[Task] = TASKS) -> list[Record]:
-    """Records of everything; what WORK holds already is not made again."""
-    found = []
+    """Records of everything; what WORK holds already is not made again. Raises ValueError where a run cannot
+    be made.
+    """
+    found: list[Record] = []
     for task in tasks:
-        named = read_named([data / task.data])[: max(2, round(count * task.share))]
-        for scale in task.scales:
-            place = work / task.name.replace(" ", "_") / f"x{scale}"
-            truth = [modcrop(x[None], scale) for _, x in named]
-            small = [reduced(x, scale) for x in truth]
-            stems = [Path(name).stem for name, _ in named]
-            for kind, pictures in (("truth", truth), ("inputs", small)):
-                _keep(place / kind, stems, pictures)
-            for one in task.runs:
-                record = place / f"{one.label}.json"
-                if not record.is_file():
-                    print(f"{task.name}, x{scale}: {one.label}", flush=True)
-                    _restore(one, small, stems, scale, place / one.label)
-                    _judge(task, one, scale, place).save(record)
-                found.append(read_record(record))
+        given = Given(data / task.data, count=max(2, round(count * task.share)), faces=task.faces)
+        out = work / task.study.name.replace(" ", "_")
+        done = run_study(task.study, given, out, report=lambda text: print(text, flush=True))
+        for label, why in done.left_out.items():
+            raise ValueError(f"{task.study.name}: {label}: {why}")
+        found += done.records
     return found
 
 
-def _keep(folder: Path, stems: Sequence[str], pictures: Sequence[Tensor]) -> None:
-    for stem, x in zip(stems, pictures, strict=True):
-        if not (folder / f"{stem}.png").is_file():
-            write(Picture(x), folder / f"{stem}.png")
-
-
-@torch.no_grad()
-def _restore(one: Run, small: Sequence[Tensor], stems: Sequence[str], scale: int, folder: Path) -> None:
-    """Picture i with seed i; those that are there stay. Pictures of one size are worked on together."""
-    method = method_named(one.method)
-    files = {w.name for w in method.weights}
-    upscaler = None
-    waiting = [i for i, stem in enumerate(stems) if not (folder / f"{stem}.png").is_file()]
-    alike: dict[tuple[int, ...], list[int]] = {}
-    for i in waiting:
-        alike.setdefault(tuple(small[i].shape), []).append(i)
-    for places in alike.values():
-        for start in range(0, len(places), BATCH):
-            some = places[start : start + BATCH]
-            upscaler = upscaler or method.prepare(
-                {k: v for k, v in one.given.items() if k in files},
-                values={k: v for k, v in one.given.items() if k not in files},
-            )
-            done = upscaler(torch.cat([small[i] for i in some]), float(scale), some)
-            for i, x in zip(some, done, strict=True):
-                write(Picture(x[None].cpu()), folder / f"{stems[i]}.png")
-
-
-def _judge(task: Task, one: Run, scale: int, place: Path) -> Record:
-    faces = task.faces if task.faces and min(_size(place)) >= 64 else None
-    asked = Asked(
-        place / one.label,
-        place / "truth",
-        place / "inputs",
-        protocol=read_protocol(task.protocol, scale=float(scale), faces=faces),
-        label=one.label,
-    )
-    record = judge(asked)
-    method = method_named(one.method)
-    files = {w.name: one.given.get(w.name) or w.default for w in method.weights}
-    told = {
-        "task": task.name,
-        "name": one.method,
-        "settings": dict(one.given),
-        "seeds": "picture i has seed i",
-    }
-    hashes = {
-        name: hashlib.sha256(weights.locate(file).read_bytes()).hexdigest()
-        for name, file in files.items()
-        if isinstance(file, str) and file in weights.shipped("prior")
-    }
-    what = {name: f"{task.data} x{scale}" if name == "truth" else name for name in record.what}
-    return replace(record, method={**told, "weights": hashes}, what=what)
-
-
-def _size(place: Path) -> tuple[int, int]:
-    first = next(iter(sorted((place / "truth").iterdir())))
-    height, width = read(first).pixels.shape[-2:]
-    return height, width
-
-
 def compact(records: Sequence[Record]) -> list[dict]:
-    """Records without their single pictures, which docs/report.json keeps."""
-    return [replace(r, pictures=[]).described() for r in records]
+    """Records as docs/report.json keeps them: of single pictures what claims are told by, and no names."""
+    kept = {one.figure for one in CLAIMS}
+    return [
+        replace(r, pictures=[{k: v for k, v in row.items() if k in kept} for row in r.pictures]).described()
+        for r in records
+    ]
 
 
 def expanded(held: Sequence[dict], folder: Path) -> list[Record]:
@@ -197,26 +111,31 @@ def expanded(held: Sequence[dict], folder: Path) -> list[Record]:
     return found
 
 
-def page(records: Sequence[Record]) -> str:
-    """The text of docs/report.md, of the records alone."""
-    count = max(one.n for record in records for one in record.figures.values())
+def page(records: Sequence[Record], count: int, shown: str = "") -> str:
+    """The text of docs/report.md, of the records alone; shown: what is said of the cases."""
     lines = [
         "# What the shipped weights do",
         "",
         f"Made by `make report DATA=FOLDER COUNT={count}` (tools/report.py) of the figures in",
         "[report.json](report.json);",
         "protocols are those of [judge.md](judge.md). Inputs are 8-bit bicubic reductions, picture i has",
-        "seed i, and every method has its own settings. In parentheses 95 % intervals over the pictures:",
-        "differences within them say nothing, and distances of sets as small as these little.",
+        "seed i, and every method has its own settings, but DPS on faces (50 steps of guidance 6) and ILVR",
+        "at 128 pixels (50 steps). In parentheses 95 % intervals over the pictures: differences within them",
+        "say nothing, and distances of sets as small as these little.",
         "",
         "## In short",
         "",
         *statements(records),
         "",
+        "## What reproduces",
+        "",
+        *claims(records),
+        "",
+        *([shown, ""] if shown else []),
     ]
     for group in grouped(records):
         told = group[0]
-        head = f"## {told.method['task']}, x{told.protocol['scale']:g}"
+        head = f"## {told.method['study']}, x{told.protocol['scale']:g}"
         body = tables(group).split("\n", 1)[1].strip("\n")
         lines += [head, "", body, ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -227,7 +146,7 @@ def statements(records: Sequence[Record]) -> list[str]:
     lines = []
     for group in grouped(records):
         by = {r.label: r.figures for r in group}
-        name = f"{group[0].method['task']}, x{group[0].protocol['scale']:g}"
+        name = f"{group[0].method['study']}, x{group[0].protocol['scale']:g}"
         psnr = {label: f["psnr"].value for label, f in by.items()}
         best = max(psnr, key=lambda label: psnr[label])
         gain = psnr["no-prior"] - psnr["bicubic"]
@@ -252,15 +171,80 @@ def _told(label: str, best: Summary, plain: Summary) -> str:
     return f"the best is {label} ({best.value:.3f}, bicubic {plain.value:.3f})"
 
 
+@dataclass(frozen=True)
+class Claim:
+    """An order of two methods that a paper has, by a figure of its tables."""
+
+    text: str
+    study: str
+    figure: str
+    better: str
+    worse: str
+
+
+CLAIMS = (
+    Claim("DPI (Tables 1, 3): DPI before bicubic", "faces of 64 pixels", "psnr", "dpi", "bicubic"),
+    Claim("DPI (Table 1): DPI before DDRM", "faces of 64 pixels", "psnr", "dpi", "ddrm"),
+    Claim("DPI (Table 1): DPI before ILVR", "faces of 64 pixels", "ssim", "dpi", "ilvr"),
+    Claim("DPI (Table 3): DPI before DPS", "faces of 64 pixels", "recognised", "dpi", "dps"),
+    Claim("DPI (Table 3): DPI before bicubic", "faces of 64 pixels", "identity", "dpi", "bicubic"),
+    Claim("DDNM (Table 1): DDNM before DDRM", "faces of 64 pixels", "psnr", "ddnm", "ddrm"),
+    Claim("Diff-SR (Table 1): before interpolation", "faces of 128 pixels", "psnr", "diffsr", "bicubic"),
+    Claim(
+        "SDE-SR (SRDG, Table 1): before bicubic",
+        "faces of 64 pixels",
+        "psnr",
+        "srdg, no attribute",
+        "bicubic",
+    ),
+    Claim("VisionRefine (Table 1): SRCNN before bicubic", "photographs", "psnr", "srcnn", "bicubic"),
+)
+LOW = ("identity", "frechet", "niqe")
+
+
+def claims(records: Sequence[Record]) -> list[str]:
+    """A row for each order of two methods that the papers have: whether it shows here, and by how much."""
+    lines = [
+        "| claim | figure | scale | better | worse | here (mean gain, 95 % over the same pictures) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in CLAIMS:
+        for group in grouped(records):
+            by = {r.label: r.figures for r in group}
+            there = all(one.figure in by.get(label, {}) for label in (one.better, one.worse))
+            if group[0].method["study"] != one.study or not there:
+                continue
+            a, b = (by[label][one.figure] for label in (one.better, one.worse))
+            rows = {r.label: r.pictures for r in group}
+            pairs = zip(rows[one.better], rows[one.worse], strict=True)
+            sign = -1 if one.figure in LOW else 1
+            gain = summary([sign * (x[one.figure] - y[one.figure]) for x, y in pairs])
+            cells = [one.text, one.figure, f"x{group[0].protocol['scale']:g}"]
+            cells += [f"{one.better} {a.value:.3f}", f"{one.worse} {b.value:.3f}", _shows(gain)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines if len(lines) > 2 else ["None of the papers' claims is tested by these records."]
+
+
+def _shows(gain: Summary) -> str:
+    """Whether an order shows, by the interval of the mean difference of the same pictures."""
+    low, high = (gain.value if end is None else end for end in (gain.low, gain.high))
+    certain = "yes" if low > 0 else "no" if high < 0 else "not decided"
+    return f"{certain} ({gain.value:+.3f}, {low:+.3f} .. {high:+.3f})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--count", type=int, default=32, help="pictures of a task (default 32)")
+    parser.add_argument("--count", type=int, default=8, help="pictures of a task (default 8: about an hour)")
     options = parser.parse_args()
     records = run(options.data, options.work, options.count)
-    (DOCS / "report.json").write_text(json.dumps(compact(records), indent=1) + "\n", encoding="utf-8")
-    (DOCS / "report.md").write_text(page(records), encoding="utf-8")
+    shown = cases(options.work / "cases", DOCS / "report_cases.jpg")
+    (DOCS / "report.json").write_text(
+        json.dumps({"count": options.count, "cases": shown, "records": compact(records)}, indent=1) + "\n",
+        encoding="utf-8",
+    )
+    (DOCS / "report.md").write_text(page(records, options.count, shown), encoding="utf-8")
     print(f"wrote {DOCS / 'report.md'}")
 
 

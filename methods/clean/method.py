@@ -140,6 +140,7 @@ METHOD = Method(
             "the cleaner that ships, or a file of `priorsr train cleaner`",
             SHIPPED,
             shipped=lambda: weights.shipped(KIND),
+            kinds=(KIND,),
         ),
     ),
     scales=Scales(default=2.0),

@@ -88,11 +88,14 @@ def _diffsr_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _diffsr(options: argparse.Namespace, device: torch.device) -> list[dict]:
     from ..diffsr.method import DiffSRSettings
+    from ..drawing import check_plots
     from ..evaluate.diffsr_plot import sweep_plot
     from ..evaluate.diffsr_study import LEVELS, compare_methods, sweep
     from ..metrics.faces import markdown
     from ..priors.load import load_prior
 
+    if options.swept:
+        check_plots()
     settings, out = read_settings(DiffSRSettings, options), Path(options.out)
     prior = load_prior(options.prior)
     prior.network.to(device)

@@ -16,6 +16,7 @@ from ..dpi.corrector import Corrector
 from ..dpi.method import DPISettings
 from ..dpi.presets import AUTO_STEPS
 from ..dps.sampling import DPSSettings
+from ..drawing import check_plots
 from ..evaluate.dpi_ablation import SWEPT, ablations, compare_variants, sweep
 from ..evaluate.dpi_plot import sweep_plot
 from ..evaluate.dpi_study import (
@@ -84,6 +85,8 @@ def run(options: argparse.Namespace, device: torch.device) -> list[dict]:
     truth = read_faces(options.data, prior.size, options.count).to(device)
     parts = {"methods": _methods, "ablations": _ablations, "sweeps": _sweeps}
     asked = PARTS if options.part == "all" else (options.part,)
+    if "sweeps" in asked:
+        check_plots()
     rows = [row for part in asked for row in parts[part](options, prior, truth, correctors)]
     log.info("wrote %s", options.out)
     return rows

@@ -13,6 +13,7 @@ import torch
 
 from .. import weights
 from ..dps.sampling import DPSSettings
+from ..drawing import check_plots
 from ..evaluate.srdg_plot import strength_plot
 from ..evaluate.srdg_study import (
     HARM,
@@ -107,6 +108,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, device: torch.device) -> list[dict]:
     """Raises ValueError before the first run."""
+    check_plots()
     options.srdg_h = QUICK.h  # it is what is varied
     settings, measurement = (
         read_settings(SRDGSettings, options, "srdg-"),

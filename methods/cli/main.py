@@ -37,6 +37,7 @@ TABLE = {  # what each command is for, and the module that does it: others are n
     "train": ("commands", "Train a network of this package."),
     "graph": ("graph", "Run, check and convert workflows of nodes."),
     "models": ("models", "List the weight files found; check one, or fetch a published one."),
+    "app": (".app.command", "Open a page in the browser: drop a picture, choose, compare, download."),
     "comfy": ("comfy", "Make this package a custom node of a ComfyUI."),
     "info": ("info", "Tell versions, devices, weights and extras: put it into a report of a fault."),
 }
@@ -100,7 +101,7 @@ def _failed(text: str, options: argparse.Namespace) -> int:
     worker = WORKER in os.environ  # what started it says so, once for all
     if not worker:
         log.error("priorsr: %s", text)
-    if options.json or getattr(options, "json_lines", False) or worker:
+    if getattr(options, "json", False) or getattr(options, "json_lines", False) or worker:
         print(json.dumps({"error": text}))
     return 2
 
@@ -202,7 +203,7 @@ def build_parser(only: str = "") -> Parser:
 
 def _new_spelling(arguments: list[str]) -> list[str]:
     """The arguments as they are spelt now; older ones are said in their new form."""
-    from .old_spelling import WORD, translated
+    from .old_spelling import GOES, WORD, translated
 
     if arguments[0] not in WORD:
         return arguments
@@ -212,7 +213,7 @@ def _new_spelling(arguments: list[str]) -> list[str]:
     renamed = translated(arguments, known)
     if renamed is None:
         return arguments
-    log.warning("this spelling goes with the next release; the new one: priorsr %s", shlex.join(renamed))
+    log.warning("this spelling goes with %s; the new one: priorsr %s", GOES, shlex.join(renamed))
     return renamed
 
 

@@ -1,5 +1,5 @@
-"""Command lines of before methods were subcommands, understood for one release: `--method dpi --dpi-tau
-300`.
+"""Command lines of before methods were subcommands, understood until a release is named: `--method dpi
+--dpi-tau 300`.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+GOES = "1.1"  # the release without these, a minor one after that which deprecated them
 WORD = {"upscale": "--method", "restore-faces": "--with"}
 DEFAULT = {"upscale": "srcnn", "restore-faces": "diffsr"}
 PREFIXES = {"edm-dps": "edm"}  # of a method's options, where not its name

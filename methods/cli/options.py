@@ -67,25 +67,27 @@ def add_settings(
     and default.
 
     preset: what is not given is left to a preset, so that the options have no default of their own
-    (`given_settings`).
+    (`given_settings`). Each argparse action carries its field as `setting`, for forms that show its limits.
     """
     for f in (f for f in fields(kind) if f.name not in but):
         default = getattr(defaults, f.name) if defaults is not None else f.default
         assert default is not MISSING, f"{kind.__name__}.{f.name} needs a default"
         flag, text = f"--{prefix}{f.name.replace('_', '-')}", f.metadata["help"]
         if isinstance(default, bool):
-            parser.add_argument(
+            action = parser.add_argument(
                 flag, action=argparse.BooleanOptionalAction, default=None if preset else default, help=text
             )
+            vars(action)["setting"] = f
             continue
         shown, start = ("of the preset", None) if preset else (default, default)
-        parser.add_argument(
+        action = parser.add_argument(
             flag,
             type=type(default),
             choices=f.metadata["choices"] or None,
             default=start,
             help=f"{text} (default {shown})",
         )
+        vars(action)["setting"] = f
 
 
 def add_method(parser: argparse.ArgumentParser, method: Method) -> None:
@@ -105,12 +107,13 @@ def add_method(parser: argparse.ArgumentParser, method: Method) -> None:
         shown = "as the preset says" if method.presets and f.default not in ("", None) else f.default
         text = f"{f.metadata['help']} (default {shown})".replace("%", "%%")
         if isinstance(f.default, bool):
-            parser.add_argument(
+            action = parser.add_argument(
                 flag, action=argparse.BooleanOptionalAction, default=None, help=text, dest=f"method_{name}"
             )
+            vars(action)["setting"] = f
             continue
         kind, choices = type(f.default), f.metadata["choices"] or None
-        parser.add_argument(
+        action = parser.add_argument(
             flag,
             type=kind,
             choices=choices,
@@ -119,6 +122,7 @@ def add_method(parser: argparse.ArgumentParser, method: Method) -> None:
             dest=f"method_{name}",
             metavar=_metavar(f),
         )
+        vars(action)["setting"] = f
 
 
 def option_of(method: Method, name: str, parser: argparse.ArgumentParser) -> str:

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from ..drawing import check_plots
 from ..imaging.replacing import replacing
 from ..judge.record import read_record
 from ..judge.report import grouped, plot, tables
@@ -24,6 +25,8 @@ def _report(options: argparse.Namespace) -> int:
     for place in (options.out, options.plot):
         if place:
             check_output(place, options.records, options.overwrite)
+    if options.plot:
+        check_plots()
     records = [read_record(path) for path in options.records]
     text = tables(records)
     if options.out:

@@ -31,6 +31,7 @@ from ..method import Report
 from ..precision import precision_of
 from ..registry import method_named, methods
 from .folder import Job
+from .old_spelling import GOES
 from .options import (
     Command,
     Parser,
@@ -48,6 +49,7 @@ from .options import (
     seed_of,
     varies,
 )
+from .steps import shown
 
 Restorer = EnlargingRestorer | BlindRestorer | CodeFormerRestorer
 
@@ -126,6 +128,8 @@ def _restorer(options: argparse.Namespace, device: torch.device, report: Report)
     """What restores the faces, on its device. Raises ValueError and FileNotFoundError."""
     if options.method == "codeformer":
         settings = read_settings(CodeFormerSettings, options)
+        if options.half:
+            log.warning("--half goes with %s: write --precision fp16", GOES)
         precision = precision_of("fp16" if options.half else options.precision, device)
         return load_codeformer(options.codeformer, settings, device, precision)
     method = method_named(options.method)
@@ -136,17 +140,16 @@ def _restorer(options: argparse.Namespace, device: torch.device, report: Report)
     return restorer_of(upscaler, method.faces, options.size, options.frame or "", coarse, report=report)
 
 
+def detect_settings(options: argparse.Namespace) -> DetectSettings:
+    """Which faces a command means. Raises ValueError."""
+    own = {f.name: getattr(options, f.name) for f in fields(DetectSettings)}
+    return DetectSettings(**{**own, "which": face_numbers(options.which)})
+
+
 def _restore_faces(options: argparse.Namespace) -> int:
     device = compute_device(options.device)
     # all of this complains before the first picture is read
-    which = DetectSettings(
-        options.confidence,
-        options.smallest,
-        options.order,
-        options.limit,
-        face_numbers(options.which),
-        options.turned,
-    )
+    which = detect_settings(options)
     region = region_of(options)
     notes: list[str] = []
     chosen = _restorer(options, device, notes.append)
@@ -170,19 +173,21 @@ def _restore_faces(options: argparse.Namespace) -> int:
     def work(picture: Picture, job: Job) -> tuple[Picture, dict]:
         x = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha], 1)
         seed = seed_of(options, job)
-        done = restore_faces(
-            x,
-            chosen,
-            detector,
-            settings,
-            which,
-            seed,
-            parser=parser,
-            recogniser=recogniser,
-            cleaner=cleaner,
-            reference=person,
-            region=region,
-        )
+        with shown("face") as show:
+            done = restore_faces(
+                x,
+                chosen,
+                detector,
+                settings,
+                which,
+                seed,
+                parser=parser,
+                recogniser=recogniser,
+                on_face=show,
+                cleaner=cleaner,
+                reference=person,
+                region=region,
+            )
         for note in dict.fromkeys(notes):
             log.warning("%s", note)
         notes.clear()

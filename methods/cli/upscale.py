@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..imaging.alpha import upscale_with_alpha
 from ..imaging.images import Picture, check_writable
@@ -36,6 +35,7 @@ from .options import (
     varies,
 )
 from .pipeline import Batch
+from .steps import shown
 from .video import add_video, check_video, is_video, run_video
 
 
@@ -147,13 +147,8 @@ def upscaled(upscaler: Upscaler, low: Tensor, scale: float, seeds: list[int], no
     """Pictures enlarged with a bar that shows network calls, on the CPU; notes hears what was chosen and
     warned of.
     """
-    with tqdm(total=0, unit="step", leave=False, disable=None) as bar:
-
-        def on_step(done: int, total: int, preview: Tensor | None) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return upscaler(low, scale, seeds, on_step, notes.append).cpu()
+    with shown("step") as show:
+        return upscaler(low, scale, seeds, lambda done, of, x: show(done, of), notes.append).cpu()
 
 
 COMMANDS = (Command("upscale", _arguments, _run, json=False),)

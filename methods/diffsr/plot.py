@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-import torch
 from torch import Tensor
 
+from ..drawing import new_figure, pixels_of
 from .prf import RecoverableField
-
-if TYPE_CHECKING:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 
 def field_plot(field: RecoverableField, title: str = "", used: int | None = None) -> Tensor:
     """Both losses against the noise level, their limits, the field and the level: 1 3 480 640 in 0..1. used:
-    the step taken instead.
+    the step taken instead. Raises ImportError without the extra `plots`.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a host that starts draws nothing yet
-    from matplotlib.figure import Figure
-
     percent = 100 * (np.arange(len(field.signature)) + 1) / len(field.signature)
-    figure = Figure(figsize=(6.4, 4.8), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(6.4, 4.8), dpi=100, layout="constrained")
     axes = figure.subplots()
     curves = [("signature loss", field.signature, "tab:blue", field.measured.max_signature)]
     curves += [("fidelity loss", field.fidelity, "tab:orange", field.measured.max_fidelity)]
@@ -49,13 +40,4 @@ def field_plot(field: RecoverableField, title: str = "", used: int | None = None
         xlabel="noise level t / T (%)", ylabel="nats a pixel", xlim=(0, 100), ylim=(0, peak), title=title
     )
     axes.legend(loc="upper right", fontsize="small")
-    return pixels_of(canvas)
-
-
-def pixels_of(canvas: FigureCanvasAgg) -> Tensor:
-    """A drawn figure, 1 3 H W in 0..1."""
-    canvas.draw()
-    return (
-        torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()).permute(2, 0, 1)[None].float()
-        / 255
-    )
+    return pixels_of(figure)

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..imaging.canvas import TileSettings
 from ..inputs import FaceUse, WeightInput
 from ..method import Given, Method, Report
-from ..priors.load import PriorSettings, frame_of, load_prior, shipped_priors
+from ..priors.load import PRIORS, PriorSettings, frame_of, load_prior, shipped_priors
 from ..priors.prior import Prior
 from ..priors.upscaler import PriorUpscaler
 from .method import DiffSRSettings, FieldSettings, diffsr_upscale
@@ -48,6 +48,6 @@ METHOD = Method(
     "it (Diff-SR).",
     settings=(DiffSRSettings, PriorSettings, TileSettings, FieldSettings),
     load=_load,
-    weights=(WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors),),
+    weights=(WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors, kinds=PRIORS),),
     faces=FaceUse(),
 )

@@ -12,7 +12,7 @@ from ..inputs import FaceUse, Scales, WeightInput
 from ..memory import call_bytes
 from ..method import AUTO, NONE, Given, Method, Plan, Report
 from ..precision import loaded_in, wanted
-from ..priors.load import PriorSettings, frame_of, load_prior, shipped_priors
+from ..priors.load import PRIORS, PriorSettings, frame_of, load_prior, shipped_priors
 from ..priors.prior import Prior
 from ..priors.typicality import ood_warnings
 from ..priors.upscaler import PriorUpscaler
@@ -126,13 +126,14 @@ METHOD = Method(
     settings=(StepSettings, DPISettings, PriorSettings, TileSettings),
     load=_load,
     weights=(
-        WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors),
+        WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors, kinds=PRIORS),
         WeightInput(
             "corrector",
             "what refines the conditions; auto: the shipped one of the scale, if there is one; none: nothing",
             AUTO,
             words=(AUTO, NONE),
             shipped=shipped_correctors,
+            kinds=("corrector",),
         ),
     ),
     presets=tuple(PRESETS),

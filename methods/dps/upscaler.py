@@ -49,7 +49,7 @@ DPS_METHOD = Method(
     "al. 2023).",
     settings=(DPSSettings, PriorSettings, TileSettings),
     load=_load_dps,
-    weights=(WeightInput("prior", "an ADM prior"),),
+    weights=(WeightInput("prior", "an ADM prior", kinds=("adm",)),),
     faces=FaceUse(),
 )
 
@@ -66,6 +66,6 @@ EDM_DPS_METHOD = Method(
     "Algorithm 3).",
     settings=(EDMDPSSettings, TileSettings),
     load=_load_edm_dps,
-    weights=(WeightInput("prior", "an EDM prior"),),
+    weights=(WeightInput("prior", "an EDM prior", kinds=("edm",)),),
     faces=FaceUse(),
 )

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..diffsr.plot import pixels_of
+from ..drawing import new_figure, pixels_of
 from .diffsr_study import Sweep
 
 
@@ -20,8 +18,7 @@ def sweep_plot(sweeps: Sequence[Sweep]) -> Tensor:
     names = [
         n for n in ("psnr", "ssim", "identity", "sharpness") if n in next(iter(sweeps[0].figures.values()))
     ]
-    figure = Figure(figsize=(3.2 * len(sweeps), 2.4 * len(names)), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(3.2 * len(sweeps), 2.4 * len(names)), dpi=100, layout="constrained")
     grid = figure.subplots(len(names), len(sweeps), squeeze=False, sharex=True)
     for column, one in enumerate(sweeps):
         for row, name in enumerate(names):
@@ -37,4 +34,4 @@ def sweep_plot(sweeps: Sequence[Sweep]) -> Tensor:
         grid[0][column].set_title(f"x{one.scale:g}")
         grid[-1][column].set_xlabel("noise level (%)")
     grid[0][0].legend(fontsize="x-small")
-    return pixels_of(canvas)
+    return pixels_of(figure)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from ..drawing import new_figure
 from ..imaging.replacing import replacing
 from .dpi_ablation import Sweep
 
@@ -24,7 +24,7 @@ def sweep_plot(sweeps: Sequence[Sweep], out: Path) -> None:
     the faces.
     """
     names = [name for name in NAMES if name in sweeps[0].rows[0]]
-    figure = Figure(figsize=(3.6 * len(sweeps), 2.2 * len(names)), dpi=100, layout="constrained")
+    figure = new_figure(figsize=(3.6 * len(sweeps), 2.2 * len(names)), dpi=100, layout="constrained")
     grid = figure.subplots(len(names), len(sweeps), squeeze=False, sharex="col", sharey="row")
     for column, one in enumerate(sweeps):
         values = [row[one.setting] for row in one.rows]

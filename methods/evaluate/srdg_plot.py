@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
+from ..drawing import new_figure
 from ..imaging.images import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NAMES = {
     "probability": "probability of the label",
@@ -28,7 +30,7 @@ def strength_plot(rows: Sequence[dict], effects: Sequence[dict], out: Path) -> N
     """
     names = [name for name in NAMES if name in rows[0]]
     scales = sorted({row["scale"] for row in rows})
-    figure = Figure(figsize=(4.4 * len(scales), 2.4 * len(names)), dpi=100, layout="constrained")
+    figure = new_figure(figsize=(4.4 * len(scales), 2.4 * len(names)), dpi=100, layout="constrained")
     grid = figure.subplots(len(names), len(scales), squeeze=False, sharex=True, sharey="row")
     for column, scale in enumerate(scales):
         here = [row for row in rows if row["scale"] == scale]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..drawing import new_figure
 from .figures import FIGURES
 from .record import Record, shown
 
@@ -47,16 +48,14 @@ def grouped(records: Sequence[Record]) -> list[list[Record]]:
 def plot(records: Sequence[Record], out: Path, overwrite: bool = False) -> None:
     """Figures (columns) of the records (lines) of each table with their intervals, as PNG.
 
-    Raises FileExistsError, OSError.
+    Raises FileExistsError, OSError, and ImportError without the extra `plots`.
     """
-    from matplotlib.figure import Figure
-
     from ..imaging.replacing import replacing
 
     groups = grouped(records)
     most = max(len(_names(group)) for group in groups)
     height = sum(0.9 + 0.28 * len(group) for group in groups)
-    figure = Figure(figsize=(1.2 + 1.9 * most, height), dpi=100, layout="constrained")
+    figure = new_figure(figsize=(1.2 + 1.9 * most, height), dpi=100, layout="constrained")
     grid = figure.subplots(
         len(groups), most, squeeze=False, gridspec_kw={"height_ratios": [0.9 + 0.28 * len(g) for g in groups]}
     )

@@ -14,7 +14,7 @@ from ..imaging.canvas import TileSettings, enlarge, noise_for
 from ..inputs import FaceUse, WeightInput
 from ..method import Given, Method, Report
 from ..settings import Settings
-from .load import PriorSettings, frame_of, load_prior, shipped_priors
+from .load import PRIORS, PriorSettings, frame_of, load_prior, shipped_priors
 from .prior import Prior
 from .upscaler import PriorUpscaler
 
@@ -80,6 +80,8 @@ def measured_method(
         about,
         settings=(kind, PriorSettings, TileSettings),
         load=load,
-        weights=(WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors),),
+        weights=(
+            WeightInput("prior", "an ADM or EDM prior", "face128", shipped=shipped_priors, kinds=PRIORS),
+        ),
         faces=FaceUse(),
     )

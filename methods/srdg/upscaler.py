@@ -151,9 +151,19 @@ METHOD = Method(
     settings=(AttributeSettings, SRDGSettings, TileSettings),
     load=_load,
     weights=(
-        WeightInput("prior", "an NCSN++ super-resolution network", "srdg_face64", shipped=shipped_networks),
         WeightInput(
-            "classifier", "what tells the attributes, one file each", shipped=shipped_attributes, many=True
+            "prior",
+            "an NCSN++ super-resolution network",
+            "srdg_face64",
+            shipped=shipped_networks,
+            kinds=("ncsnpp",),
+        ),
+        WeightInput(
+            "classifier",
+            "what tells the attributes, one file each",
+            shipped=shipped_attributes,
+            many=True,
+            kinds=("attribute",),
         ),
     ),
     presets=tuple(PRESETS),

@@ -64,6 +64,9 @@ def detected_target(unet: SDUNet) -> str:
     return "v" if float(bias.float().std(unbiased=False)) > MOVED else "eps"
 
 
+LAYER_FILES = ("stablesr", "stablesr-layers")  # kinds of weight files that hold the layers
+
+
 def load_layers(name: str) -> StableSRLayers:
     """From a full training file (`stablesr_*.ckpt`) or the extracted layers (`webui_*.ckpt`), by path or
     name.

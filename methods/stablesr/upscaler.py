@@ -20,7 +20,7 @@ from ..weights.known import where
 from .autoencoder import Autoencoder
 from .layers import StableSRLayers
 from .levels import CHAIN, levels_of
-from .load import load_stablesr, load_text, told_target
+from .load import LAYER_FILES, load_stablesr, load_text, told_target
 from .method import LATENT, NEGATIVE, StableSR, StableSRSettings, stablesr_upscale
 from .prior import CONTEXT, LR, modulated, unlike_target
 from .text import KNOWN, read_context, tokenise
@@ -260,11 +260,22 @@ METHOD = Method(
             "stablesr",
             "a full StableSR file such as stablesr_000117.ckpt, or its layers alone, which need a base; "
             "`priorsr models list` tells where they lie",
+            kinds=LAYER_FILES,
         ),
         WeightInput(
-            "base", "Stable Diffusion 2.1 or SD-Turbo; none: the full StableSR file", NONE, words=(NONE,)
+            "base",
+            "Stable Diffusion 2.1 or SD-Turbo; none: the full StableSR file",
+            NONE,
+            words=(NONE,),
+            kinds=("stable-diffusion", "sd-unet"),
         ),
-        WeightInput("cfw", "for fidelity above 0, such as vqgan_cfw_00011.ckpt", NONE, words=(NONE,)),
+        WeightInput(
+            "cfw",
+            "for fidelity above 0, such as vqgan_cfw_00011.ckpt",
+            NONE,
+            words=(NONE,),
+            kinds=("cfw",),
+        ),
     ),
     faces=FaceUse(blind=True),
 )

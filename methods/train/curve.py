@@ -9,13 +9,13 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from ..drawing import new_figure
 from ..imaging.images import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SHOWN = 5  # rows of the log whose profiles are drawn
 
@@ -42,6 +42,8 @@ def plot_profiles(log: Path, out: Path) -> None:
     """Every error that the log holds at several noise levels against that level, for training steps up to the
     last.
     """
+    from matplotlib import colormaps
+
     rows = _rows(log)
     names = list(dict.fromkeys(name.partition("@")[0] for name in rows[-1] if "@" in name))
     chosen = sorted({round(i * (len(rows) - 1) / (SHOWN - 1)) for i in range(SHOWN)})
@@ -66,8 +68,7 @@ def _panels(names: Collection[str], out: Path) -> Iterator[Sequence[Axes]]:
     """Axes side by side, one for each name; when the block ends well they are written as the picture
     `out`.
     """
-    figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(4 * len(names), 3), layout="constrained")
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     yield panels
     for axes in panels:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from ..drawing import check_plots
 from ..settings import Settings, option
 from .checkpoint import restore, save
 from .curve import plot
@@ -233,6 +234,8 @@ def this_process(device: torch.device) -> Accelerator:
     """
     try:
         from accelerate import Accelerator
+
+        check_plots()  # of the curve, which every training draws
     except ImportError as error:
         raise ImportError('training needs more packages: pip install "priorsr[train]"') from error
     if device.index is not None:

@@ -95,7 +95,13 @@ SRCNN_METHOD = Method(
     settings=(SRCNNSettings,),
     load=_load_srcnn,
     weights=(
-        WeightInput("weights", "the weights shipped for the scale, or a file", SHIPPED, words=(SHIPPED,)),
+        WeightInput(
+            "weights",
+            "the weights shipped for the scale, or a file",
+            SHIPPED,
+            words=(SHIPPED,),
+            kinds=("srcnn",),
+        ),
     ),
     scales=Scales(default=2.0),
     faces=FaceUse(),
@@ -170,12 +176,13 @@ GUIDED_METHOD = Method(
     settings=(ClassSettings, GuidedSettings, PriorSettings, TileSettings),
     load=_load_guided,
     weights=(
-        WeightInput("prior", "an ADM upsampler such as 64_256_upsampler.pt"),
+        WeightInput("prior", "an ADM upsampler such as 64_256_upsampler.pt", kinds=("adm",)),
         WeightInput(
             "classifier",
             "a noise-aware classifier such as 256x256_classifier.pt; none lets the upsampler run alone",
             NONE,
             words=(NONE,),
+            kinds=("adm-classifier",),
         ),
     ),
     scales=Scales(default=float(NATIVE)),

@@ -18,6 +18,7 @@ from .listing import State as State
 from .load import Weights as Weights
 from .load import describe as describe
 from .load import fill as fill
+from .load import fits as fits
 from .load import load as load
 from .load import network_of as network_of
 from .load import save as save

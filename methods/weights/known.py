@@ -6,6 +6,7 @@ missing. A hash or an address that is not known for sure is left empty.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 PRIORSR, CHECKPOINTS = "priorsr", "checkpoints"  # folders below ComfyUI's models
@@ -35,6 +36,7 @@ class Known:
     bytes: int = 0
 
 
+TERMS = {"yes": "", "no": ", not for commercial use", "ask": ", commercial use: ask its author"}
 SLAB = "S-Lab License 1.0"
 RAIL = "CreativeML Open RAIL++-M"
 NVIDIA = "CC BY-NC-SA 4.0"
@@ -215,11 +217,22 @@ def known_by_hash(sha256: str) -> Known | None:
     return next((k for k in KNOWN if k.sha256 and k.sha256 == sha256), None)
 
 
+def terms_of(kinds: Collection[str]) -> str:
+    """The licences of the published files of some kinds, in one sentence; nothing where there are none."""
+    said = dict.fromkeys(f"{k.licence}{TERMS[k.commercial]}" for k in KNOWN if k.kind in kinds)
+    return f"Licences of published files: {'; '.join(said)}." if said else ""
+
+
+def source_of(kinds: Collection[str]) -> str:
+    """Which published file of some kinds to get, and where; nothing where there is none."""
+    one = next((k for k in KNOWN if k.kind in kinds), None)
+    return f"{one.file} from {one.page}" if one else ""
+
+
 def where(name: str) -> str:
     """Where a published file lies and on what terms, as one sentence; nothing for other names."""
     one = find_known(name.replace("\\", "/").rpartition("/")[2])
     if one is None:
         return ""
-    terms = {"yes": "", "no": ", not for commercial use", "ask": ", commercial use: ask its author"}
     how = f"; `priorsr models fetch {one.name}` brings it" if one.addresses else ""
-    return f"{one.page} publishes {one.file} ({one.licence}{terms[one.commercial]}){how}"
+    return f"{one.page} publishes {one.file} ({one.licence}{TERMS[one.commercial]}){how}"

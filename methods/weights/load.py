@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -45,6 +46,27 @@ class Weights:
         """A dict that the metadata carries as JSON, else an empty one. Raises ValueError naming the file."""
         with naming(self.path):
             return read_json(self.metadata, key)
+
+
+@lru_cache(4096)
+def _kind(path: Path, size: int, changed: int) -> str | None:
+    listing = _recognisable(list_file(path))
+    found = find_kind(listing.entries, listing.metadata)
+    return found and found.id
+
+
+def fits(path: Path, kinds: Collection[str]) -> bool:
+    """Whether a file is of one of some kinds, by its header, which is read once for as long as the file is
+    the same; files in a folder named as a kind are of that one. One that cannot be read passes: loading it
+    tells what is wrong.
+    """
+    if not kinds or path.parent.name in BY_ID:
+        return not kinds or path.parent.name in kinds
+    try:
+        at = path.stat()
+        return _kind(path, at.st_size, at.st_mtime_ns) in kinds
+    except (OSError, ValueError):
+        return True
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What touches ComfyUI: folders, devices, memory, progress, cancel, models, samplers."""
 
+from .checks import checked
 from .runtime import (
     CATEGORY,
     FOLDER,
@@ -14,20 +15,23 @@ from .runtime import (
     register_folders,
     result,
     stop_if_cancelled,
+    told,
     upscaled,
     weight_files,
     weight_name,
     weight_path,
     with_smaller_tiles,
 )
-from .schema import chosen, longest_input, schema, settings_inputs, weight_choices
+from .schema import chosen, file_input, longest_input, schema, settings_inputs
 
 __all__ = [
     "CATEGORY",
     "FOLDER",
     "call_progress",
     "cancellable",
+    "checked",
     "chosen",
+    "file_input",
     "for_each",
     "loaded",
     "loading",
@@ -40,8 +44,8 @@ __all__ = [
     "schema",
     "settings_inputs",
     "stop_if_cancelled",
+    "told",
     "upscaled",
-    "weight_choices",
     "weight_files",
     "weight_name",
     "weight_path",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
@@ -14,13 +14,15 @@ import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
+from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...methods.imaging.images import to_uint8
 from ...methods.method import OnStep
-from ...methods.weights import SUFFIXES, is_weight_file
+from ...methods.weights import SUFFIXES, fits, is_weight_file
+from ...methods.weights.known import where
 from .images import join
 
 CATEGORY = "PriorSR"
@@ -39,19 +41,25 @@ def register_folders() -> None:
     folder_paths.folder_names_and_paths[FOLDER] = (paths, {*suffixes, *SUFFIXES, ""})
 
 
-def weight_files() -> list[str]:
-    """What the host lists, without notes and hidden files, which have no suffix either."""
-    names = folder_paths.get_filename_list(FOLDER)
-    return [name for name in names if Path(name).suffix or is_weight_file(weight_path(name))]
+def weight_files(kinds: Collection[str] = ()) -> list[str]:
+    """What the host lists of some kinds, without notes and hidden files, which have no suffix either."""
+    paths = {name: Path(folder_paths.get_full_path_or_raise(FOLDER, name)) for name in _listed()}
+    return [n for n, at in paths.items() if (at.suffix or is_weight_file(at)) and fits(at, kinds)]
+
+
+def _listed() -> list[str]:
+    return folder_paths.get_filename_list(FOLDER)
 
 
 def weight_path(name: str) -> Path:
     """Where the host keeps a weight file. Raises FileNotFoundError for any name that it does not list: links
     bring values that no list offered.
     """
-    if name not in folder_paths.get_filename_list(FOLDER):
+    if name not in _listed():
+        published = where(name)
         raise FileNotFoundError(
             f"there is no weight file {name!r} in models/{FOLDER}: put it there, or choose one of the list"
+            + (f". {published}" if published else "")
         )
     return Path(folder_paths.get_full_path_or_raise(FOLDER, name))
 
@@ -202,6 +210,20 @@ def upscaled(model, pixels: Tensor) -> Tensor:
     )
 
     return ImageUpscaleWithModel.execute(model, join(pixels.expand(-1, 3, -1, -1))).args[0].movedim(-1, 1)
+
+
+def told(*values: object, text: str) -> io.NodeOutput:
+    """Outputs, and a text that the front end shows on the node and the history keeps: what was chosen, and
+    what was not done.
+    """
+    # only the host has these, and no server when it runs graphs without one
+    from comfy_execution.utils import get_executing_context
+    from server import PromptServer
+
+    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if context is not None and server is not None:
+        server.send_progress_text(text, context.node_id)
+    return io.NodeOutput(*values, ui=ui.PreviewText(text)) if text else io.NodeOutput(*values)
 
 
 def result(image: Tensor) -> Tensor:

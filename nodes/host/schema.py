@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from comfy_api.latest import io
 
 from ...methods.imaging.resize import MAX_SIDE
+from ...methods.weights.known import source_of, terms_of
+from .checks import Least, nested
 from .runtime import FOLDER, weight_files
 
 # what papers name by a symbol, in words: by the id of an input its label, and the symbol where it is one
@@ -28,6 +30,7 @@ LABELS = {
     "sigma_max": ("highest noise", "sigma_max"),
     "turned": ("quarter turns", ""),
 }
+MOST = 1e12  # of settings without an upper limit, which infinity shall not pass
 
 
 def schema(**settings) -> io.Schema:
@@ -35,9 +38,11 @@ def schema(**settings) -> io.Schema:
 
     Inputs that are called by a symbol are labelled in words; ids stay, which saved work knows.
     """
-    for one in settings["inputs"]:
-        _label(one)
     known = {f.name for f in dataclasses.fields(io.Schema)}
+    for one in nested(settings.get("inputs", ())):
+        _label(one)
+        if one.io_type == io.Float.io_type and one.min is not None:
+            one.min = Least(one.min)
     return io.Schema(**{k: v for k, v in settings.items() if k in known})
 
 
@@ -47,9 +52,6 @@ def _label(one: io.Input) -> None:
         one.display_name = label
         if symbol:
             one.tooltip = f"{one.tooltip.rstrip('.')}. In the paper: {symbol}."
-    for option in getattr(one, "options", None) or ():
-        for nested in getattr(option, "inputs", ()):
-            _label(nested)
 
 
 def settings_inputs(
@@ -74,7 +76,8 @@ def settings_inputs(
             inputs.append(io.String.Input(name, **common))
         else:
             number = io.Int if isinstance(f.default, int) else io.Float
-            inputs.append(number.Input(name, min=rule["low"], max=rule["high"], **common))
+            most = MOST if rule["high"] is None else rule["high"]
+            inputs.append(number.Input(name, min=rule["low"], max=most, **common))
     return inputs
 
 
@@ -96,6 +99,19 @@ def longest_input() -> io.Input:
     return io.Int.Input("longest", default=0, min=0, max=MAX_SIDE, tooltip=tooltip)
 
 
-def weight_choices() -> list[str]:
-    """What a weights input offers: the files found, or a line that says where to put one."""
-    return weight_files() or [f"(none: put a file into models/{FOLDER})"]
+def file_input(
+    name: str, kinds: Collection[str], tooltip: str, first: Sequence[str] = (), default: str | None = None
+) -> io.Input:
+    """A picker of the weight files of some kinds, after what comes along or stands for a file; where there
+    are none, of a line that says where to get one.
+    """
+    options = [*first, *weight_files(kinds)] or [_missing(kinds)]
+    chosen = default if default in options else None
+    terms = terms_of(kinds)
+    return io.Combo.Input(
+        name, options=options, default=chosen, tooltip=f"{tooltip} {terms}" if terms else tooltip
+    )
+
+
+def _missing(kinds: Collection[str]) -> str:
+    return f"(none: put {source_of(kinds) or 'a file'} into models/{FOLDER})"

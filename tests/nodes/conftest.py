@@ -30,6 +30,13 @@ class Pack:
         """The outputs of a node; what is not given is at its default."""
         return calling.execute(self.nodes[f"PriorSR{name}"], **given)
 
+    def linked(self, name: str, values: dict, **given) -> tuple:
+        """The same with values that links bring, which no list has to offer."""
+        node = self.nodes[f"PriorSR{name}"]
+        called = calling.arguments(node, **given) | values
+        with torch.inference_mode():
+            return node.execute(**called).args
+
     def image(self, name: str, **given) -> Tensor:
         """The first output of a node, an IMAGE as the host wants them."""
         picture = self.run(name, **given)[0]

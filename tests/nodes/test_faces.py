@@ -211,12 +211,10 @@ def test_aligned_faces_of_a_batch_are_restored_one_by_one(pack, scene):
 
 MISTAKES = [
     ("RestoreFaces", {**SRCNN, "detector": "retinaface"}, "detection_Resnet50_Final.pth is missing"),
-    ("RestoreFaces", {**SRCNN, "detector": "tiny_adm.safetensors"}, "no face detector"),
     ("RestoreFaces", {**SRCNN, "which": "3"}, "there is no face 3"),
     ("RestoreFaces", {**SRCNN, "which": "all"}, "does not number faces"),
     ("RestoreFaces", {**SRCNN, "coarse": 1.0}, "coarse 1 is outside"),
     ("RestoreFaces", {"method": "gan"}, "choose one of diffsr, dpi, srdg, srcnn"),
-    ("CodeFormer", {"codeformer": "tiny_adm.safetensors"}, "where codeformer weights are needed"),
 ]
 
 
@@ -224,6 +222,18 @@ MISTAKES = [
 def test_mistakes_are_explained(pack, scene, name, change, words):
     with pytest.raises((ValueError, FileNotFoundError), match=words):
         pack.run(name, image=scene, **change)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "one", "words"),
+    [
+        ("RestoreFaces", SRCNN, "detector", "no face detector"),
+        ("CodeFormer", {}, "codeformer", "where codeformer weights are needed"),
+    ],
+)
+def test_files_of_other_kinds_that_links_bring_are_explained(pack, scene, name, given, one, words):
+    with pytest.raises(ValueError, match=words):
+        pack.linked(name, {one: "tiny_adm.safetensors"}, image=scene, **given)
 
 
 def test_large_faces_are_left_with_a_hint(pack, scene):
@@ -264,3 +274,16 @@ def test_a_region_limits_nodes_that_put_faces_back(pack, scene, one):
     pasted, report = pack.run("PasteFaces", **given, region=torch.zeros(1, 64, 64))
     assert torch.equal(pasted, scene)
     assert "the region is empty" in report
+
+
+def test_what_was_not_done_is_shown_on_the_node(pack, photograph):
+    empty = torch.full_like(photograph, 0.4)
+    for name, words in (("RestoreFaces", "no face found"), ("DetectFaces", "no faces")):
+        pack.host.shown.clear()
+        pack.run(name, image=empty)
+        (shown,) = pack.host.shown
+        assert words in shown
+    faces = pack.run("DetectFaces", image=empty)[0]
+    pack.host.shown.clear()
+    assert pack.run("CropFaces", image=empty, faces=faces)[2] == 0
+    assert pack.host.shown == ["no face to cut out: the grey picture stands for none"]

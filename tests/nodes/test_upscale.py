@@ -149,23 +149,36 @@ def test_a_classifier_guides_the_upsampler(pack, patch):
         ("UpscaleSRCNN", {"tile": 5}, "tile 5 is too small"),
         ("UpscaleSRCNN", {"scale": 99.0}, "outside"),
         ("UpscaleSRCNN", {"weights": "../../secret.pt"}, "none of"),
-        ("UpscaleDPS", {"prior": "tiny_edm.safetensors"}, "use EDM-DPS for EDM priors"),
         ("UpscaleDPS", {"prior": "broken.safetensors"}, "cannot read broken.safetensors"),
         ("UpscaleDPS", {"prior": "tiny_adm.safetensors", "respacing": "ddim999"}, "no whole stride"),
-        ("UpscaleEDMDPS", {"prior": "tiny_adm.safetensors"}, "DPS for ADM ones"),
         ("UpscaleGuided", {"prior": "tiny_upsampler.safetensors"}, "label"),
         ("UpscaleGuided", {"prior": "tiny_adm.safetensors", "label": 1}, "upsampler"),
-        ("UpscaleDiffSR", {**DIFFSR, "prior": "tiny_sr.safetensors"}, "not a diffusion prior"),
         ("UpscaleDPI", {**DPI, "preset": "nonsense"}, "preset"),
         ("UpscaleDPI", {**DPI, "corrector": "broken.safetensors"}, "cannot read broken.safetensors"),
         ("UpscaleDPI", {**DPI, "scale": 3.0, "corrector": "dpi_x4"}, "x4"),
-        ("UpscaleSRDG", {**SRDG, "prior": "tiny_adm.safetensors"}, "^tiny_adm.* where ncsnpp weights"),
         ("UpscaleSRDG", {**SRDG, "scale": 4.0, "attributes": "happy=1"}, "no classifier tells 'happy'"),
     ],
 )
 def test_mistakes_are_explained(pack, patch, name, change, words):
     with pytest.raises((ValueError, FileNotFoundError), match=words):
         pack.run(name, image=patch[:1], **change)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "more", "words"),
+    [
+        ("UpscaleDPS", "tiny_edm", {"prior": "tiny_adm.safetensors"}, "use EDM-DPS for EDM priors"),
+        ("UpscaleEDMDPS", "tiny_adm", {"prior": "tiny_edm.safetensors"}, "DPS for ADM ones"),
+        ("UpscaleDiffSR", "tiny_sr", DIFFSR, "not a diffusion prior"),
+        ("UpscaleSRDG", "tiny_adm", SRDG, "^tiny_adm.* where ncsnpp weights"),
+    ],
+)
+def test_files_of_other_kinds_are_not_in_lists_and_by_links_explained(pack, patch, name, file, more, words):
+    path = f"{file}.safetensors"
+    with pytest.raises(ValueError, match=f"prior '{path}' is none of"):
+        pack.run(name, **{**more, "image": patch[:1], "prior": path})
+    with pytest.raises(ValueError, match=words):
+        pack.linked(name, {"prior": path}, image=patch[:1], **more)
 
 
 def test_nodes_and_commands_give_the_same_picture(pack, photograph, tmp_path):

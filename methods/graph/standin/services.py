@@ -78,6 +78,7 @@ class Host:
         self.device = device or torch.device("cpu")
         self.folders: dict[str, tuple[list[str], set[str]]] = {}
         self.loaded: list[SimpleNamespace] = []
+        self.shown: list[str] = []
         self.report: Callable[[int, int], None] = lambda done, total: None
         self.looked: Callable[[], None] = lambda: None
 
@@ -94,6 +95,10 @@ class Host:
             unload = partial(patcher.model.to, patcher.offload_device)
             self.loaded.append(SimpleNamespace(model=patcher, model_unload=unload))
 
+    def show(self, text: str, node: str) -> None:
+        """What the front end shows on a node."""
+        self.shown.append(text)
+
     def bar(self, total: int) -> SimpleNamespace:
         return SimpleNamespace(update_absolute=lambda done, total, *preview: self.report(done, total))
 
@@ -103,9 +108,11 @@ class Host:
         return sorted(str(file) for file in found if file.suffix in suffixes)
 
     def path(self, folder: str, name: str) -> str:
-        if name not in self.files(folder):
+        found = (Path(path, name) for path in self.folders[folder][0] if ".." not in Path(name).parts)
+        at = next((path for path in found if path.exists()), None)
+        if at is None:
             raise FileNotFoundError(f"there is no {name} in the folder {folder}")
-        return next(str(Path(path, name)) for path in self.folders[folder][0] if Path(path, name).exists())
+        return str(at)
 
     def modules(self) -> dict[str, ModuleType]:
         """Everything under the names that the nodes import."""
@@ -144,6 +151,11 @@ class Host:
             "comfy_extras.nodes_upscale_model": {"ImageUpscaleWithModel": upscaler},
             "folder_paths": {**folders, "get_filename_list": self.files, "get_full_path_or_raise": self.path},
             "latent_preview": {},
+            "comfy_execution": {},
+            "comfy_execution.utils": {"get_executing_context": lambda: SimpleNamespace(node_id="1")},
+            "server": {
+                "PromptServer": SimpleNamespace(instance=SimpleNamespace(send_progress_text=self.show))
+            },
         }
         made = {name: ModuleType(name) for name in contents}
         for name, module in made.items():

@@ -1,0 +1,1 @@
+"""A local page for people: pictures in, restored ones out, by the commands themselves."""

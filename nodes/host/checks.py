@@ -1,0 +1,63 @@
+"""What the host's own validation lets pass and a saved graph can hold: refused before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from comfy_api.latest import io
+
+NO_TEXT = re.compile(r"[<>\\\x00-\x1f]|\.\.")  # marks that no name, number or rule has
+Node = TypeVar("Node", bound=type[io.ComfyNode])
+Reader = Callable[[str], object]
+
+
+class Least(float):
+    """A lower limit that NaN does not pass: the host asks whether a value is smaller, which NaN never is."""
+
+    def __gt__(self, value: object) -> bool:
+        return not float(self) <= value  # type: ignore[operator]
+
+
+def nested(inputs: Sequence[io.Input]) -> Iterator[io.Input]:
+    """Inputs, and those that the choices of a DynamicCombo bring."""
+    for one in inputs:
+        yield one
+        for option in getattr(one, "options", None) or ():
+            yield from nested(getattr(option, "inputs", ()))
+
+
+def checked(node: Node, texts: Mapping[str, Reader]) -> Node:
+    """The node, by whose validation texts are tried with what reads them: the first that is wrong is told
+    with its input's name.
+    """
+    inputs = node.GET_SCHEMA().inputs
+    written = [one.id for one in inputs if one.io_type == io.String.io_type]
+    checks: dict[str, Reader] = {name: texts[name] for name in written if name in texts}
+
+    def validate_inputs(cls, **given):
+        for name in checks:
+            value = given.get(name)
+            if isinstance(value, str) and (wrong := _wrong(checks[name], value)):
+                return f"{name}: {wrong}"
+        return True
+
+    # the host leaves its own checks of inputs out that are named here, and all of them for **given
+    plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature([inspect.Parameter(name, plain) for name in ("cls", *checks)])
+    validate_inputs.__signature__ = signature  # type: ignore[attr-defined]
+    if checks:
+        node.validate_inputs = classmethod(validate_inputs)  # type: ignore[assignment]
+    return node
+
+
+def _wrong(read: Reader, text: str) -> str:
+    if mark := NO_TEXT.search(text):
+        return f"{text!r} holds {mark[0]!r}, which does not belong there"
+    try:
+        read(text)
+    except ValueError as error:
+        return str(error)
+    return ""
