@@ -12,7 +12,7 @@ from priorsr.methods.imaging.images import Picture, write
 from priorsr.methods.imaging.resize import resize
 from priorsr.methods.samples import damaged, sample
 
-START = ("start_restorer", "start_comfyui", "start_researcher", "start_programmer")
+START = ("start_restorer", "comfyui", "start_researcher", "start_programmer")
 READ = (
     *START,
     "which",

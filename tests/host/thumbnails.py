@@ -34,9 +34,9 @@ RUN = {  # the outputs that are seen before and after, and how, so that no two l
     "attribute_guidance_any_prior": (("2", 0), ("14", 0), BESIDE),
     "tiled_sampling": (("2", 0), ("14", 0), HALVES),
     "faces_through_any_nodes": (("4", 0), ("6", 0), BESIDE),
-    "restore_a_region": (("1", 0), ("4", 0), ABOVE),
+    "restore_a_region": (("1", 0), ("4", 0), HALVES),
     "face_masks": (("2", 1), ("10", 0), ABOVE),
-    "judge_two_results": (("2", 0), ("5", 3), ABOVE),
+    "judge_two_results": (("4", 0), ("3", 0), ABOVE),
 }
 WIDTH, MARGIN, LINE = 800, 20, 4
 

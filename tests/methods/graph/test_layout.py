@@ -103,3 +103,9 @@ def test_the_note_says_what_is_needed_and_how_long_it_takes(template):
 def test_no_two_templates_look_alike():
     pictures = [path.with_suffix(".jpg").read_bytes() for path in TEMPLATES]
     assert len(set(pictures)) == len(TEMPLATES)
+
+
+def test_the_page_of_comfyui_tells_of_every_template():
+    page = (TEMPLATES[0].parents[1] / "docs" / "comfyui.md").read_text(encoding="utf-8")
+    for path in TEMPLATES:
+        assert f"`{path.stem}`" in page
