@@ -33,7 +33,7 @@ def sources() -> dict[Path, Path]:
     """Every file of the repository that is in the site, and where."""
     found = {ROOT / name: Path(place) for name, place in TOP.items()}
     for folder, patterns, place in (
-        ("docs", ("*.md", "*.png", "sample/*.md", "sample/*.png"), ""),
+        ("docs", ("*.md", "*.png", "*.jpg", "sample/*.md", "sample/*.png"), ""),
         ("weights", ("*.md", "*.png"), "weights"),
     ):
         for pattern in patterns:

@@ -128,6 +128,18 @@ class Host:
         self.process.wait(30)
 
 
+def clip(path: Path, picture: torch.Tensor) -> None:
+    """A video of four frames of 64 x 48 pixels."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=4)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        levels = (resize(picture, (48, 64)).clamp(0, 1)[0] * 255).byte().movedim(0, -1).numpy()
+        for _ in range(4):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(levels, format="rgb24")))
+        file.mux(stream.encode())
+
+
 def serve(comfy: str, base: Path) -> Host:
     """A host with computed pictures and tiny checkpoints in its folders."""
     server = Host(comfy, base)
@@ -141,6 +153,7 @@ def serve(comfy: str, base: Path) -> Host:
         Picture(torch.nn.functional.pad(portrait, (32,) * 4, value=0.4)),
         server.base / "input" / "portrait.png",
     )
+    clip(server.base / "input" / "video.mp4", photo)
     tiny_checkpoints.make(server.base / "models" / "priorsr")
     tiny_checkpoints.make_latent(server.base / "models")
     (server.base / "models" / "priorsr" / "broken.safetensors").write_bytes(b"not weights")

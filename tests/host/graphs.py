@@ -13,7 +13,8 @@ from priorsr.methods.weights import SHIPPED
 STAND_INS = {
     "srdg_face64": "tiny_sr.safetensors",
     "happy64": "tiny_happy.safetensors",
-}  # for weights that do not come along yet
+    "edm-ffhq-64x64-uncond-vp.pkl": "tiny_edm.safetensors",
+}  # for weights that do not come along
 
 
 def stand_ins(inputs: dict) -> dict:

@@ -96,7 +96,10 @@ def test_example_workflows_run(host, definitions, path):
     images = [image for output in outputs.values() for image in output.get("images", [])]
     assert images
     for image in images:
-        assert read(host.image(image)).pixels.std() > 0.01
+        if image["filename"].endswith(".mp4"):
+            assert host.image(image).stat().st_size > 1000
+        else:
+            assert read(host.image(image)).pixels.std() > 0.01
     assert path.with_suffix(".jpg").exists()
     templates = host.get("/workflow_templates")
     assert path.stem in templates["PriorSR"]

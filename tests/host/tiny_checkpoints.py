@@ -100,11 +100,14 @@ COARSE = VAEConfig(channels=32, channel_mult=(1, 1, 2, 2), num_res_blocks=1)
 CHECKPOINTS = (
     "v2-1_512-ema-pruned.safetensors",
     "sd_turbo.safetensors",
+    "v2-1_768-ema-pruned.safetensors",
 )  # Stable Diffusion's, which only the tests' own node can load
 STABLESR = (
     "stablesr_000117.ckpt",
     "stablesr_turbo.ckpt",
     "webui_768v_139.ckpt",
+    "stablesr_768v_000139.ckpt",
+    "face_stablesr_000050.ckpt",
 )  # each with weights of its own
 LORA = "lora_unet_input_blocks_1_0_in_layers_2"  # a convolution of the tiny UNet
 
@@ -259,7 +262,8 @@ def make_latent(models: Path) -> None:
         save_file(stable_diffusion(), models / "checkpoints" / name)
     for seed, name in enumerate(STABLESR, 3):
         torch.save(stablesr(seed), models / "priorsr" / name)
-    torch.save(cfw(), models / "priorsr" / "vqgan_cfw_00011.ckpt")
+    for name in ("vqgan_cfw_00011.ckpt", "face_vqgan_cfw_00011.ckpt"):
+        torch.save(cfw(), models / "priorsr" / name)
     draw = torch.Generator().manual_seed(8)
     lora = {
         "lora_up": torch.randn(64, 4, 1, 1, generator=draw),
