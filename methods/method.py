@@ -20,10 +20,10 @@ from .imaging.canvas import check_enlargement, noise_for
 from .imaging.resize import enlarged_size, size_of
 from .inputs import FaceUse, Scales, WeightInput
 from .memory import is_out_of_memory, release, show_bytes
-from .plan import Plan as Plan
 from .precision import loaded_in
 from .settings import Settings, nearest
 from .timing import FEWEST, TIMES, Call, by_rule, key_of
+from .timing import Plan as Plan
 
 AUTO, NONE = "auto", "none"
 OnStep = Callable[

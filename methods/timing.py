@@ -1,5 +1,5 @@
-"""How long runs take: learnt from those before on this device, else from one network call, else by a rule of
-thumb.
+"""What runs take, told before they begin. Seconds are learnt from runs before on this device, else
+from one network call, else told by a rule of thumb.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from .device import device_of
-from .imaging.replacing import replacing
-from .memory import is_out_of_memory, on_meta, release
+from .memory import is_out_of_memory, on_meta, release, show_bytes
 
 clock = time.perf_counter
 FEWEST = 20  # calls of a run that one is measured for beforehand, which takes a tenth of it at most
@@ -35,6 +34,38 @@ MOST = 500  # entries of the file
 CORE, ACCELERATOR = 2e10, 1e13
 
 _COUNTED: WeakKeyDictionary[nn.Module, dict] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: size of the result (H, W), network calls a picture and tile, bytes of one call,
+    what to beware of; pieces: how many calls a step takes for all of its tiles.
+
+    seconds, as `Upscaler.predict` tells them: 0 where nothing is known; measured: on this device.
+    """
+
+    size: tuple[int, int]
+    calls: int = 0
+    bytes: int = 0
+    warnings: tuple[str, ...] = ()
+    pieces: int = 1
+    seconds: float = 0.0
+    measured: bool = False
+
+    @property
+    def kind(self) -> tuple[int, int, int]:
+        """What stays while seconds are learnt, so that plans of one kind are told once."""
+        return self.calls, self.bytes, self.pieces
+
+    def describe(self) -> str:
+        """What it takes, for people; nothing without a network call."""
+        if not self.calls:
+            return ""
+        tile = " for each tile" if self.pieces > 1 else ""
+        calls = f"{self.calls} network call{'s' if self.calls > 1 else ''}{tile}"
+        room = f", about {show_bytes(self.bytes)} beside the weights" if self.bytes else ""
+        source = "as measured here" if self.measured else "by a rule of thumb"
+        return calls + room + (f", about {show_seconds(self.seconds)} {source}" if self.seconds else "")
 
 
 @dataclass(frozen=True)
@@ -124,9 +155,12 @@ class Times:
         if last and abs(known[key] / last - 1) < CHANGED:
             return
         self._written[path, key] = known[key]
-        with suppress(OSError), replacing(path) as partial:
-            newest = {**_read(path), key: known[key]}  # with what other processes have learnt
+        newest = {**_read(path), key: known[key]}  # with what other processes have learnt
+        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_text(json.dumps(dict(list(newest.items())[-MOST:])), encoding="utf-8")
+            partial.replace(path)
 
     def _of(self, path: Path) -> dict[str, float]:
         if path not in self._known:
