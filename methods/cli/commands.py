@@ -167,7 +167,7 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _calibrate(options: argparse.Namespace) -> int:
     from ..evaluate.calibrate import calibrate, store
-    from ..train.datasets import read_pictures
+    from ..imaging.datasets import read_pictures
     from ..train.pairs import Crops
     from ..train.prior import coloured, scales_of, squares
 

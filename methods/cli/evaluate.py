@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..imaging.datasets import read_pictures
 from ..imaging.images import Picture, replacing, write
-from ..train.datasets import read_pictures
 from ..visionrefine.srcnn import SCALES, load_srcnn
 from .evaluate_methods import compare_methods, methods_arguments
 from .options import add_settings, read_settings

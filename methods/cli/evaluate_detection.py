@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..faces.detect import Detector, DetectSettings, detect
 from ..faces.load import FILES, load_detector
-from ..train.datasets import read_named, read_table
+from ..imaging.datasets import read_named, read_table
 from .options import add_settings, given_settings
 
 log = logging.getLogger("priorsr")

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from ..evaluate.variants import Variant, combined, known, value_of
+from ..imaging.datasets import read_pictures
 from ..imaging.resize import size_of
 from ..method import Upscaler, nearest
 from ..metrics.benchmark import benchmark
 from ..metrics.faces import FaceMetrics, exact_scale, reduced
 from ..registry import methods
-from ..train.datasets import read_pictures
 
 PRIOR = "prior"
 

@@ -27,6 +27,7 @@ from ..evaluate.srdg_study import (
     readings,
     strengths,
 )
+from ..imaging.datasets import read_named, read_table
 from ..imaging.resize import size_of
 from ..metrics.faces import markdown
 from ..priors.adm import ADMPrior
@@ -35,7 +36,6 @@ from ..priors.ncsnpp import NCSNppPrior
 from ..srdg.attributes import AttributeClassifier, load_attribute
 from ..srdg.method import SRDGSettings, condition, load_sr_prior, network_name
 from ..train.classifier import ClassifierRecipe, Labelled
-from ..train.datasets import read_named, read_table
 from .options import add_settings, read_settings
 from .studies import save
 

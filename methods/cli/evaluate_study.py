@@ -119,10 +119,10 @@ def condition_arguments(parser: argparse.ArgumentParser) -> None:
 def condition(options: argparse.Namespace, device: torch.device) -> list[dict]:
     """A row for every noise level. Raises ValueError, FileNotFoundError."""
     from ..evaluate.condition import condition_plot, strengths
+    from ..imaging.datasets import read_pictures
     from ..metrics.faces import markdown
     from ..stablesr.load import load_stablesr, load_text
     from ..stablesr.text import read_context, tokenise
-    from ..train.datasets import read_pictures
 
     model = load_stablesr(options.stablesr, options.base)
     context = (

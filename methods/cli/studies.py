@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..imaging.color import grey
+from ..imaging.datasets import read_pictures
 from ..imaging.images import Picture, replacing, write
 from ..imaging.resize import size_of
-from ..train.datasets import read_pictures
 
 
 def face_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..imaging.datasets import Make, read_pictures
 from ..train import prior
-from ..train.datasets import Make, read_pictures
 from ..train.loop import Optimisation, Task
 
 log = logging.getLogger("priorsr")

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..imaging.datasets import read_named, read_table
 from ..train import classifier, cleaner, edm, noise_classifier, prior, sr_sde, srcnn, upsampler
 from ..train.codeformer import task as codeformer
 from ..train.corrector import task as corrector
 from ..train.corrector.recipe import CorrectorRecipe
-from ..train.datasets import read_named, read_table
 from ..train.labels import Labelled
 from ..train.loop import Optimisation
 from ..train.pairs import Crops

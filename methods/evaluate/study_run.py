@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .. import weights
+from ..imaging.datasets import find_files
 from ..imaging.images import Picture, read, to_uint8, write
 from ..imaging.resize import modcrop, size_of
 from ..judge.pairs import Failure, Job, Pairs, gather
@@ -26,7 +27,6 @@ from ..judge.run import Asked, judge
 from ..metrics.bootstrap import summary
 from ..metrics.faces import exact_scale, reduced
 from ..metrics.sharpness import seed_diversity
-from ..train.datasets import find_files
 from ..weights.fetch import sha256_of
 from .study import MADE, Study
 from .variants import Variant

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..imaging.datasets import FILE
 from ..metrics.compare import paired
-from ..train.datasets import FILE
 from .figures import chosen
 from .pairs import Failure
 from .picture import EMBEDDING, PictureJudge

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..train.datasets import find_files
+from ..imaging.datasets import find_files
 from .protocol import Pairs
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from .. import weights
+from ..imaging.datasets import FILE, read_table
 from ..metrics import niqe as niqe_model
 from ..metrics.identity import LANDMARKS, NETWORK
-from ..train.datasets import FILE, read_table
 from ..weights.fetch import sha256_of
 from .figures import Figure, backbones, chosen
 from .pairs import Failure, Job, gather, listed

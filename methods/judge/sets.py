@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..imaging.datasets import FILE
 from ..imaging.images import read
 from ..metrics.bootstrap import Summary, summary, summary_of_set
 from ..metrics.frechet import frechet_distance
 from ..metrics.perceptual import inception, inception_distances
 from ..metrics.recognition import Faces, equal_error_rate, identification, protocol_pairs, roc_auc
-from ..train.datasets import FILE
 from .figures import Figure
 from .pairs import Failure, Job
 from .picture import EMBEDDING

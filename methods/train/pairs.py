@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ..degrade import Recipe
 from ..degrade.step import Step
+from ..imaging.datasets import find_files
 from ..imaging.images import read, read_head, to_uint8
 from ..imaging.resize import enlarge_by, resize, size_of
-from .datasets import find_files
 
 log = logging.getLogger("priorsr")
 

@@ -401,7 +401,7 @@ def test_a_mistake_is_told_before_the_first_step(host, case):
         ({"31": toward(1), "30": classifier()}, "judges pictures of 3 channels, not (1, 4, 16, 16)"),
         (
             {"1": load(), "31": node("PriorSRGuideMeasurement", image=["1", 0], scale=1.0, squared=False)},
-            "they must agree",
+            "only luma and RGB priors can enlarge pictures",
         ),
     ],
 )

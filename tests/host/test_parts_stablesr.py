@@ -395,7 +395,7 @@ def warned(host, definitions, name):
 
 
 def test_what_no_file_tells_is_warned_of(host, definitions):
-    assert "webui_768v_139.ckpt is by its name for one that predicts v" in warned(
+    assert "webui_768v_139.ckpt is for one that predicts v" in warned(
         host, definitions, "webui_768v_139.ckpt"
     )
     plain = warned(host, definitions, LAYERS)

@@ -26,7 +26,7 @@ def told(host, model, name):
 
 
 def test_a_model_that_predicts_v_is_warned_of_with_weights_for_noise(host):
-    assert f"predicts v, and {LAYERS} is by its name for one that predicts noise" in told(host, "30", LAYERS)
+    assert f"predicts v, and {LAYERS} is for one that predicts noise" in told(host, "30", LAYERS)
     assert told(host, "30", "webui_768v_139.ckpt") == ""
     assert told(host, "20", LAYERS) == ""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ... import weights
 from ...degrade import Recipe, degrade
+from ...degrade.faces import face_damage
 from ...degrade.presets import FACE_LEVELS
 from ...device import device_of
 from ...faces.codeformer import from_network
@@ -22,7 +23,6 @@ from ...nets.codeformer import CodeFormer, CodeFormerConfig
 from ...nets.codeformer_vqgan import VQGAN, VQGANConfig
 from ...nets.face_released import settings_text
 from ...settings import Settings, option, to_json
-from ..corrector.recipe import face_damage
 from ..init import begin_from, init_option
 from ..loop import Batch, Optimisation, Task
 from ..perceptual import used

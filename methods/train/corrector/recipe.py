@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ...degrade import Recipe, degrade, recipe_named
-from ...degrade.presets import FACE_LEVELS, dpi
-from ...degrade.steps import OneOf, Resample
-from ...degrade.steps import Sequence as Chain
+from ...degrade import Recipe, degrade
+from ...degrade.faces import face_damage
+from ...degrade.presets import FACE_LEVELS
 from ...dpi.masks import check_grid
 from ...dpi.method import grid_condition
 from ...dpi.objective import OMEGAS
@@ -23,8 +22,6 @@ from ..init import init_option
 from ..prior import check_side, numbers, signed
 
 OBJECTIVES = ("sampled", "paper", "runs", "released")
-MIXED = ("mild", "medium", "heavy", "severe")
-RELATIVE = "relative"
 
 
 @dataclass(frozen=True)
@@ -110,21 +107,6 @@ class CorrectorRecipe(Coloured, Settings):
     def degradations(self) -> Recipe:
         """The face degradation, or one of several with even chances."""
         return face_damage(self.degradation, self.size)
-
-
-def face_damage(name: str, side: int) -> Recipe:
-    """The face degradation of a level, or for `mix` and `relative` one of several with even chances; else the
-    preset or the recipe's file of that name, brought back to the size of its input. Raises as `recipe_named`.
-    """
-    if name not in (RELATIVE, "mix", *FACE_LEVELS):
-        recipe = recipe_named(name)
-        return Recipe(recipe.name, (*recipe.steps, Resample(1.0, of_input=True)))
-    if name == RELATIVE:
-        recipes = [dpi(level, FACE_LEVELS[level].on(side)) for level in MIXED[:2]]
-    else:
-        recipes = [dpi(level) for level in (MIXED if name == "mix" else (name,))]
-    steps = tuple(Chain(recipe.steps) for recipe in recipes)
-    return Recipe(name, (OneOf(steps, (1 / len(steps),) * len(steps)),))
 
 
 def low_resolution_of(images: Tensor, recipe: CorrectorRecipe, seeds: Sequence[int]) -> tuple[Tensor, int]:

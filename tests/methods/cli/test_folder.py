@@ -14,9 +14,9 @@ from PIL import Image, ImageCms
 from priorsr.methods.cli import folder, pipeline
 from priorsr.methods.cli import main as cli
 from priorsr.methods.cli.folder import check_output, picture_seed
+from priorsr.methods.imaging.datasets import read_named
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.registry import method_named
-from priorsr.methods.train.datasets import read_named
 from priorsr.methods.train.pairs import Crops
 
 

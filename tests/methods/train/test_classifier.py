@@ -334,7 +334,7 @@ def test_mistakes_are_told_before_training(tmp_path, folder, caplog, change, wor
 
 
 def test_tables_that_disagree_or_lack_names_are_refused(tmp_path):
-    from priorsr.methods.train.datasets import read_table
+    from priorsr.methods.imaging.datasets import read_table
 
     (tmp_path / "a.csv").write_text("file,x\np.png,1\n")
     (tmp_path / "b.csv").write_text("file,x\np.png,2\n")

@@ -8,6 +8,7 @@ import torch
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
+from priorsr.methods.degrade.faces import face_damage
 from priorsr.methods.faces.load import load_codeformer
 from priorsr.methods.imaging.images import Picture, write
 from priorsr.methods.train import perceptual
@@ -21,7 +22,6 @@ from priorsr.methods.train.codeformer.task import (
     metadata,
     task,
 )
-from priorsr.methods.train.corrector.recipe import face_damage
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 
 SIZES = {

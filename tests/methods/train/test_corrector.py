@@ -10,6 +10,7 @@ from trainings import interrupted, weights_of
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
+from priorsr.methods.degrade.faces import MIXED
 from priorsr.methods.degrade.presets import FACE_LEVELS
 from priorsr.methods.dpi.corrector import Corrector, load_corrector
 from priorsr.methods.dpi.masks import on_grid, sparse
@@ -22,7 +23,7 @@ from priorsr.methods.nets.corrector import SMALL, CorrectorUNet
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.train.corrector import rollouts as corrector_runs
 from priorsr.methods.train.corrector.loss import trace
-from priorsr.methods.train.corrector.recipe import MIXED, CorrectorRecipe, conditions, low_resolution_of
+from priorsr.methods.train.corrector.recipe import CorrectorRecipe, conditions, low_resolution_of
 from priorsr.methods.train.corrector.rollouts import Rollouts
 from priorsr.methods.train.corrector.task import TIMES, TUNED, check, frozen_prior, metadata, task
 from priorsr.methods.train.loop import Batch, Optimisation, fit

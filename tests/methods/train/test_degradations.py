@@ -7,6 +7,7 @@ import torch
 
 from priorsr.methods.cli.trainers import TRAINERS
 from priorsr.methods.degrade import PRESETS, Recipe, degrade, preset
+from priorsr.methods.degrade.faces import face_damage
 from priorsr.methods.degrade.steps import Resample
 from priorsr.methods.nets.cleaner import SCALES
 from priorsr.methods.train.classifier import ClassifierRecipe
@@ -15,7 +16,7 @@ from priorsr.methods.train.cleaner import CleanerRecipe, damage
 from priorsr.methods.train.cleaner import build as build_cleaner
 from priorsr.methods.train.codeformer.task import CodeFormerRecipe
 from priorsr.methods.train.codeformer.task import check as check_codeformer
-from priorsr.methods.train.corrector.recipe import CorrectorRecipe, face_damage
+from priorsr.methods.train.corrector.recipe import CorrectorRecipe
 from priorsr.methods.train.judge import judge_damage
 from priorsr.methods.train.loop import Optimisation
 

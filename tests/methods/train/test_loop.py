@@ -9,10 +9,10 @@ import torch
 from trainings import weights_of
 
 from priorsr.methods import weights
+from priorsr.methods.imaging.datasets import read_pictures
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.train.checkpoint import read_checkpoint
 from priorsr.methods.train.curve import plot
-from priorsr.methods.train.datasets import read_pictures
 from priorsr.methods.train.loop import Optimisation, fit
 from priorsr.methods.train.srcnn import Patches, finish, task
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..imaging.files import READABLE, picture_files
-from ..imaging.images import read
+from .files import READABLE, picture_files
+from .images import read
 
 log = logging.getLogger("priorsr")
 
