@@ -1,5 +1,6 @@
-"""Remake the pictures of the README, of core.md, of faces.md and of the workflow templates, and the icon:
-python docs/make_pictures.py.
+"""Remake the pictures of the README, of core.md and of faces.md, and the icon: python docs/make_pictures.py.
+
+Those of the workflow templates are made on a host, by tests/host/thumbnails.py.
 """
 
 from __future__ import annotations
@@ -7,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 import tempfile
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -16,12 +16,8 @@ import torch
 from face_pictures import faces
 
 from priorsr.methods.cli import demo
-from priorsr.methods.diffsr.method import diffsr_upscale
-from priorsr.methods.dpi.method import dpi_upscale
-from priorsr.methods.dpi.presets import choose_corrector, choose_settings
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
-from priorsr.methods.priors.load import load_prior
 from priorsr.samplers.denoiser import Cond, Prediction, from_x0
 from priorsr.samplers.karras import Euler, Heun
 from priorsr.samplers.noise import Noise
@@ -30,7 +26,6 @@ from priorsr.samplers.schedule import CLEAN, Level, karras_sigmas
 from priorsr.samplers.transition import DDPM
 
 ROOT = Path(__file__).resolve().parents[1]
-FACE_SCALE = 4
 
 
 def main() -> None:
@@ -38,41 +33,9 @@ def main() -> None:
         demo.main(folder)
         for name in ("comparison", "old_photograph"):
             write(read(Path(folder) / f"{name}.png"), ROOT / "docs" / f"{name}.png", overwrite=True)
-        low, high = (read(Path(folder) / f"{name}.png").pixels for name in ("input", "srcnn"))
-    before = resize(low, tuple(high.shape[-2:]), method="nearest")
-    top = 20
-    half = high.shape[-1] // 2
-    split = torch.cat(
-        [before[..., top : top + half * 2, :half], high[..., top : top + half * 2, half : half * 2]], 3
-    )
-    split[..., half - 1 : half + 1] = 1
-    write(
-        Picture(resize(split, (400, 400)).clamp(0, 1)),
-        ROOT / "example_workflows" / "srcnn_upscale.jpg",
-        overwrite=True,
-        quality=85,
-    )
-    prior = load_prior("face64")
-    corrector = choose_corrector("auto", prior.channels, FACE_SCALE)
-    methods = {"diffsr": lambda x: diffsr_upscale(prior, x, FACE_SCALE)}
-    methods["dpi"] = lambda x: dpi_upscale(
-        prior, corrector, x, FACE_SCALE, choose_settings("auto", FACE_SCALE)
-    )
-    for method, restore in methods.items():
-        for name in ("face", "parts"):
-            path = ROOT / "example_workflows" / f"{method}_{name}.jpg"
-            write(Picture(restored_face(restore)), path, overwrite=True, quality=85)
     write(Picture(icon()), ROOT / "docs" / "icon.png", overwrite=True)
     core(ROOT / "docs" / "core.png")
     faces(ROOT / "docs")
-
-
-def restored_face(restore: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """The left half of a face as it came in, the right half restored."""
-    face = resize(read(demo.SAMPLES / "astronaut.png").pixels, (64 // FACE_SCALE,) * 2).clamp(0, 1)
-    after = resize(restore(face), (400, 400)).clamp(0, 1)
-    before = resize(face, (400, 400), method="nearest")
-    return torch.cat([before[..., :199], torch.ones(1, 3, 400, 2), after[..., 201:]], 3)
 
 
 def icon(size: int = 256) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Load CFW, CFW Decode: Stable Diffusion's decoder wrapped around what its encoder sees of the input."""
+"""Load CFW, Decode with CFW: Stable Diffusion's decoder wrapped around what its encoder sees of the input."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class LoadCFW(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "StableSR's feature wrapping, which keeps what the decoder makes faithful to the "
-                "input, for CFW Decode."
+                "input, for Decode with CFW."
             ),
             search_aliases=["cfw", "stablesr", "controllable feature wrapping", "vqgan", "load model"],
             inputs=[
@@ -115,13 +115,13 @@ class CFWDecode(io.ComfyNode):
     def define_schema(cls):
         return host.schema(
             node_id="PriorSRDecodeCFW",
-            display_name="CFW Decode",
+            display_name="Decode with CFW",
             category=CATEGORY,
             description=(
                 "Stable Diffusion's latents as images, wrapped around features of the input; in "
                 "tiles, so that memory does not grow."
             ),
-            search_aliases=["vae decode", "cfw", "stablesr", "fidelity", "tiled decode"],
+            search_aliases=["cfw decode", "vae decode", "cfw", "stablesr", "fidelity", "tiled decode"],
             inputs=[
                 io.Latent.Input("latent", tooltip="What was sampled."),
                 io.Vae.Input("vae", tooltip="Stable Diffusion 2.1's, or any other of the same shape."),

@@ -1,4 +1,4 @@
-"""CodeFormer Restore, Load CodeFormer, Restore Aligned Face."""
+"""Restore Faces (CodeFormer), Load CodeFormer, Restore Aligned Face."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ class CodeFormerRestore(io.ComfyNode):
     def define_schema(cls):
         return host.schema(
             node_id="PriorSRCodeFormer",
-            display_name="CodeFormer Restore",
+            display_name="Restore Faces (CodeFormer)",
             category=CATEGORY,
             description=(
                 "Restore every face of a picture with CodeFormer and put it back (Zhou et al. "
                 "2022). Needs codeformer.pth."
             ),
-            search_aliases=["face restoration", "codeformer", "gfpgan", "restore face", "visionrefine"],
+            search_aliases=["codeformer restore", "face restoration", "gfpgan", "visionrefine"],
             inputs=[
                 io.Image.Input(
                     "image",
@@ -138,7 +138,7 @@ class RestoreAlignedFace(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Restore faces that are already aligned as in FFHQ with CodeFormer; for whole "
-                "pictures use CodeFormer Restore."
+                "pictures use Restore Faces (CodeFormer)."
             ),
             search_aliases=["codeformer", "face restoration", "aligned face", "ffhq"],
             inputs=[

@@ -1,4 +1,4 @@
-"""Diffusion Prior Interpolation: Load Corrector, DPI Conditions, DPI Masks."""
+"""Diffusion Prior Interpolation: Load Corrector, Guide by DPI Conditions, DPI Masks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LoadCorrector(io.ComfyNode):
             display_name="Load Corrector",
             category=CATEGORY,
             description=(
-                "A condition corrector, which DPI Conditions refines its conditions with. Those of "
+                "A condition corrector, which Guide by DPI Conditions refines its conditions with. Those of "
                 "the small face prior come along."
             ),
             search_aliases=["dpi", "crt", "condition corrector", "load model"],
@@ -62,7 +62,7 @@ class DPIConditions(io.ComfyNode):
     def define_schema(cls):
         return host.schema(
             node_id="PriorSRGuideDPI",
-            display_name="DPI Conditions",
+            display_name="Guide by DPI Conditions",
             category=CATEGORY,
             description=(
                 "Hold samples of any MODEL to a low-resolution image at the pixels of a sparse "

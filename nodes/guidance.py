@@ -47,13 +47,13 @@ class GuideByMeasurement(io.ComfyNode):
     def define_schema(cls):
         return host.schema(
             node_id="PriorSRGuideMeasurement",
-            display_name="Guide by Measurement (DPS)",
+            display_name="Guide by Measurement",
             category=CATEGORY,
             description=(
                 "Pull samples of a pixel prior towards agreement with a low-resolution image, in "
                 "every step (Chung et al. 2023)."
             ),
-            search_aliases=["dps", "posterior sampling", "guidance", "super resolution"],
+            search_aliases=["dps", "data consistency", "posterior sampling", "guidance", "super resolution"],
             inputs=[
                 io.Image.Input(
                     "image",

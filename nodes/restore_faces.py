@@ -1,4 +1,4 @@
-"""Restore Faces With."""
+"""Restore Faces."""
 
 from __future__ import annotations
 
@@ -112,15 +112,15 @@ class RestoreFacesWith(io.ComfyNode):
     def define_schema(cls):
         return host.schema(
             node_id="PriorSRRestoreFaces",
-            display_name="Restore Faces With",
+            display_name="Restore Faces",
             category=CATEGORY,
             description=(
                 "Find the faces of a picture, restore each with a method of this pack, and put it "
                 "back. Needs no download."
             ),
             search_aliases=[
+                "restore faces with",
                 "face restoration",
-                "restore face",
                 "diff-sr",
                 "dpi",
                 "srdg",

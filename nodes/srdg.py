@@ -1,4 +1,4 @@
-"""SRDG: Load Attribute Classifier, Attribute Guidance, Attribute Read-out."""
+"""SRDG: Load Attribute Classifier, Guide by Attributes, Read Attributes."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class LoadAttributeClassifier(io.ComfyNode):
             display_name="Load Attribute Classifier",
             category=CATEGORY,
             description=(
-                "A network that tells an attribute of noisy faces, for Attribute Guidance, "
-                "Attribute Read-out and SRDG Super-Resolution."
+                "A network that tells an attribute of noisy faces, for Guide by Attributes, "
+                "Read Attributes and SRDG Super-Resolution."
             ),
             search_aliases=[
                 "srdg",
@@ -104,13 +104,21 @@ class AttributeGuide(io.ComfyNode):
     def define_schema(cls):
         return host.schema(
             node_id="PriorSRGuideAttributes",
-            display_name="Attribute Guidance",
+            display_name="Guide by Attributes",
             category=CATEGORY,
             description=(
                 "Pull samples of any pixel prior towards attributes, by gradients of noise-aware "
                 "classifiers (dos Santos et al. 2024)."
             ),
-            search_aliases=["srdg", "classifier guidance", "attributes", "expression", "gender", "guidance"],
+            search_aliases=[
+                "attribute guidance",
+                "srdg",
+                "classifier guidance",
+                "attributes",
+                "expression",
+                "gender",
+                "guidance",
+            ],
             inputs=[
                 Attributes.Input(
                     "classifiers",
@@ -167,13 +175,13 @@ class AttributeReadOut(io.ComfyNode):
     def define_schema(cls):
         return host.schema(
             node_id="PriorSRReadAttributes",
-            display_name="Attribute Read-out",
+            display_name="Read Attributes",
             category=CATEGORY,
             description=(
                 "How likely faces, restored or still small, have attributes, as text and numbers. "
                 "Classifiers err and prove nothing."
             ),
-            search_aliases=["srdg", "attributes", "probability", "expression", "gender", "classify"],
+            search_aliases=["attribute read-out", "srdg", "attributes", "probability", "gender", "classify"],
             inputs=[
                 Attributes.Input("classifiers", tooltip="From Load Attribute Classifier."),
                 io.Image.Input(

@@ -20,7 +20,7 @@ INSIDE = """
 import json, priorsr
 from pathlib import Path
 at = Path(priorsr.__file__).parent
-names = ["weights/SHA256SUMS", "web/docs/PriorSRDegrade/en.md", "web/docs/PriorSRDegrade/zh.md",
+names = ["weights/SHA256SUMS", "web/docs/PriorSRDegrade.md", "web/docs/PriorSRDegrade/zh.md",
          "locales/zh/nodeDefs.json", "example_workflows/srcnn_upscale.json", "docs/sample/face.png",
          "docs/which.md",
          "methods/graph/our_nodes.json", "methods/judge/protocols/plain.toml", "py.typed"]

@@ -19,6 +19,8 @@ FILES = {  # inputs that list files, and the folder that they list
     ("LoadImageMask", "image"): "input",
     ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
     ("VAELoader", "vae_name"): "vae",
+    ("LoraLoaderModelOnly", "lora_name"): "loras",
+    ("LoadVideo", "file"): "input",
 }
 
 
@@ -34,6 +36,8 @@ def core(info: dict) -> dict:
     """Their definitions, without the names of one machine's files."""
     found = {kind: from_object_info({kind: info[kind]})[kind] for kind in kinds()}
     for (kind, name), folder in FILES.items():
+        if kind not in found:
+            continue
         one = next(one for one in found[kind]["inputs"] if one["id"] == name)
         one |= {"files": folder, "options": [o for o in one["options"] if o == "pixel_space"]}
         one.pop("default", None)

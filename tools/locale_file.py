@@ -34,7 +34,13 @@ def _inputs(specs: dict, prefix: str = ""):
     for group in ("required", "optional"):
         for name, spec in specs.get(group, {}).items():
             key = f"{prefix}{name}"
-            yield key, {"name": name.replace("_", " "), "tooltip": spec[1]["tooltip"]}
+            yield (
+                key,
+                {
+                    "name": spec[1].get("display_name") or name.replace("_", " "),
+                    "tooltip": spec[1]["tooltip"],
+                },
+            )
             for option in spec[1].get("options", []):
                 if isinstance(option, dict):
                     yield from _inputs(

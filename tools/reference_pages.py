@@ -76,7 +76,7 @@ def node_page() -> str:
         )
         text += f"\n## {node['display_name']}\n\n`{key}`, under {node['category']}. Outputs: {outputs}.\n"
         text += table(("input", "type", "default", "limits", "meaning"), rows) if rows else ""
-        help = ROOT / "web" / "docs" / key / "en.md"
+        help = ROOT / "web" / "docs" / f"{key}.md"
         text += re.sub(r"^(#+) ", r"##\1 ", without_title(help.read_text(encoding="utf-8")), flags=re.M)
     return text
 

@@ -103,12 +103,12 @@ class _Patch:
         function = getattr(sampler, "sampler_function", None)
         if any(h.replaces_state for h in self.hooks) and function is not sampling.sample_euler:
             raise ValueError(
-                "DPI Conditions set the state after every step, which a MODEL can do for the samplers euler "
-                "and ddim alone: choose one of them, or give the guidance to Sampler (PriorSR)"
+                "Guide by DPI Conditions sets the state after every step, as a MODEL can for the "
+                "samplers euler and ddim alone: choose one of them, or give the guidance to Sampler (PriorSR)"
             )
         if flow and any(isinstance(h, (ClassifierGuidance, Conditions)) for h in self.hooks):
             raise ValueError(
-                "classifiers and DPI Conditions know noise that is added to a picture, not a flow between "
+                "classifiers and DPI conditions know noise that is added to a picture, not a flow between "
                 "both: guide this MODEL by consistency, measurement or clipping"
             )
 

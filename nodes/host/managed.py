@@ -118,7 +118,7 @@ class ManagedConditions(Conditions):
             raise ValueError(
                 f"the conditions are those of a latent of {width} x {height}, the latent is {x.shape[-1]} "
                 f"x {x.shape[-2]}: "
-                "make one of that size, or change the scale of DPI Conditions"
+                "make one of that size, or change the scale of Guide by DPI Conditions"
             )
         multiple = 1 if self.managed is None else self.managed.corrector.multiple
         if any(min(n, self.tiles.size) % multiple for n in (height, width) if self.tiles):

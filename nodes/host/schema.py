@@ -13,16 +13,45 @@ from ...methods.weights.known import source_of, terms_of
 from .checks import Least, nested
 from .runtime import FOLDER, weight_files
 
+# what papers name by a symbol, in words: by the id of an input its label, and the symbol where it is one
+LABELS = {
+    "h": ("attribute strength", "h"),
+    "s": ("keep probability exponent", "s"),
+    "k": ("grid", "k"),
+    "t": ("timestep", "t"),
+    "w": ("fidelity", "w"),
+    "tau": ("second stage steps", "tau"),
+    "omega": ("weighting", "omega"),
+    "eta": ("randomness", "eta"),
+    "eta_b": ("measurement step", "eta_b"),
+    "zeta": ("guidance step", "zeta"),
+    "rho": ("level spacing", "rho"),
+    "sigma_min": ("lowest noise", "sigma_min"),
+    "sigma_max": ("highest noise", "sigma_max"),
+    "turned": ("quarter turns", ""),
+}
 MOST = 1e12  # of settings without an upper limit, which infinity shall not pass
 
 
 def schema(**settings) -> io.Schema:
-    """An io.Schema from the fields that this host knows; newer ones are dropped on older hosts."""
+    """An io.Schema from the fields that this host knows; newer ones are dropped on older hosts.
+
+    Inputs that are called by a symbol are labelled in words; ids stay, which saved work knows.
+    """
     known = {f.name for f in dataclasses.fields(io.Schema)}
     for one in nested(settings.get("inputs", ())):
+        _label(one)
         if one.io_type == io.Float.io_type and one.min is not None:
             one.min = Least(one.min)
     return io.Schema(**{k: v for k, v in settings.items() if k in known})
+
+
+def _label(one: io.Input) -> None:
+    label, symbol = LABELS.get(one.id, ("", ""))
+    if label and not one.display_name:
+        one.display_name = label
+        if symbol:
+            one.tooltip = f"{one.tooltip.rstrip('.')}. In the paper: {symbol}."
 
 
 def settings_inputs(

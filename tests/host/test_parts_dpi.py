@@ -48,7 +48,7 @@ def small(image=("1", 0), side=16, width=None):
 
 
 def conditions(chosen=TINY, image=("2", 0), model=("3", 0), strength=STRONG, **given):
-    """DPI Conditions and what loads its corrector."""
+    """Guide by DPI Conditions and what loads its corrector."""
     settings = {"scale": SCALE, "seed": 5, "k": 2, "refine": True, "weighted": True, **strength, **given}
     linked = {"corrector": ["14", 0]} if chosen else {}
     loader = {"14": node("PriorSRLoadCorrector", corrector=chosen)} if chosen else {}

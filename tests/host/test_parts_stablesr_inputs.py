@@ -42,7 +42,7 @@ def test_a_tile_larger_than_the_picture_is_the_whole_picture(host, definitions):
 
 
 def test_sides_that_no_latent_pixel_divides(host):
-    """The host leaves out the rim of such a picture when it encodes, and so does CFW Decode."""
+    """The host leaves out the rim of such a picture when it encodes, and so does Decode with CFW."""
     whole = {"2": load()}  # 121 x 95
     made = result(host, decoded(**whole)).pixels
     assert made.shape[-2:] == (88, 120)

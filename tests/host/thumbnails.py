@@ -1,8 +1,7 @@
-"""Thumbnails of the example workflows that show their graphs as the front end draws them:
+"""Thumbnails of the example workflows: COMFYUI_PATH=... python tests/host/thumbnails.py [NAME ...].
 
-COMFYUI_PATH=... python tests/host/thumbnails.py.
-
-The only picture in them is the one that the test server loads, which is computed.
+Those that need no file are run, and show a picture before and after; the others show their graph as the front
+end draws it. The only pictures in them come along with the package or are computed.
 """
 
 from __future__ import annotations
@@ -15,25 +14,31 @@ from pathlib import Path
 
 import torch
 from browser import SIZE, opened, show
-from conftest import serve
+from conftest import Host, serve
+from graphs import to_graph
 
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
 
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
-GRAPHS = (
-    "dps_face",
-    "guided_upsampler",
-    "tiled_sampling",
-    "codeformer_photo",
-    "stablesr_parts",
-    "stablesr_upscale",
-    "stablesr_turbo",
-    "stablesr_guidance",
-    "srdg_face",
-    "attribute_guidance_any_prior",
-)
-WIDTH, MARGIN = 800, 20
+HALVES, BESIDE, ABOVE = "left and right half", "side by side", "upper and lower half"
+RUN = {  # the outputs that are seen before and after, and how, so that no two look alike
+    "srcnn_upscale": (("1", 0), ("2", 0), HALVES),
+    "restore_faces_in_photo": (("1", 0), ("2", 0), HALVES),
+    "diffsr_face": (("2", 0), ("3", 0), HALVES),
+    "diffsr_parts": (("2", 0), ("13", 0), BESIDE),
+    "guidance_native_ksampler": (("2", 0), ("9", 0), ABOVE),
+    "dpi_face": (("2", 0), ("3", 0), HALVES),
+    "dpi_parts": (("2", 0), ("13", 0), BESIDE),
+    "srdg_face": (("2", 0), ("4", 0), HALVES),
+    "attribute_guidance_any_prior": (("2", 0), ("14", 0), BESIDE),
+    "tiled_sampling": (("2", 0), ("14", 0), HALVES),
+    "faces_through_any_nodes": (("4", 0), ("6", 0), BESIDE),
+    "restore_a_region": (("1", 0), ("4", 0), ABOVE),
+    "face_masks": (("2", 1), ("10", 0), ABOVE),
+    "judge_two_results": (("2", 0), ("5", 3), ABOVE),
+}
+WIDTH, MARGIN, LINE = 800, 20, 4
 
 # the front end lays its bars and its map over the canvas; the texts of notes and the loaded picture may lie
 # there too, and stay
@@ -70,25 +75,46 @@ def drawn(page, folder: Path) -> torch.Tensor:
     return read(path).pixels[:, :3]
 
 
-def main(folder: str) -> None:
+def ran(host: Host, workflow: dict, name: str) -> torch.Tensor:
+    """A template's picture before and after, 1 3 H W in 0..1."""
+    first, last, how = RUN[name]
+    graph = to_graph(workflow, host.get("/object_info"))
+    for key, origin in (("before", first), ("after", last)):
+        graph[key] = {"class_type": "PreviewImage", "inputs": {"images": list(origin)}}
+    outputs = host.run(graph, timeout=1800)
+    before, after = (read(host.image(outputs[key]["images"][0])).pixels[:, :3] for key in ("before", "after"))
+    height = round(after.shape[-2] * WIDTH / after.shape[-1])
+    before, after = (resize(x, (height, WIDTH), method="nearest").clamp(0, 1) for x in (before, after))
+    if how == BESIDE:
+        return torch.cat([before, torch.ones(1, 3, height, 3 * LINE), after], 3)
+    if how == HALVES:
+        line, half = torch.ones(1, 3, height, LINE), (WIDTH - LINE) // 2
+        return torch.cat([before[..., :half], line, after[..., half + LINE :]], 3)
+    line, half = torch.ones(1, 3, LINE, WIDTH), (height - LINE) // 2
+    return torch.cat([before[..., :half, :], line, after[..., half + LINE :, :]], 2)
+
+
+def main(folder: str, names: list[str]) -> None:
     host = serve(os.environ["COMFYUI_PATH"], Path(folder) / "base")
     try:
         with opened(host) as page:
             page.add_style_tag(content=HIDE)
-            for name in GRAPHS:
-                show(page, json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
-                picture = drawn(page, Path(folder))
-                height = round(picture.shape[-2] * WIDTH / picture.shape[-1])
-                write(
-                    Picture(resize(picture, (height, WIDTH)).clamp(0, 1)),
-                    FOLDER / f"{name}.jpg",
-                    overwrite=True,
-                    quality=85,
-                )
+            for path in sorted(FOLDER.glob("*.json")):
+                if names and path.stem not in names:
+                    continue
+                workflow = json.loads(path.read_text(encoding="utf-8"))
+                if path.stem in RUN:
+                    picture = ran(host, workflow, path.stem)
+                else:
+                    show(page, workflow)
+                    picture = drawn(page, Path(folder))
+                size = round(picture.shape[-2] * WIDTH / picture.shape[-1]), WIDTH
+                made = Picture(resize(picture, size).clamp(0, 1))
+                write(made, path.with_suffix(".jpg"), overwrite=True, quality=85)
     finally:
         host.close()
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        sys.exit(main(place))
+        sys.exit(main(place, sys.argv[1:]))

@@ -23,6 +23,7 @@ class Input:
     optional: bool = False
     tooltip: str | None = None
     extra_dict: dict | None = None
+    display_name: str | None = None
     io_type: ClassVar[str] = ""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import priorsr
 from priorsr.methods.imaging.resize import resize, size_of
@@ -61,3 +63,37 @@ def test_faces_are_masked():
     masks = [p for pictures in result.shown.values() for p in pictures]
     assert len(masks) >= 3
     assert any(0.01 < (p.pixels > 0.5).float().mean() < 0.5 for p in masks)
+
+
+def test_faces_go_through_any_nodes():
+    result = run("faces_through_any_nodes")
+    original = sample("small faces")
+    larger = resize(damaged(original, "old"), size_of(original)).clamp(0, 1)
+    restored = result.saved["8"][0].pixels
+    assert size_of(restored) == size_of(original)
+    for top, left, side in HUNG:
+        after, before, truth = (
+            x[..., top : top + side, left : left + side] for x in (restored, larger, original)
+        )
+        assert error(after, truth) < 0.95 * error(before, truth)
+    assert len(result.shown["9"]) == len(result.shown["10"]) >= len(HUNG)
+    assert result.texts["14"]
+
+
+def test_two_results_are_judged():
+    """SRCNN is nearer to the picture than bicubic enlargement is, by what the template itself tells."""
+    texts = run("judge_two_results").texts
+    first, second = (float(re.search(r"PSNR (\d+\.\d+)", texts[key][0])[1]) for key in ("12", "13"))
+    assert first > second + 0.3
+
+
+def test_a_region_is_restored_and_nothing_else():
+    result = run("restore_a_region")
+    (restored,), (mask,) = result.saved["5"], result.shown["7"]
+    original, old = sample("portrait"), damaged(sample("portrait"), "old")
+    larger = resize(old, size_of(restored.pixels)).clamp(0, 1)
+    truth = resize(original, size_of(restored.pixels)).clamp(0, 1)
+    region = resize(mask.pixels[:, :1], size_of(restored.pixels), method="nearest").expand(1, 3, -1, -1)
+    inside, outside = region > 0.99, torch.nn.functional.max_pool2d(region, 33, 1, 16) == 0
+    assert error(restored.pixels[inside], truth[inside]) < 0.97 * error(larger[inside], truth[inside])
+    assert (restored.pixels[outside] - larger[outside]).abs().max() < 2 / 255
