@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers.run import Step
+from . import timing
 from .device import device_of, own_defaults
 from .imaging.canvas import check_enlargement, noise_for
 from .imaging.resize import enlarged_size, size_of
@@ -21,6 +22,8 @@ from .inputs import FaceUse, Scales, WeightInput
 from .memory import is_out_of_memory, release, show_bytes
 from .precision import loaded_in
 from .settings import Settings, nearest
+from .timing import FEWEST, TIMES, Call, by_rule, key_of
+from .timing import Plan as Plan
 
 AUTO, NONE = "auto", "none"
 OnStep = Callable[
@@ -28,18 +31,6 @@ OnStep = Callable[
 ]  # network calls done, of so many, the picture predicted (-1..1)
 Report = Callable[[str], None]
 NO_FILES: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do: size of the result (H, W), network calls a picture and tile, bytes of one call,
-    what to beware of.
-    """
-
-    size: tuple[int, int]
-    calls: int = 0
-    bytes: int = 0
-    warnings: tuple[str, ...] = ()
 
 
 class Upscaler(ABC):
@@ -72,6 +63,36 @@ class Upscaler(ABC):
         call.
         """
 
+    def one_call(self, size: tuple[int, int], scale: float) -> Call | None:
+        """One network call of enlarging a picture of h x w, which tells how long a run will take; None where
+        only runs tell.
+        """
+        return None
+
+    def predict(self, size: tuple[int, int], scale: float, count: int = 1, measure: bool = False) -> Plan:
+        """The plan with the seconds that `count` pictures of h x w take, of runs before on this device, else
+        of one network call.
+
+        measure: do such a call now where a long run is of no kind that is known. Raises ValueError as `plan`.
+        """
+        plan = self.plan(size, scale)
+        if not plan.calls:
+            return plan
+        call, calls = self.one_call(size, scale), plan.calls * plan.pieces * count
+        keys = self._keys(call, plan.calls)
+        known = next(filter(None, map(TIMES.get, keys)), 0.0)
+        if not known and measure and call and calls >= FEWEST:
+            known = call.seconds()
+            if known:
+                TIMES.learn(keys[-1], known)
+        each = known or (by_rule(call, self.device) if call else 0.0)
+        return replace(plan, seconds=each * calls, measured=bool(known))
+
+    def _keys(self, call: Call | None, calls: int) -> list[str]:
+        """What seconds a call are kept by: of runs of so many calls, then of any."""
+        own = type(self).__qualname__, self.networks, self.device, call.key if call else self.tile
+        return [key_of(*own, calls), key_of(*own)]
+
     @own_defaults()
     def __call__(
         self,
@@ -94,8 +115,10 @@ class Upscaler(ABC):
         low = low.to(self.device)
         while True:
             try:
-                done = self.enlarge(low, scale, seeds, _counter(on_step, plan.calls), report)
-                return _finite(done)
+                start = timing.clock()
+                done = _finite(self.enlarge(low, scale, seeds, _counter(on_step, plan.calls), report))
+                self._learn(size_of(low), scale, len(low), timing.clock() - start)
+                return done
             except Exception as error:
                 cure = self._cure(error)
                 if not cure:
@@ -103,6 +126,13 @@ class Upscaler(ABC):
             # outside of the except block, whose traceback holds the tensors of the failed try
             release(self.device)
             report(cure)
+
+    def _learn(self, size: tuple[int, int], scale: float, count: int, seconds: float) -> None:
+        """Keep how long a run took, for those of its kind that follow."""
+        plan = self.plan(size, scale)  # anew, for memory may have run out
+        if plan.calls and count:
+            for key in self._keys(self.one_call(size, scale), plan.calls):
+                TIMES.learn(key, seconds / (plan.calls * plan.pieces * count))
 
     def _cure(self, error: Exception) -> str:
         """Change what made a run fail, if that can be; in words, nothing where it cannot."""

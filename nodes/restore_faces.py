@@ -213,6 +213,7 @@ def _restorer(method: Method, given: dict, frame: str, coarse: float, held: Sequ
         coarse,
         host.stop_if_cancelled,
         said.append,
+        on_plan=host.tell_plan,
     )
     scale = 1.0 if method.faces.blind else min(upscaler.scales, default=2.0)
     room = upscaler.plan((round(restorer.size / scale),) * 2, scale).bytes

@@ -239,6 +239,7 @@ def run(method: Method, image: torch.Tensor, scale: float, longest: int = 0, **g
             notes.clear()
             room = upscaler.plan(size, scale).bytes
             with managed.classifiers_ready(held, room), host.on_device(*networks, activations=room):
+                host.tell_plan(upscaler.predict(size, scale, len(low), measure=True))
                 return upscaler(low, scale, seeds, host.call_progress(), notes.append)
 
         at = lambda low: _in_smaller_pieces(upscaler, enlarge, low, scale)  # noqa: E731

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def photo() -> torch.Tensor:
     waves = torch.stack([torch.sin(9 * x + 2 * y), torch.cos(7 * y - x), torch.sin(6 * x * y)]) * 0.25 + 0.5
     edges = ((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.09).float() * 0.3
     return (waves + edges).clamp(0, 1)[None]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory) -> Iterator[None]:
+    """What tests learn about this machine stays out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -62,9 +62,9 @@ class Loaded:
 
     def plan(self, size: tuple[int, int], scale: float | None = None) -> Plan:
         """What a picture of h x w will take: size of the result, network calls a tile, bytes of one call,
-        warnings; nothing is computed. Raises ValueError for what cannot be done.
+        seconds, warnings; nothing is computed. Raises ValueError for what cannot be done.
         """
-        return self.upscaler.plan(size, self._scale(scale, None))
+        return self.upscaler.predict(size, self._scale(scale, None))
 
     def to(self, device: str | torch.device) -> Loaded:
         """The same with its networks moved. Raises ValueError for a device that is not there."""

@@ -19,6 +19,7 @@ from ..inputs import FaceUse, Scales, WeightInput
 from ..method import Given, Method, Plan, Report, Upscaler
 from ..nets.cleaner import MULTIPLE, Cleaner
 from ..settings import Settings, option
+from ..timing import Call
 
 KIND = "cleaner"
 SHIPPED = "clean"
@@ -115,6 +116,16 @@ class CleanUpscaler(Upscaler):
         calls = prod(-(-n // tile) for n in size)
         side = min(tile, max(size)) + 2 * self.network.config.reach
         return Plan(self.result_size(size, scale), calls, MAPS * self.network.config.width * side**2)
+
+    def one_call(self, size: tuple[int, int], scale: float) -> Call | None:
+        tile, reach = self.settings.tile or max(size), self.network.config.reach
+        shape, native = (1, 3, *(min(tile, n) + 2 * reach for n in size)), native_scale(scale)
+
+        def run(own: Cleaner) -> Tensor:
+            x = torch.zeros(shape, dtype=torch.float32, device=device_of(own))
+            return own(x.contiguous(memory_format=torch.channels_last), native)
+
+        return Call((self.network,), run, (shape, native))
 
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..device import compute_device
 from ..imaging.region import Region, RegionSettings
-from ..method import AUTO, Method, Upscaler
+from ..method import AUTO, Method, Plan, Upscaler
 from ..precision import CHOICES as PRECISIONS
 from ..precision import precision_of
 from . import folder, pipeline, workers
@@ -149,6 +149,18 @@ def prepared(method: Method, options: argparse.Namespace) -> Upscaler:
     precision = precision_of(options.precision, device)
     upscaler = method.prepare(files, getattr(options, "preset", AUTO), values, precision).to(device)
     return upscaler.compile() if getattr(options, "compile", False) else upscaler
+
+
+def plans_told() -> Callable[[Plan], None]:
+    """Says what runs take before they begin, those of one kind once."""
+    told: set[tuple] = set()
+
+    def tell(plan: Plan) -> None:
+        if plan.calls and plan.kind not in told:
+            told.add(plan.kind)
+            log.info("%s", plan.describe())
+
+    return tell
 
 
 def read_settings(kind: type, options: argparse.Namespace, prefix: str = "") -> Any:

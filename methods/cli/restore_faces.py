@@ -42,6 +42,7 @@ from .options import (
     add_seed,
     add_settings,
     log,
+    plans_told,
     prepared,
     read_settings,
     region_of,
@@ -137,7 +138,15 @@ def _restorer(options: argparse.Namespace, device: torch.device, report: Report)
     if method.faces is None:
         raise ValueError(f"{method.name} restores no faces")
     coarse = getattr(options, "coarse", 0.0)
-    return restorer_of(upscaler, method.faces, options.size, options.frame or "", coarse, report=report)
+    return restorer_of(
+        upscaler,
+        method.faces,
+        options.size,
+        options.frame or "",
+        coarse,
+        report=report,
+        on_plan=plans_told(),
+    )
 
 
 def detect_settings(options: argparse.Namespace) -> DetectSettings:

@@ -13,7 +13,7 @@ from ..imaging.alpha import upscale_with_alpha
 from ..imaging.images import Picture, check_writable
 from ..imaging.region import within
 from ..imaging.resize import scale_for, size_of
-from ..memory import free_bytes, parse_bytes, show_bytes
+from ..memory import free_bytes, parse_bytes
 from ..method import Upscaler
 from ..registry import method_named, methods
 from .folder import Job
@@ -28,6 +28,7 @@ from .options import (
     add_region,
     add_seed,
     log,
+    plans_told,
     prepared,
     region_of,
     run_files,
@@ -98,6 +99,7 @@ def _run(options: argparse.Namespace) -> int:
         log.info("every picture has a seed of its own, of --seed and its name; --no-vary gives all --seed")
     allowed = parse_bytes(options.memory) if options.memory else 0
     said: set[str] = set()
+    tell = plans_told()
 
     @torch.no_grad()
     def works(pictures: Sequence[Picture], jobs: Sequence[Job]) -> list[tuple[Picture, dict]]:
@@ -109,12 +111,9 @@ def _run(options: argparse.Namespace) -> int:
         seeds = [seed_of(options, job) for job in jobs]
         budget = (allowed or free_bytes(upscaler.device)) // len(pictures)
         notes = [*upscaler.fit(small, scale, budget)]
-        plan = upscaler.plan(small, scale)
+        plan = upscaler.predict(small, scale, len(pictures), measure=True)
         size = plan.size
-        text = f"{plan.calls} network calls for each tile, about {show_bytes(plan.bytes)} beside the weights"
-        if plan.calls and text not in said:
-            said.add(text)
-            log.info("%s", text)
+        tell(plan)
         for one, job in zip(pictures, jobs, strict=True):
             check_writable(job.target, one.alpha is not None, size)  # before any step is taken
         pixels, alpha = upscale_with_alpha(

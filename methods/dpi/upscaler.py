@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ...samplers.tiled import Tiled
 from ..imaging.canvas import TileSettings
 from ..inputs import FaceUse, Scales, WeightInput
 from ..memory import call_bytes
@@ -83,10 +84,8 @@ class DPIUpscaler(PriorUpscaler):
     def calls(self, scale: float) -> int:
         return len(levels_of(self.prior, self.settings(scale))) - 1
 
-    def call_shape(self, scale: float) -> tuple[int, int, int, int]:
-        settings = self.settings(scale)
-        tiles = tiles_of(self.prior, self.corrector(scale), settings.k, self.canvas)
-        return tiles.batch, self.prior.channels, tiles.size, tiles.size
+    def tiles(self, scale: float) -> Tiled:
+        return tiles_of(self.prior, self.corrector(scale), self.settings(scale).k, self.canvas)
 
     def room(self, scale: float) -> int:
         corrector = self.corrector(scale)

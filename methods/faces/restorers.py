@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..imaging.resize import resize
+from ..imaging.resize import resize, size_of
 from ..inputs import FaceUse
-from ..method import OnStep, Report, Upscaler
+from ..method import OnStep, Plan, Report, Upscaler
 from .align import SIDE
 from .paint import ZoomAware
 
@@ -101,16 +101,19 @@ def restorer_of(
     coarse: float = 0.0,
     on_step: OnStep | None = None,
     report: Report = lambda text: None,
+    on_plan: Callable[[Plan], None] | None = None,
 ) -> EnlargingRestorer | BlindRestorer:
     """Any method as a restorer of aligned faces. size, frame: in place of those of its networks; SIDE where
     they have none.
 
-    report hears what was chosen for the faces. Raises ValueError.
+    report hears what was chosen for the faces, on_plan what some of them will take. Raises ValueError.
     """
     side = upscaler.size or size or SIDE
     calls = upscaler.plan((side, side), 1.0).calls if use.blind else _calls(upscaler, side)
 
     def enlarge(low: Tensor, scale: float, seeds: Sequence[int]) -> Tensor:
+        if on_plan:
+            on_plan(upscaler.predict(size_of(low), scale, len(low), measure=True))
         return upscaler(low, scale, seeds, on_step, report)
 
     if use.blind:

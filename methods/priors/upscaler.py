@@ -7,9 +7,11 @@ from typing import Generic, TypeVar
 
 from torch import nn
 
+from ...samplers.tiled import Tiled, grid
 from ..imaging.canvas import TileSettings
 from ..memory import call_bytes
 from ..method import Plan, Upscaler
+from ..timing import Call, network_call
 from .prior import PicturePrior
 from .typicality import size_warning
 
@@ -36,8 +38,29 @@ class PriorUpscaler(Upscaler, Generic[P]):
 
     def call_shape(self, scale: float) -> tuple[int, int, int, int]:
         """What one network call sees."""
-        tiles = self.canvas.tiles(self.prior)
+        tiles = self.tiles(scale)
         return tiles.batch, self.prior.channels, tiles.size, tiles.size
+
+    def tiles(self, scale: float) -> Tiled:
+        """How pictures are cut."""
+        return self.canvas.tiles(self.prior)
+
+    def one_call(self, size: tuple[int, int], scale: float) -> Call | None:
+        places, sides = self._cut(size, scale)
+        batch = min(self.call_shape(scale)[0], places)
+        shape = (batch, self.prior.channels, *sides)
+        return network_call(self.prior.network, shape, self.pictures, self.gradient)
+
+    def _cut(self, size: tuple[int, int], scale: float) -> tuple[int, tuple[int, int]]:
+        """How many tiles the result has, and their sides."""
+        tiles, unit = self.tiles(scale), self.prior.multiple
+        height, width = (-(-n // unit) * unit for n in self.result_size(size, scale))
+        places = grid(height, width, tiles.size, min(tiles.overlap, tiles.size - 1))
+        return len(places), (min(height, tiles.size), min(width, tiles.size))
+
+    def pieces(self, size: tuple[int, int], scale: float) -> int:
+        """Network calls of a step."""
+        return -(-self._cut(size, scale)[0] // self.call_shape(scale)[0])
 
     def room(self, scale: float) -> int:
         """Bytes of one call beside the weights."""
@@ -49,7 +72,8 @@ class PriorUpscaler(Upscaler, Generic[P]):
         warnings = (*self.scale_warnings(scale), *filter(None, [warning]))
         height, width = self.result_size(size, scale)
         pictures = 4 * STATES * self.prior.channels * height * width
-        return Plan((height, width), self.calls(scale), self.room(scale) + pictures, warnings)
+        room, pieces = self.room(scale) + pictures, self.pieces(size, scale)
+        return Plan((height, width), self.calls(scale), room, warnings, pieces)
 
     def shrink(self) -> str:
         self.canvas, words = self.canvas.smaller(self.prior)

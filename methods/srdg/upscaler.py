@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from ..priors.load import frame_of
 from ..priors.ncsnpp import NCSNppPrior
 from ..priors.upscaler import PriorUpscaler
 from ..settings import Settings, option
+from ..timing import Call
 from .attributes import (
     AttributeClassifier,
     AttributeTarget,
@@ -99,7 +100,12 @@ class SRDGUpscaler(PriorUpscaler[NCSNppPrior]):
     def plan(self, size: tuple[int, int], scale: float) -> Plan:
         native = super().plan(size, self.native(scale))
         warnings = (*self.scale_warnings(scale), *native.warnings)
-        return Plan(self.result_size(size, scale), native.calls, native.bytes, warnings)
+        return replace(native, size=self.result_size(size, scale), warnings=warnings)
+
+    def one_call(self, size: tuple[int, int], scale: float) -> Call | None:
+        call = super().one_call(size, self.native(scale))
+        # attributes bring a gradient through their classifiers
+        return call and replace(call, key=(*call.key, len(self.wanted)))
 
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report

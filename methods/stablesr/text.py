@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -88,3 +89,27 @@ def _encoder(folder: Path):
         [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     return encoder
+
+
+def check_contexts(contexts: Mapping[str, Tensor], origins: Mapping[str, str], wanted: int) -> None:
+    """Raises ValueError for embeddings of other channels than are wanted, or of different lengths."""
+    for key, context in contexts.items():
+        if context.shape[-1] != wanted:
+            raise ValueError(
+                f"the UNet reads prompts of {wanted} channels and those of {origins[key]} have "
+                f"{context.shape[-1]}: "
+                "encode them for this UNet"
+            )
+    if len({context.shape for context in contexts.values()}) > 1:
+        lengths = " and ".join(str(context.shape[1]) for context in contexts.values())
+        raise ValueError(f"the prompt and the negative one have {lengths} tokens: encode both alike")
+
+
+def tokens_of(prompt: str, folder: str) -> Tensor:
+    """A prompt's tokens, of the published ones without a tokenizer's folder. Raises ValueError."""
+    if prompt.strip() not in KNOWN and not folder:
+        raise ValueError(
+            f"the prompt {prompt!r} needs tokenizer FOLDER, with vocab.json and merges.txt of Stable "
+            'Diffusion 2.1 or of any CLIP model; an empty one, "", and the published ones need none'
+        )
+    return tokenise(prompt, folder)

@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...samplers.denoiser import Cond
+from ...samplers.tiled import grid
 from .. import weights
+from ..device import device_of
 from ..inputs import FaceUse, WeightInput
 from ..memory import on_meta, peak_bytes
 from ..method import AUTO, NONE, Given, Method, Plan, Report
 from ..method import Upscaler as AnyUpscaler
 from ..settings import Settings, option
+from ..timing import Call
 from ..weights.known import where
 from .autoencoder import Autoencoder
 from .layers import StableSRLayers
 from .levels import CHAIN, levels_of
 from .load import LAYER_FILES, load_stablesr, load_text, told_target
-from .method import LATENT, NEGATIVE, StableSR, StableSRSettings, stablesr_upscale
+from .method import LATENT, NEGATIVE, StableSR, StableSRSettings, stablesr_upscale, working_size
 from .prior import CONTEXT, LR, modulated, unlike_target
-from .text import KNOWN, read_context, tokenise
+from .text import check_contexts, read_context, tokens_of
 
 PUBLISHED = "; ".join(where(name) for name in ("stablesr", "cfw", "sd21-base"))
 WIDE = 768  # pixels that the v model was trained on
@@ -93,7 +97,29 @@ class StableSRUpscaler(AnyUpscaler):
         height, width = self.result_size(size, scale)
         pictures = 4 * 3 * PICTURES * height * width
         room = max(self._room_of_step(height, width), self._room_of_decoding(height, width))
-        return Plan((height, width), calls, room + pictures, self.warnings)
+        places, batch, _ = self._tiles(size, scale)
+        return Plan((height, width), calls, room + pictures, self.warnings, -(-places // batch))
+
+    def one_call(self, size: tuple[int, int], scale: float) -> Call | None:
+        _, batch, sides = self._tiles(size, scale)
+        shape = (batch, self.model.prior.channels, *sides)
+        own = (self.model.prior.network, self.model.layers.encoder, self.model.layers.sft)
+        guided = 1 + (self.settings.guidance != 1)
+        fixed = guided, self.settings.fidelity > 0, self.settings.vae_tile
+
+        def run(*networks: Any) -> object:
+            with torch.no_grad():
+                return [self._step(networks, shape) for _ in range(guided)]
+
+        return Call(own, run, (shape, *fixed))
+
+    def _tiles(self, size: tuple[int, int], scale: float) -> tuple[int, int, tuple[int, int]]:
+        """Tiles of the latent, how many a call takes, and their sides."""
+        unit, now = self.model.multiple, self.settings
+        sides = [-(-n // unit) * unit // LATENT for n in working_size(size, scale, now.tile)]
+        tile = now.tile // LATENT
+        places = len(grid(sides[0], sides[1], tile, min(now.overlap // LATENT, tile - 1)))
+        return places, min(now.tile_batch, places), (min(sides[0], tile), min(sides[1], tile))
 
     def _room_of_step(self, height: int, width: int) -> int:
         """Bytes of a call of the UNet and the encoder of its features."""
@@ -118,13 +144,17 @@ class StableSRUpscaler(AnyUpscaler):
         return self._rooms[key]
 
     def _count_step(self, shape: tuple[int, int, int, int]) -> int:
-        unet, encoder, sft = on_meta(
-            self.model.prior.network, self.model.layers.encoder, self.model.layers.sft
-        )
+        networks = on_meta(self.model.prior.network, self.model.layers.encoder, self.model.layers.sft)
+        return peak_bytes(lambda: self._step(networks, shape))
+
+    def _step(self, networks: Sequence[Any], shape: Sequence[int]) -> object:
+        """A call of the UNet and the encoder of its features, on the device that they are on."""
+        unet, encoder, sft = networks
         denoiser = modulated(replace(self.model.prior, network=unet), StableSRLayers(encoder, sft))
-        x = torch.empty(shape, device="meta")
-        context = torch.empty(shape[0], *self.context.shape[1:], device="meta")
-        return peak_bytes(lambda: denoiser(x, CHAIN.table[0], Cond({LR: x}, {CONTEXT: context})))
+        place = {"dtype": torch.float32, "device": device_of(unet)}
+        x = torch.zeros(tuple(shape), **place)
+        context = torch.zeros(shape[0], *self.context.shape[1:], **place)
+        return denoiser(x, CHAIN.table[0], Cond({LR: x}, {CONTEXT: context}))
 
     def _count_decoding(self, size: Sequence[int]) -> int:
         wrapped = self.model.cfw is not None and self.settings.fidelity > 0
@@ -171,7 +201,7 @@ def _load(files: Mapping[str, str], given: Given) -> StableSRUpscaler:
         told["negative"] = (prompts.negative, prompts.negative_context)
     try:
         folder = prompts.tokenizer or _tokenizer_of(base)
-        tokens = {key: _tokens(text, folder) for key, (text, file) in told.items() if not file}
+        tokens = {key: tokens_of(text, folder) for key, (text, file) in told.items() if not file}
         model = load_stablesr(name, base, cfw, prompts.target)
         text_tower = load_text(base or name) if tokens else None
     except FileNotFoundError as error:
@@ -189,7 +219,8 @@ def _load(files: Mapping[str, str], given: Given) -> StableSRUpscaler:
         key: text_tower(tokens[key]) if text_tower and key in tokens else read_context(file)
         for key, (_, file) in told.items()
     }
-    _check_contexts(contexts, {key: base or name if key in tokens else told[key][1] for key in told}, model)
+    origins = {key: base or name if key in tokens else told[key][1] for key in told}
+    check_contexts(contexts, origins, model.prior.network.config.context_dim)
     clean, reference = (
         _named_restorer(getattr(prompts, option), option) for option in ("pre_clean", "reference")
     )
@@ -221,30 +252,6 @@ def _named_restorer(name: str, option: str) -> AnyUpscaler | None:
     if name == "stablesr":
         raise ValueError(f"StableSR cannot restore pictures for itself: choose another method for {option}")
     return restorer_named(name)
-
-
-def _check_contexts(contexts: Mapping[str, Tensor], origins: Mapping[str, str], model: StableSR) -> None:
-    """Raises ValueError for embeddings that this UNet cannot read, or of different lengths."""
-    wanted = model.prior.network.config.context_dim
-    for key, context in contexts.items():
-        if context.shape[-1] != wanted:
-            raise ValueError(
-                f"the UNet reads prompts of {wanted} channels and those of {origins[key]} have "
-                f"{context.shape[-1]}: "
-                "encode them for this UNet"
-            )
-    if len({context.shape for context in contexts.values()}) > 1:
-        lengths = " and ".join(str(context.shape[1]) for context in contexts.values())
-        raise ValueError(f"the prompt and the negative one have {lengths} tokens: encode both alike")
-
-
-def _tokens(prompt: str, folder: str) -> torch.Tensor:
-    if prompt.strip() not in KNOWN and not folder:
-        raise ValueError(
-            f"the prompt {prompt!r} needs tokenizer FOLDER, with vocab.json and merges.txt of Stable "
-            'Diffusion 2.1 or of any CLIP model; an empty one, "", and the published ones need none'
-        )
-    return tokenise(prompt, folder)
 
 
 METHOD = Method(

@@ -21,6 +21,7 @@ from ..inputs import FaceUse, WeightInput
 from ..method import Given, Method, Plan, Report, Upscaler
 from ..precision import wanted
 from ..settings import Settings, option
+from ..timing import Call
 
 MARGIN = 32  # pixels around a piece that the network sees too
 LEAST = 128  # side of the smallest piece
@@ -97,6 +98,17 @@ class ModelUpscaler(Upscaler):
         result = self.result_size(size, scale)
         room = 4 * MAPS * side**2 + 4 * 3 * own**2 * prod(size)
         return Plan(result, calls, room, told)
+
+    def one_call(self, size: tuple[int, int], scale: float) -> Call | None:
+        sides = (min(self.tile or n, n) + 2 * MARGIN for n in size)
+        shape = (1, self.model.input_channels, *sides)
+
+        def run(own: torch.nn.Module) -> object:
+            one = next(own.parameters())
+            with torch.inference_mode():
+                return own(torch.zeros(shape, dtype=one.dtype, device=one.device))
+
+        return Call(self.networks, run, shape)
 
     def shrink(self) -> str:
         if self.tile == 0 and self.model.tiling.name != "INTERNAL":

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from .. import weights
+from ..device import device_of
 from ..imaging.canvas import TileSettings
 from ..inputs import FaceUse, Scales, WeightInput
 from ..memory import gradient_bytes
@@ -19,6 +21,7 @@ from ..priors.adm import ADMPrior
 from ..priors.load import PriorSettings, load_classifier, load_prior
 from ..priors.upscaler import PriorUpscaler
 from ..settings import Settings, option
+from ..timing import Call
 from .guided import NATIVE, GuidedSettings, check_guided, guided_upscale, steps_of
 from .srcnn import SCALES, SRCNNSettings, load_srcnn, native_scale, srcnn_upscale
 
@@ -59,6 +62,16 @@ class SRCNNUpscaler(Upscaler):
         tile = self.tile or max(full)
         calls = math.prod(-(-n // tile) for n in full)
         return Plan(self.result_size(size, scale), calls, 4 * MAPS * (min(tile, max(full)) + RIM) ** 2)
+
+    def one_call(self, size: tuple[int, int], scale: float) -> Call | None:
+        network, native = self.by_scale[self.native(scale)], self.native(scale)
+        sides = [min(self.tile or n * native, n * native) + RIM for n in size]
+        shape = (1, network.conv1.in_channels, *sides)
+
+        def run(own: SRCNN) -> Tensor:
+            return own(torch.zeros(shape, dtype=torch.float32, device=device_of(own)))
+
+        return Call((network,), run, (shape, self.settings.channels, self.settings.half))
 
     def shrink(self) -> str:
         tile = (self.settings.tile or LARGE) // 2
@@ -148,7 +161,11 @@ class GuidedUpscaler(PriorUpscaler[ADMPrior]):
         return maps + gradient_bytes(self.classifier, (tiles.batch, 3, side, side))
 
     def plan(self, size: tuple[int, int], scale: float) -> Plan:
-        return Plan(self.result_size(size, scale), self.calls(scale), self.room(scale))
+        room, pieces = self.room(scale), self.pieces(size, scale)
+        return Plan(self.result_size(size, scale), self.calls(scale), room, pieces=pieces)
+
+    def one_call(self, size: tuple[int, int], scale: float) -> Call | None:
+        return None  # the upsampler sees the picture by a part of its own: runs tell
 
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report

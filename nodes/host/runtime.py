@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...methods.imaging.images import to_uint8
-from ...methods.method import OnStep
+from ...methods.method import OnStep, Plan
 from ...methods.weights import SUFFIXES, fits, is_weight_file
 from ...methods.weights.known import where
 from .images import join
@@ -125,6 +125,12 @@ def _unload(patchers: Sequence) -> None:
         held.model_unload()
         mm.current_loaded_models.remove(held)
         mm.soft_empty_cache()
+
+
+def tell_plan(plan: Plan) -> None:
+    """Says in the log what a run will take, before it begins."""
+    if plan.calls:
+        log.info("PriorSR: %s", plan.describe())
 
 
 def progress() -> Callable[[int, int], None]:

@@ -10,14 +10,23 @@ import re
 
 import pytest
 import torch
-from diffusers_folder import as_unet_keys, backwards, clip_state, pixel_state, put, unet_state, vae_state
+from diffusers_folder import (
+    PIXEL,
+    PIXEL_CONFIG,
+    as_unet_keys,
+    backwards,
+    clip_state,
+    pixel_state,
+    put,
+    unet_state,
+    vae_state,
+)
 from open_clip_tiny import text_state
 from safetensors.torch import save_file
 from stablesr_tiny import COARSE, UNET, filled, tiny
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
-from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_unet import ADMUNet
 from priorsr.methods.nets.open_clip_text import BLOCKS
 from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
@@ -27,42 +36,6 @@ from priorsr.methods.stablesr.text import tokenise
 from priorsr.methods.weights import diffusers_names as names
 
 WIDTH = 64
-PIXEL = ADMConfig(
-    image_size=16,
-    out_channels=3,
-    model_channels=32,
-    num_res_blocks=1,
-    channel_mult=(1, 1, 2),
-    attention_factors=(2,),
-    num_heads=1,
-    num_head_channels=None,
-    scale_shift=False,
-    resblock_updown=False,
-    new_attention_order=True,
-    frequency_shift=1,
-    pad_after=True,
-    eps=1e-6,
-)
-PIXEL_CONFIG = {  # what diffusers writes beside such a network
-    "_class_name": "UNet2DModel",
-    "act_fn": "silu",
-    "attention_head_dim": None,
-    "block_out_channels": [32, 32, 64],
-    "center_input_sample": False,
-    "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D"],
-    "downsample_padding": 0,
-    "flip_sin_to_cos": False,
-    "freq_shift": 1,
-    "in_channels": 3,
-    "layers_per_block": 1,
-    "mid_block_scale_factor": 1,
-    "norm_eps": 1e-06,
-    "norm_num_groups": 32,
-    "out_channels": 3,
-    "sample_size": 16,
-    "time_embedding_type": "positional",
-    "up_block_types": ["UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
-}
 
 
 def same(a, b):

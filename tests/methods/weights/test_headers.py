@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import tracemalloc
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from pickle_attacks import legacy, state, tensor, text
 from safetensors.torch import save_file
+from sparse_files import sparse_safetensors, sparse_zip
 
 from priorsr.methods import weights
 from priorsr.methods.cli.main import main
@@ -25,56 +25,6 @@ MiB = 1 << 20
 
 def same(network, state):
     return all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
-
-
-def sparse_safetensors(path: Path, shapes: dict) -> Path:
-    """A file of these shapes in float32 that takes no room."""
-    header, at = {}, 0
-    for key, shape in shapes.items():
-        size = 4 * torch.Size(shape).numel()
-        header[key] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
-        at += size
-    data = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(data)) + data)
-        file.truncate(8 + len(data) + at)
-    return path
-
-
-def sparse_zip(path: Path, shapes: dict) -> Path:
-    """The same as torch.save writes it; zipfile would write every byte of it."""
-    entries = {
-        key: tensor(str(i), torch.Size(shape).numel(), tuple(shape), _steps(shape))
-        for i, (key, shape) in enumerate(shapes.items())
-    }
-    inner = state(entries).removeprefix(b"\x80\x02").removesuffix(b".")
-    pickle = b"\x80\x02}" + text("state_dict") + inner + b"s" + text("global_step") + b"K\x07s."
-    parts = [("archive/data.pkl", pickle, len(pickle))]
-    parts += [(f"archive/data/{i}", b"", 4 * torch.Size(s).numel()) for i, s in enumerate(shapes.values())]
-    directory = []
-    with path.open("wb") as file:
-        for name, data, size in parts:
-            at = file.tell()
-            local = struct.pack(
-                "<4s5H3I2H", b"PK\x03\x04", 45, 0, 0, 0, 0, 0, 2**32 - 1, 2**32 - 1, len(name), 0
-            )
-            file.write(local + name.encode() + data)
-            file.seek(at + 30 + len(name) + size)
-            large = struct.pack("<2H3Q", 1, 24, size, size, at)
-            head = struct.pack(
-                "<4s6H3I5H2I", b"PK\x01\x02", 45, 45, 0, 0, 0, 0, 0, 2**32 - 1, 2**32 - 1, len(name), 28,
-                0, 0, 0, 0, 2**32 - 1,
-            )  # fmt: skip
-            directory.append(head + name.encode() + large)
-        start, whole = file.tell(), b"".join(directory)
-        end = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, *[len(parts)] * 2, len(whole), start)
-        file.write(whole + end + struct.pack("<4sIQI", b"PK\x06\x07", 0, start + len(whole), 1))
-        file.write(struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 65535, 65535, 2**32 - 1, 2**32 - 1, 0))
-    return path
-
-
-def _steps(shape):
-    return tuple(torch.empty(shape, device="meta").stride())
 
 
 @pytest.fixture
