@@ -46,6 +46,7 @@ def test_names_outside_are_refused(pack, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image = torch.full((1, 64, 64, 3), 0.5)
     sockets = {"image": image, "restored": image, "faces": pack.run("DetectFaces", image=image)[0]}
+    sockets["boxes"] = {"x": 8, "y": 8, "width": 32, "height": 32}
     sockets["crops"] = pack.run("CropFaces", image=image, faces=sockets["faces"])[1]
     taken = []
     for name, path in every(pack):
