@@ -22,18 +22,12 @@ from .guidance import (
     LoadNoiseClassifier,
 )
 from .latents import ImageToPixelLatent, PixelLatentToImage
+from .pixel_priors import ConditionPixelPrior, LoadPixelPrior
 from .quality import ImageQuality
 from .resize import ResizeImage
 from .restore_faces import RestoreFacesWith
 from .sample import SamplePicture
-from .sampling import (
-    ApplyGuidance,
-    ConditionPixelPrior,
-    LoadPixelPrior,
-    Sampler,
-    SigmasByRespacing,
-    TiledDenoiser,
-)
+from .sampling import ApplyGuidance, Sampler, SigmasByRespacing, TiledDenoiser
 from .srdg import AttributeGuide, AttributeReadOut, LoadAttributeClassifier
 from .stablesr import ApplyStableSR, LoadStableSR, StableSRStart
 from .stablesr_upscale import StableSRUpscale

@@ -13,19 +13,17 @@ from ..methods.imaging.resize import resize
 from . import host
 from .face_inputs import (
     CATEGORY,
-    FaceInputs,
     clean_input,
     detect_inputs,
     detector_input,
-    file_of,
     given_inputs,
     later_inputs,
     more_inputs,
     paste_inputs,
-    restore_and_paste,
     restored_outputs,
     scale_input,
 )
+from .face_runs import FaceInputs, file_of, restore_and_paste
 from .host.images import join, split
 from .region import region_inputs
 

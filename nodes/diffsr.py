@@ -14,7 +14,7 @@ from . import host
 from .guidance import CATEGORY
 from .host import model as host_model
 from .host.images import join, split
-from .sampling import conditioning
+from .pixel_priors import conditioning
 
 LEVEL = {"default": 0.0, "min": 0.0, "max": 100.0, "step": 1.0}
 

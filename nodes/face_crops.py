@@ -12,16 +12,15 @@ from ..methods.faces.paint import RestoreSettings, usable
 from . import host
 from .face_inputs import (
     CATEGORY,
-    FaceInputs,
     FacesData,
     FoundFaces,
     background_inputs,
     more_inputs,
     paste_inputs,
-    restore_and_paste,
     restored_outputs,
     scale_input,
 )
+from .face_runs import FaceInputs, restore_and_paste
 from .host.images import join, split
 from .region import region_inputs
 

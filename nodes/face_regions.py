@@ -17,7 +17,8 @@ from ..methods.faces.overlay import overlay
 from ..methods.faces.regions import faces_in, faces_of_meshes, parts
 from ..methods.imaging.resize import resize
 from . import host
-from .face_inputs import CATEGORY, PER_PIXEL, FacesData, FoundFaces, detector_input, detector_of
+from .face_inputs import CATEGORY, FacesData, FoundFaces, detector_input
+from .face_runs import PER_PIXEL, detector_of
 from .host.images import join, split
 
 # types of the host and of other packs, by name: older hosts lack some of their classes

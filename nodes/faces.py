@@ -12,19 +12,8 @@ from ..methods.faces.masks import CLASSES, KINDS, MaskSettings, face_mask
 from ..methods.faces.overlay import overlay
 from ..methods.imaging.resize import resize
 from . import host
-from .face_inputs import (
-    CATEGORY,
-    PARSER_ROOM,
-    PER_PIXEL,
-    FacesData,
-    FoundFaces,
-    detect_inputs,
-    detect_settings,
-    detector_input,
-    detector_of,
-    parser_input,
-    parser_of,
-)
+from .face_inputs import CATEGORY, FacesData, FoundFaces, detect_inputs, detector_input, parser_input
+from .face_runs import PARSER_ROOM, PER_PIXEL, detect_settings, detector_of, parser_of
 from .host.images import join, split
 
 OWN = "custom"

@@ -16,7 +16,6 @@ from . import host
 from .attributes import Attributes
 from .face_inputs import (
     CATEGORY,
-    FaceInputs,
     clean_input,
     detect_inputs,
     detector_input,
@@ -25,10 +24,10 @@ from .face_inputs import (
     more_inputs,
     paste_inputs,
     reference_input,
-    restore_and_paste,
     restored_outputs,
     scale_input,
 )
+from .face_runs import FaceInputs, restore_and_paste
 from .host import managed as managed_models
 from .region import region_inputs
 from .upscale import SEED, networks_beside, prepared, preset_input, setting_inputs, vary_input, weight_inputs
