@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,17 +28,6 @@ class GoldenTable:
 
 
 TABLE = GoldenTable()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-    """What tests learn of this machine stays out of the user's cache; fonts need not be looked for again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(
-            "MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR") or str(Path.home() / ".cache" / "matplotlib")
-        )
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture
