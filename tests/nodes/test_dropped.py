@@ -32,7 +32,12 @@ def on_the_host_only(name: str) -> bool:
 
 
 OURS_LISTED = [name for name in carried() if name.startswith(OURS)]
-HERE = [name for name in OURS_LISTED if not on_the_host_only(name)]
+# whole runs of diffusion methods at their defaults take up to half a minute each
+HERE = [
+    pytest.param(name, marks=pytest.mark.slow) if "Upscale" in name else name
+    for name in OURS_LISTED
+    if not on_the_host_only(name)
+]
 
 
 class Runner:
