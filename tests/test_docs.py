@@ -273,8 +273,8 @@ def test_the_map_of_visionrefine_names_what_exists(root):
 )
 def test_the_help_of_what_invents_faces_says_that_they_prove_nothing(root, node):
     english, chinese = (
-        (root / "web" / "docs" / f"PriorSR{node}" / f"{language}.md").read_text(encoding="utf-8")
-        for language in ("en", "zh")
+        (root / "web" / "docs" / page).read_text(encoding="utf-8")
+        for page in (f"PriorSR{node}.md", f"PriorSR{node}/zh.md")
     )
     assert re.search(r"not prove|no evidence|no proof|not proof|proves? nothing", " ".join(english.split()))
     assert "不能证明" in chinese

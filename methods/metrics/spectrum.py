@@ -34,10 +34,14 @@ def amplitudes(x: Tensor, bands: int = 32) -> tuple[Tensor, Tensor]:
     radius = torch.hypot(*torch.meshgrid(*_cycles(x), indexing="ij"))
     place = (radius * 2 * bands).long()
     kept = place < bands
-    total = torch.zeros(bands, dtype=torch.float64).index_add_(0, place[kept], power[kept])
-    count = torch.zeros(bands, dtype=torch.float64).index_add_(0, place[kept], torch.ones_like(power[kept]))
+    total = torch.zeros(bands, dtype=torch.float64, device=x.device).index_add_(0, place[kept], power[kept])
+    count = torch.zeros(bands, dtype=torch.float64, device=x.device).index_add_(
+        0, place[kept], torch.ones_like(power[kept])
+    )
     seen = count > 0
-    return (total / count.clamp(min=1))[seen], ((torch.arange(bands) + 0.5) / (2 * bands))[seen]
+    return (total / count.clamp(min=1))[seen], ((torch.arange(bands, device=x.device) + 0.5) / (2 * bands))[
+        seen
+    ]
 
 
 def _inside(x: Tensor) -> Tensor:

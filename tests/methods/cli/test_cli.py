@@ -437,7 +437,7 @@ def test_an_interrupt_leaves_whole_files_only(files, tmp_path, monkeypatch):
 
 def test_the_command_is_installed():
     command = [os.path.join(os.path.dirname(sys.executable), "priorsr"), "--version"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("priorsr 0.")
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("priorsr 1.")
 
 
 def test_results_of_several_kinds_are_printed_as_a_table_each(capsys):
