@@ -14,7 +14,7 @@ from . import host
 from .guidance import CATEGORY
 from .host import model as host_model
 from .host.images import join, split
-from .pixel_priors import conditioning
+from .pixel_priors import clip_input, conditioning, loaded_outputs
 
 LEVEL = {"default": 0.0, "min": 0.0, "max": 100.0, "step": 1.0}
 
@@ -36,20 +36,9 @@ class LoadShippedPrior(io.ComfyNode):
                     tooltip="face128: whole heads of 128 x 128 pixels. face64: tight faces of 64 x 64. "
                     "Both are grey: colour comes from the small picture.",
                 ),
-                io.Boolean.Input(
-                    "clip",
-                    default=True,
-                    tooltip="Keep predicted pictures within their range, as the published samplers do.",
-                ),
+                clip_input(),
             ],
-            outputs=[
-                io.Model.Output("model", display_name="MODEL"),
-                io.Conditioning.Output(
-                    "conditioning",
-                    display_name="CONDITIONING",
-                    tooltip="Empty: what samplers ask for beside the model.",
-                ),
-            ],
+            outputs=loaded_outputs(),
         )
 
     @classmethod

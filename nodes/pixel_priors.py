@@ -12,6 +12,26 @@ from .host import model as host_model
 from .host.images import split
 
 
+def clip_input() -> io.Input:
+    return io.Boolean.Input(
+        "clip",
+        default=True,
+        tooltip="Keep predicted pictures within their range, as the published samplers do.",
+    )
+
+
+def loaded_outputs() -> list[io.Output]:
+    """What nodes that load a pixel prior give."""
+    return [
+        io.Model.Output("model", display_name="MODEL"),
+        io.Conditioning.Output(
+            "conditioning",
+            display_name="CONDITIONING",
+            tooltip="Empty: what samplers ask for beside the model.",
+        ),
+    ]
+
+
 class LoadPixelPrior(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -26,21 +46,10 @@ class LoadPixelPrior(io.ComfyNode):
             search_aliases=["guided diffusion", "adm", "edm", "pixel diffusion", "load model"],
             inputs=[
                 host.file_input("prior", (*PRIORS, "ncsnpp"), "The weight file, from models/priorsr."),
-                io.Boolean.Input(
-                    "clip",
-                    default=True,
-                    tooltip="Keep predicted pictures within their range, as the published samplers do.",
-                ),
+                clip_input(),
                 *host.settings_inputs(PriorSettings),
             ],
-            outputs=[
-                io.Model.Output("model", display_name="MODEL"),
-                io.Conditioning.Output(
-                    "conditioning",
-                    display_name="CONDITIONING",
-                    tooltip="Empty: what samplers ask for beside the model.",
-                ),
-            ],
+            outputs=loaded_outputs(),
         )
 
     @classmethod

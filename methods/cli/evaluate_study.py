@@ -15,6 +15,7 @@ from ..evaluate.study_run import Given, run_study
 from ..imaging.replacing import replacing
 from ..judge.protocol import FACES
 from ..judge.report import plot, tables
+from .options import add_people
 
 log = logging.getLogger("priorsr")
 
@@ -41,14 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--faces", choices=FACES, help="how aligned faces are framed (default: the protocol's)"
     )
-    parser.add_argument(
-        "--identities",
-        nargs="+",
-        default=[],
-        metavar="TABLE",
-        help="CSV of file and identity, for recognition",
-    )
-    parser.add_argument("--gallery", metavar="DIR", help="where people are looked for (default: the truth)")
+    add_people(parser)
     parser.add_argument(
         "--out",
         required=True,

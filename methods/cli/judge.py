@@ -13,7 +13,7 @@ from ..judge.figures import FIGURES
 from ..judge.protocol import BORDERS, COLOURS, FACES, KERNELS, ROUNDINGS, names, read_protocol
 from ..judge.run import Asked, judge
 from .folder import check_output
-from .options import Command, log
+from .options import Command, add_people, log
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,14 +56,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         choices=FACES,
         help="how aligned faces are framed, find to look for the largest of each picture (default off)",
     )
-    parser.add_argument(
-        "--identities",
-        nargs="+",
-        default=[],
-        metavar="TABLE",
-        help="CSV of file and identity, for recognition",
-    )
-    parser.add_argument("--gallery", metavar="DIR", help="where people are looked for (default: the truth)")
+    add_people(parser)
     parser.add_argument("--niqe", metavar="FILE", help="another model of NIQE, .npz or the published .mat")
     parser.add_argument("--seed", type=int, default=0, help="of the confidence intervals (default 0)")
     parser.add_argument("--label", default="", help="the results' name in reports (default: the folder's)")

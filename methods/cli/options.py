@@ -27,6 +27,18 @@ log = logging.getLogger("priorsr")
 PRESET_HELP = "which settings decide what is not given; auto: as the scale and the weights ask (default auto)"
 
 
+def add_people(parser: argparse._ActionsContainer) -> None:
+    """Who is shown on the pictures, and where they are looked for."""
+    parser.add_argument(
+        "--identities",
+        nargs="+",
+        default=[],
+        metavar="TABLE",
+        help="CSV of file and identity, for recognition",
+    )
+    parser.add_argument("--gallery", metavar="DIR", help="where people are looked for (default: the truth)")
+
+
 def add_device(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, xpu or mps (default auto)")
     parser.add_argument(

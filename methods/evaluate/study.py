@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..judge.figures import FIGURES
-from ..judge.protocol import read_toml
+from ..judge.protocol import read_toml, toml_file, toml_names
 from ..method import Method
 from ..registry import method_named
 from ..settings import nearest
@@ -123,7 +123,7 @@ class Study:
 
 def names() -> list[str]:
     """The studies that come along."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return toml_names(FOLDER)
 
 
 def read_study(name: str | os.PathLike) -> Study:
@@ -132,13 +132,7 @@ def read_study(name: str | os.PathLike) -> Study:
     Raises ValueError that names the file and what is wrong, FileNotFoundError, ImportError on Python 3.10
     without tomli.
     """
-    path = Path(name)
-    if path.suffix != ".toml":
-        if str(name) not in names():
-            raise ValueError(f"there is no study {str(name)!r}{nearest(str(name), names())}")
-        path = FOLDER / f"{name}.toml"
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no study at {path}")
+    path = toml_file(name, FOLDER, "study")
     try:
         held = read_toml(path)
         runs = tuple(Runs(**_checked(Runs, one)) for one in held.pop("runs", ()))

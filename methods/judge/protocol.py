@@ -106,7 +106,28 @@ class Protocol:
 
 def names() -> list[str]:
     """The protocols that come along."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return toml_names(FOLDER)
+
+
+def toml_names(folder: Path) -> list[str]:
+    """The names of a folder's TOML files."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def toml_file(name: str | os.PathLike, folder: Path, what: str) -> Path:
+    """The user's own TOML file, or the one of that name in a folder of the package.
+
+    Raises ValueError for a name that is not there, FileNotFoundError for a file.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        known = toml_names(folder)
+        if str(name) not in known:
+            raise ValueError(f"there is no {what} {str(name)!r}{nearest(str(name), known)}")
+        path = folder / f"{name}.toml"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {what} at {path}")
+    return path
 
 
 def read_protocol(name: str | os.PathLike, **changes: Any) -> Protocol:
@@ -116,13 +137,7 @@ def read_protocol(name: str | os.PathLike, **changes: Any) -> Protocol:
     without tomli.
     """
     changes = {key: value for key, value in changes.items() if value is not None}
-    path = Path(name)
-    if path.suffix != ".toml":
-        if str(name) not in names():
-            raise ValueError(f"there is no protocol {str(name)!r}{nearest(str(name), names())}")
-        path = FOLDER / f"{name}.toml"
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no protocol at {path}")
+    path = toml_file(name, FOLDER, "protocol")
     try:
         return replace(_made(read_toml(path), path.stem), **changes)
     except (ValueError, TypeError) as error:

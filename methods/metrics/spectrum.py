@@ -22,7 +22,8 @@ def band_errors(result: Tensor, truth: Tensor) -> tuple[float, float]:
         raise ValueError(f"the images differ in size: {tuple(result.shape)} against {tuple(truth.shape)}")
     power = torch.fft.fft2(255 * (result - truth).double(), norm="ortho").abs().square()
     inside = _inside(truth)
-    return tuple(float((power * mask).sum() / power.numel()) ** 0.5 for mask in (inside, ~inside))  # pyright: ignore[reportReturnType]
+    low, high = (float((power * mask).sum() / power.numel()) ** 0.5 for mask in (inside, ~inside))
+    return low, high
 
 
 def amplitudes(x: Tensor, bands: int = 32) -> tuple[Tensor, Tensor]:
