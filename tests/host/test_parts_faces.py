@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import interpreter
 from graphs import defaults, failure, load, node, result, save, to_graph
+from host_server import interpreter
 from stablesr_graphs import one_node
 
 from priorsr.methods.faces.masks import CLASSES

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 from browser import SIZE, opened, show
-from conftest import Host, serve
 from graphs import to_graph
+from host_server import Host, serve
 
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
