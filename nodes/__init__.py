@@ -86,4 +86,4 @@ class PriorSRExtension(ComfyExtension):
     async def get_node_list(self):
         host.register_folders()
         taken = [node.GET_SCHEMA().node_id for node in OWN]
-        return [host.checked(node, TEXTS) for node in (*upscale_nodes(but=taken), *OWN, *NODES)]
+        return [host.checked(node, TEXTS, host.unfit) for node in (*upscale_nodes(but=taken), *OWN, *NODES)]

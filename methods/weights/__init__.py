@@ -10,6 +10,7 @@ from .find import installed as installed
 from .find import is_weight_file as is_weight_file
 from .find import locate as locate
 from .find import shipped as shipped
+from .kinds import BY_ID as BY_ID
 from .kinds import KINDS as KINDS
 from .kinds import Kind as Kind
 from .kinds import add_kind as add_kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from comfy_api.latest import io
@@ -29,26 +29,32 @@ def nested(inputs: Sequence[io.Input]) -> Iterator[io.Input]:
             yield from nested(getattr(option, "inputs", ()))
 
 
-def checked(node: Node, texts: Mapping[str, Reader]) -> Node:
-    """The node, by whose validation texts are tried with what reads them: the first that is wrong is told
-    with its input's name.
+def checked(node: Node, texts: Mapping[str, Reader], unfit: Callable[[str, Collection[str]], str]) -> Node:
+    """The node, by whose validation texts are tried with what reads them, and names of weight files with what
+    says why a picker does not offer them: the first that is wrong is told with its input's name.
     """
     inputs = node.GET_SCHEMA().inputs
     written = [one.id for one in inputs if one.io_type == io.String.io_type]
     checks: dict[str, Reader] = {name: texts[name] for name in written if name in texts}
+    pickers = [one.id for one in inputs if hasattr(one, "kinds")]
 
     def validate_inputs(cls, **given):
-        for name in checks:
-            value = given.get(name)
-            if isinstance(value, str) and (wrong := _wrong(checks[name], value)):
+        offered = {one.id: one for one in cls.GET_SCHEMA().inputs} if pickers else {}
+        for name in (*checks, *pickers):
+            value, wrong = given.get(name), ""
+            if isinstance(value, str) and name in checks:
+                wrong = _wrong(checks[name], value)
+            elif isinstance(value, str) and value not in offered[name].options:
+                wrong = unfit(value, offered[name].kinds)
+            if wrong:
                 return f"{name}: {wrong}"
         return True
 
     # the host leaves its own checks of inputs out that are named here, and all of them for **given
     plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    signature = inspect.Signature([inspect.Parameter(name, plain) for name in ("cls", *checks)])
+    signature = inspect.Signature([inspect.Parameter(name, plain) for name in ("cls", *checks, *pickers)])
     validate_inputs.__signature__ = signature  # type: ignore[attr-defined]
-    if checks:
+    if checks or pickers:
         node.validate_inputs = classmethod(validate_inputs)  # type: ignore[assignment]
     return node
 

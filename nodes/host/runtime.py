@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...methods.imaging.images import to_uint8
 from ...methods.method import OnStep, Plan
-from ...methods.weights import SUFFIXES, fits, is_weight_file
+from ...methods.weights import BY_ID, SUFFIXES, describe, fits, is_weight_file
 from ...methods.weights.known import where
 from .images import join
 
@@ -62,6 +62,18 @@ def weight_path(name: str) -> Path:
             + (f". {published}" if published else "")
         )
     return Path(folder_paths.get_full_path_or_raise(FOLDER, name))
+
+
+def unfit(name: str, kinds: Collection[str]) -> str:
+    """Why a picker of some kinds does not offer a file: there is none, or it is of another kind."""
+    try:
+        with loading():
+            kind = describe(weight_path(name), whole=True).kind
+    except (ValueError, FileNotFoundError) as error:
+        return str(error)
+    wanted = " or ".join(BY_ID[one].title for one in kinds)
+    held = f"of another kind ({kind.title}: {kind.use})" if kind else "of no kind that PriorSR knows"
+    return f"{name!r} is {held}; choose a file that holds {wanted} weights"
 
 
 def weight_name(name: str, known: Sequence[str] = ()) -> str:

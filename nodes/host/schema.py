@@ -108,9 +108,11 @@ def file_input(
     options = [*first, *weight_files(kinds)] or [_missing(kinds)]
     chosen = default if default in options else None
     terms = terms_of(kinds)
-    return io.Combo.Input(
+    picker = io.Combo.Input(
         name, options=options, default=chosen, tooltip=f"{tooltip} {terms}" if terms else tooltip
     )
+    picker.kinds = tuple(kinds)  # by which `checked` says why another file is refused
+    return picker
 
 
 def _missing(kinds: Collection[str]) -> str:

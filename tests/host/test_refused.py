@@ -21,7 +21,9 @@ def refused(host, graph) -> dict[str, str]:
         ("PriorSRUpscaleDiffSR", {"consistency": float("-inf")}, "smaller than min"),
         ("PriorSRUpscaleDiffSR", {"seed": 2**70}, "bigger than max"),
         ("PriorSRUpscaleDPS", {"guidance": float("inf")}, "bigger than max"),
-        ("PriorSRUpscaleDPS", {"prior": "../../secret.safetensors"}, "not in list"),
+        ("PriorSRUpscaleDPS", {"prior": "../../secret.safetensors"}, "there is no weight file"),
+        ("PriorSRUpscaleDPS", {"prior": "tiny_edm.safetensors"}, "of another kind (EDM prior"),
+        ("PriorSRUpscaleEDMDPS", {"prior": "tiny_adm.safetensors"}, "holds EDM prior weights"),
         ("PriorSRUpscaleDPS", {"respacing": "<img src=x>"}, "does not belong there"),
     ],
 )

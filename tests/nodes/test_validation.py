@@ -86,3 +86,12 @@ def test_texts_that_mean_nothing_are_refused_and_meaningful_ones_pass(pack):
 def test_a_damaged_file_can_be_chosen_and_is_explained(pack):
     with pytest.raises(ValueError, match=EVERYWHERE):
         pack.run("LoadCFW", cfw=EVERYWHERE)
+
+
+def test_a_file_of_another_kind_is_refused_with_what_it_is(pack):
+    node = pack.nodes["PriorSRUpscaleDPS"]
+    said = refusal(node, "prior", "tiny_edm.safetensors", {"image": None})
+    assert said.startswith("prior: 'tiny_edm.safetensors' is of another kind (EDM prior: ")
+    assert said.endswith("choose a file that holds ADM prior weights")
+    said = refusal(node, "prior", "none.safetensors", {"image": None})
+    assert said.startswith("prior: there is no weight file 'none.safetensors' in models/priorsr")
