@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 from graph_definitions import core
+from PIL import Image
+from pytest import MonkeyPatch
 
+import priorsr
 from priorsr.methods.cli.main import main
 from priorsr.methods.graph.definitions import CORE
 
@@ -28,6 +31,36 @@ def test_pictures_of_all_engines_are_the_same(host, tmp_path):
     for name, way in ways.items():
         assert main([*run, "--out", str(tmp_path / name), *way]) == 0
         assert (tmp_path / name / "example.png").read_bytes() == (tmp_path / "command.png").read_bytes(), name
+
+
+def test_every_engine_shows_previews_and_steps(host, tmp_path):
+    flow, source = tmp_path / "flow.json", tmp_path / "in.png"
+    Image.radial_gradient("L").resize((9, 8)).convert("RGB").save(source)
+    words = ["--prior", "tiny_adm", "--corrector", "none", "--scale", "2", "--steps", "3"]
+    place = MonkeyPatch()
+    place.setenv("PRIORSR_MODELS", str(host.base / "models" / "priorsr"))
+    assert main(["graph", "from-command", "--to", str(flow), "upscale", "dpi", str(source), "x.png", *words]) == 0
+    options = ["--base-directory", str(host.base)]
+    engines = {
+        "alone": priorsr.graph.open_engine(),
+        "server": priorsr.graph.open_engine(host.url),
+        "comfyui": priorsr.graph.open_engine(None, os.environ["COMFYUI_PATH"], options=options),
+    }
+    heard = {}
+    try:
+        for name, engine in engines.items():
+            steps, previews = [], []
+            graph = priorsr.graph.load(flow, engine)
+            graph.run(source, engine=engine, on_step=lambda *one: steps.append(one), on_preview=previews.append)
+            assert {one.size for one in previews} == {(18, 16)}, name
+            heard[name] = ([one for one in steps if one[0] == "2" and one[2]], len(previews))
+    finally:
+        place.undo()
+        for engine in engines.values():
+            engine.close()
+    assert heard["alone"][0][-1][1:] == (3, 3)
+    assert heard["server"] == heard["alone"]
+    assert heard["comfyui"] == heard["alone"]
 
 
 def test_carried_definitions_of_the_hosts_own_nodes_are_the_hosts(definitions):
