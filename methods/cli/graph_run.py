@@ -85,7 +85,9 @@ def _preview(options: argparse.Namespace, jobs: Plan) -> OnPreview | None:
     from .preview import PreviewFile
 
     if options.workers or options.cluster or len(options.server) > 1:
-        raise ValueError("--preview shows one picture at a time: leave out --workers, --cluster, more --server")
+        raise ValueError(
+            "--preview shows one picture at a time: leave out --workers, --cluster, more --server"
+        )
     if options.server:
         from ..graph.listening import library
 

@@ -231,7 +231,9 @@ def test_steps_and_previews_are_heard(fake, flow, pictures, monkeypatch):
 
 
 @pytest.mark.parametrize("mood", ["mute", "hangs up", "absent"])
-def test_a_server_that_cannot_be_heard_gives_the_same(fake, flow, pictures, tmp_path, mood, monkeypatch, caplog):
+def test_a_server_that_cannot_be_heard_gives_the_same(
+    fake, flow, pictures, tmp_path, mood, monkeypatch, caplog
+):
     caplog.set_level("INFO")
     fake.mood = mood
     if mood == "absent":
