@@ -37,8 +37,14 @@ def test_a_workflow_opens_whole(host, page, path, tmp_path):
         "!!n.has_errors])"
     )
     assert len(nodes) == len(workflow["nodes"])
-    assert all(known and not wrong for _, known, wrong in nodes), nodes
-    assert page.locator("[role=dialog]").count() == 0
+    assert all(known for _, known, _ in nodes), nodes
+    # newer front ends mark a loader whose file is the user's own and not there
+    assert {kind for kind, _, wrong in nodes if wrong} <= {"LoraLoaderModelOnly", "LoraLoader"}
+    # files that a template needs, and their sources, are what newer front ends tell in a dialog
+    if page.locator("[role=dialog]").count():
+        assert any(one.get("properties", {}).get("models") for one in workflow["nodes"])
+        assert "issing" in page.locator("[role=dialog]").first.inner_text()
+        page.keyboard.press("Escape")
     sent = page.evaluate("async () => (await window.app.graphToPrompt()).output")
     expected = to_graph(workflow, host.get("/object_info"))
     told = {
