@@ -86,7 +86,7 @@ def _preview(options: argparse.Namespace, jobs: Plan) -> OnPreview | None:
 
     if options.workers or options.cluster or len(options.server) > 1:
         raise ValueError(
-            "--preview shows one picture at a time: leave out --workers, --cluster, more --server"
+            "--preview shows one picture at a time: leave out --workers and --cluster, and give one --server"
         )
     if options.server:
         from ..graph.listening import library

@@ -18,7 +18,7 @@ MARK = ("Software", "PriorSR preview")  # tells our own file from one of the use
 class PreviewFile:
     """A PNG that is written anew with every preview, whole at any time.
 
-    Raises ValueError, FileExistsError and OSError for a name that it cannot have. others: files of the command.
+    Raises ValueError, FileExistsError and OSError for a name that it cannot have. others: files of the run.
     """
 
     def __init__(self, path: str | os.PathLike, others: Iterable[Path] = ()):

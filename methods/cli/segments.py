@@ -1,4 +1,4 @@
-"""What is done of a clip, in segments of frames that survive the process: an interrupted run goes on from them."""
+"""What is done of a clip, in segments of frames that survive the process: a further run goes on from them."""
 
 from __future__ import annotations
 
@@ -46,13 +46,16 @@ class Segments:
         while (first := next(frames, None)) is not None:
             path, count = self._next(), 0
             what = f"pictures of {first[0].shape[1]} x {first[0].shape[0]} cannot be encoded"
-            with replacing(path) as partial, saying(what):
-                with closing(pyav().open(str(partial), "w", format=FORMAT)) as container:
-                    stream = encoder(container, first[0])
-                    for picture, origin in chain([first], islice(frames, LENGTH - 1)):
-                        container.mux(stream.encode(_frame(stream, picture, origin)))
-                        count += 1
-                    container.mux(stream.encode(None))
+            with (
+                replacing(path) as partial,
+                saying(what),
+                closing(pyav().open(str(partial), "w", format=FORMAT)) as container,
+            ):
+                stream = encoder(container, first[0])
+                for picture, origin in chain([first], islice(frames, LENGTH - 1)):
+                    container.mux(stream.encode(_frame(stream, picture, origin)))
+                    count += 1
+                container.mux(stream.encode(None))
             self.files.append(path)
             self.count += count
 
@@ -126,8 +129,8 @@ def _frame(stream: Any, samples: Any, origin: Any) -> Any:
 
 @contextmanager
 def saying(text: str) -> Iterator[None]:
-    """What FFmpeg refuses in a block is a ValueError of this text and its reason; what the system refuses, such
-    as a full disk, stays an OSError.
+    """What FFmpeg refuses in a block is a ValueError of this text and its reason; what the system refuses, as a
+    full disk does, stays an OSError.
     """
     mistake = pyav().error.FFmpegError
     try:

@@ -62,7 +62,7 @@ class Server(HostEngine):
     def _outputs(
         self, nodes: dict[str, Any], on_step: OnStep, on_preview: OnPreview | None
     ) -> dict[str, dict]:
-        # another one for each run: a server that hears late of the end of a socket forgets the next of its name
+        # one for each run: a server that hears late of a socket's end forgets the next of the same name
         asked: dict[str, Any] = {"prompt": nodes, "client_id": uuid.uuid4().hex}
         if on_preview is not None:
             asked["extra_data"] = {"preview_method": METHOD}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from graph_definitions import core
 from PIL import Image
-from pytest import MonkeyPatch
 
 import priorsr
 from priorsr.methods.cli.main import main
@@ -33,40 +33,35 @@ def test_pictures_of_all_engines_are_the_same(host, tmp_path):
         assert (tmp_path / name / "example.png").read_bytes() == (tmp_path / "command.png").read_bytes(), name
 
 
-def test_every_engine_shows_previews_and_steps(host, tmp_path):
+def heard_by(steps):
+    return lambda *step: steps.append(step)
+
+
+def test_every_engine_shows_previews_and_steps(host, tmp_path, monkeypatch):
     flow, source = tmp_path / "flow.json", tmp_path / "in.png"
     Image.radial_gradient("L").resize((9, 8)).convert("RGB").save(source)
-    words = ["--prior", "tiny_adm", "--corrector", "none", "--scale", "2", "--steps", "3"]
-    place = MonkeyPatch()
-    place.setenv("PRIORSR_MODELS", str(host.base / "models" / "priorsr"))
-    assert (
-        main(["graph", "from-command", "--to", str(flow), "upscale", "dpi", str(source), "x.png", *words])
-        == 0
-    )
+    command = ["upscale", "dpi", str(source), "x.png", "--prior", "tiny_adm", "--corrector", "none"]
+    command += ["--scale", "2", "--steps", "3"]
+    monkeypatch.setenv("PRIORSR_MODELS", str(host.base / "models" / "priorsr"))
+    assert main(["graph", "from-command", "--to", str(flow), *command]) == 0
     options = ["--base-directory", str(host.base)]
-    engines = {
-        "alone": priorsr.graph.open_engine(),
-        "server": priorsr.graph.open_engine(host.url),
-        "comfyui": priorsr.graph.open_engine(None, os.environ["COMFYUI_PATH"], options=options),
+    ways = {
+        "alone": {},
+        "server": {"server": host.url},
+        "comfyui": {"comfyui": os.environ["COMFYUI_PATH"], "options": options},
     }
-    heard = {}
-    try:
-        for name, engine in engines.items():
-            steps, previews = [], []
+    told = {}
+    for name, way in ways.items():
+        heard, previews = [], []
+        with closing(priorsr.graph.open_engine(**way)) as engine:
             graph = priorsr.graph.load(flow, engine)
-            graph.run(
-                source, engine=engine, on_step=lambda *one: steps.append(one), on_preview=previews.append
-            )
-            assert previews, name
-            assert {one.width > one.height for one in previews} == {True}, name  # a server enlarges them
-            heard[name] = ([one for one in steps if one[0] == "2" and one[2]], len(previews))
-    finally:
-        place.undo()
-        for engine in engines.values():
-            engine.close()
-    assert heard["alone"][0][-1][1:] == (3, 3)
-    assert heard["server"] == heard["alone"]
-    assert heard["comfyui"] == heard["alone"]
+            graph.run(source, engine=engine, on_step=heard_by(heard), on_preview=previews.append)
+        assert previews, name
+        assert all(one.width > one.height for one in previews), name  # a server enlarges them
+        told[name] = [step for step in heard if step[0] == "2" and step[2]]
+    assert told["alone"][-1] == ("2", 3, 3)
+    assert told["server"] == told["alone"]
+    assert told["comfyui"] == told["alone"]
 
 
 def test_carried_definitions_of_the_hosts_own_nodes_are_the_hosts(definitions):
