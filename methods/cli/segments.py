@@ -129,8 +129,8 @@ def _frame(stream: Any, samples: Any, origin: Any) -> Any:
 
 @contextmanager
 def saying(text: str) -> Iterator[None]:
-    """What FFmpeg refuses in a block is a ValueError of this text and its reason; what the system refuses, as a
-    full disk does, stays an OSError.
+    """What FFmpeg refuses in a block is a ValueError of this text and its reason; what the system refuses,
+    such as to write on a full disk, stays an OSError.
     """
     mistake = pyav().error.FFmpegError
     try:

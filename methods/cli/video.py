@@ -1,7 +1,8 @@
 """A clip, frame by frame, in constant memory: sound and time stamps stay, every frame has the same seed.
 
 Frames are enlarged and encoded in segments, which an interrupted run leaves for the next one; then segments
-and sound are joined. No frame is stored before an earlier one (no B-frames), so that segments follow each other.
+and sound are joined. No frame is stored before an earlier one (no B-frames), so that segments can follow each
+other.
 """
 
 from __future__ import annotations

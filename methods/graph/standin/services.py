@@ -72,8 +72,8 @@ Continuous = type("ModelSamplingContinuousEDM", (nn.Module,), {"set_parameters":
 
 
 class Host:
-    """One host: `report` is told of every move of a bar, `preview` of pictures that it shows; `cancelling` ends
-    what runs when it next asks.
+    """One host: `report` is told of every move of a bar, `preview` of pictures that it shows;
+    `cancelling` ends what runs when it next asks.
     """
 
     def __init__(self, models: Path, device: torch.device | None = None):
