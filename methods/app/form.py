@@ -17,7 +17,7 @@ CLOSE, FINE = 2, 100  # the highest limit of a slider, and its steps
 def component(option: Option, values: Mapping[str, Any]) -> Any:
     """What takes a value of the option, which begins with that of `values` or its default."""
     value = values.get(option.name, option.default)
-    told: dict[str, Any] = {"label": option.label, "info": option.help}
+    told: dict[str, Any] = {"label": option.label, "info": option.help, "interactive": True}
     if option.kind is bool and option.default is None:
         return gr.Dropdown([(PRESET, ""), *YES.items()], value="", **told)
     if option.kind is bool:
