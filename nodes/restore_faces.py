@@ -48,6 +48,7 @@ KNOWN = {
     ),
     "srcnn": ("size",),
 }
+SELDOM = ("weights", "srdg_steps", "h")  # of those that saved work knows
 NAMES = {"dpi_steps": "steps", "srdg_steps": "steps", "srdg_preset": "preset"}
 HIDDEN = {
     # the first three need a tokenizer's folder, the last is later than saved work
@@ -82,7 +83,7 @@ def _steps(name: str, most: int) -> io.Input:
 
 def _inputs(method: Method) -> list[io.Input]:
     """What a method of faces asks for."""
-    every = [*weight_inputs(method), *setting_inputs(method, HIDDEN.get(method.name, ()), advanced=False)]
+    every = [*weight_inputs(method), *setting_inputs(method, HIDDEN.get(method.name, ()))]
     known = KNOWN.get(method.name)
     if known is None:
         presets = [preset_input(method)] if method.presets else []
@@ -97,6 +98,7 @@ def _inputs(method: Method) -> list[io.Input]:
     own = [_size(SIDE, 32), _preset("preset", method), _preset("srdg_preset", method)]
     own += [_steps("dpi_steps", 1000), _steps("srdg_steps", 100_000)] + ([h] if method.name == "srdg" else [])
     by_name = {one.id: one for one in (*every, *own)}
+    host.advanced([by_name[name] for name in SELDOM if name in by_name])
     return [by_name[name] for name in known]
 
 
@@ -147,11 +149,11 @@ class RestoreFacesWith(io.ComfyNode):
                         "How many times fewer pixels than the method gives it a face truly has; 0: by the "
                         "detail that it shows."
                     ),
+                    extra_dict={"advanced": True},
                 ),
                 detector_input(),
                 io.Int.Input("seed", tooltip="Decides what a prior invents; face i has seed + i.", **SEED),
-                *paste_inputs(),
-                *detect_inputs(),
+                *host.advanced([*paste_inputs(), *detect_inputs()]),
                 io.Combo.Input(
                     "frame",
                     options=["auto", "tight", "ffhq"],

@@ -31,7 +31,7 @@ class Layout:
 
     first: inputs that come before all others. last: what was added since, after all others and optional, so
     that graphs without it run. custom: settings that only the preset `custom` shows. names: settings whose
-    input is called otherwise.
+    input is called otherwise. advanced: inputs that are seldom changed.
     """
 
     first: tuple[str, ...] = ()
@@ -39,6 +39,7 @@ class Layout:
     custom: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    advanced: tuple[str, ...] = ()
     seed: bool = True
 
 
@@ -60,6 +61,7 @@ LAYOUTS = {
         ("prior", "scale", "seed", "classifier", "attributes", "weights", "preset"),
         ("longest", "vary"),
         names={"attribute_weights": "weights"},
+        advanced=("weights",),
         aliases=("sde-sr", "face hallucination", "attributes"),
     ),
     "dps": Layout(("prior", "scale"), ("longest", "vary"), aliases=("posterior sampling",)),
@@ -135,6 +137,7 @@ def vary_input() -> io.Input:
         default=True,
         optional=True,
         tooltip="Image i of a batch gets the seed plus i, so that not all get the same inventions.",
+        extra_dict={"advanced": True},
     )
 
 
@@ -162,6 +165,7 @@ def inputs_of(method: Method) -> list[io.Input]:
     middle = [name for name in by_name if name not in (*layout.first, *layout.last)]
     for name in layout.last:
         by_name[name].optional = True
+    host.advanced([by_name[name] for name in layout.advanced])
     image = io.Image.Input("image", tooltip="Images of any size, each enlarged by itself. Alpha is kept.")
     ordered = [by_name[name] for name in (*layout.first, *middle, *layout.last)]
     return [image, *ordered, *more_weights(method), *region_inputs()]

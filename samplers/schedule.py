@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -180,10 +181,14 @@ class DiscreteSchedule:
         """The kept step whose noise-to-signal ratio sigma / alpha is closest, in logarithm, to the given
         one.
         """
-        return min(
-            range(len(self.table)),
-            key=lambda i: abs(math.log(self.table[i].sigma / self.table[i].alpha) - math.log(sigma)),
-        )
+        ratios, wanted = self._log_ratios, math.log(sigma)
+        after = min(bisect_left(ratios, wanted), len(ratios) - 1)
+        before = max(after - 1, 0)
+        return before if wanted - ratios[before] <= abs(ratios[after] - wanted) else after
+
+    @cached_property
+    def _log_ratios(self) -> list[float]:
+        return [math.log(level.sigma / level.alpha) for level in self.table]
 
 
 def sigma_levels(sigmas: Sequence[float], c_noise: Callable[[float], float]) -> list[Level]:

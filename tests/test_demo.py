@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from priorsr.methods.cli import demo
 from priorsr.methods.imaging.images import Picture, read, write
 
@@ -28,6 +30,7 @@ def test_demo_writes_its_pictures_and_beats_bicubic(tmp_path, capsys):
     assert read(tmp_path / "srcnn.png").pixels.shape == read(tmp_path / "original.png").pixels.shape
 
 
+@pytest.mark.slow
 def test_the_readmes_python_runs_as_printed(tmp_path, root, photo, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(encoding="utf-8"), re.S)
     write(Picture(photo), tmp_path / "photo.jpg")

@@ -6,9 +6,11 @@ import ast
 import json
 import re
 
+import pytest
 from PIL import Image
 
 
+@pytest.mark.slow
 def test_its_cells_run_in_order(root, monkeypatch, capsys):
     book = json.loads((root / "docs" / "first_steps.ipynb").read_text(encoding="utf-8"))
     assert (book["nbformat"], len({cell["id"] for cell in book["cells"]})) == (4, len(book["cells"]))

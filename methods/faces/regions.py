@@ -87,6 +87,8 @@ def parts(mask: Tensor) -> Tensor:
     labels = torch.arange(1, coarse.numel() + 1, dtype=torch.float32, device="cpu").view_as(coarse) * coarse
     while True:  # each part gets the largest number of its pixels
         spread = F.max_pool2d(labels, 3, 1, 1) * coarse
+        # the pixel of that number has a larger one by now: windings take few rounds
+        spread = torch.cat([spread.new_zeros(1), spread.flatten()])[spread.long()]
         if torch.equal(spread, labels):
             break
         labels = spread

@@ -24,11 +24,12 @@ from .runtime import (
     weight_path,
     with_smaller_tiles,
 )
-from .schema import chosen, file_input, longest_input, schema, settings_inputs
+from .schema import advanced, chosen, file_input, longest_input, schema, settings_inputs
 
 __all__ = [
     "CATEGORY",
     "FOLDER",
+    "advanced",
     "call_progress",
     "cancellable",
     "checked",

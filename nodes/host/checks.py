@@ -39,7 +39,8 @@ def checked(node: Node, texts: Mapping[str, Reader], unfit: Callable[[str, Colle
     pickers = [one.id for one in inputs if hasattr(one, "kinds")]
 
     def validate_inputs(cls, **given):
-        offered = {one.id: one for one in cls.GET_SCHEMA().inputs} if pickers else {}
+        # of the node itself: hosts validate with a locked copy, whose schema cannot be made anew
+        offered = {one.id: one for one in node.GET_SCHEMA().inputs} if pickers else {}
         for name in (*checks, *pickers):
             value, wrong = given.get(name), ""
             if isinstance(value, str) and name in checks:

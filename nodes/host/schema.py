@@ -93,6 +93,13 @@ def chosen(choice: Mapping | None, name: str, known: Iterable[str]) -> tuple[str
     return key, values
 
 
+def advanced(inputs: Sequence[io.Input]) -> list[io.Input]:
+    """Inputs that are seldom changed, which front ends show on demand."""
+    for one in inputs:
+        one.extra_dict = {**(one.extra_dict or {}), "advanced": True}
+    return list(inputs)
+
+
 def longest_input() -> io.Input:
     """The size of a result by its longer side; `scale_for` turns it into a scale."""
     tooltip = "Pixels of the result's longer side, in place of the scale; 0: the scale decides."

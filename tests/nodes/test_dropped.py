@@ -32,9 +32,10 @@ def on_the_host_only(name: str) -> bool:
 
 
 OURS_LISTED = [name for name in carried() if name.startswith(OURS)]
-# whole runs of diffusion methods at their defaults take up to half a minute each
+# whole runs of diffusion methods at their defaults take up to half a minute each, guided ones minutes
+LONG = {"PriorSRGuideClassifier", "PriorSRLoadPixelPrior", "PriorSRSigmasByRespacing"}
 HERE = [
-    pytest.param(name, marks=pytest.mark.slow) if "Upscale" in name else name
+    pytest.param(name, marks=pytest.mark.slow) if "Upscale" in name or name in LONG else name
     for name in OURS_LISTED
     if not on_the_host_only(name)
 ]

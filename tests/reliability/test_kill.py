@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 import torch
 
 from priorsr.methods.cli import main as cli
@@ -26,6 +27,7 @@ def files(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_files(tmp_path):
     draw = torch.Generator().manual_seed(0)
     for i in range(PICTURES):

@@ -125,6 +125,7 @@ def test_another_process_gives_the_same(folder, five, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_torchs_default_type_has_no_influence(folder, five, name):
     torch.set_default_dtype(torch.float64)
     try:

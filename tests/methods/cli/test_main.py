@@ -72,7 +72,7 @@ def test_streams_may_be_closed(tmp_path, photo):
     write(Picture(photo), tmp_path / "a.png")
     for i, closed in enumerate((">&-", "<&- >&- 2>&-")):
         out = tmp_path / f"{i}.png"
-        done = shell(f"priorsr upscale {tmp_path}/a.png {out} --method bicubic --json {closed}")
+        done = shell(f"priorsr upscale bicubic {tmp_path}/a.png {out} --json {closed}")
         assert done.returncode == 0, (closed, done.stderr)
         assert read(out).pixels.shape[-1] == 142
 
@@ -93,7 +93,7 @@ def test_a_console_that_cannot_show_a_name_loses_no_result(tmp_path, photo):
     done = shell(f"priorsr compare {tmp_path}/图.png {tmp_path}/b.png", PYTHONIOENCODING="cp1252")
     assert done.returncode == 0, done.stderr
     assert "?.png" in done.stdout
-    done = shell(f"priorsr upscale {tmp_path}/图.png {tmp_path}/图2.png", PYTHONIOENCODING="ascii")
+    done = shell(f"priorsr upscale bicubic {tmp_path}/图.png {tmp_path}/图2.png", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
 
 

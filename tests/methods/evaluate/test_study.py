@@ -63,7 +63,15 @@ def test_every_study_is_tried_below():
     assert sorted([*QUICK, *STABLESR, *WANTING]) == names()
 
 
-@pytest.mark.parametrize("name", QUICK)
+SOON = ("diffsr-levels", "dpi-steps", "srdg-attributes", "stablesr-fidelity", "visionrefine-srcnn")
+
+
+def told_soon(names):
+    """One of each method is tried every time."""
+    return [name if name in SOON else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", told_soon(QUICK))
 def test_a_study_runs_on_what_comes_along(name, faces, tmp_path, capsys):
     study, out = read_study(name), tmp_path / "out"
     given = QUICK[name]
@@ -100,7 +108,7 @@ def files(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", STABLESR)
+@pytest.mark.parametrize("name", told_soon(STABLESR))
 def test_a_study_of_stablesr_runs_on_files_of_the_user(name, files, faces, tmp_path, capsys, caplog):
     tiles = ["tile=32", "overlap=16", "vae_tile=64", "vae_overlap=32"]
     given = [f"stablesr={files / 'full.safetensors'}", f"cfw={files / 'cfw.safetensors'}", *tiles]
@@ -152,6 +160,7 @@ def test_inputs_of_the_user_pair_by_the_protocol(faces, tmp_path):
     assert found.records[0].method["settings"] == {}
 
 
+@pytest.mark.slow
 def test_seeds_give_diversity_and_runs_take_time(faces, tmp_path):
     study = read_study("dpi-tau").changed(["steps=2", "tau=0,700", "prior=face64"])
     found = run_study(study, Given(faces, count=1, faces="off"), tmp_path / "out")

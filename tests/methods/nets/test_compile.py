@@ -63,6 +63,7 @@ def test_a_network_is_one_graph(name):
         torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_method_runs_compiled_and_goes_on_where_that_fails():
     from priorsr.methods.registry import method_named
 

@@ -91,6 +91,7 @@ def trained(recipe, latents, place):
     return job, network, save(part, out, said), before
 
 
+@pytest.mark.slow
 def test_the_wrapped_decoder_comes_closer_to_the_truth(trained, place):
     (row,) = [json.loads(line) for line in (place / "run" / "log.jsonl").read_text().splitlines()]
     before = trained[3]

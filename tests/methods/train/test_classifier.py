@@ -127,6 +127,7 @@ def test_every_attribute_is_learnt_from_its_own_draw_and_moves_do_what_they_say(
     assert torch.equal(moved(x, [(1, 0)], 1)[..., 1:], x[..., :-1])
 
 
+@pytest.mark.slow
 def test_training_learns_all_attributes_and_resumes(tmp_path, data):
     judged = Labelled.of(*pictures(12), RECIPE)
     net = fit(task(RECIPE, data, judged, 1), QUICK, tmp_path / "whole", progress=False)

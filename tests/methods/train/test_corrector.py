@@ -368,6 +368,7 @@ def test_runs_show_the_corrector_what_sampling_shows_it(prior_file):
         assert torch.equal(one.truth, truth)
 
 
+@pytest.mark.slow
 def test_training_on_runs_lowers_their_errors_and_resumes_on_a_round(tmp_path, prior_file, monkeypatch):
     monkeypatch.setattr(corrector_runs, "EVERY", 4)
     monkeypatch.setattr(corrector_runs, "STEPS", (5, 8))

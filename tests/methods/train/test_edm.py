@@ -161,6 +161,7 @@ def test_sizes_that_cannot_work_are_refused(wrong, words):
         EDMRecipe(**{**SIZES, **wrong}).network()
 
 
+@pytest.mark.slow
 def test_the_small_recipe_of_the_page_runs_as_printed(root, tmp_path, folder, monkeypatch):
     """With two steps in place of two thousand, and on these pictures."""
     page = (root / "docs" / "visionrefine.md").read_text(encoding="utf-8")

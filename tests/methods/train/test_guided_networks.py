@@ -109,6 +109,7 @@ def test_the_small_picture_is_the_mean_of_blocks():
     assert reduced(x).tolist() == [[[[7.5]]]]
 
 
+@pytest.mark.slow
 def test_an_upsampler_learns_and_resumes_bit_by_bit(tmp_path):
     recipe = UpsamplerRecipe(**COMMON, heads=2, attributes=CLASSES, train_steps=50)
     images, labels = pictures()

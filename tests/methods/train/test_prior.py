@@ -212,6 +212,7 @@ def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, cap
     assert "exists" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_exported_as_it_is(tmp_path, folder, caplog):
     small = [
         *TINY,
@@ -239,6 +240,7 @@ def test_a_checkpoint_is_exported_as_it_is(tmp_path, folder, caplog):
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path, folder):
     """Under torchrun: one file, one log, and a checkpoint that a single process does not take for its own."""
     out = tmp_path / "two.safetensors"
@@ -286,6 +288,7 @@ def test_two_processes_train_one_network(tmp_path, folder):
     assert cli.main([*command, "--resume", "--overwrite"]) == 2
 
 
+@pytest.mark.slow
 def test_a_run_may_be_resumed_with_more_steps(tmp_path):
     short = Optimisation(steps=4, warmup=2, checkpoint_every=2, validate_every=4)
     fit(task(RECIPE, ramps(8), ramps(8)), short, tmp_path, progress=False)
@@ -308,6 +311,7 @@ def test_samples_do_not_depend_on_their_number():
     assert grid(torch.rand(5, 1, 8, 8)).shape == (1, 1, 24, 16)
 
 
+@pytest.mark.slow
 def test_a_prior_is_judged_by_what_it_restores_and_draws():
     prior = ADMPrior(build_adm(RECIPE.config()).eval(), COSINE, "v", Calibration(errors_of(0.2)))
     truth = ramps(2).float() / 255

@@ -109,6 +109,7 @@ def test_batches_draw_both_factors_and_all_times():
     assert len(blocky) == 2
 
 
+@pytest.mark.slow
 def test_training_lowers_the_error_and_resumes(tmp_path):
     images, judged = ramps(64), ramps(8)
     new = lambda: task(RECIPE, build(RECIPE, 1), images, judged)  # noqa: E731

@@ -89,6 +89,7 @@ def trained(recipe, place):
     return job, network, save(part, out, said), before
 
 
+@pytest.mark.slow
 def test_the_error_falls(trained, place):
     (row,) = rows(place / "run")
     assert row["error"] < 0.9 * trained[3]
