@@ -13,7 +13,7 @@ import gradio as gr  # pyright: ignore[reportMissingImports]
 from gradio import themes  # pyright: ignore[reportMissingImports]
 
 from ..cli.graph_from_command import workflow_of
-from .choices import Choice, choices, given, options_of, spoken, subcommands, words_of
+from .choices import FORMAT, Choice, choices, given, options_of, spoken, subcommands, words_of
 from .faces import WHICH, Found, found
 from .form import component
 from .run import Run, Runs, Upload, kept_name, places, shown
@@ -111,7 +111,8 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
             choice, values = chosen(row, other), dict(told)
             if people is not None and len(taken) < len(people.labels):
                 values[WHICH] = ",".join(map(str, taken))
-            return words_of(choice.command, choice.method, values, *places([one.name for one in files]))
+            where = places([one.name for one in files], values.get(FORMAT) or "")
+            return words_of(choice.command, choice.method, values, *where)
 
         def find(files: list[Upload], row: str, other: str, told: dict, request: gr.Request) -> dict:
             """Show the faces of a single picture where the choice restores them."""

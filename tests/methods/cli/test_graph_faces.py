@@ -25,6 +25,8 @@ WORDS = {  # more than defaults, of which some are called otherwise by the nodes
         "published",
         "--attributes",
         "beard=0",
+        "--classifier",
+        "attr128_beard",
         "--view",
         "tight",
         "--coarse",
@@ -77,6 +79,7 @@ def test_what_a_node_cannot_say_is_refused(words, said):
         workflow_of(["restore-faces", "diffsr", "photo.png", "out.png", *words])
 
 
+@pytest.mark.slow
 def test_what_a_preset_decides_stands_in_the_widgets():
     command = ["restore-faces", "srdg", "photo.png", "out.png", "--preset", "published", "--steps", "9"]
     inputs = restorer(workflow_of(command, api=True))
