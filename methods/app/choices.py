@@ -18,6 +18,7 @@ from .. import weights
 from ..cli.main import build_parser
 from ..cli.parser import Parser
 from ..device import devices
+from ..imaging.region import Box
 from ..method import Method
 from ..registry import methods
 
@@ -29,9 +30,9 @@ LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 # options of terminals, scripts and clusters, which no form shows
 ELSEWHERE = {
     *("help", "source", "destination", "overwrite", "workers", "shard", "json", "json_lines", "precision"),
-    *("memory", "compile", "batch", "vary", "frames", "identity", "reference", "region", "feather"),
+    *("memory", "compile", "batch", "vary", "frames", "identity", "reference"),
 }
-FORMAT, DEVICE = "format", "device"
+FORMAT, DEVICE, REGION = "format", "device", "region"
 PRESET = "as the preset says"
 UNSET = {FORMAT: "png for one picture, as the inputs for several"}  # what holds where no preset decides
 FIRST = ("scale", "clean", "preset", "seed")  # shared by many methods, and shown at once
@@ -70,15 +71,18 @@ class Option:
     free: bool = False
     first: bool = False
     unset: str = PRESET
+    form: re.Pattern | None = None
 
     @property
     def label(self) -> str:
         return self.flag.lstrip("-").replace("-", " ")
 
     def words(self, value: Any) -> list[str]:
-        """The words that give it a value, none for its default."""
+        """The words that give it a value, none for its default. Raises ValueError for another form."""
         if value is None or value == "" or value == self.default:
             return []
+        if self.form and not self.form.fullmatch(value := "".join(f"{value}".split())):
+            raise ValueError(f"the {self.label} is given by its {self.help}, not by {value}")
         if self.kind is bool:
             return [self.flag if value else self.negative]
         return [self.flag, f"{value}".removesuffix(".0") if self.kind in (int, float) else f"{value}"]
@@ -172,6 +176,8 @@ def _option(action: argparse.Action, method: Method | None, called: str) -> Opti
         default = (weight.default if weight else default) or None
         needed, free = default is None and weight is not None and not weight.many, True
     text = re.sub(r" \(default:? [^)]*\)$", "", (action.help or "").replace("%%", "%"))
+    if name == REGION:  # files of this machine are no part of a page
+        text = "left, top, width and height in pixels of the picture, such as 40,20,100,120"
     return Option(
         name,
         action.option_strings[0],
@@ -185,6 +191,7 @@ def _option(action: argparse.Action, method: Method | None, called: str) -> Opti
         needed,
         free,
         unset=UNSET.get(name, PRESET),
+        form=Box.FORM if name == REGION else None,
     )
 
 

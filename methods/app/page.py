@@ -121,8 +121,8 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
             named = {one.name for one in options_of(choice.command, choice.method)}
             if len(files) != 1 or WHICH not in named:
                 return nothing
-            asked = words_of(choice.command, choice.method, told, "in.png", "out.png")
             try:
+                asked = words_of(choice.command, choice.method, told, "in.png", "out.png")
                 one = found(files[0].path, asked, runs.scratch(_session(request), "faces.png"))
             except (ValueError, OSError):
                 return nothing  # which the run says
@@ -183,7 +183,10 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
 
         def say(*asked: Any) -> dict:
             """The command and, where there is one, the workflow that do the same."""
-            said = words(asked[0] or [Upload(Path(), "photo.png")], *asked[1:])
+            try:
+                said = words(asked[0] or [Upload(Path(), "photo.png")], *asked[1:])
+            except ValueError as error:
+                return {command: "", workflow_note: _sentence(str(error)), workflow: gr.Code(visible=False)}
             none = {command: spoken(said), workflow: gr.Code(visible=False)}
             try:
                 text = json.dumps(workflow_of(said), indent=1)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..graph.definitions import DYNAMIC, Definitions, carried, defaults, with_nested
 from ..graph.layout import saved_form
+from ..imaging.region import Box
 from ..method import AUTO, Method
 from ..registry import method_named
 from .graph_from_faces import faces_node
@@ -48,6 +49,11 @@ def workflow_of(command: Sequence[str], api: bool = False) -> dict:
             "inputs": {"images": ["2", 0], "filename_prefix": f"PriorSR/{SAVED[command[0]]}"},
         },
     }
+    if options.region and Box.FORM.fullmatch(options.region):
+        raise ValueError(
+            f"a workflow takes its region from a picture, not from {options.region}: draw it in the mask "
+            "editor of Load Image, or give a picture that is white there"
+        )
     if options.region:
         nodes["4"] = {"class_type": "LoadImageMask", "inputs": {"image": options.region, "channel": "red"}}
         nodes["2"]["inputs"] |= {"region": ["4", 0], "feather": options.feather}

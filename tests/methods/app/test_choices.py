@@ -48,6 +48,8 @@ def test_what_is_set_is_what_the_command_says_and_no_more(command, method):
         elif option.kind in (int, float):
             low = option.low if option.low is not None else 1
             wanted[option.name] = option.kind(low if low != option.default else low + 1)
+        elif option.name == choices.REGION:
+            wanted[option.name] = "1,2,3,4"
         elif option.name == choices.DEVICE:
             wanted[option.name] = "cpu"
         elif option.choices and not option.free:
@@ -112,3 +114,12 @@ def test_the_quality_has_limits_and_devices_are_those_of_the_machine(monkeypatch
         assert found["device"].choices == ("auto", "cpu", "cuda:0", "cuda:1")
         assert found["device"].words("cuda:1") == ["--device", "cuda:1"]
         assert found["device"].words("auto") == []
+
+
+def test_a_region_is_a_box_and_no_file_of_the_machine():
+    for key in EVERY:
+        (region,) = (one for one in choices.options_of(*key) if one.name == choices.REGION)
+        assert region.words("40, 20,100,120") == ["--region", "40,20,100,120"]
+        assert region.words("") == []
+        with pytest.raises(ValueError, match="the region is given by its left, top, width and height"):
+            region.words("/etc/mask.png")
