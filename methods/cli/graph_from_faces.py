@@ -28,6 +28,7 @@ NOT_OF_NODES = {  # files, devices and reports, which a graph has elsewhere or n
     *("json", "json_lines", "device", "precision", "identity", "region", "vary"),
 }
 OWN = ("preset", "size")  # what a choice of a method asks for beside its weights and settings
+LINKED = ("attributes",)  # settings for which a command finds shipped networks and a node does not
 ANY_SCALE = 2.0  # at which a preset is asked for settings that no scale decides
 
 
@@ -88,6 +89,9 @@ def _own(method: Method, own: Mapping, options: argparse.Namespace, asked: Seque
     told |= {"preset": preset} if preset != AUTO else {}
     told |= {"size": size} if size else {}
     given = {n: v for n in method.fields() if (v := getattr(options, f"method_{n}", None)) is not None}
+    alone = not any(files[one.name] for one in method.weights if one.many)
+    if lost := [name for name in LINKED if alone and given.get(name)]:
+        raise ValueError(f"the node of {method.name} takes --{lost[0]} with a file: add --classifier")
     names = {name: name for name in (*told, *given)}
     if set(names) - set(widgets):
         names |= face_names(method, widgets)

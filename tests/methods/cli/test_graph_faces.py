@@ -79,6 +79,11 @@ def test_what_a_node_cannot_say_is_refused(words, said):
         workflow_of(["restore-faces", "diffsr", "photo.png", "out.png", *words])
 
 
+def test_an_attribute_needs_its_classifier_named():
+    with pytest.raises(ValueError, match="takes --attributes with a file: add --classifier"):
+        workflow_of(["restore-faces", "srdg", "photo.png", "out.png", "--attributes", "beard=0"])
+
+
 @pytest.mark.slow
 def test_what_a_preset_decides_stands_in_the_widgets():
     command = ["restore-faces", "srdg", "photo.png", "out.png", "--preset", "published", "--steps", "9"]
