@@ -61,6 +61,7 @@ pictures: $(BIN)/priorsr
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_stablesr.py
 	$(BIN)/python docs/make_srdg.py
+	$(BIN)/python docs/make_visionrefine.py
 
 # the site in build/site, strictly: a link that leads nowhere ends it; nothing is fetched
 docs: $(BIN)/priorsr
