@@ -15,6 +15,7 @@ LONGEST_LINE = 4096
 LONGEST_TEXT = 1 << 24
 LONGEST_NUMBER = 32  # bytes of an integer
 LARGEST_KEY = 1 << 60  # integers beyond it can be made to share one hash
+NUMBERS = {form: struct.Struct(form) for form in ("<B", "<H", "<i", "<I", "<Q", ">d")}
 PLAIN = (str, bytes, bool, int, float, type(None))
 
 
@@ -81,8 +82,12 @@ class Machine:
         self.stack: list = []
         self.below: list[list] = []  # stacks under the marks
         self.memo: dict[int, object] = {}
-        for _ in range(OPCODES):
-            code = self.take(1)[0]
+        data, stop = self.data, self.stop
+        for _ in range(OPCODES):  # the loop that a file of thousands of tensors is read by: nothing to spare
+            if self.at >= stop:
+                raise ValueError("it ends too early")
+            code = data[self.at]
+            self.at += 1
             if code == 0x2E:  # STOP
                 return self.stack.pop()
             action = ACTIONS.get(code)
@@ -92,10 +97,14 @@ class Machine:
         raise ValueError(f"its pickle has more than {OPCODES} operations")
 
     def take(self, count: int) -> bytes:
-        return self.data[slice(*self.skip(count))]
+        at = self.at
+        if not 0 <= count <= self.stop - at:
+            raise ValueError("it ends too early")
+        self.at = at + count
+        return self.data[at : self.at]
 
     def number(self, form: str) -> int:
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+        return NUMBERS[form].unpack(self.take(NUMBERS[form].size))[0]
 
     def line(self) -> str:
         end = self.data.find(b"\n", self.at, min(self.stop, self.at + LONGEST_LINE))
