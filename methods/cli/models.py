@@ -8,6 +8,8 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -89,7 +91,10 @@ def _checked(path: Path) -> dict[str, str]:
         problem = found.problem
     except (ValueError, OSError) as error:
         problem = str(error)
-    digest = sha256_of(path) if path.is_file() else ""
+    digest = ""
+    if path.is_file():
+        with _bytes_bar(f"hash of {path.name}") as on_bytes:
+            digest = sha256_of(path, on_bytes)
     one, named = known_by_hash(digest), find_known(path.name)
     known = f"{one.name}, by its hash" if one else ""
     if one is None and named is not None:
@@ -99,6 +104,20 @@ def _checked(path: Path) -> dict[str, str]:
             problem = problem or f"{path} is not the {named.file} that was published: {named.page} has that"
     complete = f"no: {problem}" if problem else "yes"
     return {"file": str(path), "kind": kind, "complete": complete, "known": known, "sha256": digest}
+
+
+@contextmanager
+def _bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is told bytes so far, of so many (0: unknown); none where nobody looks."""
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit="B", unit_scale=True, disable=None) as bar:
+
+        def on_bytes(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        yield on_bytes
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -114,14 +133,7 @@ def _fetch(options: argparse.Namespace) -> int:
         )
     if one.commercial != "yes":
         log.warning("%s: %s; commercial use: %s (%s)", one.file, one.licence, one.commercial, one.page)
-    from tqdm import tqdm
-
-    with tqdm(total=one.bytes or None, unit="B", unit_scale=True, disable=None) as bar:
-
-        def on_bytes(done: int, total: int) -> None:
-            bar.total = total or None
-            bar.update(done - bar.n)
-
+    with _bytes_bar(one.file) as on_bytes:
         path, digest = fetch(one, folder, options.address, on_bytes)
     unsure = "" if one.sha256 else " (no published hash to compare with)"
     if options.json:

@@ -19,12 +19,15 @@ AGENT = "priorsr"
 Progress = Callable[[int, int], None]  # bytes so far, of so many (0 where the server does not tell)
 
 
-def sha256_of(path: str | os.PathLike) -> str:
+def sha256_of(path: str | os.PathLike, on_bytes: Progress = lambda done, total: None) -> str:
     """The hash of a file, in hexadecimal."""
-    digest = hashlib.sha256()
+    digest, done = hashlib.sha256(), 0
     with open(path, "rb") as file:
+        total = os.fstat(file.fileno()).st_size
         while piece := file.read(PIECE):
             digest.update(piece)
+            done += len(piece)
+            on_bytes(done, total)
     return digest.hexdigest()
 
 
