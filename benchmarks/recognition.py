@@ -2,8 +2,8 @@
 
 python benchmarks/recognition.py [--repeat 5]
 
-Files of the released sizes that take no room; the hash of a file is a step of its own. Each is to take at most
-0.3 seconds.
+Files of the released sizes that take no room; the hash of a file is a step of its own. Each is to take at
+most 0.3 seconds.
 """
 
 from __future__ import annotations

@@ -239,7 +239,9 @@ class _Run:
             Noise([self.seed]),
         )  # drawn for the latent, the start and the steps, in this order
         lr = encode(self.vae, canvas, s.vae_tile, s.vae_overlap, noise)
-        hooks = [Reference(encode(self.vae, self.held(canvas), s.vae_tile, s.vae_overlap))] if self.held else []
+        hooks = []
+        if self.held:
+            hooks.append(Reference(encode(self.vae, self.held(canvas), s.vae_tile, s.vae_overlap)))
         z = self._sampled(lr / SCALE, noise, hooks)
         return decode(self.vae, self.cfw, z * SCALE, canvas, s.fidelity, s.vae_tile, s.vae_overlap)
 

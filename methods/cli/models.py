@@ -17,7 +17,7 @@ from pathlib import Path
 from .. import weights
 from ..settings import nearest
 from ..weights.fetch import fetch, sha256_of
-from ..weights.known import CHECKPOINTS, KNOWN, Known, find_known, known_by_hash
+from ..weights.known import KNOWN, PRIORSR, Known, find_known, known_by_hash
 from .parser import Command
 
 log = logging.getLogger("priorsr")
@@ -69,7 +69,11 @@ def _published(options: argparse.Namespace) -> int:
 
 
 def _here(one: Known) -> Path | None:
-    return next((p for folder in weights.folders() if (p := folder / one.file).is_file()), None)
+    return next((p for folder in weights.folders() if _whole(p := folder / one.file, one)), None)
+
+
+def _whole(path: Path, one: Known) -> bool:
+    return all((path / part.file).is_file() for part in one.parts) if one.parts else path.is_file()
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -134,14 +138,17 @@ def _fetch(options: argparse.Namespace) -> int:
     if one.commercial != "yes":
         log.warning("%s: %s; commercial use: %s (%s)", one.file, one.licence, one.commercial, one.page)
     with _bytes_bar(one.file) as on_bytes:
-        path, digest = fetch(one, folder, options.address, on_bytes)
-    unsure = "" if one.sha256 else " (no published hash to compare with)"
+        path, digests = fetch(one, folder, options.address, on_bytes)
+    compared = all(part.sha256 for part in one.parts or (one,))
     if options.json:
-        print(json.dumps({"file": str(path), "sha256": digest, "compared": bool(one.sha256)}))
+        told = {"file": str(path), "sha256": "" if one.parts else digests[one.file], "compared": compared}
+        print(json.dumps(told | ({"parts": digests} if one.parts else {})))
     else:
-        print(f"{path}\nsha256 {digest}{unsure}")
-    if one.folder == CHECKPOINTS:
-        log.info("in ComfyUI this file belongs into models/%s", CHECKPOINTS)
+        names = {file: f"  {file}" if one.parts else "" for file in digests}
+        lines = [f"sha256 {digest}{names[file]}" for file, digest in digests.items()]
+        print("\n".join([str(path), *lines]) + ("" if compared else " (no published hash to compare with)"))
+    if one.folder != PRIORSR:
+        log.info("in ComfyUI this belongs into models/%s", one.folder)
     return 0
 
 
