@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs wheel publish-dry-run lock test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
+.PHONY: demo docs docs-lint wheel publish-dry-run lock test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,7 @@ lint: $(BIN)/priorsr
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/vermin --quiet --violations --target=3.10- --exclude long samplers methods nodes tools __init__.py
 
 # what `make test` does with small numbers, with large ones: hours on a slow machine, figures in docs/reliability.md
 fuzz: $(BIN)/priorsr
@@ -64,6 +65,10 @@ pictures: $(BIN)/priorsr
 # the site in build/site, strictly: a link that leads nowhere ends it; nothing is fetched
 docs: $(BIN)/priorsr
 	$(BIN)/python tools/make_site.py
+
+# the English of README, docs and the nodes' help; rules that are off, and why: tools/check_english.py
+docs-lint: $(BIN)/priorsr
+	$(BIN)/python tools/check_english.py
 
 # wheel and sdist in dist/, the wheel installed alone in a fresh environment and tried there
 wheel: $(BIN)/priorsr

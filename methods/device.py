@@ -49,6 +49,15 @@ def compute_device(name: str | torch.device = "auto") -> torch.device:
     return device
 
 
+def devices() -> list[str]:
+    """The names of the devices that there are here, the CPU first, several of a kind by their numbers."""
+    found = ["cpu"]
+    for kind in filter(_sees, ACCELERATORS):
+        count = torch.cuda.device_count() if kind == "cuda" else 1
+        found += [kind] if count < 2 else [f"{kind}:{number}" for number in range(count)]
+    return found
+
+
 def _sees(kind: str) -> bool:
     part = torch.backends.mps if kind == "mps" else getattr(torch, kind, None)
     return part is not None and part.is_available()

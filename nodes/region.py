@@ -20,7 +20,7 @@ def region_inputs() -> list[io.Input]:
             optional=True,
             tooltip=(
                 "A mask of any size, for all images or one for each: only there the image is restored, "
-                "beyond it it stays or is enlarged bicubically."
+                "elsewhere it stays or is enlarged bicubically."
             ),
         ),
         *edge,

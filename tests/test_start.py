@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -61,6 +65,31 @@ def test_the_first_three_commands_run_as_printed(root, clone, name, capsys):
         assert main(shlex.split(line)[1:]) == 0, line
     written = [word for line in lines for word in shlex.split(line) if word.startswith("out/")]
     assert all((clone / path).is_file() for path in written)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("git") and shutil.which("make")), reason="needs git and make")
+def test_a_fresh_clone_makes_the_demo_and_runs_the_first_commands(root, tmp_path):
+    """What is committed, in place of what lies here; the environment is that of the tests, where `make`
+    would install one.
+    """
+    if not (root / ".git").exists():
+        pytest.skip("no clone of a repository")
+    new = tmp_path / "priorsr"
+    subprocess.run(["git", "clone", "--quiet", "--no-local", "--depth=1", root.as_uri(), new], check=True)
+    told = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    where = "import priorsr; print(priorsr.__file__)"
+    run = subprocess.run(
+        [sys.executable, "-c", where], env=told, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.stdout.strip() == str(new / "__init__.py")
+    here = os.path.dirname(sys.executable)
+    subprocess.run(["make", "-o", f"{here}/priorsr", f"BIN={here}", "demo"], env=told, cwd=new, check=True)
+    assert (new / "demo" / "damaged.png").is_file()
+    for line in [line for name in START for line in first_commands(new, name)]:
+        words = [sys.executable, "-m", "priorsr.methods.cli.main", *shlex.split(line)[1:]]
+        run = subprocess.run(words, env=told, cwd=new, capture_output=True, text=True)
+        assert run.returncode == 0, f"{line}\n{run.stderr}"
 
 
 def test_the_python_of_the_programmers_page_runs(root, clone, capsys):

@@ -4,25 +4,32 @@ import { app } from "../../scripts/app.js";
 
 const linked = (node, widget) => node.inputs?.some((one) => one.widget?.name === widget.name && one.link != null);
 
-function hide(node, widget) {
-  Object.defineProperty(widget, "advanced", {
+function property(widget, name, get) {
+  let own = widget[name];
+  Object.defineProperty(widget, name, {
     configurable: true,
     enumerable: true,
-    get: () => Boolean(widget.options?.advanced) && !linked(node, widget),
-    set: () => {},
+    get: () => get(own),
+    set: (value) => { own = value; },
   });
+}
+
+function collapse(node, widget) {
+  property(widget, "advanced", (own) => Boolean(own || widget.options?.advanced) && !linked(node, widget));
+  // the canvas keeps room for widgets that are not hidden; Nodes 2.0 looks at `advanced` by itself
+  property(widget, "hidden", (own) => own || (!LiteGraph.vueNodesMode && widget.advanced && !node.showAdvanced));
 }
 
 app.registerExtension({
   name: "PriorSR.AdvancedInputs",
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith("PriorSR") || !node.widgets?.length) return;
-    node.widgets.forEach((widget) => hide(node, widget));
+    node.widgets.forEach((widget) => collapse(node, widget));
     const add = node.addCustomWidget;
     node.addCustomWidget = function (widget) {
       // the choices of a combo bring widgets of their own
       const added = add.apply(this, arguments);
-      hide(this, added);
+      collapse(this, added);
       return added;
     };
     const [width, height] = node.computeSize();

@@ -17,6 +17,8 @@ from typing import Any
 from .. import weights
 from ..cli.main import build_parser
 from ..cli.parser import Parser
+from ..device import devices
+from ..imaging.region import Box
 from ..method import Method
 from ..registry import methods
 
@@ -27,10 +29,12 @@ USE = re.compile(r"`priorsr ([^`]+)`")
 LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 # options of terminals, scripts and clusters, which no form shows
 ELSEWHERE = {
-    *("help", "source", "destination", "overwrite", "format", "quality", "workers", "shard", "json"),
-    *("json_lines", "device", "precision", "memory", "compile", "batch", "vary", "frames", "identity"),
-    *("reference", "region", "feather"),
+    *("help", "source", "destination", "overwrite", "workers", "shard", "json", "json_lines", "precision"),
+    *("memory", "compile", "batch", "vary", "frames", "identity", "reference"),
 }
+FORMAT, DEVICE, REGION = "format", "device", "region"
+PRESET = "as the preset says"
+UNSET = {FORMAT: "png for one picture, as the inputs for several"}  # what holds where no preset decides
 FIRST = ("scale", "clean", "preset", "seed")  # shared by many methods, and shown at once
 SHOWN = 3  # of a method's own options, those that are shown at once
 
@@ -50,8 +54,8 @@ class Choice:
 class Option:
     """One option of a command as a form shows it.
 
-    default: what holds where nothing is given, None where a preset decides. negative: the flag that says no.
-    first: whether it is shown at once.
+    default: what holds where nothing is given, None where `unset` tells it, such as a preset. negative: the
+    flag that says no. first: whether it is shown at once.
     """
 
     name: str
@@ -66,15 +70,19 @@ class Option:
     needed: bool = False
     free: bool = False
     first: bool = False
+    unset: str = PRESET
+    form: re.Pattern | None = None
 
     @property
     def label(self) -> str:
         return self.flag.lstrip("-").replace("-", " ")
 
     def words(self, value: Any) -> list[str]:
-        """The words that give it a value, none for its default."""
+        """The words that give it a value, none for its default. Raises ValueError for another form."""
         if value is None or value == "" or value == self.default:
             return []
+        if self.form and not self.form.fullmatch(value := "".join(f"{value}".split())):
+            raise ValueError(f"the {self.label} is given by its {self.help}, not by {value}")
         if self.kind is bool:
             return [self.flag if value else self.negative]
         return [self.flag, f"{value}".removesuffix(".0") if self.kind in (int, float) else f"{value}"]
@@ -157,13 +165,19 @@ def _option(action: argparse.Action, method: Method | None, called: str) -> Opti
         kind, negative = bool, action.option_strings[1]
     elif action.nargs == 0:
         kind = bool
+    if name == DEVICE:
+        choices = (default, *devices())
+    if isinstance(action.choices, range):  # limits rather than words
+        rule, choices = {"low": action.choices[0], "high": action.choices[-1]}, ()
     weight = next((one for one in method.weights if one.name == name), None) if method else None
     if weight is not None or name == called:
         files = [path.name for path in weights.installed() if path.parent != weights.SHIPPED]
         choices = tuple(dict.fromkeys([*(weight.names() if weight else ()), *files]))
         default = (weight.default if weight else default) or None
         needed, free = default is None and weight is not None and not weight.many, True
-    text = re.sub(r" \(default [^)]*\)$", "", (action.help or "").replace("%%", "%"))
+    text = re.sub(r" \(default:? [^)]*\)$", "", (action.help or "").replace("%%", "%"))
+    if name == REGION:  # files of this machine are no part of a page
+        text = "left, top, width and height in pixels of the picture, such as 40,20,100,120"
     return Option(
         name,
         action.option_strings[0],
@@ -176,6 +190,8 @@ def _option(action: argparse.Action, method: Method | None, called: str) -> Opti
         rule.get("high"),
         needed,
         free,
+        unset=UNSET.get(name, PRESET),
+        form=Box.FORM if name == REGION else None,
     )
 
 
@@ -191,11 +207,13 @@ def given(choice: Choice) -> dict[str, Any]:
 
 def words_of(command: str, method: str, values: Mapping[str, Any], source: str, target: str) -> list[str]:
     """The command as words, with what differs from the defaults; a length of the longer side in place of a
-    scale.
+    scale. OUT of one picture bears its format itself.
     """
     words = [command, method, source, target]
+    told = {FORMAT} if Path(target).suffix else set()
+    told |= {"scale"} if values.get("longest") else set()
     for option in options_of(command, method):
-        if option.name == "scale" and values.get("longest"):
+        if option.name in told:
             continue
         words += option.words(values.get(option.name, option.default))
     return words

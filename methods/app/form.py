@@ -9,7 +9,6 @@ import gradio as gr  # pyright: ignore[reportMissingImports]
 
 from .choices import Option
 
-PRESET = "as the preset says"
 YES = {"yes": True, "no": False}
 CLOSE, FINE = 2, 100  # the highest limit of a slider, and its steps
 
@@ -17,15 +16,15 @@ CLOSE, FINE = 2, 100  # the highest limit of a slider, and its steps
 def component(option: Option, values: Mapping[str, Any]) -> Any:
     """What takes a value of the option, which begins with that of `values` or its default."""
     value = values.get(option.name, option.default)
-    told: dict[str, Any] = {"label": option.label, "info": option.help}
+    told: dict[str, Any] = {"label": option.label, "info": option.help, "interactive": True}
     if option.kind is bool and option.default is None:
-        return gr.Dropdown([(PRESET, ""), *YES.items()], value="", **told)
+        return gr.Dropdown([(option.unset, ""), *YES.items()], value="", **told)
     if option.kind is bool:
         return gr.Checkbox(bool(value), **told)
     if option.free:
         return gr.Dropdown(list(option.choices), value=value, allow_custom_value=True, **told)
     if option.choices:
-        first = [(PRESET, "")] if option.default is None else []
+        first = [(option.unset, "")] if option.default is None else []
         kept = [(str(one), one) for one in option.choices]
         return gr.Dropdown([*first, *kept], value="" if value is None else value, **told)
     if option.kind not in (int, float):
@@ -40,6 +39,6 @@ def component(option: Option, values: Mapping[str, Any]) -> Any:
         minimum=low,
         maximum=high,
         step=1 if whole else 0.1,
-        placeholder=PRESET if option.default is None else None,
+        placeholder=option.unset if option.default is None else None,
         **told,
     )

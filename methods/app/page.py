@@ -13,7 +13,7 @@ import gradio as gr  # pyright: ignore[reportMissingImports]
 from gradio import themes  # pyright: ignore[reportMissingImports]
 
 from ..cli.graph_from_command import workflow_of
-from .choices import Choice, choices, given, options_of, spoken, subcommands, words_of
+from .choices import FORMAT, Choice, choices, given, options_of, spoken, subcommands, words_of
 from .faces import WHICH, Found, found
 from .form import component
 from .run import Run, Runs, Upload, kept_name, places, shown
@@ -111,7 +111,8 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
             choice, values = chosen(row, other), dict(told)
             if people is not None and len(taken) < len(people.labels):
                 values[WHICH] = ",".join(map(str, taken))
-            return words_of(choice.command, choice.method, values, *places([one.name for one in files]))
+            where = places([one.name for one in files], values.get(FORMAT) or "")
+            return words_of(choice.command, choice.method, values, *where)
 
         def find(files: list[Upload], row: str, other: str, told: dict, request: gr.Request) -> dict:
             """Show the faces of a single picture where the choice restores them."""
@@ -120,8 +121,8 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
             named = {one.name for one in options_of(choice.command, choice.method)}
             if len(files) != 1 or WHICH not in named:
                 return nothing
-            asked = words_of(choice.command, choice.method, told, "in.png", "out.png")
             try:
+                asked = words_of(choice.command, choice.method, told, "in.png", "out.png")
                 one = found(files[0].path, asked, runs.scratch(_session(request), "faces.png"))
             except (ValueError, OSError):
                 return nothing  # which the run says
@@ -182,7 +183,10 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
 
         def say(*asked: Any) -> dict:
             """The command and, where there is one, the workflow that do the same."""
-            said = words(asked[0] or [Upload(Path(), "photo.png")], *asked[1:])
+            try:
+                said = words(asked[0] or [Upload(Path(), "photo.png")], *asked[1:])
+            except ValueError as error:
+                return {command: "", workflow_note: _sentence(str(error)), workflow: gr.Code(visible=False)}
             none = {command: spoken(said), workflow: gr.Code(visible=False)}
             try:
                 text = json.dumps(workflow_of(said), indent=1)

@@ -194,12 +194,12 @@ class Runs:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def places(names: Sequence[str]) -> tuple[str, str]:
-    """IN and OUT of a command for pictures of these names."""
+def places(names: Sequence[str], form: str = "") -> tuple[str, str]:
+    """IN and OUT of a command for pictures of these names; form: of one result, PNG where nothing is said."""
     if len(names) != 1:
         return PICTURES, RESULTS
     path = Path(names[0])
-    return path.name, f"{path.stem}_{RESULTS}.png"
+    return path.name, f"{path.stem}_{RESULTS}.{form or 'png'}"
 
 
 def kept_name(name: str) -> str:

@@ -225,11 +225,8 @@ def add_seed(parser: argparse._ActionsContainer, help: str) -> None:
 
 
 def add_region(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "--region",
-        metavar="FILE",
-        help="a picture of any size, white where to work: beyond it all stays, or is enlarged bicubically",
-    )
+    said = "where to work: a picture that is white there, or LEFT,TOP,WIDTH,HEIGHT in pixels"
+    parser.add_argument("--region", metavar="FILE|BOX", help=said)
     add_settings(parser, RegionSettings)
 
 

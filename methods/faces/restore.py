@@ -130,7 +130,7 @@ def restore_faces(
         before += max(1, len(detection.faces))
         _count(on_face, before, total, 0)
     if region is not None and plain is not None:
-        coloured.copy_(region.limit(coloured, plain))
+        coloured.copy_(region.limit(coloured, plain, size_of(x)))
     return Restored(result, tuple(detections), tuple(reports), cleaner is not None)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..settings import Settings, option
@@ -26,31 +28,70 @@ class RegionSettings(Settings):
 
 
 @dataclass(frozen=True)
+class Box:
+    """A rectangle of a picture in pixels from its upper left corner. Raises ValueError for an empty one."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    FORM = re.compile(r"\d+,\d+,\d+,\d+")  # as one writes it
+
+    def __post_init__(self):
+        if not self.width or not self.height:
+            raise ValueError(f"the region {self} is empty: give LEFT,TOP,WIDTH,HEIGHT in pixels")
+
+    def __str__(self) -> str:
+        return f"{self.left},{self.top},{self.width},{self.height}"
+
+    def mask(self, size: tuple[int, int]) -> Tensor:
+        """1 1 H W of a picture of that height and width. Raises ValueError for a box that lies beyond it."""
+        height, width = size
+        if self.left >= width or self.top >= height:
+            raise ValueError(f"the region {self} lies beyond the picture, which is {width} x {height} pixels")
+        mask = torch.zeros(1, 1, height, width)
+        mask[..., self.top : self.top + self.height, self.left : self.left + self.width] = 1
+        return mask
+
+
+@dataclass(frozen=True)
 class Region:
-    """mask: B 1 h w in 0..1 of any size, 1 where a picture may change; one for all pictures, or one for each.
+    """mask: B 1 h w in 0..1 of any size, 1 where a picture may change, one for all pictures or one for each;
+    or a box of every picture.
 
     feather: pixels of the result over which its edge fades. Raises ValueError.
     """
 
-    mask: Tensor
+    mask: Tensor | Box
     feather: float = RegionSettings.feather
 
     def __post_init__(self):
         RegionSettings(self.feather)
+        if isinstance(self.mask, Box):
+            return
         check_pixels(self.mask, "the region")
         if self.mask.shape[1] != 1:
             raise ValueError(f"a region is a mask B 1 H W, not {tuple(self.mask.shape)}")
 
     @staticmethod
     def of(picture: Any, feather: float = RegionSettings.feather) -> Region:
-        """From a picture of any kind that `as_planes` takes, white where a restorer may work."""
+        """From a picture of any kind that `as_planes` takes, white where a restorer may work, or from the
+        words of a box: "LEFT,TOP,WIDTH,HEIGHT" in pixels.
+        """
+        if isinstance(picture, str) and Box.FORM.fullmatch(picture):
+            return Region(Box(*map(int, picture.split(","))), feather)
         return Region(grey(as_planes(picture).pixels).clamp(0, 1), feather)
 
-    def limit(self, done: Tensor, before: Tensor) -> Tensor:
+    def limit(self, done: Tensor, before: Tensor, source: tuple[int, int] | None = None) -> Tensor:
         """`done` B C H W within the region, beyond it `before` B C' h w as it is, or enlarged bicubically.
 
-        Raises ValueError for a number of masks that does not fit.
+        source: height and width of the picture that a box is of, if not those of `before`. Raises ValueError
+        for a number of masks that does not fit, and for a box that lies beyond the picture.
         """
+        if isinstance(self.mask, Box):
+            whole = self.mask.mask(source or size_of(before))
+            return Region(whole, self.feather).limit(done, before)
         if len(self.mask) not in (1, len(done)):
             raise ValueError(
                 f"{len(self.mask)} masks for {len(done)} pictures: give one region, or one for each"
@@ -62,7 +103,11 @@ class Region:
 
     def said(self) -> str:
         """What to beware of, nothing where the region holds something."""
-        return "" if self.mask.any() else "the region is empty, so that nothing was restored: paint it white"
+        return (
+            ""
+            if isinstance(self.mask, Box) or self.mask.any()
+            else "the region is empty, so that nothing was restored: paint it white"
+        )
 
 
 def within(region: Region | None, enlarge: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -13,6 +13,7 @@ from graphs import to_graph
 
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "example_workflows").glob("*.json"))
+BLUEPRINTS = sorted((Path(__file__).resolve().parents[2] / "subgraphs").glob("*.json"))
 SHOWN = (
     "preview",
     "previewMode",
@@ -79,3 +80,20 @@ def test_advanced_inputs_are_shown_on_demand(page):
     assert len(seen["linked"]) == len(seen["few"]) + 1
     assert len(seen["all"]) == seen["widgets"] > 25
     assert seen["high"] > 2 * seen["low"]
+
+
+@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda p: p.stem)
+def test_a_blueprint_shows_its_widgets_outside(host, page, path):
+    listed = [one["name"] for one in host.get("/global_subgraphs").values()]
+    assert path.stem in listed
+    blueprint = json.loads(path.read_text(encoding="utf-8"))
+    show(page, blueprint)
+    (seen,) = page.evaluate(
+        "window.app.graph._nodes.map(n => [(n.widgets ?? []).map(w => w.name), n.inputs.map(i => i.name), "
+        "n.outputs.map(o => o.name)])"
+    )
+    (subgraph,) = blueprint["definitions"]["subgraphs"]
+    shown = [widget for _, widget in blueprint["nodes"][0]["properties"]["proxyWidgets"]]
+    assert [name.split(": ")[-1] for name in seen[0]] == shown
+    assert seen[1][0] == "image"
+    assert seen[2] == [one["name"] for one in subgraph["outputs"]]

@@ -8,6 +8,7 @@ import pytest
 from seventh_method import registered
 
 from priorsr.methods.app import choices
+from priorsr.methods.app.run import places
 from priorsr.methods.cli.main import build_parser
 from priorsr.methods.registry import methods
 
@@ -47,6 +48,10 @@ def test_what_is_set_is_what_the_command_says_and_no_more(command, method):
         elif option.kind in (int, float):
             low = option.low if option.low is not None else 1
             wanted[option.name] = option.kind(low if low != option.default else low + 1)
+        elif option.name == choices.REGION:
+            wanted[option.name] = "1,2,3,4"
+        elif option.name == choices.DEVICE:
+            wanted[option.name] = "cpu"
         elif option.choices and not option.free:
             wanted[option.name] = next(one for one in option.choices if one != option.default)
         else:
@@ -83,5 +88,38 @@ def test_no_method_is_named(root):
 def test_nothing_that_is_for_terminals_is_shown():
     for key in EVERY:
         names = {option.name for option in choices.options_of(*key)}
-        assert not names & {"overwrite", "workers", "shard", "json", "cluster", "reference", "device"}
+        assert not names & {"overwrite", "workers", "shard", "json", "cluster", "reference"}
         assert not any(name.startswith("cluster") for name in names)
+
+
+@pytest.mark.parametrize("command", choices.COMMANDS)
+def test_the_format_is_that_of_out_where_one_picture_comes_out(command):
+    method = next(name for one, name in EVERY if one == command)
+    (form,) = (one for one in choices.options_of(command, method) if one.name == choices.FORMAT)
+    assert form.choices == ("png", "jpg", "webp")
+    assert "preset" not in form.unset
+    for value in form.choices:
+        one = choices.words_of(command, method, {"format": value}, *places(["a.heic"], value))
+        assert one == [command, method, "a.heic", f"a_restored.{value}"]
+        several = choices.words_of(command, method, {"format": value}, *places(["a.png", "b.png"], value))
+        assert several[-2:] == ["--format", value]
+    assert places(["a.jpg"])[1] == "a_restored.png"
+
+
+def test_the_quality_has_limits_and_devices_are_those_of_the_machine(monkeypatch):
+    monkeypatch.setattr(choices, "devices", lambda: ["cpu", "cuda:0", "cuda:1"])
+    for key in EVERY:
+        found = {one.name: one for one in choices.options_of(*key)}
+        assert (found["quality"].low, found["quality"].high, found["quality"].default) == (1, 100, 95)
+        assert found["device"].choices == ("auto", "cpu", "cuda:0", "cuda:1")
+        assert found["device"].words("cuda:1") == ["--device", "cuda:1"]
+        assert found["device"].words("auto") == []
+
+
+def test_a_region_is_a_box_and_no_file_of_the_machine():
+    for key in EVERY:
+        (region,) = (one for one in choices.options_of(*key) if one.name == choices.REGION)
+        assert region.words("40, 20,100,120") == ["--region", "40,20,100,120"]
+        assert region.words("") == []
+        with pytest.raises(ValueError, match="the region is given by its left, top, width and height"):
+            region.words("/etc/mask.png")

@@ -247,7 +247,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, arguments, 
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (["degrade", "a", "b"], "only upscale has a workflow"),
+        (["degrade", "a", "b"], "only upscale and restore-faces have a workflow"),
         (["upscale", "stablesr", "a.png", "b.png"], "begin with a workflow of example_workflows/"),
         (["upscale", "bicubic", "a.png", "b.png", "--compile"], "--compile has no input of a node"),
         (
@@ -255,6 +255,10 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, arguments, 
             "nodes compute in fp32, not in fp16",
         ),
         (["upscale", "dps", "a.png", "b.png"], "dps needs --prior"),
+        (
+            ["upscale", "srcnn", "a.png", "b.png", "--region", "1,2,3,4"],
+            "a workflow takes its region from a picture, not from 1,2,3,4",
+        ),
     ],
 )
 def test_commands_that_no_workflow_does(command, words, capsys):

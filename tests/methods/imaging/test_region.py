@@ -8,7 +8,7 @@ import torch
 import priorsr
 from priorsr.methods.cli.main import main
 from priorsr.methods.imaging.images import Picture, read, write
-from priorsr.methods.imaging.region import Region, faded, within
+from priorsr.methods.imaging.region import Box, Region, faded, within
 from priorsr.methods.imaging.resize import resize
 from priorsr.samplers.noise import Noise
 
@@ -113,3 +113,39 @@ def test_a_file_that_is_no_region_is_said(tmp_path, caplog, name):
     assert main(["upscale", "bicubic", *given]) != 0
     assert name in caplog.text
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_box_is_the_mask_that_is_white_in_it(tmp_path):
+    low = picture()
+    mask = torch.zeros(1, 1, 20, 24)
+    mask[..., 5:15, 3:11] = 1
+    done = torch.ones(1, 3, 40, 48)
+    box = Region.of("3,5,8,10", 2.0)
+    assert box.mask == Box(3, 5, 8, 10)
+    assert torch.equal(box.limit(done, low), Region(mask, 2.0).limit(done, low))
+    assert torch.equal(box.limit(done, done * 0.5, (20, 24)), Region(mask, 2.0).limit(done, done * 0.5))
+    beyond = Region.of("3,5,900,900", 0).limit(done, low)
+    torch.testing.assert_close(beyond[..., 12:, 8:], done[..., 12:, 8:])
+    assert box.said() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("3,5,0,10", "the region 3,5,0,10 is empty"), ("24,0,5,5", "which is 24 x 20 pixels")]
+)
+def test_a_box_that_holds_nothing_is_refused(text, said):
+    with pytest.raises(ValueError, match=said):
+        Region.of(text).limit(picture(), picture())
+
+
+def test_a_box_of_a_command_is_a_mask_of_a_file(tmp_path, caplog):
+    write(Picture(picture()), tmp_path / "a.png")
+    mask = torch.zeros(1, 1, 20, 24)
+    mask[..., 5:15, 3:11] = 1
+    write(Picture(mask), tmp_path / "mask.png")
+    for name, region in (("box.png", "3,5,8,10"), ("file.png", str(tmp_path / "mask.png"))):
+        command = ["upscale", "srcnn", str(tmp_path / "a.png"), str(tmp_path / name), "--scale", "2"]
+        assert main([*command, "--region", region]) == 0
+    assert (tmp_path / "box.png").read_bytes() == (tmp_path / "file.png").read_bytes()
+    assert main([*command[:3], str(tmp_path / "none.png"), "--region", "90,90,4,4"]) == 1
+    assert "the region 90,90,4,4 lies beyond the picture, which is 24 x 20 pixels" in caplog.text
+    assert not (tmp_path / "none.png").exists()
