@@ -25,9 +25,9 @@ priorsr models check MODELS/codeformer.pth        # what it is, whether complete
 ```
 
 The environment's `PRIORSR_MODELS` names the folders that are searched; `fetch` takes the first of them.
-ComfyUI looks into the folder below `models/` that the table names. What is called a folder of diffusers is fetched
-with all its files, and gets its name when all of them are there. `ask`: the licence sets conditions, or
-none is stated; ask whoever publishes the file.
+ComfyUI looks into the folder below `models/` that the table names. What is called a folder of diffusers is
+fetched with all its files, and gets its name when all of them are there. `ask`: the licence sets conditions,
+or none is stated; ask whoever publishes the file.
 """
 TAIL = """
 A hash that is not known for sure is not in the table: `check` prints the one it finds, and `fetch` says that

@@ -1,4 +1,6 @@
-"""A published file or folder from where it lies, only when the user asks: resumed, checked, whole or not there."""
+"""A published file or folder from where it lies, only when the user asks: resumed, checked, and whole or not
+there.
+"""
 
 from __future__ import annotations
 

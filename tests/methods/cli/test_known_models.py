@@ -48,7 +48,8 @@ class Server(BaseHTTPRequestHandler):
         kind = type(self)
         name = self.path.removeprefix("/folder/")
         if name != self.path and name not in kind.files:
-            return self.send_error(404)
+            self.send_error(404)
+            return
         data = kind.files.get(name, kind.data)
         wanted = self.headers.get("Range")
         kind.asked.append(wanted)
@@ -256,7 +257,7 @@ def here(root):
 
 
 def test_a_folder_is_whole_or_not_there(folder, tmp_path, capsys, caplog):
-    """A broken download of one of its files goes on in that file, and what was whole is not asked for again."""
+    """A broken download of one of its files goes on in that file; what was whole is not sent again."""
     Server.cut = 700_000
     assert run("fetch", "several", "--folder", tmp_path) == 2
     assert f"unet/one.safetensors: it broke off after 700000 of {len(DATA)} bytes" in caplog.text
