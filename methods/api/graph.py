@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from ..graph.definitions import runs_alone
-from ..graph.engine import Engine, OnStep, no_steps
+from ..graph.engine import Engine, OnPreview, OnStep, no_steps
 from ..graph.engine import Result as Result
 from ..graph.graph import LOADERS, SAMPLE, Graph
 from ..graph.graph import load as load_graph
@@ -35,21 +35,23 @@ class Flow(Graph):
         engine: Engine | None = None,
         device: str = "auto",
         on_step: OnStep = no_steps,
+        on_preview: OnPreview | None = None,
     ) -> Result:
         """What the graph gives: pictures by the nodes that save them, and texts.
 
         input: a picture of any kind that `priorsr.upscale` takes, for the only node that loads one or the one
         called `into`. Without server (its address), comfyui (a checkout) or an engine of `open_engine`, it
-        runs here, on `device`. Raises ValueError that says what is wrong with the graph, FileNotFoundError.
+        runs here, on `device`. on_step(node, done, all) hears of steps, on_preview of previews as PIL images.
+        Raises ValueError that says what is wrong with the graph, FileNotFoundError.
         """
         if engine is None:
             check_alone(self, bool(server or comfyui))
             with closing(open_engine(server, comfyui, device)) as opened:
-                return self.run(input, into, engine=opened, on_step=on_step)
+                return self.run(input, into, engine=opened, on_step=on_step, on_preview=on_preview)
         given = {} if input is None else {loader_of(self, into): picture_of(input)}
         pictures = {**other_pictures(self, given), **given}
         check(self, engine, pictures)
-        return engine.run(self, pictures, on_step)
+        return engine.run(self, pictures, on_step, on_preview)
 
 
 def load(flow: str | os.PathLike | Mapping, engine: Engine | None = None) -> Flow:

@@ -60,6 +60,10 @@ class Claims:
                 self._closed.wait(POLL)
             left = others
 
+    def hold(self, job: Job, overwrite: bool) -> bool:
+        """Claim one job; False while another process is at it."""
+        return isinstance(self._look(job, overwrite), Job)
+
     def release(self, outcome: Outcome) -> None:
         """A job has ended: its claim goes, or stays and says that it failed, until this process ends."""
         with self._lock:

@@ -73,6 +73,11 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         help="derive every seed of the graph from its value and the picture's name; --no-vary: as the graph "
         "has them (default: vary in folders, not for a single picture)",
     )
+    parser.add_argument(
+        "--preview",
+        metavar="FILE",
+        help="a PNG that is written anew with every preview that a node makes of the picture it works on",
+    )
     parser.add_argument("--device", default="auto", help="of a run without ComfyUI (default auto)")
 
 

@@ -13,7 +13,7 @@ from .graph_options import engines_of, graph_of
 from .options import log
 
 if TYPE_CHECKING:
-    from ..graph.engine import Engine
+    from ..graph.engine import Engine, OnPreview
     from ..graph.graph import Graph
     from ..imaging.images import Picture
     from .folder import Job, Plan
@@ -28,6 +28,7 @@ def run_graph(options: argparse.Namespace) -> int:
         graph = graph_of(options, engines)
         check_alone(graph, bool(engines))
         target, jobs, single = _planned(graph, options)
+        preview = _preview(options, jobs)
         if not engines:
             engines = [open_engine(device=options.device)]
             stack.callback(engines[0].close)
@@ -35,7 +36,7 @@ def run_graph(options: argparse.Namespace) -> int:
         for engine in engines:
             check(graph, engine, {**others, **({target: None} if target else {})})
         vary = not single if options.vary is None else options.vary
-        works = [_work(graph, engine, target, others, vary, options) for engine in engines]
+        works = [_work(graph, engine, target, others, vary, options, preview) for engine in engines]
         if target:
             return run_jobs(options, jobs, works, single)
         return run_jobs(options, jobs, works, single, lambda path: None)
@@ -77,6 +78,26 @@ def _writable(name: str) -> str:
     return name if path.suffix.lower() in WRITABLE else path.with_suffix(".png").name
 
 
+def _preview(options: argparse.Namespace, jobs: Plan) -> OnPreview | None:
+    """What hears of previews, where they are asked for. Raises ValueError, ImportError and OSError."""
+    if not options.preview:
+        return None
+    from .preview import PreviewFile
+
+    if options.workers or options.cluster or len(options.server) > 1:
+        raise ValueError(
+            "--preview shows one picture at a time: leave out --workers and --cluster, and give one --server"
+        )
+    if options.server:
+        from ..graph.listening import library
+
+        library()
+    folder = Path(options.input or "")
+    if options.input and folder.is_dir() and folder.resolve() in Path(options.preview).resolve().parents:
+        raise ValueError(f"{options.preview} would be an input of the next run: choose another place for it")
+    return PreviewFile(options.preview, [path for job in jobs for path in (job.source, job.target)]).show
+
+
 def _work(
     graph: Graph,
     engine: Engine,
@@ -84,6 +105,7 @@ def _work(
     others: dict[str, Picture],
     vary: bool,
     options: argparse.Namespace,
+    preview: OnPreview | None,
 ) -> Callable:
     """What runs the graph for a picture on one engine."""
     from tqdm import tqdm
@@ -104,11 +126,13 @@ def _work(
         with tqdm(total=0, unit="step", leave=False, disable=None) as bar:
 
             def on_step(node: str, done: int, total: int) -> None:
+                if not done:
+                    bar.reset(total)
+                    bar.set_description(graph.title(node) if node in graph.nodes else "")
                 bar.total = total
-                bar.set_description(graph.title(node) if node in graph.nodes else "", refresh=False)
                 bar.update(done - bar.n)
 
-            result = engine.run(Copy(nodes, graph.definitions, graph.path), pictures, on_step)
+            result = engine.run(Copy(nodes, graph.definitions, graph.path), pictures, on_step, preview)
         for key, texts in result.texts.items():
             log.info("%s: %s", graph.title(key), "\n".join(texts))
         own = [(key, one) for key, found in result.pictures().items() for one in found]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import subprocess
@@ -11,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from .definitions import from_object_info
-from .engine import SAVER, OnStep, no_steps
-from .hosts import FOLDER, Gone, HostEngine, failure, refusal
+from .engine import SAVER, OnPreview, OnStep, no_steps
+from .hosts import FOLDER, METHOD, Gone, HostEngine, failure, refusal
 
 PACK = Path(__file__).resolve().parents[2]
 WORKER = PACK / "nodes" / "host" / "graph_worker.py"
@@ -74,18 +78,21 @@ class ComfyUI(HostEngine):
         (folder / name).write_bytes(content)
         return f"{FOLDER}/{name} [temp]"
 
-    def _outputs(self, nodes: dict[str, Any], on_step: OnStep) -> dict[str, dict]:
+    def _outputs(
+        self, nodes: dict[str, Any], on_step: OnStep, on_preview: OnPreview | None
+    ) -> dict[str, dict]:
         assert self._process.stdin is not None
         self._runs += 1
+        previews = METHOD if on_preview else None
         for one in nodes.values():
             if one["class_type"] == SAVER:  # saved anew in every run, as files do not outlive theirs
                 one["inputs"]["filename_prefix"] = f"{FOLDER}/{self._runs}"
         try:
-            self._process.stdin.write(json.dumps(nodes) + "\n")
+            self._process.stdin.write(json.dumps({"nodes": nodes, "previews": previews}) + "\n")
             self._process.stdin.flush()
         except OSError as error:
             raise self._gone() from error
-        told = self._answer(on_step)
+        told = self._answer(on_step, on_preview)
         if "refused" in told:
             message, node_errors = told["refused"]
             raise ValueError(refusal(nodes, node_errors, message))
@@ -93,14 +100,18 @@ class ComfyUI(HostEngine):
             raise ValueError(failure(nodes, told["failed"]))
         return told["outputs"]
 
-    def _answer(self, on_step: OnStep) -> dict:
-        """What the process says next, but for its steps."""
+    def _answer(self, on_step: OnStep, on_preview: OnPreview | None = None) -> dict:
+        """What the process says next, but for its steps and previews."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             told = json.loads(line)
-            if "progress" not in told:
+            if "progress" in told:
+                on_step(*told["progress"])
+            elif "preview" not in told:
                 return told
-            on_step(*told["progress"])
+            elif on_preview:
+                with Image.open(io.BytesIO(base64.b64decode(told["preview"]))) as picture:
+                    on_preview(picture.convert("RGB"))
         raise self._gone()
 
     def _gone(self) -> Gone:

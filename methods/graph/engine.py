@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from PIL import Image
+
 from ..imaging.images import Picture, to_uint8
 from .definitions import Definitions
 from .graph import Graph
@@ -15,7 +17,8 @@ SAVER = "SaveImage"
 ROUND = "PriorSRDegrade"
 QUANTISE = '{"name": "levels of files", "steps": [{"step": "Quantise"}]}'
 
-OnStep = Callable[[str, int, int], None]  # a node's id, steps done, of so many
+OnStep = Callable[[str, int, int], None]  # a node's id, steps done, of so many; 0 of 0 when it begins
+OnPreview = Callable[[Image.Image], None]  # what a node shows of a picture that it works on
 
 
 class Gone(OSError):
@@ -52,8 +55,15 @@ class Engine(Protocol):
 
     definitions: Definitions
 
-    def run(self, graph: Graph, pictures: Mapping[str, Picture], on_step: OnStep = no_steps) -> Result:
-        """What a graph gives. pictures: what the nodes of these ids load in place of what they name.
+    def run(
+        self,
+        graph: Graph,
+        pictures: Mapping[str, Picture],
+        on_step: OnStep = no_steps,
+        on_preview: OnPreview | None = None,
+    ) -> Result:
+        """What a graph gives. pictures: what the nodes of these ids load in place of what they name;
+        on_preview: hears of previews, which are made for it where the host makes none otherwise.
 
         Raises ValueError with what a node says, Gone where the engine is.
         """

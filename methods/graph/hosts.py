@@ -12,9 +12,10 @@ from typing import Any
 from ..imaging.images import Picture, read, write
 from .definitions import Definitions
 from .engine import Gone as Gone
-from .engine import OnStep, Result, as_loaded, no_steps, rounded
+from .engine import OnPreview, OnStep, Result, as_loaded, no_steps, rounded
 from .graph import Graph
 
+METHOD = "auto"  # of previews, when they are asked for: the best that the host has for a model
 FOLDER = "priorsr"  # of temporary pictures that are given to a host
 
 
@@ -26,12 +27,18 @@ class HostEngine(ABC):
     def __init__(self):
         self._given: dict[str, str] = {}
 
-    def run(self, graph: Graph, pictures: Mapping[str, Picture], on_step: OnStep = no_steps) -> Result:
+    def run(
+        self,
+        graph: Graph,
+        pictures: Mapping[str, Picture],
+        on_step: OnStep = no_steps,
+        on_preview: OnPreview | None = None,
+    ) -> Result:
         nodes = rounded(graph)
         for key, picture in pictures.items():
             nodes[key]["inputs"]["image"] = self._name_of(picture)
         result = Result()
-        for key, output in self._outputs(nodes, on_step).items():
+        for key, output in self._outputs(nodes, on_step, on_preview).items():
             key = key.removeprefix("priorsr-")
             for image in output.get("images") or []:
                 where = result.saved if image.get("type") == "output" else result.shown
@@ -68,7 +75,9 @@ class HostEngine(ABC):
         """Put a PNG where the host's loader finds it; the name that it has there."""
 
     @abstractmethod
-    def _outputs(self, nodes: dict[str, Any], on_step: OnStep) -> dict[str, dict]:
+    def _outputs(
+        self, nodes: dict[str, Any], on_step: OnStep, on_preview: OnPreview | None
+    ) -> dict[str, dict]:
         """Run nodes to their end; what each output node showed. Raises ValueError and Gone."""
 
     @abstractmethod

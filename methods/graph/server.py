@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from http.client import HTTPException
 from types import MappingProxyType
 from typing import Any
 
 from .definitions import from_object_info
-from .engine import OnStep
-from .hosts import FOLDER, Gone, HostEngine, failure, refusal
+from .engine import OnPreview, OnStep
+from .hosts import FOLDER, METHOD, Gone, HostEngine, failure, refusal
+from .listening import Listener
+
+log = logging.getLogger("priorsr")
 
 TIMEOUT = 60.0  # seconds for an answer
 JSON = MappingProxyType({"Content-Type": "application/json"})
 NONE: Mapping = MappingProxyType({})
 PATIENCE = 10.0  # seconds that a server may be away while it works
-LONGEST_PAUSE = 0.5  # seconds between two looks at a queue
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5  # seconds between two looks at a queue
 
 
 class Server(HostEngine):
@@ -33,7 +38,7 @@ class Server(HostEngine):
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
             raise ValueError(f"{url} is no address of a ComfyUI: give one such as http://127.0.0.1:8188")
         self.url = url.rstrip("/")
-        self._client = uuid.uuid4().hex
+        self._silent = False
         try:
             self.definitions = from_object_info(self._json("/object_info"))
         except (OSError, HTTPException, ValueError, AttributeError, TypeError) as error:
@@ -54,16 +59,23 @@ class Server(HostEngine):
         told = json.loads(self._asked("/upload/image", body, kind))
         return f"{told['subfolder']}/{told['name']} [{told['type']}]"
 
-    def _outputs(self, nodes: dict[str, Any], on_step: OnStep) -> dict[str, dict]:
-        body = json.dumps({"prompt": nodes, "client_id": self._client}).encode()
+    def _outputs(
+        self, nodes: dict[str, Any], on_step: OnStep, on_preview: OnPreview | None
+    ) -> dict[str, dict]:
+        # one for each run: a server that hears late of a socket's end forgets the next of the same name
+        asked: dict[str, Any] = {"prompt": nodes, "client_id": uuid.uuid4().hex}
+        if on_preview is not None:
+            asked["extra_data"] = {"preview_method": METHOD}
+        with self._listener(asked["client_id"], on_step, on_preview) as listener:
+            return self._ran(nodes, json.dumps(asked).encode(), listener)
+
+    def _ran(self, nodes: Mapping, body: bytes, listener: Listener | None) -> dict[str, dict]:
         try:
-            prompt = json.loads(self._asked("/prompt", body, {"Content-Type": "application/json"}))[
-                "prompt_id"
-            ]
+            prompt = json.loads(self._asked("/prompt", body, JSON))["prompt_id"]
         except urllib.error.HTTPError as error:
             raise ValueError(f"{self.url}: {_refused(nodes, error)}") from error
         try:
-            entry = self._waited(prompt)
+            entry = self._waited(prompt, listener)
         except BaseException:
             self._withdraw(prompt)
             raise
@@ -72,17 +84,37 @@ class Server(HostEngine):
             raise ValueError(f"{self.url}: {failure(nodes, status.get('messages') or [])}")
         return entry["outputs"]
 
-    def _waited(self, prompt: str) -> dict:
+    def _listener(self, client: str, on_step: OnStep, on_preview: OnPreview | None) -> AbstractContextManager:
+        """What hears the server for one run; nothing where it cannot be heard, which is said once."""
+        if not self._silent:
+            try:
+                return Listener(self.url, client, on_step, on_preview)
+            except ImportError as error:
+                log.info("%s; its history is asked for results instead", error)
+            except OSError as error:
+                log.warning(
+                    "%s shows no steps, for its websocket does not answer (%s); its history is asked for "
+                    "results instead",
+                    self.url,
+                    error,
+                )
+            self._silent = True
+        return nullcontext()
+
+    def _waited(self, prompt: str, listener: Listener | None) -> dict:
         """The entry of a run in the server's history, once it is there."""
-        pause, missing = 0.02, 0
+        pause, missing = FIRST_PAUSE, 0
         while True:
+            if listener is None:
+                time.sleep(pause)
+            elif listener.hear(prompt, pause):
+                pause = FIRST_PAUSE
             history = self._json(f"/history/{prompt}")
             if prompt in history:
                 return history[prompt]
             missing = 0 if self._place(prompt) else missing + 1
             if missing > 2:  # it was neither waiting nor done, several times
                 raise Gone(f"{self.url} has lost the run: it was started anew, or its queue was cleared")
-            time.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 1.3)
 
     def _place(self, prompt: str) -> str:

@@ -7,6 +7,8 @@ this package, for a checkout that has it not. Imports nothing of the package, wh
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
 import os
 import sys
@@ -63,6 +65,16 @@ def start(checkout: Path, folder: Path, pack: Path, options: list[str]):
     return messenger, executor, check, info, comfy.utils.set_progress_bar_global_hook
 
 
+def encoded(picture, longest: int | None = None) -> str:
+    """A preview as JPEG in base64, at most as large as the host shows it."""
+    picture = picture.copy()
+    if longest:
+        picture.thumbnail((longest, longest))
+    content = io.BytesIO()
+    picture.convert("RGB").save(content, "JPEG", quality=95)
+    return base64.b64encode(content.getvalue()).decode()
+
+
 def main() -> None:
     # what the host prints goes to where its log is read; lines of JSON have a place of their own
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -74,25 +86,30 @@ def main() -> None:
 
     checkout, folder, pack = map(Path, sys.argv[1:4])
     messenger, executor, check, info, hook = start(checkout, folder, pack, sys.argv[4:])
-    at = {"node": ""}
+    at = {"node": "", "previews": None}
 
     def heard(event: object, told: object, to: object = None) -> None:
         if event == "executing" and isinstance(told, dict):
             at["node"] = told.get("node") or ""
+            if at["node"]:
+                say(progress=[str(at["node"]), 0, 0])
 
-    def moved(value: int, total: int, *preview: object, **more: object) -> None:
+    def moved(value: int, total: int, preview: tuple | None = None, **more: object) -> None:
         say(progress=[str(at["node"]), value, total])
+        if preview and at["previews"]:
+            say(preview=encoded(*preview[1:]))
 
     messenger.send_sync = heard
     hook(moved)
     say(info=json.loads(info))
     for number, line in enumerate(sys.stdin):
-        nodes, key = json.loads(line), str(number)
+        asked, key = json.loads(line), str(number)
+        nodes, at["previews"] = asked["nodes"], asked["previews"]
         valid, error, outputs, node_errors = check(key, nodes)
         if not valid:
             say(refused=[error.get("message", "") if isinstance(error, dict) else str(error), node_errors])
             continue
-        executor.execute(nodes, key, {"client_id": "priorsr"}, outputs)
+        executor.execute(nodes, key, {"client_id": "priorsr", "preview_method": at["previews"]}, outputs)
         if executor.success:
             say(outputs=executor.history_result["outputs"])
         else:

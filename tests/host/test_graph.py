@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from graph_definitions import core
+from PIL import Image
 
+import priorsr
 from priorsr.methods.cli.main import main
 from priorsr.methods.graph.definitions import CORE
 
@@ -28,6 +31,37 @@ def test_pictures_of_all_engines_are_the_same(host, tmp_path):
     for name, way in ways.items():
         assert main([*run, "--out", str(tmp_path / name), *way]) == 0
         assert (tmp_path / name / "example.png").read_bytes() == (tmp_path / "command.png").read_bytes(), name
+
+
+def heard_by(steps):
+    return lambda *step: steps.append(step)
+
+
+def test_every_engine_shows_previews_and_steps(host, tmp_path, monkeypatch):
+    flow, source = tmp_path / "flow.json", tmp_path / "in.png"
+    Image.radial_gradient("L").resize((9, 8)).convert("RGB").save(source)
+    command = ["upscale", "dpi", str(source), "x.png", "--prior", "tiny_adm", "--corrector", "none"]
+    command += ["--scale", "2", "--steps", "3"]
+    monkeypatch.setenv("PRIORSR_MODELS", str(host.base / "models" / "priorsr"))
+    assert main(["graph", "from-command", "--to", str(flow), *command]) == 0
+    options = ["--base-directory", str(host.base)]
+    ways = {
+        "alone": {},
+        "server": {"server": host.url},
+        "comfyui": {"comfyui": os.environ["COMFYUI_PATH"], "options": options},
+    }
+    told = {}
+    for name, way in ways.items():
+        heard, previews = [], []
+        with closing(priorsr.graph.open_engine(**way)) as engine:
+            graph = priorsr.graph.load(flow, engine)
+            graph.run(source, engine=engine, on_step=heard_by(heard), on_preview=previews.append)
+        assert previews, name
+        assert all(one.width > one.height for one in previews), name  # a server enlarges them
+        told[name] = [step for step in heard if step[0] == "2" and step[2]]
+    assert told["alone"][-1] == ("2", 3, 3)
+    assert told["server"] == told["alone"]
+    assert told["comfyui"] == told["alone"]
 
 
 def test_carried_definitions_of_the_hosts_own_nodes_are_the_hosts(definitions):

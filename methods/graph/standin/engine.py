@@ -13,7 +13,7 @@ import torch
 from ... import weights
 from ...imaging.images import Picture
 from ..definitions import Definitions, carried
-from ..engine import OnStep, Result, as_loaded, no_steps
+from ..engine import OnPreview, OnStep, Result, as_loaded, no_steps
 from ..graph import LOADERS, Graph
 from ..values import is_link
 from . import calling, core, installed
@@ -44,12 +44,19 @@ class StandIn:
     def close(self) -> None:
         self._open.close()
 
-    def run(self, graph: Graph, pictures: Mapping[str, Picture], on_step: OnStep = no_steps) -> Result:
+    def run(
+        self,
+        graph: Graph,
+        pictures: Mapping[str, Picture],
+        on_step: OnStep = no_steps,
+        on_preview: OnPreview | None = None,
+    ) -> Result:
         for key, one in graph.nodes.items():
             if one["class_type"] not in {*self.nodes, *core.NODES, *core.SHOWING}:
                 raise ValueError(f"{graph.name(key)} is of the kind {one['class_type']}, which {CURE}")
         given = {key: as_loaded(picture) for key, picture in pictures.items()}
         run = _Run(self, graph, given, on_step)
+        self.host.preview = on_preview or (lambda picture: None)
         with torch.inference_mode():
             for key in _ordered(graph):
                 run.node(key)
@@ -90,6 +97,7 @@ class _Run:
             if key not in self.pictures:
                 raise ValueError(f"{self.graph.name(key)} has no picture to load: give one with --input")
             inputs = {**inputs, "image": [self.pictures[key]]}
+        self.on_step(key, 0, 0)
         self.engine.host.report = lambda done, total: self.on_step(key, done, total)
         times = max([len(values) for values in inputs.values()], default=1)
         outputs: list[list] = []

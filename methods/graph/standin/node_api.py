@@ -51,7 +51,16 @@ class NodeOutput:
         self.args, self.ui = args, ui
 
 
+class Locked(type):
+    """Of the classes that the host calls nodes by: nothing can be set on them."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise AttributeError(f"cannot set {name} on the locked class {cls.__name__}")
+
+
 class ComfyNode:
+    SCHEMA: ClassVar[Schema | None] = None
+
     @classmethod
     def define_schema(cls) -> Schema:
         raise NotImplementedError
@@ -62,7 +71,8 @@ class ComfyNode:
 
     @classmethod
     def GET_SCHEMA(cls) -> Schema:
-        return cls.define_schema()
+        cls.SCHEMA = cls.define_schema()
+        return cls.SCHEMA
 
 
 def kind(io_type: str) -> type:

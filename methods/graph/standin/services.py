@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 CONDITIONS = ("CONDRegular", "CONDNoiseShape", "CONDConstant")
@@ -71,7 +72,9 @@ Continuous = type("ModelSamplingContinuousEDM", (nn.Module,), {"set_parameters":
 
 
 class Host:
-    """One host: `report` is told of every move of a bar; `cancelling` ends what runs when it next asks."""
+    """One host: `report` is told of every move of a bar, `preview` of pictures that it shows;
+    `cancelling` ends what runs when it next asks.
+    """
 
     def __init__(self, models: Path, device: torch.device | None = None):
         self.models, self.cancelling = models, False
@@ -80,6 +83,7 @@ class Host:
         self.loaded: list[SimpleNamespace] = []
         self.shown: list[str] = []
         self.report: Callable[[int, int], None] = lambda done, total: None
+        self.preview: Callable[[Image.Image], None] = lambda picture: None
         self.looked: Callable[[], None] = lambda: None
 
     def stop_if_cancelled(self) -> None:
@@ -100,7 +104,12 @@ class Host:
         self.shown.append(text)
 
     def bar(self, total: int) -> SimpleNamespace:
-        return SimpleNamespace(update_absolute=lambda done, total, *preview: self.report(done, total))
+        def update(done: int, total: int, preview: tuple[str, Image.Image, int] | None = None) -> None:
+            self.report(done, total)
+            if preview:
+                self.preview(preview[1])
+
+        return SimpleNamespace(update_absolute=update)
 
     def files(self, folder: str) -> list[str]:
         paths, suffixes = self.folders[folder]

@@ -68,6 +68,17 @@ def test_a_workflow_made_of_a_command_gives_its_picture(tmp_path, method):
     assert (tmp_path / "flow" / "small.png").read_bytes() == (tmp_path / "out.png").read_bytes()
 
 
+def test_previews_of_a_run_without_a_host(tmp_path):
+    command = ["upscale", "dpi", str(tmp_path / "small.png"), "x.png", *METHODS["dpi"]]
+    flow, shown = tmp_path / "flow.json", tmp_path / "now.png"
+    assert main(["graph", "from-command", "--to", str(flow), *command]) == 0
+    run = ["graph", "run", str(flow), "--out", str(tmp_path / "out")]
+    assert main([*run, "--preview", str(shown)]) == 0
+    with Image.open(shown) as picture:
+        assert picture.size == (16, 14)
+        assert picture.info["Software"] == "PriorSR preview"
+
+
 @pytest.mark.parametrize("form", [[], ["--api"]], ids=["saved", "api"])
 def test_a_region_is_a_mask_of_the_workflow(tmp_path, form):
     Image.linear_gradient("L").resize((5, 4)).save(tmp_path / "mask.png")

@@ -148,6 +148,16 @@ def test_an_interrupted_study_goes_on_and_other_pictures_are_refused(faces, tmp_
         run_study(study, Given(faces), tmp_path / "out")
 
 
+def test_the_middle_of_pictures_is_taken_and_smaller_ones_stay_whole(faces, tmp_path):
+    write(Picture(read(faces / "1.png").pixels[..., :40, :24]), faces / "1.png", overwrite=True)
+    path = tmp_path / "mine.toml"
+    path.write_text('centre = 32\nscales = [2]\n[[runs]]\nmethod = "bicubic"\n', encoding="utf-8")
+    run_study(read_study(path), Given(faces), tmp_path / "out")
+    middle, whole = (read(tmp_path / "out" / "x2" / "truth" / f"{i}.png").pixels for i in (0, 1))
+    assert torch.equal(middle, read(faces / "0.png").pixels[..., 16:48, 16:48])
+    assert torch.equal(whole, read(faces / "1.png").pixels[..., 4:36, :])
+
+
 def test_inputs_of_the_user_pair_by_the_protocol(faces, tmp_path):
     for i in range(2):
         x = read(faces / f"{i}.png").pixels

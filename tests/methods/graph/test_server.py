@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
+import struct
+import sys
 import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,12 +68,57 @@ class Fake:
             def do_POST(self):
                 fake.post(self, self.rfile.read(int(self.headers["Content-Length"])))
 
+        self.sockets: dict[str, BaseHTTPRequestHandler] = {}
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
+    def listen(self, to, client):
+        """The other end of a websocket, until it is closed (RFC 6455)."""
+        self.sockets[client] = to
+        seed = to.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(seed.encode()).digest()).decode()
+        head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        to.wfile.write(f"{head}Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+        to.close_connection = True
+        if self.mood != "hangs up":
+            to.rfile.read(8)  # its end
+            to.wfile.write(b"\x88\x02\x03\xe8")
+
+    def tell(self, client, message):
+        """A message to who listens."""
+        if self.mood in ("mute", "hangs up") or client not in self.sockets:
+            return
+        content = message if isinstance(message, bytes) else json.dumps(message).encode()
+        head = bytes([0x82 if isinstance(message, bytes) else 0x81, 126])
+        self.sockets[client].wfile.write(head + struct.pack(">H", len(content)) + content)
+
+    def tell_steps(self, client, key):
+        """What a host says of a run, among what it says of others and what nobody knows."""
+        of = {"prompt_id": key}
+        picture = io.BytesIO()
+        Image.new("RGB", (5, 3), (10, 200, 30)).save(picture, "PNG")
+        about = json.dumps({"node_id": "2"}).encode()
+        for message in (
+            {"type": "status", "data": {"status": {}}},
+            {"type": "executing", "data": {"node": None, "prompt_id": "another's"}},
+            {"type": "new", "data": 3},
+            {"type": "progress", "data": {**of, "node": "2"}},
+            {"type": "executing", "data": {**of, "node": "2"}},
+            {"type": "progress", "data": {**of, "node": "2", "value": 1, "max": 2}},
+            struct.pack(">II", 1, 2) + picture.getvalue(),
+            struct.pack(">II", 1, 1) + b"no picture",
+            struct.pack(">II", 3, 1) + b"a text",
+            struct.pack(">II", 4, len(about)) + about + picture.getvalue(),
+            {"type": "progress", "data": {**of, "node": "2", "value": 2, "max": 2}},
+        ):
+            self.tell(client, message)
+
     def get(self, to, url):
-        if url.path == "/object_info":
+        if url.path == "/ws":
+            client = urllib.parse.parse_qs(url.query)["clientId"][0]
+            to.answer(b"", 404) if self.mood == "mute" else self.listen(to, client)
+        elif url.path == "/object_info":
             to.answer(INFO)
         elif url.path == "/queue":
             running = [[0, "1", {}]] if self.mood == "endless" else []
@@ -96,10 +145,10 @@ class Fake:
             errors = [{"message": "Value not in list", "details": "sampler: 'x' not in []"}]
             told = {"error": {"message": "invalid"}, "node_errors": {"1": {"errors": errors}}}
             to.answer(told, 400)
-        elif self.run(json.loads(body)["prompt"]):
+        elif self.run(json.loads(body)["prompt"], json.loads(body)["client_id"]):
             to.answer({"prompt_id": str(len(self.history) + (self.mood in ("endless", "forgets")))})
 
-    def run(self, graph):
+    def run(self, graph, client):
         if self.mood in ("endless", "forgets"):
             return True
         self.first.wait(20)
@@ -120,7 +169,9 @@ class Fake:
         self.files[f"{key}.png"] = content.getvalue()
         saved = [{"filename": f"{key}.png", "subfolder": "", "type": "output"}]
         outputs = {"3": {"images": saved}, "2": {"text": ["done"]}}
+        self.tell_steps(client, key)
         self.history[key] = {"status": {"status_str": "success"}, "outputs": outputs}
+        self.tell(client, {"type": "executing", "data": {"prompt_id": key, "node": None}})
         return True
 
 
@@ -160,6 +211,74 @@ def test_a_picture_there_and_back(fake, flow, pictures):
     assert result.texts == {"2": ["done"]}
     assert (result.picture.pixels * 255).round()[0, :, 0, 0].tolist() == [215, 248, 5]
     assert graph.nodes["1"]["inputs"]["image"] == "there.png"
+
+
+def test_steps_and_previews_are_heard(fake, flow, pictures, monkeypatch):
+    pytest.importorskip("websockets", reason="steps of a server need websockets")
+    monkeypatch.setattr(module, "FIRST_PAUSE", 20.0)  # that the end of the run cuts short
+    server, steps, previews = Server(fake.url), [], []
+    graph, given = load(flow, server.definitions), {"1": read(pictures / "2.png")}
+    result = server.run(graph, given, lambda *step: steps.append(step), previews.append)
+    assert result.texts == {"2": ["done"]}
+    assert steps == [("2", 0, 0), ("2", 1, 2), ("2", 2, 2)]
+    assert [(one.size, one.getpixel((0, 0))) for one in previews] == [((5, 3), (10, 200, 30))] * 2
+    asked = json.loads(fake.heard[-1][1])
+    assert asked["extra_data"] == {"preview_method": "auto"}
+    server.run(graph, given)
+    again = json.loads(fake.heard[-1][1])
+    assert "extra_data" not in again
+    assert again["client_id"] != asked["client_id"]
+
+
+@pytest.mark.parametrize("mood", ["mute", "hangs up", "absent"])
+def test_a_server_that_cannot_be_heard_gives_the_same(
+    fake, flow, pictures, tmp_path, mood, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    fake.mood = mood
+    if mood == "absent":
+        monkeypatch.setitem(sys.modules, "websockets.sync.client", None)
+    command = ["graph", "run", str(flow), "--input", str(pictures), "--out", str(tmp_path / "out")]
+    assert main([*command, "--server", fake.url]) == 0
+    for path in pictures.rglob("*.png"):
+        assert inverted(tmp_path / "out" / path.relative_to(pictures), path)
+    said = {
+        "mute": f"{fake.url} shows no steps, for its websocket does not answer",
+        "absent": 'steps and previews of a server need websockets: pip install "priorsr[server]"',
+    }
+    assert caplog.text.count("its history is asked for results instead") == (mood in said)
+    assert said.get(mood, "") in caplog.text
+
+
+def test_the_newest_preview_lies_in_a_file(fake, flow, pictures, tmp_path, caplog, monkeypatch):
+    pytest.importorskip("websockets", reason="previews of a server need websockets")
+    monkeypatch.setattr(module, "FIRST_PAUSE", 20.0)
+    command = ["graph", "run", str(flow), "--input", str(pictures), "--out", str(tmp_path / "out")]
+    command += ["--server", fake.url, "--preview", str(tmp_path / "now.png")]
+    assert main(command) == 0
+    with Image.open(tmp_path / "now.png") as picture:
+        assert (picture.size, picture.getpixel((0, 0))) == ((5, 3), (10, 200, 30))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["flow.json", "in", "now.png", "out"]
+    (tmp_path / "out" / "2.png").unlink()
+    assert main(command) == 0  # its own file may be there
+    Image.new("RGB", (2, 2)).save(tmp_path / "mine.png")
+    before = (tmp_path / "mine.png").read_bytes()
+    monkeypatch.setitem(sys.modules, "websockets.sync.client", None)
+    for more, words in (
+        ([], "need websockets"),
+        (["--preview", str(tmp_path / "x.jpg")], "ends in .png"),
+        (["--preview", str(tmp_path / "mine.png")], "exists and is no preview"),
+        (["--preview", str(pictures / "x.png")], "would be an input of the next run"),
+        (["--preview", str(tmp_path / "out" / "4.png")], "is a file of this run"),
+        (["--server", fake.url], "shows one picture at a time"),
+    ):
+        caplog.clear()
+        monkeypatch.setitem(sys.modules, "websockets.sync.client", None)
+        if more:
+            monkeypatch.delitem(sys.modules, "websockets.sync.client")
+        assert main([*command, *more]) == 2
+        assert words in caplog.text
+    assert (tmp_path / "mine.png").read_bytes() == before
 
 
 def test_a_folder_with_subfolders_resumes(fake, flow, pictures, tmp_path, capsys):
@@ -231,6 +350,7 @@ def test_a_server_that_forgets_a_run(fake, flow, pictures):
 
 def test_an_interrupted_run_leaves_the_queue(fake, flow, pictures, monkeypatch):
     fake.mood = "endless"
+    monkeypatch.setitem(sys.modules, "websockets.sync.client", None)
     server = Server(fake.url)
 
     def sleep(seconds):
