@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import wraps
 from typing import TypeVar
 
 from comfy_api.latest import io
@@ -57,7 +58,38 @@ def checked(node: Node, texts: Mapping[str, Reader], unfit: Callable[[str, Colle
     validate_inputs.__signature__ = signature  # type: ignore[attr-defined]
     if checks or pickers:
         node.validate_inputs = classmethod(validate_inputs)  # type: ignore[assignment]
+    _check_choices_in(node, inputs)
     return node
+
+
+def _check_choices_in(node: type[io.ComfyNode], inputs: Sequence[io.Input]) -> None:
+    """Let a node refuse choices that there are not when it runs: the host does not look at linked values."""
+    run = node.execute.__func__  # type: ignore[attr-defined]
+    if hasattr(run, "__wrapped__"):
+        return
+
+    @wraps(run)
+    def execute(cls, **given):
+        _check_choices(inputs, given)
+        return run(cls, **given)
+
+    node.execute = classmethod(execute)  # type: ignore[assignment]
+
+
+def _check_choices(inputs: Sequence[io.Input], given: Mapping[str, object]) -> None:
+    for one in inputs:
+        value = given.get(one.id)
+        if isinstance(value, Mapping):  # the choice of a DynamicCombo, and what it brings
+            options = getattr(one, "options", None) or ()
+            brought = [o.inputs for o in options if getattr(o, "key", None) == value.get(one.id)]
+            _check_choices(brought[0] if brought else (), value)
+        elif one.io_type == io.Combo.io_type and not hasattr(one, "kinds"):
+            _check_choice(one, value)
+
+
+def _check_choice(one: io.Input, value: object) -> None:
+    if value is not None and value not in one.options:
+        raise ValueError(f"unknown {one.id} {value!r}: choose one of {', '.join(one.options)}")
 
 
 def _wrong(read: Reader, text: str) -> str:

@@ -95,3 +95,11 @@ def test_a_file_of_another_kind_is_refused_with_what_it_is(pack):
     assert said.endswith("choose a file that holds ADM prior weights")
     said = refusal(node, "prior", "none.safetensors", {"image": None})
     assert said.startswith("prior: there is no weight file 'none.safetensors' in models/priorsr")
+
+
+def test_linked_choices_that_there_are_not_are_refused_when_a_node_runs(pack, photograph):
+    with pytest.raises(ValueError, match="unknown method 'none': choose one of"):
+        pack.linked("Resize", {"method": "none"}, image=photograph)
+    noise = {"degradation": "noise", "kind": "", "amount": 10.0, "grey": False}
+    with pytest.raises(ValueError, match="unknown kind '': choose one of gaussian, poisson"):
+        pack.linked("Degrade", {"degradation": noise}, image=photograph)

@@ -72,7 +72,7 @@ def test_streams_may_be_closed(tmp_path, photo):
     write(Picture(photo), tmp_path / "a.png")
     for i, closed in enumerate((">&-", "<&- >&- 2>&-")):
         out = tmp_path / f"{i}.png"
-        done = shell(f"priorsr upscale bicubic {tmp_path}/a.png {out} --json {closed}")
+        done = shell(f"priorsr upscale bicubic {tmp_path}/a.png {out} --scale 2 --json {closed}")
         assert done.returncode == 0, (closed, done.stderr)
         assert read(out).pixels.shape[-1] == 142
 
