@@ -25,8 +25,9 @@ priorsr models check MODELS/codeformer.pth        # what it is, whether complete
 ```
 
 The environment's `PRIORSR_MODELS` names the folders that are searched; `fetch` takes the first of them.
-ComfyUI looks into the folder below `models/` that the table names. `ask`: the licence sets conditions, or
-none is stated; ask whoever publishes the file.
+ComfyUI looks into the folder below `models/` that the table names. What is called a folder of diffusers is
+fetched with all its files, and gets its name when all of them are there. `ask`: the licence sets conditions,
+or none is stated; ask whoever publishes the file.
 """
 TAIL = """
 A hash that is not known for sure is not in the table: `check` prints the one it finds, and `fetch` says that
@@ -42,7 +43,9 @@ def page() -> str:
         cells = (one.name, file, one.method, one.purpose, one.size, one.licence, one.commercial, one.folder)
         rows.append(f"| {' | '.join(cells)} |")
     hashes = ["| file | SHA-256 |", "|---|---|"]
-    hashes += [f"| `{one.file}` | {one.sha256 or 'unknown'} |" for one in KNOWN]
+    named = [(one.file, one) for one in KNOWN if not one.parts]
+    named += [(f"{one.file}/{part.file}", part) for one in KNOWN for part in one.parts]
+    hashes += [f"| `{file}` | {one.sha256 or 'unknown'} |" for file, one in named]
     return "\n".join([HEAD, *rows, "", "## Hashes", "", *hashes, TAIL])
 
 
@@ -52,7 +55,7 @@ def models_of(node: dict) -> list[dict]:
     return [
         {"name": one.file, "url": one.addresses[0], "directory": one.folder}
         for one in named
-        if one is not None and one.addresses and one.file in node["widgets_values"]
+        if one is not None and one.addresses and not one.parts and one.file in node["widgets_values"]
     ]
 
 

@@ -50,7 +50,8 @@ def _load(name: str, half: bool) -> CodeFormerRestorer:
         return load_codeformer(file_of(name), precision=torch.float16 if half else torch.float32)
 
 
-def _room(restorer: CodeFormerRestorer, batch: int) -> int:
+def room_of(restorer: CodeFormerRestorer, batch: int) -> int:
+    """Bytes of a call."""
     weight = restorer.network.feat_emb.weight
     return MAPS * batch * restorer.network.config.width * restorer.size**2 * weight.element_size()
 
@@ -97,7 +98,7 @@ class CodeFormerRestore(io.ComfyNode):
                 image,
                 restorer,
                 [restorer.network],
-                _room(restorer, wanted.batch),
+                room_of(restorer, wanted.batch),
                 restorer.size,
                 "ffhq",
                 wanted,
@@ -158,7 +159,7 @@ class RestoreAlignedFace(io.ComfyNode):
         with torch.inference_mode(False), torch.no_grad():
             pixels, alpha = split(image.clone())
             size, progress, done = (restorer.size, restorer.size), host.progress(), []
-            with host.on_device(codeformer, activations=_room(restorer, batch)):
+            with host.on_device(codeformer, activations=room_of(restorer, batch)):
                 seen = pixels if alpha is None else fill_hidden(pixels, alpha)
                 for some in seen.expand(-1, 3, -1, -1).split(batch):
                     done.append(restorer(resize(some, size).clamp(0, 1)))

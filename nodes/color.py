@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
+from ..methods.faces.codeformer import CodeFormerRestorer, CodeFormerUpscaler
 from ..methods.imaging.alpha import upscale_with_alpha
 from ..methods.stablesr.color_fix import METHODS, color_fix
-from ..methods.stablesr.method import pre_clean
+from ..methods.stablesr.method import CLEANED, pre_clean
 from . import host
+from .codeformer import Network, room_of
 from .host.images import join, split
 
 
@@ -101,26 +104,44 @@ class PreClean(io.ComfyNode):
                     optional=True,
                     tooltip="The images as another node restored them, in place of the model above.",
                 ),
+                Network.Input(
+                    "codeformer",
+                    optional=True,
+                    tooltip="From Load CodeFormer, in place of both: for aligned faces, which are square.",
+                ),
             ],
             outputs=[io.Image.Output("image", display_name="image")],
         )
 
     @classmethod
-    def execute(cls, image, reduction, upscale_model=None, cleaned=None):
-        if (upscale_model is None) == (cleaned is None):
+    def execute(cls, image, reduction, upscale_model=None, cleaned=None, codeformer=None):
+        if sum(one is not None for one in (upscale_model, cleaned, codeformer)) != 1:
             raise ValueError(
-                "Pre-clean needs either an upscale_model or the cleaned images: connect one of the two"
+                "Pre-clean needs either an upscale_model, the cleaned images, or codeformer: connect one of "
+                "them"
             )
         pixels, alpha = split(image)
         if cleaned is not None and len(cleaned) != len(pixels):
             raise ValueError(
                 f"{len(cleaned)} cleaned images for {len(pixels)} damaged ones: give one for each"
             )
-        restorer = (
-            (lambda x: split(cleaned, "cleaned")[0])
-            if upscale_model is None
-            else lambda x: host.upscaled(upscale_model, x)
-        )
+
+        def restorer(x: Tensor) -> Tensor:
+            if codeformer is not None:
+                return _restored_faces(codeformer, x)
+            return split(cleaned, "cleaned")[0] if upscale_model is None else host.upscaled(upscale_model, x)
+
         with host.cancellable():
             done, alpha = upscale_with_alpha(pixels, alpha, lambda x: pre_clean(x, restorer, reduction))
         return io.NodeOutput(host.result(join(done, alpha)))
+
+
+def _restored_faces(network: torch.nn.Module, faces: Tensor) -> Tensor:
+    """Aligned faces B C S S in 0..1 enlarged, one by one."""
+    restorer = CodeFormerRestorer(network)
+    cleaner = CodeFormerUpscaler(restorer)
+    cleaner.plan(tuple(faces.shape[-2:]), CLEANED)  # raises before anything is loaded
+    with torch.inference_mode(False), torch.no_grad():
+        own = faces.clone()
+        with host.on_device(network, activations=room_of(restorer, 1)):
+            return torch.cat(host.for_each(lambda i: cleaner(own[i : i + 1], CLEANED), len(own)))

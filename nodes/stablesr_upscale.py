@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import latent_preview
 import torch
@@ -15,10 +17,11 @@ from ..methods.imaging.region import RegionSettings, within
 from ..methods.method import seeds_from
 from ..methods.stablesr.autoencoder import SCALE
 from ..methods.stablesr.levels import in_place_of, start_mode
-from ..methods.stablesr.method import LATENT, StableSRSettings, restore_at_scale
-from ..methods.stablesr.prior import WEIGHTS
+from ..methods.stablesr.method import LATENT, StableSRSettings, on_canvas, restore_at_scale, working_size
+from ..methods.stablesr.prior import WEIGHTS, Reference
 from ..methods.stablesr.upscaler import METHOD
 from ..samplers.noise import Noise
+from ..samplers.run import Hook
 from ..samplers.transition import DDIM, DDPM
 from . import host
 from .cfw import TILES, Fusion, autoencoder, decode, encode
@@ -99,6 +102,14 @@ class StableSRUpscale(io.ComfyNode):
                     tooltip="From Load CFW, for fidelity above 0; without it the decoder is a plain one.",
                 ),
                 *region_inputs(),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    tooltip=(
+                        "The images as another node restored them, such as CodeFormer: the result is held to "
+                        "them until the last ten steps, as released for the face weights."
+                    ),
+                ),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -135,6 +146,7 @@ class StableSRUpscale(io.ComfyNode):
         vary=True,
         region=None,
         feather=RegionSettings.feather,
+        reference=None,
     ):
         said, limits = [], region_of(region, feather)
         if limits:
@@ -155,6 +167,7 @@ class StableSRUpscale(io.ComfyNode):
             **_pieces(tiles, model),
         )
         pixels, alpha = split(image)
+        references = [None] * len(pixels) if reference is None else _one_each(reference, len(pixels))
         if longest:
             scale = METHOD.scales.for_longest(longest, tuple(pixels.shape[-2:]), METHOD.name)
         autoencoder(vae, cfw, vae_tile, vae_overlap)
@@ -166,17 +179,29 @@ class StableSRUpscale(io.ComfyNode):
         multiple = LATENT * stablesr.layers.encoder.config.reduction  # the UNet's too
         run = _Run(model, (positive, negative), vae, stablesr, cfw, chosen, seed)
 
+        def held(low: Tensor, picture: Tensor | None) -> Callable[[Tensor], Tensor] | None:
+            size = working_size(tuple(low.shape[-2:]), scale, chosen.tile)
+            return None if picture is None else partial(on_canvas, picture[None], size)
+
         def enlarge(low: Tensor) -> Tensor:
             return torch.cat(
                 [
-                    restore_at_scale(x[None], scale, replace(run, seed=s), chosen, multiple)
-                    for x, s in zip(low, seeds_from(seed, len(low), vary), strict=True)
+                    restore_at_scale(x[None], scale, replace(run, seed=s, held=held(x, r)), chosen, multiple)
+                    for x, s, r in zip(low, seeds_from(seed, len(low), vary), references, strict=True)
                 ]
             )
 
         larger, alpha = upscale_with_alpha(pixels, alpha, within(limits, enlarge))
         report = "\n".join(said)
         return host.told(host.result(join(larger.expand(-1, 3, -1, -1), alpha)), report, text=report)
+
+
+def _one_each(reference: Tensor, count: int) -> Tensor:
+    """Pictures B 3 H W, one for each of so many."""
+    pictures, _ = split(reference, "reference")
+    if len(pictures) not in (1, count):
+        raise ValueError(f"{len(pictures)} references for {count} images: give one, or one for each")
+    return pictures.expand(count, 3, -1, -1)
 
 
 def _pieces(choice: dict | None, model) -> dict[str, int]:
@@ -196,7 +221,7 @@ def _pieces(choice: dict | None, model) -> dict[str, int]:
 @dataclass(frozen=True)
 class _Run:
     """One enlarged picture 1 3 H W in -1..1 to the restored one, as `restore` of the library does with its
-    own networks.
+    own networks. held: from the shape of that picture to the one that the result is held to.
     """
 
     model: object
@@ -206,6 +231,7 @@ class _Run:
     cfw: object
     settings: StableSRSettings
     seed: int
+    held: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, canvas: Tensor) -> Tensor:
         s, noise = (
@@ -213,11 +239,14 @@ class _Run:
             Noise([self.seed]),
         )  # drawn for the latent, the start and the steps, in this order
         lr = encode(self.vae, canvas, s.vae_tile, s.vae_overlap, noise)
-        z = self._sampled(lr / SCALE, noise)
+        hooks = []
+        if self.held:
+            hooks.append(Reference(encode(self.vae, self.held(canvas), s.vae_tile, s.vae_overlap)))
+        z = self._sampled(lr / SCALE, noise, hooks)
         return decode(self.vae, self.cfw, z * SCALE, canvas, s.fidelity, s.vae_tile, s.vae_overlap)
 
-    def _sampled(self, latent: Tensor, noise: Noise) -> Tensor:
-        """In the host's units, which the MODEL turns into its own."""
+    def _sampled(self, latent: Tensor, noise: Noise, hooks: Sequence[Hook]) -> Tensor:
+        """In the host's units, which the MODEL turns into its own, as hooks see them."""
         s, tile = self.settings, self.settings.tile // LATENT
         model = host_stablesr.patched(self.model, self.layers, latent)
         cut = max(latent.shape[-2:]) > tile
@@ -225,7 +254,7 @@ class _Run:
             model = host_model.tiled(model, tile, s.overlap // LATENT, s.tile_batch, WEIGHTS[s.weights])
         transition = DDPM("small") if s.sampler == "ddpm" else DDIM(s.eta)
         sampler = host_model.as_sampler(
-            transition, (), noise, in_place_of if s.sampler == "ddim-released" else None
+            transition, hooks, noise, in_place_of if s.sampler == "ddim-released" else None
         )
         sigmas = host_model.respaced_sigmas(model, str(s.steps), -1)
         begin = host_stablesr.StartNoise(model, float(sigmas[0]), start_mode(s.start, cut), self.seed, noise)

@@ -8,6 +8,8 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathlib import Path
 from .. import weights
 from ..settings import nearest
 from ..weights.fetch import fetch, sha256_of
-from ..weights.known import CHECKPOINTS, KNOWN, Known, find_known, known_by_hash
+from ..weights.known import KNOWN, PRIORSR, Known, find_known, known_by_hash
 from .parser import Command
 
 log = logging.getLogger("priorsr")
@@ -67,7 +69,11 @@ def _published(options: argparse.Namespace) -> int:
 
 
 def _here(one: Known) -> Path | None:
-    return next((p for folder in weights.folders() if (p := folder / one.file).is_file()), None)
+    return next((p for folder in weights.folders() if _whole(p := folder / one.file, one)), None)
+
+
+def _whole(path: Path, one: Known) -> bool:
+    return all((path / part.file).is_file() for part in one.parts) if one.parts else path.is_file()
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -89,7 +95,10 @@ def _checked(path: Path) -> dict[str, str]:
         problem = found.problem
     except (ValueError, OSError) as error:
         problem = str(error)
-    digest = sha256_of(path) if path.is_file() else ""
+    digest = ""
+    if path.is_file():
+        with _bytes_bar(f"hash of {path.name}") as on_bytes:
+            digest = sha256_of(path, on_bytes)
     one, named = known_by_hash(digest), find_known(path.name)
     known = f"{one.name}, by its hash" if one else ""
     if one is None and named is not None:
@@ -99,6 +108,20 @@ def _checked(path: Path) -> dict[str, str]:
             problem = problem or f"{path} is not the {named.file} that was published: {named.page} has that"
     complete = f"no: {problem}" if problem else "yes"
     return {"file": str(path), "kind": kind, "complete": complete, "known": known, "sha256": digest}
+
+
+@contextmanager
+def _bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is told bytes so far, of so many (0: unknown); none where nobody looks."""
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit="B", unit_scale=True, disable=None) as bar:
+
+        def on_bytes(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        yield on_bytes
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -114,22 +137,18 @@ def _fetch(options: argparse.Namespace) -> int:
         )
     if one.commercial != "yes":
         log.warning("%s: %s; commercial use: %s (%s)", one.file, one.licence, one.commercial, one.page)
-    from tqdm import tqdm
-
-    with tqdm(total=one.bytes or None, unit="B", unit_scale=True, disable=None) as bar:
-
-        def on_bytes(done: int, total: int) -> None:
-            bar.total = total or None
-            bar.update(done - bar.n)
-
-        path, digest = fetch(one, folder, options.address, on_bytes)
-    unsure = "" if one.sha256 else " (no published hash to compare with)"
+    with _bytes_bar(one.file) as on_bytes:
+        path, digests = fetch(one, folder, options.address, on_bytes)
+    compared = all(part.sha256 for part in one.parts or (one,))
     if options.json:
-        print(json.dumps({"file": str(path), "sha256": digest, "compared": bool(one.sha256)}))
+        told = {"file": str(path), "sha256": "" if one.parts else digests[one.file], "compared": compared}
+        print(json.dumps(told | ({"parts": digests} if one.parts else {})))
     else:
-        print(f"{path}\nsha256 {digest}{unsure}")
-    if one.folder == CHECKPOINTS:
-        log.info("in ComfyUI this file belongs into models/%s", CHECKPOINTS)
+        names = {file: f"  {file}" if one.parts else "" for file in digests}
+        lines = [f"sha256 {digest}{names[file]}" for file, digest in digests.items()]
+        print("\n".join([str(path), *lines]) + ("" if compared else " (no published hash to compare with)"))
+    if one.folder != PRIORSR:
+        log.info("in ComfyUI this belongs into models/%s", one.folder)
     return 0
 
 

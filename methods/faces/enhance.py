@@ -66,6 +66,7 @@ def enhance_outside(x: Tensor, mask: Tensor, settings: EnhanceSettings = Enhance
         raise ValueError(
             f"a mask for pictures {tuple(x.shape)} is B 1 H W of their size, not {tuple(mask.shape)}"
         )
+    check_pixels(mask, "the mask")
     kept = feather(mask.to(x), settings.feather)
     return torch.lerp(filtered(x, settings), x, kept)
 

@@ -6,15 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from . import cfw, struct_encoder
 from .adm_config import ADMConfig
 from .adm_released import infer_config
-from .sd_unet import SDConfig, SDUNet
+from .sd_unet import SDConfig
 from .sd_vae import VAEConfig
-from .spade import residual_blocks
 
 CONTEXT_OF_1 = 768  # channels of a prompt in Stable Diffusion 1, whose UNet has 8 heads at every level
 State = Mapping[str, Tensor]  # or anything with a shape
@@ -53,15 +51,11 @@ def infer_sft(state: State, levels: int) -> dict[str, int]:
     firsts = [f"input_blocks.{i * period + 1}.0.spade." for i in range(levels)]
     last = "add.bias" if f"{firsts[0]}add.bias" in state else "param_free_norm.weight"
     widths = [state[f"{first}{last}"].shape[0] for first in firsts]
-    config = SDConfig(
-        model_channels=widths[0],
-        channel_mult=tuple(width // widths[0] for width in widths),
-        num_res_blocks=period - 1,
-        attention_factors=(),
-        num_head_channels=None,
-    )
-    with torch.device("meta"):
-        return residual_blocks(SDUNet(config))
+    deepest = range(levels - 1, -1, -1)
+    blocks = {f"input_blocks.{i * period + n}.0": widths[i] for i in range(levels) for n in range(1, period)}
+    blocks |= {f"middle_block.{n}": widths[-1] for n in (0, 2)}
+    up = [widths[i] for i in deepest for _ in range(period)]
+    return blocks | {f"output_blocks.{n}.0": width for n, width in enumerate(up)}
 
 
 def infer_sd_unet(state: State) -> SDConfig:

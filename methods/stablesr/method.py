@@ -27,6 +27,7 @@ from .levels import CHAIN, STARTS, levels_of, released_table, start, start_mode
 from .prior import CONTEXT, LR, WEIGHTS, Reference, modulated
 
 LATENT = 8  # pixels under one of a latent along each side
+CLEANED = 2.0  # how much a method that cleans pictures enlarges them before they are reduced again
 # as released; no weighting, its text is taken literally
 NEGATIVE = "3d, cartoon, anime, sketches, (worst quality:2), (low quality:2)"
 # likewise; the layers were trained with empty prompts
@@ -242,12 +243,18 @@ def _latent_of(
     """The latent of what another method makes of the picture, at the size that the model works at."""
     shown = low.expand(-1, 3, -1, -1) if low.shape[1] == 1 else low
     size = working_size(size_of(low), scale, settings.tile)
-    picture = reference(shown, size[0] / low.shape[-2])
+    picture = on_canvas(reference(shown, size[0] / low.shape[-2]), size, canvas)
+    return Autoencoder(model.vae, None, settings.vae_tile, settings.vae_overlap).encode(picture)
+
+
+def on_canvas(picture: Tensor, size: tuple[int, int], canvas: Tensor) -> Tensor:
+    """A picture B 3 h w in 0..1, another restorer's, as the model sees its own: -1..1, of `size` within the
+    shape of the canvas, its edges going on.
+    """
     if size_of(picture) != size:
         picture = resize(picture, size).clamp(0, 1)
-    rim = [n - m for n, m in zip(canvas.shape[-2:], picture.shape[-2:], strict=True)]
-    picture = F.pad(picture.to(canvas) * 2 - 1, (0, rim[1], 0, rim[0]), mode="replicate")
-    return Autoencoder(model.vae, None, settings.vae_tile, settings.vae_overlap).encode(picture)
+    rim = [n - m for n, m in zip(canvas.shape[-2:], size, strict=True)]
+    return F.pad(picture.to(canvas) * 2 - 1, (0, rim[1], 0, rim[0]), mode="replicate")
 
 
 def working_size(size: tuple[int, int], scale: float, tile: int) -> tuple[int, int]:

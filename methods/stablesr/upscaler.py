@@ -25,7 +25,7 @@ from .autoencoder import Autoencoder
 from .layers import StableSRLayers
 from .levels import CHAIN, levels_of
 from .load import LAYER_FILES, load_stablesr, load_text, told_target
-from .method import LATENT, NEGATIVE, StableSR, StableSRSettings, stablesr_upscale, working_size
+from .method import CLEANED, LATENT, NEGATIVE, StableSR, StableSRSettings, stablesr_upscale, working_size
 from .prior import CONTEXT, LR, modulated, unlike_target
 from .text import check_contexts, read_context, tokens_of
 
@@ -34,7 +34,6 @@ WIDE = 768  # pixels that the v model was trained on
 WIDEST, LEAST = 2048, 256  # pixels of the autoencoder's tiles: where to begin, and where to end
 PICTURES = 6  # of the result's size, in float32
 SIDE = 512  # of aligned faces
-CLEANED = 2.0  # how much a method that cleans pictures enlarges them before they are reduced again
 
 
 @dataclass(frozen=True)

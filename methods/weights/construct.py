@@ -15,9 +15,12 @@ def without_numbers():
 
     class Skipping(TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):
-            if getattr(function, "__name__", "") in FILLING and args and args[0].is_meta:
-                return args[0]
-            return function(*args, **(kwargs or {}))
+            kwargs = kwargs or {}
+            if getattr(function, "__name__", "") in FILLING:
+                tensor = args[0] if args else kwargs.get("tensor")  # torch.nn.init hands it on by its name
+                if tensor is not None and tensor.is_meta:
+                    return tensor
+            return function(*args, **kwargs)
 
     return Skipping()
 

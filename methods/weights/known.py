@@ -7,18 +7,28 @@ missing. A hash or an address that is not known for sure is left empty.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-PRIORSR, CHECKPOINTS = "priorsr", "checkpoints"  # folders below ComfyUI's models
+PRIORSR, CHECKPOINTS, DIFFUSERS = "priorsr", "checkpoints", "diffusers"  # folders below ComfyUI's models
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a published folder, by its path in it. sha256, bytes: as of Known."""
+
+    file: str
+    sha256: str = ""
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Known:
-    """A published file.
+    """A published file, or a folder of files.
 
     kind: as in KINDS. commercial: yes, no or ask (its author). folder: below ComfyUI's models. page: where it
-    is published; addresses: where the file itself is served, the author's first. sha256: hexadecimal, ""
-    where unknown; bytes: its exact size, 0 where unknown.
+    is published; addresses: where the file itself is served, or what the paths of parts follow, the author's
+    first. sha256: hexadecimal, "" where unknown; bytes: its exact size, 0 where unknown. parts: the files of
+    a folder, which is called `file`.
     """
 
     name: str
@@ -34,6 +44,7 @@ class Known:
     folder: str = PRIORSR
     sha256: str = ""
     bytes: int = 0
+    parts: tuple[Part, ...] = ()
 
 
 TERMS = {"yes": "", "no": ", not for commercial use", "ask": ", commercial use: ask its author"}
@@ -58,6 +69,22 @@ def _base(name: str, file: str, page: str, sha256: str = "") -> Known:
     address = f"https://{page}/resolve/main/{file}"
     args = (name, file, "stable-diffusion", "stablesr", purpose, "5.2 GB", RAIL, "yes", page)
     return Known(*args, (address,), CHECKPOINTS, sha256)
+
+
+def _base_folder(name: str, page: str) -> Known:
+    """The same as diffusers saves it, with its tokenizer."""
+    model = "diffusion_pytorch_model.safetensors"
+    files = ["model_index.json", "scheduler/scheduler_config.json"]
+    files += [f"{part}/config.json" for part in ("unet", "vae", "text_encoder")]
+    files += [f"unet/{model}", f"vae/{model}", "text_encoder/model.safetensors"]
+    files += ["tokenizer/vocab.json", "tokenizer/merges.txt"]
+    return replace(
+        _base(name, page.rpartition("/")[2], page),
+        purpose="the same, a folder of diffusers with the tokenizer of other prompts",
+        addresses=(f"https://{page}/resolve/main",),
+        folder=DIFFUSERS,
+        parts=tuple(map(Part, files)),
+    )
 
 
 def _guided(name: str, kind: str, method: str, purpose: str, size: str) -> Known:
@@ -125,6 +152,7 @@ KNOWN = (
         f"{SD2}-base",
         "88ecb782561455673c4b78d05093494b9c539fc6bfc08f3a9a4a0dd7b0b10f36",
     ),
+    _base_folder("sd21-base-folder", f"{SD2}-base"),
     _base("sd21-768", "v2-1_768-ema-pruned.safetensors", SD2),
     _base(
         "sd21-768-ckpt",
@@ -132,6 +160,7 @@ KNOWN = (
         SD2,
         "ad2a33c361c1f593c4a1fb32ea81afce2b5bb7d1983c6b94793a26a3b54b08a0",
     ),
+    _base_folder("sd21-768-folder", SD2),
     Known(
         "sd-turbo",
         "sd_turbo.safetensors",
@@ -209,7 +238,7 @@ KNOWN = (
 
 def find_known(name: str) -> Known | None:
     """The published file of that name, file name or file name without its suffix; else None."""
-    return next((k for k in KNOWN if name in (k.name, k.file, k.file.rpartition(".")[0])), None)
+    return next((k for k in KNOWN if name and name in (k.name, k.file, k.file.rpartition(".")[0])), None)
 
 
 def known_by_hash(sha256: str) -> Known | None:
@@ -231,7 +260,7 @@ def source_of(kinds: Collection[str]) -> str:
 
 def where(name: str) -> str:
     """Where a published file lies and on what terms, as one sentence; nothing for other names."""
-    one = find_known(name.replace("\\", "/").rpartition("/")[2])
+    one = find_known(name.replace("\\", "/").rstrip("/").rpartition("/")[2])
     if one is None:
         return ""
     how = f"; `priorsr models fetch {one.name}` brings it" if one.addresses else ""

@@ -15,6 +15,7 @@ LONGEST_LINE = 4096
 LONGEST_TEXT = 1 << 24
 LONGEST_NUMBER = 32  # bytes of an integer
 LARGEST_KEY = 1 << 60  # integers beyond it can be made to share one hash
+NUMBERS = {form: struct.Struct(form) for form in ("<H", "<i", "<I", "<Q", ">d")}
 PLAIN = (str, bytes, bool, int, float, type(None))
 
 
@@ -74,6 +75,7 @@ class Machine:
         self.at = at
         self.stop = len(data) if stop is None else stop
         self.allow = allow
+        self.allowed: set[Name] = set()
         self.build = build
         self.persistent = persistent
 
@@ -81,8 +83,13 @@ class Machine:
         self.stack: list = []
         self.below: list[list] = []  # stacks under the marks
         self.memo: dict[int, object] = {}
-        for _ in range(OPCODES):
-            code = self.take(1)[0]
+        data, stop = self.data, self.stop
+        for _ in range(OPCODES):  # the loop that a file of thousands of tensors is read by: nothing to spare
+            at = self.at
+            if at >= stop:
+                raise ValueError("it ends too early")
+            self.at = at + 1
+            code = data[at]
             if code == 0x2E:  # STOP
                 return self.stack.pop()
             action = ACTIONS.get(code)
@@ -92,10 +99,21 @@ class Machine:
         raise ValueError(f"its pickle has more than {OPCODES} operations")
 
     def take(self, count: int) -> bytes:
-        return self.data[slice(*self.skip(count))]
+        at = self.at
+        if not 0 <= count <= self.stop - at:
+            raise ValueError("it ends too early")
+        self.at = at + count
+        return self.data[at : self.at]
+
+    def byte(self) -> int:
+        at = self.at
+        if at >= self.stop:
+            raise ValueError("it ends too early")
+        self.at = at + 1
+        return self.data[at]
 
     def number(self, form: str) -> int:
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+        return NUMBERS[form].unpack(self.take(NUMBERS[form].size))[0]
 
     def line(self) -> str:
         end = self.data.find(b"\n", self.at, min(self.stop, self.at + LONGEST_LINE))
@@ -103,14 +121,12 @@ class Machine:
             raise ValueError("it ends too early, or a line of it never ends")
         return self.take(end + 1 - self.at)[:-1].decode("utf-8")
 
-    def text(self, form: str, encoding: str = "utf-8") -> str:
-        count = self.number(form)
+    def text(self, count: int, encoding: str = "utf-8") -> str:
         if count > LONGEST_TEXT:
             raise ValueError(f"it holds a text of {count} bytes")
         return self.take(count).decode(encoding, "surrogatepass" if encoding == "utf-8" else "strict")
 
-    def integer(self, form: str) -> int:
-        count = self.number(form)
+    def integer(self, count: int) -> int:
         if not 0 <= count <= LONGEST_NUMBER:
             raise ValueError(f"it holds a number of {count} bytes")
         return int.from_bytes(self.take(count), "little", signed=True)
@@ -152,8 +168,11 @@ class Machine:
     def named(self, module: object, name: object) -> Name:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise ValueError("it mentions something without a name")
-        self.allow(Name(module, name))
-        return Name(module, name)
+        full = Name(module, name)
+        if full not in self.allowed:
+            self.allow(full)
+            self.allowed.add(full)
+        return full
 
     def call(self, function: object, args: object) -> None:
         if not isinstance(args, tuple):
@@ -241,21 +260,21 @@ ACTIONS: dict[int, Callable[[Machine], object]] = {
     ord("I"): lambda m: m.push(m.written()),
     ord("L"): lambda m: m.push(m.written()),
     ord("J"): lambda m: m.push(m.number("<i")),
-    ord("K"): lambda m: m.push(m.number("<B")),
+    ord("K"): lambda m: m.push(m.byte()),
     ord("M"): lambda m: m.push(m.number("<H")),
-    0x8A: lambda m: m.push(m.integer("<B")),
-    0x8B: lambda m: m.push(m.integer("<i")),
+    0x8A: lambda m: m.push(m.integer(m.byte())),
+    0x8B: lambda m: m.push(m.integer(m.number("<i"))),
     ord("N"): lambda m: m.push(None),
     0x88: lambda m: m.push(True),
     0x89: lambda m: m.push(False),
     ord("S"): lambda m: m.push(m.line()[1:-1]),
-    ord("T"): lambda m: m.push(m.text("<i", "latin-1")),  # texts of Python 2
-    ord("U"): lambda m: m.push(m.text("<B", "latin-1")),
+    ord("T"): lambda m: m.push(m.text(m.number("<i"), "latin-1")),  # texts of Python 2
+    ord("U"): lambda m: m.push(m.text(m.byte(), "latin-1")),
     ord("V"): lambda m: m.push(m.line()),
-    ord("X"): lambda m: m.push(m.text("<I")),
-    0x8C: lambda m: m.push(m.text("<B")),
-    0x8D: lambda m: m.push(m.text("<Q")),
-    ord("C"): lambda m: m.push(m.skip(m.number("<B"))),
+    ord("X"): lambda m: m.push(m.text(m.number("<I"))),
+    0x8C: lambda m: m.push(m.text(m.byte())),
+    0x8D: lambda m: m.push(m.text(m.number("<Q"))),
+    ord("C"): lambda m: m.push(m.skip(m.byte())),
     ord("B"): lambda m: m.push(m.skip(m.number("<I"))),
     0x8E: lambda m: m.push(m.skip(m.number("<Q"))),
     0x96: lambda m: m.push(m.skip(m.number("<Q"))),
@@ -276,10 +295,10 @@ ACTIONS: dict[int, Callable[[Machine], object]] = {
     ord("s"): lambda m: m.enter(list(m.several(2))),
     ord("u"): lambda m: m.enter(m.marked()),
     ord("g"): lambda m: m.push(m.memo[m.written()]),
-    ord("h"): lambda m: m.push(m.memo[m.number("<B")]),
+    ord("h"): lambda m: m.push(m.memo[m.byte()]),
     ord("j"): lambda m: m.push(m.memo[m.number("<I")]),
     ord("p"): lambda m: m.keep(m.written()),
-    ord("q"): lambda m: m.keep(m.number("<B")),
+    ord("q"): lambda m: m.keep(m.byte()),
     ord("r"): lambda m: m.keep(m.number("<I")),
     0x94: lambda m: m.keep(len(m.memo)),
     ord("c"): lambda m: m.push(m.named(m.line(), m.line())),
@@ -292,6 +311,6 @@ ACTIONS: dict[int, Callable[[Machine], object]] = {
     ord("b"): Machine.set_state,
     ord("P"): lambda m: m.kept_elsewhere(m.line()),
     ord("Q"): lambda m: m.kept_elsewhere(m.stack.pop()),
-    0x80: lambda m: m.number("<B"),  # the protocol
+    0x80: lambda m: m.byte(),  # the protocol
     0x95: lambda m: m.number("<Q"),  # a frame, which only helps who reads ahead
 }

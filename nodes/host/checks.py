@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import wraps
@@ -58,38 +59,45 @@ def checked(node: Node, texts: Mapping[str, Reader], unfit: Callable[[str, Colle
     validate_inputs.__signature__ = signature  # type: ignore[attr-defined]
     if checks or pickers:
         node.validate_inputs = classmethod(validate_inputs)  # type: ignore[assignment]
-    _check_choices_in(node, inputs)
+    _check_links_in(node, inputs)
     return node
 
 
-def _check_choices_in(node: type[io.ComfyNode], inputs: Sequence[io.Input]) -> None:
-    """Let a node refuse choices that there are not when it runs: the host does not look at linked values."""
+def _check_links_in(node: type[io.ComfyNode], inputs: Sequence[io.Input]) -> None:
+    """Let a node refuse choices that there are not, and numbers beyond their limits, when it runs: the host
+    does not look at linked values.
+    """
     run = node.execute.__func__  # type: ignore[attr-defined]
     if hasattr(run, "__wrapped__"):
         return
 
     @wraps(run)
     def execute(cls, **given):
-        _check_choices(inputs, given)
+        _check_links(inputs, given)
         return run(cls, **given)
 
     node.execute = classmethod(execute)  # type: ignore[assignment]
 
 
-def _check_choices(inputs: Sequence[io.Input], given: Mapping[str, object]) -> None:
+def _check_links(inputs: Sequence[io.Input], given: Mapping[str, object]) -> None:
     for one in inputs:
         value = given.get(one.id)
         if isinstance(value, Mapping):  # the choice of a DynamicCombo, and what it brings
             options = getattr(one, "options", None) or ()
             brought = [o.inputs for o in options if getattr(o, "key", None) == value.get(one.id)]
-            _check_choices(brought[0] if brought else (), value)
-        elif one.io_type == io.Combo.io_type and not hasattr(one, "kinds"):
-            _check_choice(one, value)
+            _check_links(brought[0] if brought else (), value)
+        elif value is not None and one.io_type == io.Combo.io_type and not hasattr(one, "kinds"):
+            if value not in one.options:
+                raise ValueError(f"unknown {one.id} {value!r}: choose one of {', '.join(one.options)}")
+        elif isinstance(value, (int, float)) and one.io_type in (io.Int.io_type, io.Float.io_type):
+            _check_number(one, value)
 
 
-def _check_choice(one: io.Input, value: object) -> None:
-    if value is not None and value not in one.options:
-        raise ValueError(f"unknown {one.id} {value!r}: choose one of {', '.join(one.options)}")
+def _check_number(one: io.Input, value: float) -> None:
+    least = -math.inf if one.min is None else float(one.min)
+    most = math.inf if one.max is None else one.max
+    if not least <= value <= most:  # which NaN is not either
+        raise ValueError(f"{one.id} {value} is outside {least:g} to {most:g}")
 
 
 def _wrong(read: Reader, text: str) -> str:

@@ -92,6 +92,8 @@ class ManagedConditions(Conditions):
     larger pictures in tiles.
     """
 
+    __repr__ = object.__repr__  # what a condition is made of comes with the run, and may be asked for before
+
     def __init__(self, low: Tensor, managed: ManagedCorrector | None, settings: DPISettings, seed: int):
         self.models = () if managed is None else (managed.patcher,)
         self.managed, self.tiles = managed, managed and managed.corrector.tiles()

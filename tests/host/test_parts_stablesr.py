@@ -33,6 +33,7 @@ from stablesr_graphs import (
 )
 
 from priorsr.methods.imaging.images import read
+from priorsr.methods.imaging.resize import resize
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.stablesr.autoencoder import SCALE, Autoencoder
 from priorsr.methods.stablesr.levels import CHAIN
@@ -359,6 +360,24 @@ def test_one_node_is_the_library(host, definitions, models, change):
     made = result(host, one_node(definitions, **change)).pixels
     assert made.shape == expected.shape
     assert (made - expected).abs().max() <= 1.6 / 255
+
+
+def test_the_one_node_is_held_to_a_reference_as_the_library_is(host, definitions, models):
+    small = read(host.base / "input" / "example.png").pixels
+    settings = StableSRSettings(steps=12, tile=64, overlap=32, tile_batch=2, vae_tile=64, vae_overlap=32)
+    model = load_stablesr(models(LAYERS), models(BASE), models(WRAP))
+    flipped = resize(small.flip(-1), (121, 95)).clamp(0, 1)  # of another size than the result
+    with torch.no_grad():
+        expected = stablesr_upscale(
+            model, small, 1.25, tokens("sharp"), settings, seeds=[SEED], reference=lambda low, scale: flipped
+        )
+    mirrored = {
+        "51": node("ImageFlip", image=["1", 0], flip_method="y-axis: horizontally"),
+    }
+    made = result(host, one_node(definitions, steps=12, reference=["51", 0]) | mirrored).pixels
+    plain = result(host, one_node(definitions, steps=12)).pixels
+    assert (made - expected).abs().max() <= 3 / 255
+    far(made, plain)
 
 
 def test_one_node_takes_alpha_batches_grey_and_a_longest_side(host, definitions):

@@ -125,10 +125,28 @@ def test_cleaned_pictures_are_reduced(pack, patch):
     assert torch.equal(by_hand, by_model)
     assert by_hand.shape[0] == 2
     assert by_hand.shape[-1] == 4
-    with pytest.raises(ValueError, match="connect one of the two"):
+    with pytest.raises(ValueError, match="connect one of them"):
         pack.run("PreClean", image=patch)
     with pytest.raises(ValueError, match="1 cleaned images for 2 damaged ones"):
         pack.run("PreClean", image=patch, cleaned=cleaned[:1])
+
+
+def test_aligned_faces_are_cleaned_by_codeformer(pack, photograph):
+    """As the same network does it before the other node's picture is reduced, each face by itself."""
+    (network,) = pack.run("LoadCodeFormer", codeformer="codeformer.safetensors")
+    faces = torch.cat([photograph, photograph.flip(2)])[:, ::2, ::2]
+    made = pack.image("PreClean", image=faces, codeformer=network)
+    size = network.config.image_size
+    restored = pack.image("RestoreAlignedFace", codeformer=network, image=faces)
+    assert restored.shape[1:3] == (size, size)
+    by_hand = pack.image("PreClean", image=faces, cleaned=restored, reduction=size / 64)
+    assert made.shape == faces.shape
+    torch.testing.assert_close(made, by_hand, rtol=0, atol=0.1)
+    assert (made - faces).abs().max() > 0.1
+    with pytest.raises(ValueError, match="which are square"):
+        pack.run("PreClean", image=faces[:, :50], codeformer=network)
+    with pytest.raises(ValueError, match="connect one of them"):
+        pack.run("PreClean", image=faces, codeformer=network, cleaned=faces)
 
 
 def _four_times(image):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -133,3 +134,35 @@ def test_pictures_that_are_not_the_latents_are_refused(pack, vae, wrap, photogra
     other = SimpleNamespace(first_stage_model=SimpleNamespace(**parts, post_quant_conv=nn.Conv2d(4, 4, 1)))
     with pytest.raises(ValueError, match="no such level: choose the autoencoder of Stable Diffusion"):
         pack.run("DecodeCFW", latent=latent, image=photograph, vae=other, cfw=wrap)
+
+
+class Begun(Exception):
+    """In place of a run."""
+
+
+def test_the_result_is_held_to_a_reference(pack, model, vae, photograph, monkeypatch):
+    """To its latent, in the sampler's units, whatever its size."""
+    hooks = []
+
+    def begun(transition, given, *rest):
+        hooks.append(given)
+        raise Begun
+
+    monkeypatch.setattr(sys.modules["priorsr.nodes.stablesr_upscale"].host_model, "as_sampler", begun)
+    (layers,) = pack.run("LoadStableSR", stablesr=LAYERS)
+    tiles = {"tiles": "manual", "tiles.tile": 64, "tiles.overlap": 32}
+    given = {"model": model, "vae": vae, "stablesr": layers, "positive": [], "negative": [], **tiles}
+    small, whole = photograph[:, ::8, ::8], photograph[:, ::2, ::2]
+    for more in ({}, {"reference": whole}, {"reference": photograph}):
+        with pytest.raises(Begun):
+            pack.run("UpscaleStableSR", image=small, **given, **more)
+    with torch.no_grad():
+        network = vae.first_stage_model
+        own = network.quant_conv(network.encoder(whole.movedim(-1, 1) * 2 - 1))[:, :4] * 0.18215
+    assert hooks[0] == []
+    (held,), (larger,) = hooks[1:]
+    torch.testing.assert_close(held.reference, own)
+    assert larger.reference.shape == own.shape
+    assert not torch.equal(larger.reference, own)
+    with pytest.raises(ValueError, match="2 references for 1 images: give one, or one for each"):
+        pack.run("UpscaleStableSR", image=small, **given, reference=whole.expand(2, -1, -1, -1))

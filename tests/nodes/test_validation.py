@@ -97,9 +97,13 @@ def test_a_file_of_another_kind_is_refused_with_what_it_is(pack):
     assert said.startswith("prior: there is no weight file 'none.safetensors' in models/priorsr")
 
 
-def test_linked_choices_that_there_are_not_are_refused_when_a_node_runs(pack, photograph):
+def test_linked_values_that_no_widget_gives_are_refused_when_a_node_runs(pack, photograph):
     with pytest.raises(ValueError, match="unknown method 'none': choose one of"):
         pack.linked("Resize", {"method": "none"}, image=photograph)
     noise = {"degradation": "noise", "kind": "", "amount": 10.0, "grey": False}
     with pytest.raises(ValueError, match="unknown kind '': choose one of gaussian, poisson"):
         pack.linked("Degrade", {"degradation": noise}, image=photograph)
+    with pytest.raises(ValueError, match="multiple 0 is outside 1 to"):
+        pack.linked("Resize", {"to": {"to": "multiple", "multiple": 0}}, image=photograph)
+    with pytest.raises(ValueError, match="scale nan is outside 1 to"):
+        pack.linked("UpscaleBicubic", {"scale": math.nan}, image=photograph)

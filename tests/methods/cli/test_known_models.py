@@ -19,7 +19,7 @@ from priorsr.methods.registry import methods
 from priorsr.methods.weights import fetch as fetching
 from priorsr.methods.weights import known
 from priorsr.methods.weights.kinds import BY_ID
-from priorsr.methods.weights.known import KNOWN, Known, find_known, where
+from priorsr.methods.weights.known import KNOWN, Known, Part, find_known, where
 
 DATA = bytes(range(256)) * 4000
 GIVEN = Known(
@@ -38,25 +38,32 @@ GIVEN = Known(
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves `data`; `cut` bytes of it at most in an answer, `mark` as its ETag."""
+    """Serves `files` by their paths below the address, and `data` as any other; `cut` bytes at most in an
+    answer, `mark` as the ETag.
+    """
 
-    data, cut, mark, asked = DATA, len(DATA), '"one"', []
+    data, cut, mark, asked, files = DATA, len(DATA), '"one"', [], {}
 
     def do_GET(self):
         kind = type(self)
+        name = self.path.removeprefix("/folder/")
+        if name != self.path and name not in kind.files:
+            self.send_error(404)
+            return
+        data = kind.files.get(name, kind.data)
         wanted = self.headers.get("Range")
         kind.asked.append(wanted)
         start = 0
         if wanted and self.headers.get("If-Range") == kind.mark:
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(kind.data) - 1}/{len(kind.data)}")
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         else:
             self.send_response(200)
         self.send_header("ETag", kind.mark)
-        self.send_header("Content-Length", str(len(kind.data) - start))
+        self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
-        self.wfile.write(kind.data[start : start + kind.cut])
+        self.wfile.write(data[start : start + kind.cut])
 
     def log_message(self, *args):
         pass
@@ -65,7 +72,7 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     """An address that gives the known file `given`, and what it was asked for."""
-    Server.data, Server.cut, Server.mark, Server.asked = DATA, len(DATA), '"one"', []
+    Server.data, Server.cut, Server.mark, Server.asked, Server.files = DATA, len(DATA), '"one"', [], {}
     running = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     thread = threading.Thread(target=running.serve_forever, args=(0.01,))
     thread.start()
@@ -75,6 +82,25 @@ def server(monkeypatch):
     running.shutdown()
     running.server_close()
     thread.join()
+
+
+FILES = {
+    "model_index.json": b"{}",
+    "unet/config.json": b"{}",
+    "unet/one.safetensors": DATA,
+    "vae/a.bin": b"v",
+}
+
+
+@pytest.fixture
+def folder(server, monkeypatch):
+    """The same server with a known folder `several`, the hash of whose largest file is known."""
+    Server.files = dict(FILES)
+    parts = tuple(Part(name, GIVEN.sha256 if data == DATA else "", len(data)) for name, data in FILES.items())
+    place = server.addresses[0].replace("given.pth", "folder")
+    one = replace(server, name="several", file="several", parts=parts, addresses=(place,), sha256="")
+    monkeypatch.setattr(known, "KNOWN", (*KNOWN, one))
+    return one
 
 
 def names(folder):
@@ -91,9 +117,11 @@ def test_the_table_is_whole_and_says_what_it_does_not_know():
         assert one.kind in BY_ID
         assert one.commercial in ("yes", "no", "ask")
         assert one.method in (*methods(), "restore-faces")
-        assert one.folder in (known.PRIORSR, known.CHECKPOINTS)
-        assert re.fullmatch("([0-9a-f]{64})?", one.sha256)
-        assert all(a.startswith("https://") and a.endswith(f"/{one.file}") for a in one.addresses)
+        assert one.folder in (known.PRIORSR, known.CHECKPOINTS, known.DIFFUSERS)
+        assert all(re.fullmatch("([0-9a-f]{64})?", part.sha256) for part in (one, *one.parts))
+        assert all(a.startswith("https://") for a in one.addresses)
+        assert one.parts or all(a.endswith(f"/{one.file}") for a in one.addresses)
+        assert len({part.file for part in one.parts}) == len(one.parts)
         for name in (one.name, one.file):
             assert find_known(name) is one
     for kind in BY_ID.values():
@@ -135,7 +163,10 @@ def test_the_list_tells_which_are_here(monkeypatch, tmp_path, capsys):
     assert run("list") == 0
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 1 + len(KNOWN)
-    assert re.search(r"codeformer +codeformer.pth +restore-faces +377 MB +S-Lab License 1.0 +no ", table[21])
+    assert re.search(
+        r"codeformer +codeformer.pth +restore-faces +377 MB +S-Lab License 1.0 +no ",
+        next(line for line in table if line.startswith("codeformer")),
+    )
 
 
 def srcnn(path):
@@ -219,6 +250,47 @@ def test_a_mirror_and_a_second_address_are_taken(server, tmp_path, monkeypatch):
     bare = replace(server, addresses=())
     monkeypatch.setattr(known, "KNOWN", (bare,))
     assert run("fetch", "given", "--folder", tmp_path / "b", "--address", real) == 0
+
+
+def here(root):
+    return {str(p.relative_to(root).as_posix()): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_a_folder_is_whole_or_not_there(folder, tmp_path, capsys, caplog):
+    """A broken download of one of its files goes on in that file; what was whole is not sent again."""
+    Server.cut = 700_000
+    assert run("fetch", "several", "--folder", tmp_path) == 2
+    assert f"unet/one.safetensors: it broke off after 700000 of {len(DATA)} bytes" in caplog.text
+    assert names(tmp_path) == [".several.parts"]
+    Server.asked.clear()
+    assert run("fetch", "several", "--folder", tmp_path, "--json") == 0
+    assert [asked for asked in Server.asked if asked] == ["bytes=700000-"]
+    assert here(tmp_path) == {f"several/{name}": data for name, data in FILES.items()}
+    told = json.loads(capsys.readouterr().out)
+    assert told["file"] == str(tmp_path / "several")
+    assert told["parts"] == {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
+    assert not told["compared"], "not every hash is known"
+    assert run("fetch", "several", "--folder", tmp_path) == 2
+    assert "exists" in caplog.text
+
+
+def test_a_folder_of_which_a_file_is_missing_or_another_one_is_not_kept(
+    folder, tmp_path, monkeypatch, caplog
+):
+    Server.files = {name: data for name, data in FILES.items() if name != "vae/a.bin"}
+    assert run("fetch", "several", "--folder", tmp_path) == 2
+    assert "vae/a.bin: the server answers 404" in caplog.text
+    Server.files = {**FILES, "unet/one.safetensors": DATA[::-1]}
+    Server.mark = '"two"'
+    assert run("fetch", "several", "--folder", tmp_path) == 2
+    assert "what came is not the published unet/one.safetensors" in caplog.text
+    assert names(tmp_path) == [".several.parts"]
+    Server.files = dict(FILES)
+    monkeypatch.setenv("PRIORSR_MODELS", str(tmp_path))
+    address = folder.addresses[0] + "/"
+    assert run("fetch", "several", "--address", address) == 0
+    assert here(tmp_path / "several") == FILES
+    assert names(tmp_path) == ["several"]
 
 
 @pytest.mark.parametrize(

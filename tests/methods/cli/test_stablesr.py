@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 from functools import partial
 
 import pytest
@@ -23,6 +26,7 @@ from priorsr.methods.stablesr.method import StableSRSettings, stablesr_upscale
 from priorsr.methods.stablesr.text import tokenise
 from priorsr.methods.stablesr.upscaler import METHOD
 from priorsr.methods.weights import SHIPPED
+from priorsr.methods.weights.known import find_known
 
 SETTINGS = StableSRSettings(steps=2, tile=32, overlap=16, vae_tile=64, vae_overlap=32)
 OPTIONS = [
@@ -222,6 +226,26 @@ def test_a_folder_of_diffusers_gives_the_picture_of_the_single_file(files, tmp_p
         asked = ("--cfw", "cfw.ckpt", "--stablesr-guidance", "3")
         assert upscale(files, tmp_path / f"{name}.png", *layers, base, *asked) == 0
     assert (tmp_path / "single.png").read_bytes() == (tmp_path / "folder.png").read_bytes()
+
+
+def test_the_command_of_the_readme_takes_a_mirror_and_two_files(files, root, tmp_path, monkeypatch):
+    """As printed, among files of these names; fewer steps and smaller tiles for the small networks."""
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```\n(priorsr upscale stablesr .*?)```", readme, re.S)
+    words = shlex.split(block.replace("\\\n", " "))[1:]
+    model, folder = tiny(), tmp_path / words[words.index("--base") + 1]
+    put(unet_state(model.prior.network), folder / "unet", parts=2)
+    put(vae_state(model.vae), folder / "vae")
+    put(clip_state(text_state(CONFIG.context_dim)), folder / "text_encoder")
+    for option, own in (("--stablesr", "layers.ckpt"), ("--cfw", "cfw.ckpt")):
+        shutil.copy(files / own, tmp_path / words[words.index(option) + 1])
+    low = read(files / "low.png").pixels
+    write(Picture(low), tmp_path / words[2])
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*words, "--device", "cpu", *(o.replace("--stablesr-", "--") for o in OPTIONS)]) == 0
+    assert read(words[3]).pixels.shape == (1, 3, 32, 40)
+    assert find_known(words[words.index("--stablesr") + 1]).method == "stablesr"
+    assert find_known("sd21-base-folder").file == folder.name
 
 
 def test_a_reference_holds_the_result_until_the_last_steps(files):

@@ -148,3 +148,10 @@ def test_a_mask_of_faces_covers_what_is_asked():
         face_mask(picture, face, MaskSettings("parts"))
     with pytest.raises(ValueError, match="no part 'beard'"):
         face_mask(picture, face, MaskSettings("parts", parts="skin, beard"), left_half)
+
+
+def test_a_mask_of_no_numbers_is_refused():
+    mask = torch.ones(1, 1, 8, 8)
+    mask[..., 3, 3] = float("nan")
+    with pytest.raises(ValueError, match="the mask holds NaN"):
+        enhance_outside(torch.rand(1, 3, 8, 8), mask)

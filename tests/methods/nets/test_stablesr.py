@@ -13,6 +13,7 @@ from priorsr.methods.nets.cfw import CFW
 from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
 from priorsr.methods.nets.sd_vae import VAE, VAEConfig, split_moments
 from priorsr.methods.nets.spade import SFT, SPADE, residual_blocks
+from priorsr.methods.nets.stablesr_released import infer_sft
 from priorsr.methods.nets.struct_encoder import RELEASED, StructEncoder
 from priorsr.methods.stablesr.layers import StableSRLayers
 from priorsr.methods.stablesr.load import layers_of
@@ -157,6 +158,18 @@ def test_layers_of_other_widths_do_not_fit():
     with pytest.raises(ValueError, match=r"8 residual blocks differ .*32 channels expected, 64 found"):
         layers.check(tiny().prior.network)
     assert len(residual_blocks(tiny().prior.network)) == 8
+
+
+@pytest.mark.parametrize(
+    ("mult", "blocks"), [((1, 2, 4, 4), 2), ((1, 2), 1), ((1, 1, 2), 3), ((2,), 2)], ids=str
+)
+def test_layers_tell_every_residual_block_that_they_are_made_for(mult, blocks):
+    """In the UNet's own order."""
+    config = SDConfig(model_channels=32, channel_mult=mult, num_res_blocks=blocks, attention_factors=())
+    with torch.device("meta"):
+        places = residual_blocks(SDUNet(config))
+        state = SFT(places, 4).state_dict()
+    assert list(infer_sft(state, len(mult)).items()) == list(places.items())
 
 
 def test_the_unet_tells_what_prompt_it_needs():

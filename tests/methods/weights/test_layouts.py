@@ -9,12 +9,14 @@ import pytest
 import torch
 from diffusers_folder import PIXEL, PIXEL_CONFIG, clip_state, pixel_state, unet_state, vae_state
 from sparse_files import sparse_safetensors, sparse_zip
+from torch import nn
 
 from priorsr.methods import weights
 from priorsr.methods.nets.adm_unet import ADMUNet
 from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
 from priorsr.methods.nets.sd_vae import VAE, VAEConfig
 from priorsr.methods.weights import layouts
+from priorsr.methods.weights.construct import without_numbers
 
 CASES = Path(__file__).parents[2] / "golden" / "cases"
 SD1 = SDConfig(context_dim=768, num_heads=8, num_head_channels=None)
@@ -153,3 +155,16 @@ def test_a_layout_is_told_by_its_header(tmp_path, monkeypatch, name):
 
 def test_there_are_twelve_released_and_ten_foreign_ones():
     assert (len(RELEASED), len(FOREIGN)) == (12, 10)
+
+
+def test_networks_are_not_filled_when_they_are_only_looked_at():
+    """torch.nn.init hands tensors on by their names, which is half of the time of building a network."""
+    with torch.device("meta"):
+        tensor = torch.empty(2, 2)
+    with without_numbers():
+        assert nn.init.kaiming_uniform_(tensor, mode="nothing that would be taken") is tensor
+        assert nn.init.uniform_(tensor, 1.0, 0.0) is tensor
+        filled = nn.init.ones_(torch.empty(2))
+    assert torch.equal(filled, torch.ones(2)), "what has numbers gets them"
+    with pytest.raises(ValueError, match="Mode"):
+        nn.init.kaiming_uniform_(tensor, mode="nothing that would be taken")
