@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import urllib.error
+
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -58,8 +61,13 @@ def saved(host, output) -> Tensor:
 
 
 def failure(host, graph) -> str:
-    """The message of a graph that must fail."""
-    entry = host.wait(host.start(graph))
+    """The message of a graph that must fail, in validation or when it runs."""
+    try:
+        prompt = host.start(graph)
+    except urllib.error.HTTPError as refused:
+        nodes = json.loads(refused.read())["node_errors"].values()
+        return "; ".join(f"{e['message']} {e['details']}" for one in nodes for e in one["errors"])
+    entry = host.wait(prompt)
     assert entry["status"]["status_str"] == "error", "it should have failed"
     return host.error(entry)
 

@@ -293,11 +293,11 @@ MISTAKES = {
     ),
     "a classifier where a prior belongs": (
         {"3": prior("tiny_classifier.safetensors")},
-        "not a diffusion prior",
+        "is of another kind (ADM classifier",
     ),
     "a prior where a classifier belongs": (
         {"11": sampler("ddim", ["31", 0]), "30": classifier("tiny_adm.safetensors"), "31": toward(1)},
-        "adm-classifier weights are needed",
+        "holds ADM classifier weights",
     ),
     "pictures smaller than the classifier": (
         {
