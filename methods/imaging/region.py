@@ -50,7 +50,7 @@ class Box:
         height, width = size
         if self.left >= width or self.top >= height:
             raise ValueError(f"the region {self} lies beyond the picture, which is {width} x {height} pixels")
-        mask = torch.zeros(1, 1, height, width)
+        mask = torch.zeros(1, 1, height, width, dtype=torch.float32, device="cpu")
         mask[..., self.top : self.top + self.height, self.left : self.left + self.width] = 1
         return mask
 

@@ -148,7 +148,7 @@ def test_a_classifier_guides_the_upsampler(pack, patch):
         ("UpscaleSRCNN", {"weights": "broken.safetensors"}, "cannot read broken.safetensors"),
         ("UpscaleSRCNN", {"tile": 5}, "tile 5 is too small"),
         ("UpscaleSRCNN", {"scale": 99.0}, "outside"),
-        ("UpscaleSRCNN", {"weights": "../../secret.pt"}, "none of"),
+        ("UpscaleSRCNN", {"weights": "../../secret.pt"}, "there is no weight file"),
         ("UpscaleDPS", {"prior": "broken.safetensors"}, "cannot read broken.safetensors"),
         ("UpscaleDPS", {"prior": "tiny_adm.safetensors", "respacing": "ddim999"}, "no whole stride"),
         ("UpscaleGuided", {"prior": "tiny_upsampler.safetensors"}, "label"),
@@ -175,7 +175,7 @@ def test_mistakes_are_explained(pack, patch, name, change, words):
 )
 def test_files_of_other_kinds_are_not_in_lists_and_by_links_explained(pack, patch, name, file, more, words):
     path = f"{file}.safetensors"
-    with pytest.raises(ValueError, match=f"prior '{path}' is none of"):
+    with pytest.raises(ValueError, match=f"prior: '{path}' is of another kind"):
         pack.run(name, **{**more, "image": patch[:1], "prior": path})
     with pytest.raises(ValueError, match=words):
         pack.linked(name, {"prior": path}, image=patch[:1], **more)
