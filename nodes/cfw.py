@@ -16,7 +16,7 @@ from ..methods.stablesr.vae_adapter import VAEAdapter
 from ..samplers.run import Draw
 from ..samplers.tiled import grid
 from . import host
-from .host.images import join, split
+from .host.images import check_count, join, split
 from .host.stablesr import ManagedCFW, as_cfw
 
 Fusion = io.Custom("PRIORSR_CFW")
@@ -167,8 +167,7 @@ def _fitted(image: Tensor, vae, z: Tensor) -> Tensor:
     """
     pixels, _ = split(image)
     size, (height, width) = tuple(n * LATENT for n in z.shape[-2:]), pixels.shape[-2:]
-    if len(pixels) not in (1, len(z)):
-        raise ValueError(f"{len(pixels)} images for {len(z)} latents: give one, or one for each")
+    check_count(len(pixels), len(z), "images", "latents")
     if not all(0 <= have - n < LATENT for have, n in zip((height, width), size, strict=True)):
         scale = size[0] / height
         if abs(width * scale - size[1]) > LATENT * max(1.0, scale):

@@ -12,7 +12,7 @@ from ..methods.stablesr.color_fix import METHODS, color_fix
 from ..methods.stablesr.method import CLEANED, pre_clean
 from . import host
 from .codeformer import Network, room_of
-from .host.images import join, split
+from .host.images import check_count, join, split
 
 
 class ColourCorrection(io.ComfyNode):
@@ -61,8 +61,7 @@ class ColourCorrection(io.ComfyNode):
     def execute(cls, image, source, method):
         pixels, alpha = split(image)
         colours, _ = split(source, "source")
-        if len(colours) not in (1, len(pixels)):
-            raise ValueError(f"{len(colours)} sources for {len(pixels)} images: give one, or one for each")
+        check_count(len(colours), len(pixels), "sources", "images")
         # one by one, so that a batch needs the memory of one image
         source_of = lambda i: colours[i % len(colours)][None]  # noqa: E731
         fixed = host.for_each(lambda i: color_fix(pixels[i : i + 1], source_of(i), method), len(pixels))

@@ -14,7 +14,7 @@ from ..methods.imaging.resize import resize
 from . import host
 from .face_inputs import CATEGORY, FacesData, FoundFaces, detect_inputs, detector_input, parser_input
 from .face_runs import PARSER_ROOM, PER_PIXEL, detect_settings, detector_of, parser_of
-from .host.images import join, split
+from .host.images import check_count, join, split
 
 OWN = "custom"
 PRESETS = {name: OUTSIDE[name] for name in ("released", "paper")}  # unsharp is what custom begins with
@@ -180,8 +180,7 @@ class EnhanceOutside(io.ComfyNode):
 def _masks(mask: Tensor, pixels: Tensor) -> list[Tensor]:
     """A mask 1 1 H W for each picture of B C H W. Raises ValueError."""
     planes = (mask if mask.ndim == 3 else mask[None])[:, None].float()
-    if len(planes) not in (1, len(pixels)):
-        raise ValueError(f"{len(planes)} masks for {len(pixels)} images: give one, or one for each")
+    check_count(len(planes), len(pixels), "masks", "images")
     if planes.shape[-2:] != pixels.shape[-2:]:
         planes = resize(planes, tuple(pixels.shape[-2:]), method="bilinear").clamp(0, 1)
     return [planes[i % len(planes)][None] for i in range(len(pixels))]

@@ -27,7 +27,7 @@ from . import host
 from .cfw import TILES, Fusion, autoencoder, decode, encode
 from .host import model as host_model
 from .host import stablesr as host_stablesr
-from .host.images import join, split
+from .host.images import check_count, join, split
 from .region import region_inputs, region_of
 from .stablesr import StableSRLayers
 from .upscale import SEED, vary_input
@@ -199,8 +199,7 @@ class StableSRUpscale(io.ComfyNode):
 def _one_each(reference: Tensor, count: int) -> Tensor:
     """Pictures B 3 H W, one for each of so many."""
     pictures, _ = split(reference, "reference")
-    if len(pictures) not in (1, count):
-        raise ValueError(f"{len(pictures)} references for {count} images: give one, or one for each")
+    check_count(len(pictures), count, "references", "images")
     return pictures.expand(count, 3, -1, -1)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Container, Mapping
-from contextlib import closing
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
 from .. import weights
@@ -45,21 +45,25 @@ def names_of(method: Method, values: Mapping, node: Mapping) -> dict[str, str]:
 
 def layout_names(method: Method) -> Mapping[str, str]:
     """Settings that the nodes call otherwise, which only the nodes know."""
-    from ..graph.standin.engine import PACKAGE, StandIn
-
-    with closing(StandIn()):
-        return dict(sys.modules[f"{PACKAGE}.upscale"].layout_of(method).names)
+    with _nodes() as module:
+        return dict(module("upscale").layout_of(method).names)
 
 
 def face_names(method: Method, widgets: Container[str]) -> dict[str, str]:
     """What the choice of a method for faces calls its settings: those of its widgets that differ."""
+    with _nodes() as module:
+        own = dict(module("upscale").layout_of(method).names)
+        called = module("restore_faces").NAMES
+        return own | {setting: name for name, setting in called.items() if name in widgets}
+
+
+@contextmanager
+def _nodes() -> Iterator[Callable[[str], Any]]:
+    """The modules of the nodes by their names, as long as the block lasts."""
     from ..graph.standin.engine import PACKAGE, StandIn
 
     with closing(StandIn()):
-        nodes = sys.modules[f"{PACKAGE}.restore_faces"]
-        upscale = sys.modules[f"{PACKAGE}.upscale"]
-        own = dict(upscale.layout_of(method).names)
-        return own | {setting: name for name, setting in nodes.NAMES.items() if name in widgets}
+        yield lambda name: sys.modules[f"{PACKAGE}.{name}"]
 
 
 def settings_of(method: Method, files: Mapping, preset: str, values: Mapping, scale: float) -> dict[str, Any]:

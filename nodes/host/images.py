@@ -19,6 +19,12 @@ def split(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:
     return (planes[:, :3], planes[:, 3:]) if planes.shape[1] == 4 else (planes, None)
 
 
+def check_count(given: int, wanted: int, what: str, of: str) -> None:
+    """Raises ValueError unless there is one for all, or one for each."""
+    if given not in (1, wanted):
+        raise ValueError(f"{given} {what} for {wanted} {of}: give one, or one for each")
+
+
 def join(pixels: Tensor, alpha: Tensor | None = None) -> Tensor:
     """Back to B H W C in 0..1, C 3 or 4 as every node of the host takes it, alpha rejoined."""
     pixels = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels

@@ -27,6 +27,7 @@ from ...methods.stablesr import prior
 from ...methods.stablesr.layers import StableSRLayers
 from ...samplers.noise import Noise
 from ...samplers.run import Draw
+from .images import check_count
 
 KEY, LR, SHARED = "priorsr_stablesr", "priorsr_lr", "priorsr_lr_shared"
 PRECISIONS = [torch.float16, torch.bfloat16, torch.float32]
@@ -135,10 +136,7 @@ class _Patch:
                 f"{height}: enlarge the picture to the size of the "
                 "result before it is encoded, or sample a latent of the same size"
             )
-        if len(lr) not in (1, len(noise)):
-            raise ValueError(
-                f"{len(lr)} low-resolution latents for {len(noise)} samples: give one, or one for each"
-            )
+        check_count(len(lr), len(noise), "low-resolution latents", "samples")
         patcher = guider.model_patcher
         guider.model_options["transformer_options"][KEY] = patcher.model.process_latent_in(
             lr.to(patcher.load_device, torch.float32)
