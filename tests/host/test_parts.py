@@ -314,7 +314,7 @@ MISTAKES = {
     ),
     "respacing that is no rule": (
         {"7": node("PriorSRSigmasByRespacing", model=["3", 0], respacing="many", start=-1)},
-        "is not understood",
+        "'many' keeps no steps: write 250, 10,10 or ddim25",
     ),
     "more steps than there are": (
         {"7": node("PriorSRSigmasByRespacing", model=["3", 0], respacing="1001", start=-1)},

@@ -431,11 +431,13 @@ WRONG = {
     "twice": ({"24": applied("30"), "30": applied()}, "already"),
     "a prior's file": (
         {"23": node("PriorSRLoadStableSR", stablesr="tiny_adm.safetensors")},
-        "where stablesr-layers weights are needed",
+        "of another kind (ADM prior: prior of DPS, Diff-SR, DPI and guided sampling); choose a file that "
+        "holds full StableSR or StableSR layer weights",
     ),
     "a CFW file": (
         {"23": node("PriorSRLoadStableSR", stablesr=WRAP)},
-        "where stablesr-layers weights are needed",
+        "of another kind (StableSR CFW: StableSR's feature wrapping, in its autoencoder); choose a file that "
+        "holds full StableSR or StableSR layer weights",
     ),
     "no weights": ({"23": node("PriorSRLoadStableSR", stablesr="broken.safetensors")}, "cannot read"),
     "another shape": (empty(96, 96), "enlarge the picture to the size"),
@@ -459,7 +461,7 @@ def test_mistakes_around_the_decoder_are_told(host):
     graph = decoded(**pixel_space)
     graph["13"]["inputs"]["vae"] = ["30", 0]
     assert "autoencoder of Stable Diffusion 2.1" in failure(host, graph)
-    assert "where cfw weights are needed" in failure(
+    assert "choose a file that holds StableSR CFW weights" in failure(
         host, decoded(**{"26": node("PriorSRLoadCFW", cfw=LAYERS)})
     )
 
