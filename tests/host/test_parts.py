@@ -513,7 +513,7 @@ def test_cancel_leaves_nothing_loaded_that_was_not_before(host, definitions):
     )
     guided["7"]["inputs"]["respacing"] = "1000"
     host.run(plain | {"30": more["30"]})  # the host itself keeps the prior from here on
-    kept = guided, ("3", "30")
+    kept = guided, ("3", "4", "30")
     before = loaded(host, kept)
     assert "PixelModel" in before
     assert "ADMClassifier" not in before
