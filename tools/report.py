@@ -65,15 +65,29 @@ TASKS = (
         Study(
             "faces of 128 pixels",
             "",
-            (*PLAIN, *with_prior("face128", "ddrm", "ilvr", "diffsr", "dpi", ilvr={"respacing": "50"})),
+            (
+                *PLAIN,
+                *with_prior("face128", "ddrm", "ddnm", "ilvr", "diffsr", "dpi", ilvr={"respacing": "50"}),
+                *with_prior("face128", "dps", dps={"respacing": "50", "guidance": 6.0}),
+            ),
             ("dpi-faces",),
             (4.0, 8.0),
         ),
         "faces_rgb/test_128.zip",
         "ffhq",
-        0.5,
     ),
     Task(Study("photographs", "", PLAIN, ("sr-luma",), (2.0, 4.0)), "sr/BSD20", share=2.0),
+    Task(
+        Study(
+            "middles of photographs, 192 pixels",
+            "",
+            (*PLAIN, *with_prior("photo64", "ddrm", "ddnm", "diffsr")),
+            ("sr-luma",),
+            (4.0,),
+            centre=192,
+        ),
+        "sr/BSD20",
+    ),
 )
 
 

@@ -24,6 +24,9 @@ RUNS = (
     Runs("no-prior"),
     Runs("srcnn"),
     Runs("diffsr", "diffsr, face128", {"prior": "face128"}),
+    Runs("dpi", "dpi, face128", {"prior": "face128"}),
+    Runs("diffsr", "diffsr, photo64", {"prior": "photo64"}),
+    Runs("ddnm", "ddnm, photo64", {"prior": "photo64"}),
 )
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .boundary import PickledCode, naming
 from .entry import Entry, entry, read_tensors
-from .pickles import Machine, Name, Record, Span
+from .pickle_values import Name, Record, Span
+from .pickles import Machine
 from .torch_file import ZIP, Stored, legacy
 
 if TYPE_CHECKING:

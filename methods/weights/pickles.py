@@ -8,48 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
+
+from .pickle_values import Name, Record, Span, hashable, record
 
 OPCODES = 2_000_000  # a full training file has 200,000; this many take a second and at most 400 MB
 LONGEST_LINE = 4096
 LONGEST_TEXT = 1 << 24
 LONGEST_NUMBER = 32  # bytes of an integer
-LARGEST_KEY = 1 << 60  # integers beyond it can be made to share one hash
 NUMBERS = {form: struct.Struct(form) for form in ("<H", "<i", "<I", "<Q", ">d")}
-PLAIN = (str, bytes, bool, int, float, type(None))
-
-
-class Name(NamedTuple):
-    """Something of a module, by its name alone."""
-
-    module: str
-    name: str
-
-    @property
-    def full(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-class Record:
-    """What a pickle wants built, kept as data: its name, arguments and state."""
-
-    __slots__ = ("args", "name", "state")
-
-    def __init__(self, name: str, args: tuple = ()):
-        self.name = name
-        self.args = args
-        self.state = None
-
-
-class Span(NamedTuple):
-    """Where bytes lie in the file."""
-
-    start: int
-    stop: int
-
-
-def record(name: str, args: tuple) -> object:
-    return Record(name, args)
 
 
 class Machine:
@@ -198,7 +164,7 @@ class Machine:
             return
         if not isinstance(target, dict) or len(items) % 2:
             raise ValueError("it adds entries to what is no dict")
-        target.update((_key(items[i]), items[i + 1]) for i in range(0, len(items), 2))
+        target.update((hashable(items[i]), items[i + 1]) for i in range(0, len(items), 2))
 
     def set_state(self) -> None:
         state = self.stack.pop()
@@ -212,19 +178,6 @@ class Machine:
         if self.persistent is None:
             raise ValueError("it refers to objects that it does not hold")
         self.push(self.persistent(identity))
-
-
-def _key(value: object) -> object:
-    """The key itself where its hash costs nothing, else a record in its place: a nested tuple can take for
-    ever.
-    """
-    if isinstance(value, (Name, Record)):
-        return value
-    if isinstance(value, tuple):
-        return value if all(isinstance(v, PLAIN) for v in value) else Record("key")
-    if isinstance(value, int) and abs(value) >= LARGEST_KEY:
-        return Record("key")
-    return value if isinstance(value, PLAIN) else Record("key")
 
 
 def _make_dict(m: Machine) -> None:

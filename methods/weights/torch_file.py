@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 from .boundary import PickledCode
 from .entry import BYTES, Entry, Storage, Unusable, entry
-from .pickles import Machine, Name, Record
+from .pickle_values import Name, Record
+from .pickles import Machine
 
 ZIP = b"PK\x03\x04"
 LEGACY = 0x1950A86A20F9469CFC6C  # what a legacy file starts with, pickled

@@ -15,19 +15,16 @@ import comfy.supported_models_base
 import torch
 import torch.nn.functional as F
 from comfy.patcher_extension import WrappersMP
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...methods.imaging.canvas import to_prior_channels
 from ...methods.priors.classifier import class_label
-from ...methods.priors.edm import EDMPrior
-from ...methods.priors.ncsnpp import NCSNppPrior
 from ...methods.priors.prior import Prior
-from ...methods.srdg.method import enlarged
 from ...samplers.denoiser import Cond, Prediction, from_x0
 from ...samplers.noise import Noise
 from ...samplers.run import Draw, Hook, Step, Transition, run
 from ...samplers.schedule import Level, respaced, sigma_levels
 from .guided import hooks_ready
+from .prior_forms import host_form
 from .tiling import TILES, TiledCall
 
 TOLD = "priorsr_told"
@@ -66,19 +63,6 @@ class _Config(comfy.supported_models_base.BASE):
     )
 
 
-class _DiscreteSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
-    def __init__(self, betas: Tensor):
-        nn.Module.__init__(self)
-        self.sigma_data = 1.0
-        self._register_schedule(given_betas=betas)
-
-
-class _ContinuousSampling(comfy.model_sampling.ModelSamplingContinuousEDM, comfy.model_sampling.EPS):
-    def __init__(self, smallest: float, largest: float):
-        nn.Module.__init__(self)
-        self.set_parameters(smallest, largest, 1.0)
-
-
 class PixelModel(comfy.model_base.BaseModel):
     """A prior of ours behind the host's interface: x = x0 + sigma * noise in, clean picture out."""
 
@@ -90,17 +74,8 @@ class PixelModel(comfy.model_base.BaseModel):
         self.latent_format = PixelFormat(prior.channels)
         self.diffusion_model, self.prior, self.clip = prior.network.eval(), prior, clip
         self.diffusion_model.dtype = torch.float32
-        if isinstance(prior, EDMPrior):
-            limits = max(prior.network.sigma_min, 0.002), min(prior.network.sigma_max, 80.0)
-            self.model_sampling = _ContinuousSampling(*limits)
-        elif isinstance(prior, NCSNppPrior):
-            width = prior.span[1] - prior.span[0]
-            self.model_sampling = _ContinuousSampling(
-                width * prior.schedule.smallest, width * prior.schedule.largest
-            )
-        else:
-            self.model_sampling = _DiscreteSampling(prior.schedule.betas)
-            self.register_buffer("c_noise", torch.tensor(prior.schedule.timesteps), persistent=False)
+        self.form = host_form(prior)
+        self.model_sampling = self.form.sampling()
 
     def extra_conds(self, noise: Tensor, label: int = -1, low_res: Tensor | None = None, **kwargs) -> dict:
         """What the network needs beside the picture.
@@ -112,54 +87,31 @@ class PixelModel(comfy.model_base.BaseModel):
                 f"this prior works on pictures of {self.prior.channels} channels, not on latents of "
                 f"{tuple(noise.shape)}: make the latent with Image to Pixel Latent"
             )
-        edm, restorer = isinstance(self.prior, EDMPrior), isinstance(self.prior, NCSNppPrior)
-        classes = (
-            (self.prior.network.label_dim or None)
-            if edm
-            else None
-            if restorer
-            else self.prior.network.config.num_classes
-        )
-        if classes is None and label >= 0:
+        form = self.form
+        if form.classes is None and label >= 0:
             raise ValueError(
                 f"this prior knows no classes, so it cannot take label {label}: give -1, or load a "
                 "class-conditional prior"
             )
-        upsampler = restorer or (not edm and self.prior.network.config.superres)
-        if upsampler != (low_res is not None):
+        if form.upsampler != (low_res is not None):
             wrong = (
                 "needs a low-resolution picture: give one with"
-                if upsampler
+                if form.upsampler
                 else "does not look at a low-resolution picture: leave it out of"
             )
             raise ValueError(f"this prior {wrong} Condition Pixel Prior")
         conds = {}
-        if classes is not None and not (edm and label < 0):  # EDM networks know a state without a class
-            conds["label"] = comfy.conds.CONDRegular(class_label(label, classes).to(noise.device))
-        if upsampler:  # enlarged here as the network would, so that it can be cut with the picture
-            size, low = tuple(noise.shape[-2:]), low_res.to(noise)
-            if restorer:
-                larger = enlarged(to_prior_channels(self.prior.channels, low, size)[0], size)
-            else:
-                larger = F.interpolate(low, size, mode="bilinear", align_corners=False)
+        if form.classes is not None and (label >= 0 or form.needs_label):
+            conds["label"] = comfy.conds.CONDRegular(class_label(label, form.classes).to(noise.device))
+        if low_res is not None:
+            larger = form.low_resolution(low_res.to(noise), tuple(noise.shape[-2:]))
             conds["low_res"] = comfy.conds.CONDNoiseShape(larger)
         return conds
 
     def _apply_model(
         self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **conds
     ) -> Tensor:
-        sigma = t.view(-1, 1, 1, 1)
-        if isinstance(self.prior, EDMPrior):
-            x0 = self.prior.network(x, t, self.prior.one_hot(conds["label"]) if "label" in conds else None)
-        elif isinstance(self.prior, NCSNppPrior):  # the network answers the score times sigma
-            x0 = x + sigma * self.diffusion_model(
-                self.prior.decode(x), self.prior.c_noise(t), self.prior.decode(conds["low_res"])
-            )
-        else:
-            alpha = (1 + sigma**2).rsqrt()
-            scaled, c_noise = x * alpha, self.c_noise[self.model_sampling.timestep(t)].float()
-            output = self.diffusion_model(scaled, c_noise, **conds).float()
-            x0 = self.prior.interpret(output, scaled, Level(c_noise, alpha, sigma * alpha)).x0
+        x0 = self.form.x0(self, x, t, conds)
         return x0.clamp(-1, 1) if self.clip else x0
 
 
