@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs docs-lint wheel publish-dry-run lock test test-all coverage lint fuzz test-host bench gpu-kit pictures report clean
+.PHONY: demo docs docs-lint wheel publish-dry-run lock test test-all test-facexlib coverage lint fuzz test-host bench gpu-kit pictures report clean
 
 $(BIN)/priorsr: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,12 @@ fuzz: $(BIN)/priorsr
 test-host: $(BIN)/priorsr
 	@test -n "$(COMFYUI_PATH)" || { echo "set COMFYUI_PATH to a ComfyUI checkout"; exit 2; }
 	$(BIN)/python -m pytest -q -m host
+
+# our face networks beside facexlib's own; it needs a torchvision made for its torch, so an environment of its own
+test-facexlib:
+	$(PYTHON) -m venv .venv-facexlib
+	.venv-facexlib/bin/pip install --quiet -e ".[faces]" pytest hypothesis
+	.venv-facexlib/bin/python -m pytest -q -m facexlib tests/methods/nets/test_facexlib.py
 
 bench: $(BIN)/priorsr
 	$(BIN)/python benchmarks/srcnn_tiling.py
