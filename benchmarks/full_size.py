@@ -1,12 +1,12 @@
-"""StableSR at its released size with random weights: files made in a minute, one command run on them, its time and
-peak beside what was told before it.
+"""StableSR at its released size with random weights: files made in a minute, one command run on them, its
+time and peak.
 
 python benchmarks/full_size.py FOLDER [--steps 4] [--guidance 3] [--precision auto] [--scale 4] [--threads 2]
 
 FOLDER gets base.safetensors (Stable Diffusion 2.1's layout with its text tower), layers.safetensors and
-cfw.safetensors, all of float16 and 3 GB together; they are made once. Numbers are drawn so that what passes through
-the networks keeps its size: nothing is restored, and nothing overflows. The run is the command itself, in a process
-of its own: `priorsr upscale stablesr` of a picture of 128 pixels.
+cfw.safetensors, all of float16 and 3 GB together; they are made once. Numbers are drawn so that what passes
+through the networks keeps its size: nothing is restored, and nothing overflows. The run is the command
+itself, in a process of its own: `priorsr upscale stablesr` of a picture of 128 pixels.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def manifest(name: str) -> dict[str, list[int]]:
 def numbers(name: str, shape: list[int], draw: torch.Generator) -> torch.Tensor:
     """Random weights that keep the size of what passes through; one for scales, zero for biases."""
     if len(shape) < 2:
-        return torch.full(shape, float(name.endswith("weight") or name.startswith("alphas")), dtype=torch.float16)
+        scales = name.endswith("weight") or name.startswith("alphas")
+        return torch.full(shape, float(scales), dtype=torch.float16)
     spread = 1 / math.sqrt(math.prod(shape[1:]))
     return torch.randn(shape, generator=draw).mul_(spread).half()
 
@@ -60,10 +61,11 @@ def make(folder: Path) -> None:
 
 def command(folder: Path, given: argparse.Namespace) -> list[str]:
     return [
-        *(sys.executable, "-m", "priorsr.methods.cli.main", "upscale", "stablesr", folder / "in.png", folder / "out.png"),
-        *("--overwrite", "--json", "--scale", given.scale, "--steps", given.steps, "--guidance", given.guidance),
+        *(sys.executable, "-m", "priorsr.methods.cli.main", "upscale", "stablesr"),
+        *(folder / "in.png", folder / "out.png", "--overwrite", "--json", "--precision", given.precision),
+        *("--scale", given.scale, "--steps", given.steps, "--guidance", given.guidance),
         *("--base", folder / "base.safetensors", "--stablesr", folder / "layers.safetensors"),
-        *("--cfw", folder / "cfw.safetensors", "--precision", given.precision),
+        *("--cfw", folder / "cfw.safetensors"),
     ]  # fmt: skip
 
 

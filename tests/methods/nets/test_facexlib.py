@@ -25,7 +25,7 @@ def random_weights(network):
     for name, value in network.state_dict().items():
         if value.ndim > 1:
             value.normal_(0, value[0].numel() ** -0.5, generator=draw)
-        elif name.endswith("running_var") or name.endswith("weight"):
+        elif name.endswith(("running_var", "weight")):
             value.uniform_(0.5, 1.5, generator=draw)
         elif value.is_floating_point():
             value.normal_(0, 0.1, generator=draw)
@@ -36,7 +36,8 @@ def random_weights(network):
 def test_retinaface_answers_as_facexlib_does(body):
     from facexlib.detection.retinaface import RetinaFace as Theirs
 
-    ours, theirs = random_weights(RetinaFace(body)), Theirs(network_name=body, half=False, device="cpu").eval()
+    ours = random_weights(RetinaFace(body))
+    theirs = Theirs(network_name=body, half=False, device="cpu").eval()
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(1)) * 60
     with torch.no_grad():
