@@ -1,12 +1,15 @@
 """What folders on many processes cost, for docs/scale.md: start-up, planning, claims, two workers and one.
 
-python benchmarks/scale.py [--pictures 200] [--method srcnn]; prints a line for each figure.
+python benchmarks/scale.py [--pictures 200] [--method srcnn] [--words="--steps 2"] [--repeats 3]; prints a
+line for each figure. Runs of one worker and of two alternate; medians are compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,6 +35,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--method", default="srcnn")
     parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--words", default="", help="further words of the command")
+    parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp())
     draw = torch.Generator().manual_seed(0)
@@ -56,7 +61,7 @@ def main() -> None:
 
     print(f"a claim made and removed: {timed(claim) / len(jobs) * 1000:.3f} ms")
 
-    def run(source: str, *words: str) -> float:
+    def run(source: str, *words: str, **environment: str) -> float:
         code = [
             sys.executable,
             "-m",
@@ -65,15 +70,26 @@ def main() -> None:
             options.method,
             str(root / source),
         ]
+        code += shlex.split(options.words)
         target = str(root / f"out{time.time_ns()}")
-        return timed(lambda: subprocess.run([*code, target, *words], check=True, capture_output=True))
+        environment = {**os.environ, **environment}
+        words = (target, *words)
+        return timed(
+            lambda: subprocess.run([*code, *words], env=environment, check=True, capture_output=True)
+        )
 
     print(f"start-up, one picture: {run('one', '--workers', '1'):.1f} s")
-    one, two = (run("in", "--workers", count) for count in "12")
-    print(f"{options.pictures} pictures: one worker {one:.1f} s, two {two:.1f} s: {one / two:.2f} times")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    single = run("in", "--workers", "1")
-    print(f"one worker with one thread {single:.1f} s: {single / two:.2f} times")
+    print(f"load: {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {os.cpu_count()} cores")
+    taken: dict[str, list[float]] = {"one worker": [], "two": [], "one with one thread": []}
+    for _ in range(options.repeats):
+        for name, seconds in taken.items():
+            threads = {"OMP_NUM_THREADS": "1"} if name.endswith("thread") else {}
+            seconds.append(run("in", "--workers", "2" if name == "two" else "1", **threads))
+    middle = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    for name, seconds in taken.items():
+        shown = ", ".join(f"{one:.1f}" for one in seconds)
+        gain = middle[name] / middle["two"]
+        print(f"{options.pictures} pictures, {name}: {shown} s: two are {gain:.2f} times as fast")
 
 
 if __name__ == "__main__":

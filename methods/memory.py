@@ -74,18 +74,19 @@ def on_meta(*networks: nn.Module) -> tuple[Any, ...]:
     return tuple(copy.deepcopy(network, memo) for network in networks)
 
 
-def peak_bytes(call: Callable[[], object]) -> int:
-    """The most bytes of tensors that a call on the meta device makes and holds at once."""
-    with torch.inference_mode(False), torch.no_grad(), _Live() as live:
+def peak_bytes(call: Callable[[], object], device: str = "meta") -> int:
+    """The most bytes of tensors on devices of a kind that a call makes and holds at once."""
+    with torch.inference_mode(False), torch.no_grad(), _Live(device) as live:
         call()
     return live.most
 
 
 class _Live(TorchDispatchMode):
-    """Counts the bytes of the storages on the meta device that are made while it is on and not yet freed."""
+    """Counts the bytes of the storages on a kind of device that are made while it is on and not yet freed."""
 
-    def __init__(self):
+    def __init__(self, device: str):
         super().__init__()
+        self.device = device
         self.now = self.most = 0
         self.known: dict[int, weakref.ref] = {}
 
@@ -93,7 +94,7 @@ class _Live(TorchDispatchMode):
         inputs = {_storage(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor) and leaf.is_meta and _storage(leaf) not in inputs:
+            if isinstance(leaf, Tensor) and leaf.device.type == self.device and _storage(leaf) not in inputs:
                 self._add(leaf.untyped_storage())
         self.most = max(self.most, self.now)
         return out

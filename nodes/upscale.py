@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..methods.batches import one_by_one
 from ..methods.imaging.alpha import upscale_with_alpha
 from ..methods.imaging.region import RegionSettings, within
 from ..methods.inputs import WeightInput
@@ -244,7 +245,7 @@ def run(method: Method, image: torch.Tensor, scale: float, longest: int = 0, **g
             room = upscaler.plan(size, scale).bytes
             with managed.classifiers_ready(held, room), host.on_device(*networks, activations=room):
                 host.tell_plan(upscaler.predict(size, scale, len(low), measure=True))
-                return upscaler(low, scale, seeds, host.call_progress(), notes.append)
+                return one_by_one(upscaler, low, scale, seeds, host.call_progress(), notes.append)
 
         at = lambda low: _in_smaller_pieces(upscaler, enlarge, low, scale)  # noqa: E731
         done, alpha = upscale_with_alpha(pixels, alpha, within(region, at))

@@ -143,7 +143,10 @@ def _found(source: Path, target: Path) -> tuple[list[Path], list[Path]]:
     )
     if not found:
         beside = f", only {', '.join(p.name for p in others[:5])}" if others else ""
-        raise FileNotFoundError(f"there is no picture in {source} ({', '.join(READABLE)}){beside}")
+        kinds = ", ".join(READABLE)
+        raise FileNotFoundError(
+            f"there is no picture in {source}{beside}: give a folder that has some ({kinds})"
+        )
     return found, others
 
 

@@ -145,6 +145,11 @@ def _work(
             for i, ((key, _), one) in enumerate(zip(own, kept, strict=True))
             if i
         ]
+        files = [(key, i, *one) for key, found in result.files.items() for i, one in enumerate(found)]
+        for place, (key, i, suffix, content) in enumerate(files):
+            named = f"_{key.replace(':', '-')}_{i}" if own or place else ""
+            path = job.target.with_name(f"{job.target.stem}{named}{suffix}")
+            report["more"].append(str(_write_file(content, path, options.overwrite)))
         return (kept[0] if kept else None), report
 
     return work
@@ -162,3 +167,13 @@ def _write_further(
         if there.pixels.shape == picture.pixels.shape and bool((there.pixels == picture.pixels).all()):
             return path
     return write(picture, path, options.overwrite, options.quality)
+
+
+def _write_file(content: bytes, path: Path, overwrite: bool) -> Path:
+    """What a node saved that is no picture; one that a killed run has left is the same and stays."""
+    from ..imaging.replacing import replacing
+
+    if overwrite or not (path.is_file() and path.read_bytes() == content):
+        with replacing(path, overwrite) as partial:
+            partial.write_bytes(content)
+    return path

@@ -21,6 +21,7 @@ from .folder import Job, Outcome, named_once, said
 
 log = logging.getLogger("priorsr")
 PATIENCE = 10.0  # seconds that a picture which is being read or written may take when a run is ended
+AGAIN = "Start it again, then run the same command, which does what is missing"
 Work = Callable[[Any, Job], "tuple[Picture | None, dict]"]
 Works = Callable[[Sequence[Any], Sequence[Job]], "Sequence[tuple[Picture | None, dict]]"]
 
@@ -167,7 +168,7 @@ class _Line:
         """What is left when no work is there any more."""
         while chosen := self.incoming.group():
             item = chosen[0][0]
-            self.outgoing.put(item if isinstance(item, Outcome) else lost(item.job, self.gone))
+            self.outgoing.put(item if isinstance(item, Outcome) else lost(item.job, f"{self.gone}. {AGAIN}"))
             self.incoming.done(chosen)
         self.outgoing.end()
 

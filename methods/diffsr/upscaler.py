@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
+from ..batches import of_picture
 from ..imaging.canvas import TileSettings
 from ..inputs import FaceUse, WeightInput
 from ..method import Given, Method, Report
@@ -29,7 +30,7 @@ class DiffSRUpscaler(PriorUpscaler):
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
     ) -> Tensor:
         def tell(i: int, text: str) -> None:
-            report(f"image {i + 1}: {text}")
+            report(of_picture(i, text))
 
         return diffsr_upscale(self.prior, low, scale, self.settings, self.canvas, seeds, step, tell)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...samplers.tiled import Tiled
+from ..batches import of_picture
 from ..imaging.canvas import TileSettings
 from ..inputs import FaceUse, Scales, WeightInput
 from ..memory import call_bytes
@@ -104,7 +105,7 @@ class DPIUpscaler(PriorUpscaler):
         report(f"{strength}, {settings.sampler}, {self.calls(scale)} steps")
         for i, text in enumerate(ood_warnings(self.prior, low, scale)):
             if text:
-                report(f"image {i + 1}: {text}")
+                report(of_picture(i, text))
         if corrector:
             corrector.network.to(low.device)
         return dpi_upscale(self.prior, corrector, low, scale, settings, self.canvas, seeds, step)

@@ -129,10 +129,6 @@ class ComfyUI(HostEngine):
 
 def interpreter(checkout: Path) -> str:
     """What runs a checkout: PRIORSR_COMFYUI_PYTHON, its own environment, else this one."""
-    own = [
-        checkout / name / part
-        for name in ENVIRONMENTS
-        for part in ("bin/python", "Scripts/python.exe", "python.exe")
-    ]
+    own = [checkout / name / part for name in ENVIRONMENTS for part in PYTHONS]
     found = next((path for path in own if path.exists()), None)
     return os.environ.get("PRIORSR_COMFYUI_PYTHON") or str(found or sys.executable)

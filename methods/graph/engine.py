@@ -31,11 +31,14 @@ def no_steps(node: str, done: int, total: int) -> None:
 
 @dataclass
 class Result:
-    """Pictures that nodes saved, those that they only showed, and texts, each by the node's id."""
+    """Pictures that nodes saved, those that they only showed, texts, and other files that were saved, such as
+    videos, with their suffixes; each by the node's id.
+    """
 
     saved: dict[str, list[Picture]] = field(default_factory=dict)
     shown: dict[str, list[Picture]] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
+    files: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
 
     def pictures(self) -> dict[str, list[Picture]]:
         """Those that are results: what was saved or, of a graph that saves nothing, what was shown."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..imaging.files import READABLE
 from ..imaging.images import Picture, read, write
 from .definitions import Definitions
 from .engine import Gone as Gone
@@ -41,6 +42,10 @@ class HostEngine(ABC):
         for key, output in self._outputs(nodes, on_step, on_preview).items():
             key = key.removeprefix("priorsr-")
             for image in output.get("images") or []:
+                suffix = Path(str(image["filename"])).suffix.lower()
+                if suffix not in READABLE:
+                    result.files.setdefault(key, []).append((suffix, self._fetch(image)))
+                    continue
                 where = result.saved if image.get("type") == "output" else result.shown
                 where.setdefault(key, []).append(as_loaded(self._decoded(image)))
             texts = output.get("text") or []

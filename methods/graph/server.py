@@ -42,8 +42,9 @@ class Server(HostEngine):
         try:
             self.definitions = from_object_info(self._json("/object_info"))
         except (OSError, HTTPException, ValueError, AttributeError, TypeError) as error:
+            reason = _reason(error.__cause__ if isinstance(error, Gone) and error.__cause__ else error)
             raise Gone(
-                f"there is no ComfyUI at {self.url} ({_reason(error)}): start it, or mend the address"
+                f"there is no ComfyUI at {self.url} ({reason}): start it, or mend the address"
             ) from error
 
     def _give(self, name: str, content: bytes) -> str:

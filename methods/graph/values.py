@@ -58,7 +58,8 @@ def misfit(one: Mapping, value: Any, exists: Exists) -> str:
             return f"{value!r} is not {noun}"
         low, high = one.get("min"), one.get("max")
         if (low is not None and value < low) or (high is not None and value > high):
-            return f"{value} is outside {'any' if low is None else low} .. {'any' if high is None else high}"
+            limits = f"{'any' if low is None else low} .. {'any' if high is None else high}"
+            return f"{value} is outside {limits}: give a value within"
         return ""
     if kind in ("BOOLEAN", "STRING"):
         fits = isinstance(value, bool if kind == "BOOLEAN" else str)

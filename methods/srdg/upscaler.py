@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from ..batches import of_picture
 from ..imaging.canvas import TileSettings, resized_from
 from ..inputs import FaceUse, Scales, WeightInput
 from ..memory import gradient_bytes
@@ -118,7 +119,7 @@ class SRDGUpscaler(PriorUpscaler[NCSNppPrior]):
         readings = read_attributes(self.classifiers, result, view=seen)
         for i in range(len(low)):
             for reading in readings:
-                report(f"image {i + 1}: {reading.describe(i)}")
+                report(of_picture(i, reading.describe(i)))
         return resized_from(result, low, scale, native)
 
 

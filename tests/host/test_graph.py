@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from graph_definitions import core
 from PIL import Image
+from small_workflows import WORKFLOWS, small
 
 import priorsr
 from priorsr.methods.cli.main import main
-from priorsr.methods.graph.definitions import CORE
+from priorsr.methods.graph.definitions import CORE, runs_alone
+from priorsr.methods.graph.graph import load
+from priorsr.methods.imaging.images import read
 
 pytestmark = pytest.mark.host
 FLOW = Path(__file__).parents[2] / "example_workflows" / "srcnn_upscale.json"
@@ -31,6 +34,52 @@ def test_pictures_of_all_engines_are_the_same(host, tmp_path):
     for name, way in ways.items():
         assert main([*run, "--out", str(tmp_path / name), *way]) == 0
         assert (tmp_path / name / "example.png").read_bytes() == (tmp_path / "command.png").read_bytes(), name
+
+
+@pytest.fixture(scope="module")
+def engines(host):
+    """By their names: the host's server, its executor in a process of its own, and the stand-in."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PRIORSR_MODELS", str(host.base / "models" / "priorsr"))
+    comfyui = {"comfyui": os.environ["COMFYUI_PATH"], "options": ["--base-directory", str(host.base)]}
+    ways = {"server": {"server": host.url}, "comfyui": comfyui, "alone": {}}
+    opened = {name: priorsr.graph.open_engine(**way) for name, way in ways.items()}
+    yield opened
+    for engine in opened.values():
+        engine.close()
+    patch.undo()
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_all_engines_that_can_run_a_workflow_give_the_same(host, engines, name):
+    """Every picture that a workflow saves or shows, its texts and its other files."""
+    found = {}
+    for way, engine in engines.items():
+        if way == "alone" and any(
+            not runs_alone(n["class_type"]) for n in load(WORKFLOWS[name]).nodes.values()
+        ):
+            continue
+        graph = small(name, engine.definitions)
+        named = {key: graph.nodes[key]["inputs"]["image"] for key in graph.loaders()}
+        pictures = {key: read(host.base / "input" / image) for key, image in named.items()}
+        result = engine.run(graph, pictures)
+        assert all(one.pixels.std() > 0.01 for some in result.saved.values() for one in some)
+        assert result.saved or result.files
+        found[way] = contents(result)
+    assert set(found) >= {"server", "comfyui"}
+    for way, told in found.items():
+        assert told == found["server"], way
+
+
+def contents(result) -> dict:
+    """What a result holds, as bytes and texts."""
+    pictures = {
+        (kind, key, i): (tuple(one.pixels.shape), one.pixels.numpy().tobytes())
+        for kind, shown in (("saved", result.saved), ("shown", result.shown))
+        for key, some in shown.items()
+        for i, one in enumerate(some)
+    }
+    return {**pictures, "texts": result.texts, "files": result.files}
 
 
 def heard_by(steps):

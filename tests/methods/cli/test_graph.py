@@ -10,25 +10,21 @@ from pathlib import Path
 import pytest
 import tiny_checkpoints
 from PIL import Image
+from small_workflows import WORKFLOWS, small
 
 from priorsr.methods.cli.main import main
-from priorsr.methods.graph.definitions import carried
+from priorsr.methods.graph.definitions import carried, runs_alone
 from priorsr.methods.graph.files import read_flow
 from priorsr.methods.graph.graph import load
 from priorsr.methods.imaging.images import read
 
 ROOT = Path(__file__).parents[3]
-WORKFLOWS = {path.stem: path for path in sorted((ROOT / "example_workflows").glob("*.json"))}
-ALONE = ("codeformer_photo", "diffsr_face", "dpi_face", "dps_face", "face_masks", "guided_upsampler")
-ALONE += ("restore_faces_in_photo", "srcnn_upscale", "srdg_face")
-HOSTED = ("attribute_guidance_any_prior", "diffsr_parts", "dpi_parts", "guidance_native_ksampler")
-HOSTED += ("tiled_sampling", "video_frames", *(name for name in WORKFLOWS if name.startswith("stablesr_")))
-FEW = {"steps": 2, "respacing": "2", "label": 3}
-SMALL = {  # inputs of workflows that would take minutes
-    "dps_face": {"2.width": 64, "2.height": 64},
-    "guided_upsampler": {"2.width": 16, "2.height": 16},
-    "srdg_face": {"PriorSRLoadAttributeClassifier.classifier": "tiny_happy.safetensors", "4.attributes": ""},
+NEEDY = {
+    name: [one["class_type"] for one in load(path).nodes.values() if not runs_alone(one["class_type"])]
+    for name, path in WORKFLOWS.items()
 }
+ALONE = [name for name, kinds in NEEDY.items() if not kinds]
+HOSTED = [name for name, kinds in NEEDY.items() if kinds]
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +121,7 @@ SECONDS = ("diffsr_face", "dpi_face", "dps_face", "guided_upsampler")  # that th
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SECONDS)) for name in ALONE]
 )
 def test_workflows_of_the_repository_run_without_a_host(tmp_path, name, monkeypatch, caplog):
-    graph = load(WORKFLOWS[name])
-    for node in graph.nodes.values():
-        node["inputs"] |= {key: value for key, value in FEW.items() if key in node["inputs"]}
-    for key, value in SMALL.get(name, {}).items():
-        graph.set(key, value)
-    (tmp_path / "flow.json").write_text(graph.to_json())
+    (tmp_path / "flow.json").write_text(small(name).to_json())
     run = ["graph", "run", str(tmp_path / "flow.json"), "--input", str(tmp_path / "in.png")]
     assert main([*run, "--out", str(tmp_path / "out")]) == 0, caplog.text
     assert read(tmp_path / "out" / "in.png").pixels.std() > 0.01
@@ -217,15 +208,21 @@ def test_a_graph_of_texts_and_one_without_input(tmp_path, capsys):
             ["{flow}", "--set", "SaveImage.filename_prefix=y"],
             "2 nodes have the type 'SaveImage': give an id, 3 or 4",
         ),
+        (["{two}", "--set", "Load Image.image=y"], "2 nodes have the title 'Load Image': give an id, 1 or 5"),
         (["{flow}", "--set", "3.images=y"], "images takes a link of IMAGE"),
         (["{flow}", "--input", "nowhere.png"], "there is no file or folder at nowhere.png"),
-        (["{flow}", "--input", "{empty}"], "there is no picture in"),
+        (["{flow}", "--input", "{empty}"], "there is no picture in {empty}: give a folder that has some"),
         (["{flow}", "--into", "3", "--input", "{in}"], "loads no picture: choose from 1"),
         (["{flow}", "--into", "1"], "--into says where --input goes"),
         (["{flow}", "--set", "1.image=gone.png"], "names 'gone.png', and there is no such file"),
         (["{flow}", "--comfyui", "{empty}"], "is no ComfyUI: give the folder that its main.py is in"),
         (["{flow}", "--comfyui", "x", "--server", "y"], "give --comfyui or --server, not both"),
         (["{alien}"], "node 5 (Alien): needs --comfyui or --server, a ComfyUI that has them"),
+        (
+            ["{foreign}"],
+            "node 1 is of the kind Alien, which is not known here: add --server URL or --comfyui",
+        ),
+        (["{far}"], "node 5 (Bicubic Upscale): scale 100.0 is outside 1.0 .. 64.0: give a value within"),
         (["{lost}"], "prior names 'lost.pt', and there is no such file: put it into models/priorsr"),
         (
             ["{two}", "--input", "{in}"],
@@ -241,16 +238,19 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, arguments, 
         "alien": {"class_type": "Alien", "inputs": {}},
         "lost": {"class_type": "PriorSRLoadPixelPrior", "inputs": {"prior": "lost.pt"}},
         "two": nodes["1"],
+        "far": {"class_type": "PriorSRUpscaleBicubic", "inputs": {"image": ["1", 0], "scale": 100.0}},
     }
     places = {"flow": flow, "in": tmp_path / "in.png", "empty": tmp_path / "empty"}
     for name, one in more.items():
         places[name] = tmp_path / f"{name}.json"
         inputs = {n["id"]: n.get("default") for n in carried().get(one["class_type"], {}).get("inputs", [])}
         places[name].write_text(json.dumps({**nodes, "5": {**one, "inputs": {**inputs, **one["inputs"]}}}))
+    places["foreign"] = tmp_path / "foreign.json"
+    places["foreign"].write_text(json.dumps({"nodes": [{"id": 1, "type": "Alien"}], "links": []}))
     told = [one.format(**places) for one in arguments]
     assert main(["graph", "run", *told, "--out", str(tmp_path / "out"), "--json"]) == 2
     error = said(capsys)["error"]
-    assert words in error
+    assert words.format(**places) in error
     assert "\n" not in error
     assert not (tmp_path / "out").exists()
 

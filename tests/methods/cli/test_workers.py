@@ -78,6 +78,25 @@ def test_shards_make_the_files_of_one_process(source, whole, tmp_path, capsys):
     assert files(tmp_path) == whole
 
 
+@slow
+def test_workers_and_shards_make_the_files_of_one_process_by_a_prior(tmp_path):
+    """What is invented too, in pictures of several sizes and any number of processes."""
+    draw = torch.Generator().manual_seed(0)
+    for i in range(6):
+        side = 12 + 4 * (i % 2)
+        write(Picture(torch.rand(1, 3, side, side, generator=draw)), tmp_path / "in" / f"{i}.png")
+    words = ("upscale", "diffsr", tmp_path / "in")
+    settings = ("--scale", "4", "--steps", "2", "--seed", "3")
+    assert run(*words, tmp_path / "whole", *settings) == 0
+    assert len(files(tmp_path / "whole")) == 6
+    for count in (1, 2, 3):
+        assert run(*words, tmp_path / str(count), *settings, "--workers", count) == 0
+        assert files(tmp_path / str(count)) == files(tmp_path / "whole"), count
+    for i in (1, 2, 3):
+        assert run(*words, tmp_path / "shards", *settings, "--shard", f"{i}/3") == 0
+    assert files(tmp_path / "shards") == files(tmp_path / "whole")
+
+
 def test_a_batch_makes_the_files_of_one_at_a_time(source, whole, tmp_path):
     assert run("upscale", "srcnn", source, tmp_path, *SETTINGS, "--batch", "7") == 0
     assert files(tmp_path) == whole

@@ -168,6 +168,9 @@ class Fake:
         ImageOps.invert(picture).save(content, "PNG")
         self.files[f"{key}.png"] = content.getvalue()
         saved = [{"filename": f"{key}.png", "subfolder": "", "type": "output"}]
+        if self.mood == "films":
+            self.files["clip.mp4"] = b"frames"
+            saved = [{"filename": "clip.mp4", "subfolder": "", "type": "output"}]
         outputs = {"3": {"images": saved}, "2": {"text": ["done"]}}
         self.tell_steps(client, key)
         self.history[key] = {"status": {"status_str": "success"}, "outputs": outputs}
@@ -228,6 +231,19 @@ def test_steps_and_previews_are_heard(fake, flow, pictures, monkeypatch):
     again = json.loads(fake.heard[-1][1])
     assert "extra_data" not in again
     assert again["client_id"] != asked["client_id"]
+
+
+def test_a_video_is_a_file_of_the_folder(fake, flow, pictures, tmp_path, capsys):
+    fake.mood = "films"
+    run = ["graph", "run", str(flow), "--input", str(pictures / "2.png"), "--server", fake.url, "--json"]
+    for more in ([], [], ["--overwrite"]):  # the second finds it as it is
+        assert main([*run, "--out", str(tmp_path / "out"), *more]) == 0
+        (told,) = json.loads(capsys.readouterr().out)["files"]
+        assert told["report"]["more"] == [str(tmp_path / "out" / "2.mp4")]
+        assert [p.name for p in (tmp_path / "out").iterdir()] == ["2.mp4"]
+    (tmp_path / "out" / "2.mp4").write_bytes(b"the user's own")
+    assert main([*run, "--out", str(tmp_path / "out")]) == 1
+    assert (tmp_path / "out" / "2.mp4").read_bytes() == b"the user's own"
 
 
 @pytest.mark.parametrize("mood", ["mute", "hangs up", "absent"])
@@ -317,6 +333,7 @@ def test_the_last_one_dies(fake, flow, pictures, tmp_path, capsys, caplog):
     told = json.loads(capsys.readouterr().out)
     assert (told["written"], told["failed"]) == (3, 5)
     assert caplog.text.count("does not answer any more") == 5
+    assert "run the same command, which does what is missing" in caplog.text
     assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 3
 
 
