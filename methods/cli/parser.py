@@ -54,7 +54,8 @@ def _actions(parser: argparse.ArgumentParser, options: argparse.Namespace) -> li
     for action in parser._actions:
         found.append(action)
         if isinstance(action, argparse._SubParsersAction):
-            chosen = action.choices.get(getattr(options, action.dest, ""))
+            name = getattr(options, action.dest, "")  # an argument of the same name may hold a list
+            chosen = action.choices.get(name) if isinstance(name, str) else None
             found += _actions(chosen, options) if chosen else []
     return found
 

@@ -33,7 +33,14 @@ class PosteriorUpscaler(PriorUpscaler[Prior]):
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
     ) -> Tensor:
-        return posterior_upscale(self.prior, low, scale, self.settings, self.canvas, seeds, step)
+        def made(which: slice, step: Callable) -> Tensor:
+            return posterior_upscale(
+                self.prior, low[which], scale, self.settings, self.canvas, seeds[which], step
+            )
+
+        if self.settings.joint:  # which couples the pictures of a batch
+            return made(slice(None), step)
+        return self.one_by_one(scale, step, len(low), made)
 
 
 def _load_dps(files: Mapping[str, str], given: Given) -> PosteriorUpscaler:

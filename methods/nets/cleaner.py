@@ -74,7 +74,9 @@ class Cleaner(nn.Module):
         lacks = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
         if any(lacks):
             x = F.pad(x, lacks, mode="replicate")
-        fine = self.down(self.stem(F.pixel_unshuffle(x - 0.5, BLOCK)))
+        seen = F.pixel_unshuffle(x - 0.5, BLOCK).to(self.stem.weight.dtype)
+        fine = self.down(self.stem(seen))
         coarse = self.middle(self.reduce(fine))
         answer = self.tails[f"x{scale}"](self.up(fine + self.enlarge(coarse)))
-        return F.pixel_shuffle(answer, BLOCK * scale)[..., : height * scale, : width * scale]
+        # sums of pictures and changes are too fine for half precision
+        return F.pixel_shuffle(answer, BLOCK * scale)[..., : height * scale, : width * scale].to(x.dtype)

@@ -94,7 +94,7 @@ class ResnetBlockBigGANpp(nn.Module):
         self.GroupNorm_1 = group_norm(out_channels, EPS)
         self.Conv_1 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.Conv_2 = (
-            nn.Conv2d(in_channels, out_channels, 1) if sampling or in_channels != out_channels else None
+            Pointwise(in_channels, out_channels) if sampling or in_channels != out_channels else None
         )
 
     def forward(self, x: Tensor, emb: Tensor, kernel: Tensor) -> Tensor:
@@ -104,6 +104,21 @@ class ResnetBlockBigGANpp(nn.Module):
         h = self.Conv_0(h) + self.Dense_0(emb)[:, :, None, None]
         h = self.Conv_1(F.dropout(F.silu(self.GroupNorm_1(h)), self.dropout, self.training))
         return ((self.Conv_2(x) if self.Conv_2 else x) + h) * HALF
+
+
+class Pointwise(nn.Conv2d):
+    """A convolution of every pixel by itself, B C H W."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        # as a product of matrices: processors round this convolution by the number of threads, and the
+        # gradient of a classifier magnifies that
+        done = self.weight.flatten(1) @ x.flatten(2) + cast(Tensor, self.bias)[:, None]
+        return done.unflatten(2, x.shape[2:])
 
 
 class NIN(nn.Module):
@@ -138,7 +153,7 @@ class Combine(nn.Module):
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
-        self.Conv_0 = nn.Conv2d(in_channels, channels, 1)
+        self.Conv_0 = Pointwise(in_channels, channels)
 
     def forward(self, shrunk: Tensor, x: Tensor) -> Tensor:
         return self.Conv_0(shrunk) + x

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ...samplers.tiled import Tiled, grid
 from ..imaging.canvas import TileSettings
@@ -74,6 +77,19 @@ class PriorUpscaler(Upscaler, Generic[P]):
         pictures = 4 * STATES * self.prior.channels * height * width
         room, pieces = self.room(scale) + pictures, self.pieces(size, scale)
         return Plan((height, width), self.calls(scale), room, warnings, pieces)
+
+    def one_by_one(
+        self, scale: float, step: Callable[..., None], pictures: int, made: Callable[..., Tensor]
+    ) -> Tensor:
+        """What made(which pictures, step) gives for all: on a processor, one after the other.
+
+        For runs that follow a gradient through networks, which magnifies that processors round a batch
+        differently from a single picture: so each picture is the same in every batch.
+        """
+        if self.device.type != "cpu" or pictures == 1:
+            return made(slice(None), step)
+        counted = partial(step, total=self.calls(scale) * pictures)
+        return torch.cat([made(slice(i, i + 1), counted) for i in range(pictures)])
 
     def shrink(self) -> str:
         self.canvas, words = self.canvas.smaller(self.prior)

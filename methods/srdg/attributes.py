@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -102,6 +102,15 @@ class AttributeTarget:
                 f"a weight of {self.weight} for {self.classifier.attribute} is outside 0 .. any: wish for "
                 "the other label instead"
             )
+
+    def of(self, which: slice, count: int) -> AttributeTarget:
+        """The same for some of `count` pictures. Raises ValueError for another number of labels."""
+        if len(self.labels) not in (1, count):
+            raise ValueError(
+                f"{count} pictures need one label of {self.classifier.attribute} or as many, not "
+                f"{len(self.labels)}"
+            )
+        return self if len(self.labels) == 1 else replace(self, labels=self.labels[which])
 
 
 def attribute_targets(

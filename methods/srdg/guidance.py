@@ -96,10 +96,7 @@ class AttributeGuidance(ClassifierGuidance):
                     f"the {attribute} classifier takes {side} x {side} pixels, not {size}: sample that "
                     "size, or give it a view"
                 )
-            if len(wish.labels) not in (1, len(x)):
-                raise ValueError(
-                    f"{len(x)} pictures need one label of {attribute} or as many, not {len(wish.labels)}"
-                )
+            wish.of(slice(None), len(x))
 
 
 @lru_cache(maxsize=64)

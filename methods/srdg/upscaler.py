@@ -112,7 +112,15 @@ class SRDGUpscaler(PriorUpscaler[NCSNppPrior]):
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
     ) -> Tensor:
         native = self.native(scale)
-        result = srdg_upscale(self.prior, low, native, self.wanted, self.settings, self.canvas, seeds, step)
+
+        def made(which: slice, step: Callable) -> Tensor:
+            wanted = [w.of(which, len(low)) for w in self.wanted]
+            return srdg_upscale(
+                self.prior, low[which], native, wanted, self.settings, self.canvas, seeds[which], step
+            )
+
+        apart = self.wanted and not self.settings.joint
+        result = self.one_by_one(native, step, len(low), made) if apart else made(slice(None), step)
         for text in describe(self.wanted):
             report(text)
         seen = VIEWS[self.settings.view] or WHOLE  # which is the same where the size is exact

@@ -136,6 +136,8 @@ def fit(
     path = run / "checkpoint.pt"
     if path.exists() and not resume:
         raise FileExistsError(f"{path} exists: continue it with --resume, or choose another run folder")
+    if resume and main and not path.exists():
+        log.warning("there is no checkpoint in %s to go on from: begins at the first step", run)
     network = task.network.to(accelerator.device).train()
     average = AveragedModel(network, avg_fn=settings.average)
     optimizer = Optimizers(network, settings.lr, settings.muon, task.betas)

@@ -170,9 +170,20 @@ class GuidedUpscaler(PriorUpscaler[ADMPrior]):
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report
     ) -> Tensor:
-        return guided_upscale(
-            self.prior, self.classifier, low, self.label, scale, self.settings, self.canvas, seeds, step
-        )
+        def made(which: slice, step: Callable) -> Tensor:
+            return guided_upscale(
+                self.prior,
+                self.classifier,
+                low[which],
+                self.label,
+                scale,
+                self.settings,
+                self.canvas,
+                seeds[which],
+                step,
+            )
+
+        return self.one_by_one(scale, step, len(low), made) if self.classifier else made(slice(None), step)
 
 
 def _load_guided(files: Mapping[str, str], given: Given) -> GuidedUpscaler:

@@ -137,7 +137,8 @@ def test_every_line_ends_with_a_code_and_a_reason(place, tmp_path, capsys, caplo
         assert "Traceback" not in said, told
         assert time.process_time() - start < LONGEST, f"{told} takes too long"
         if "--json" in words and "--help" not in words and "-h" not in words and out.strip():
-            json.loads(out)
+            for document in out.splitlines() if "--json-lines" in words else [out]:
+                json.loads(document)
         now = state(place)
         changed = [name for name, digest in before.items() if now.get(name) != digest]
         assert not changed or "--overwrite" in words, f"{told} changed {changed}"

@@ -2,8 +2,10 @@
 
 from copy import deepcopy
 
+import every_method
 import pytest
 import torch
+from every_method import ABSENT, RUNS, made, prepared
 from safetensors.torch import save_file
 from stablesr_tiny import context, tiny
 
@@ -20,6 +22,7 @@ from priorsr.methods.weights.load import fill
 
 SMALL = {  # settings of a few network calls: processors without half precision take long for them
     "srcnn": {},
+    "clean": {},
     "diffsr": {"steps": 2},
     "dpi": {"steps": 4},
     "srdg": {"steps": 3, "h": 0.0},
@@ -97,6 +100,22 @@ def test_half_precision_is_close_to_float32_in_every_method(method, name, limit)
     )
     assert half.dtype == torch.float32
     assert 255 * (half - exact).abs().mean() < limit
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights")
+    every_method.make(path)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in RUNS if name not in ABSENT])
+def test_every_method_runs_in_half_precision(folder, name):
+    """Processors that multiply in it take it by default."""
+    done = made(prepared(folder, name, torch.bfloat16), name, slice(0, 1))
+    assert done.dtype == torch.float32
+    assert done.std() > 0.01
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float16, 0.5), (torch.bfloat16, 1.5)])

@@ -311,3 +311,10 @@ def test_the_page_of_commands_works_as_printed(tmp_path, monkeypatch):
         read(tmp_path / "headless.png").pixels.shape[-1]
         == 3 * read("docs/sample/astronaut.png").pixels.shape[-1]
     )
+
+
+def test_an_unknown_option_before_a_command_is_refused_in_one_sentence(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--nothing", "graph", "from-command", "--api", "upscale", "bicubic", "a.png", "b.png"])
+    assert end.value.code == 2
+    assert "there is no option --nothing" in capsys.readouterr().err

@@ -98,6 +98,15 @@ def broken_after(work, steps, factor):
     return dataclasses.replace(work, loss=loss)
 
 
+def test_resuming_nothing_says_so(tmp_path, pictures, caplog):
+    short = dataclasses.replace(QUICK, steps=2)
+    fit(make(pictures), short, tmp_path, resume=True, progress=False)
+    assert f"no checkpoint in {tmp_path} to go on from" in caplog.text
+    caplog.clear()
+    fit(make(pictures), short, tmp_path, resume=True, progress=False)
+    assert "no checkpoint" not in caplog.text
+
+
 def test_a_diverging_loss_keeps_the_last_good_checkpoint(tmp_path, pictures):
     with pytest.raises(FloatingPointError, match="begin again in an empty run folder"):
         fit(broken_after(make(pictures), 0, float("nan")), QUICK, tmp_path / "at once", progress=False)
