@@ -10,6 +10,7 @@ from ..methods.faces.detect import detect
 from ..methods.faces.enhance import OUTSIDE, EnhanceSettings, enhance_outside
 from ..methods.faces.masks import CLASSES, KINDS, MaskSettings, face_mask
 from ..methods.faces.overlay import overlay
+from ..methods.imaging.alpha import fill_hidden
 from ..methods.imaging.resize import resize
 from . import host
 from .face_inputs import CATEGORY, FacesData, FoundFaces, detect_inputs, detector_input, parser_input
@@ -172,6 +173,7 @@ class EnhanceOutside(io.ComfyNode):
         name, chosen = host.chosen(filters, "filters", (OWN, *PRESETS))
         settings = EnhanceSettings(**chosen) if name == OWN else PRESETS[name]
         pixels, alpha = split(image)
+        pixels = pixels if alpha is None else fill_hidden(pixels, alpha)
         masks = _masks(mask, pixels)
         done = host.for_each(lambda i: enhance_outside(pixels[i : i + 1], masks[i], settings), len(pixels))
         return io.NodeOutput(host.result(join(torch.cat(done), alpha)))

@@ -124,7 +124,8 @@ def restore_faces(
             canvas.clamp_(0, 1)
             if chosen := OUTSIDE.get(settings.enhance_outside):
                 mask = box_mask(detection.faces.boxes * settings.scale, size)
-                canvas.copy_(enhance_outside(canvas, mask, chosen))
+                shown = fill_hidden(canvas, result[i : i + 1, -1:]) if x.shape[1] in (2, 4) else canvas
+                canvas.copy_(enhance_outside(shown, mask, chosen))
             if canvas.shape[1] != coloured.shape[1]:
                 coloured[i] = canvas[0].mean(0, keepdim=True)
         before += max(1, len(detection.faces))

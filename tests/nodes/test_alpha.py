@@ -13,6 +13,7 @@ NODES = {
     "PreClean": {"reduction": 1.0},
     "Degrade": {"degradation": "blur"},
     "RestoreFaces": {"method": "srcnn", "scale": 2.0},
+    "EnhanceOutside": {"mask": torch.zeros(1, 33, 33), "filters": "paper"},
 }
 
 

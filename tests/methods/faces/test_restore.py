@@ -347,3 +347,16 @@ def test_beyond_a_region_faces_and_all_else_stay(smooth, scale):
     ).pictures
     assert not put[..., edge + 24 :].any()
     assert put[..., : edge - 24].any()
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_hidden_colours_reach_no_filter_outside_the_faces(smooth, scale):
+    alpha = torch.ones(1, 1, 200, 260)
+    alpha[..., 180:, :] = 0
+    settings = RestoreSettings(size=64, scale=scale, enhance_outside="paper")
+    results = []
+    for hidden in (0.0, 1.0):
+        picture = torch.cat([torch.where(alpha > 0, smooth, hidden), alpha], 1)
+        done = restore_faces(picture, inverted, None, settings, faces=[PLACES[0]]).pictures
+        results.append(done[:, :3] * (done[:, 3:] > 0))
+    assert torch.equal(*results)
