@@ -26,7 +26,7 @@ class EDMDPSSettings(Settings):
     zeta: float = option(40.0, "Step along the gradient of the residual", low=0)
     weight: str = option(
         "inverse",
-        "inverse scales the residual by the mean of 1/|y| as released; plain does not",
+        "inverse scales the residual by the mean of 1/abs(y) as released; plain does not",
         choices=("inverse", "plain"),
     )
     joint: bool = option(False, "One norm over the whole batch as released, which couples its images")
