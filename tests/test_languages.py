@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from functools import cache
@@ -9,6 +10,8 @@ from itertools import chain
 
 import pytest
 from locale_file import FILES, LOCALES, NAMES, PARTS, WORDS, languages, made, read, sentences, translated
+
+from priorsr.methods.graph.definitions import OURS
 
 WANTED = {"de", "es", "fr", "ja", "ko", "ru", "zh", "zh-TW"}
 ENGLISH = {name: read(LOCALES / "en" / name) for name in FILES}
@@ -21,6 +24,7 @@ NAME = re.compile(
     |\b\w*[a-z][A-Z]\w*?(?=s?\b)|\b[A-Z]{2,}[a-z]\w+  # KSampler, LoRAs, ImageNet""",
     re.X | re.ASCII,  # words of other scripts are no part of a name
 )
+SAYS = "(?:is|takes|keeps|adds|puts|draws|restores|changes|scales)"
 
 
 def described(words: dict):
@@ -35,8 +39,7 @@ def quoted() -> list[tuple[str, str]]:
     for one in described(ENGLISH["nodeDefs.json"]):
         for option in [*one.get("options", ()), *NAMES]:
             for said in PARTS.split(one["tooltip"]):
-                start = rf"(?:^|[;:.] ){re.escape(option)}(?: (?:is|takes|keeps|adds|puts|draws|restores|changes|scales)\b|:)"
-                if re.search(start, said):
+                if re.search(rf"(?:^|[;:.] ){re.escape(option)}(?: {SAYS}\b|:)", said):
                     found[said, option] = None
     return list(found)
 
@@ -97,6 +100,11 @@ def _nested(key: str, inputs: dict) -> bool:
 def test_a_language_is_not_english(language):
     same = [one for one, told in read(WORDS / f"{language}.json").items() if one == told and " " in one]
     assert set(same) <= {"Sampler (PriorSR)", "churn max", "churn min"}
+
+
+def test_every_option_that_is_a_name_is_an_option():
+    stored = json.dumps(json.loads(OURS.read_text(encoding="utf-8")))
+    assert not [one for one in NAMES if f'"{one}"' not in stored]
 
 
 def test_a_sentence_without_translation_is_named():

@@ -21,8 +21,8 @@ import json, priorsr
 from pathlib import Path
 at = Path(priorsr.__file__).parent
 names = ["weights/SHA256SUMS", "web/docs/PriorSRDegrade.md", "web/docs/PriorSRDegrade/zh.md",
-         "locales/zh/nodeDefs.json", "example_workflows/srcnn_upscale.json", "docs/sample/face.png",
-         "docs/which.md",
+         "locales/zh-TW/nodeDefs.json", "locales/de/main.json", "web/options.js", "web/widgets.js",
+         "example_workflows/srcnn_upscale.json", "docs/sample/face.png", "docs/which.md",
          "methods/graph/our_nodes.json", "methods/judge/protocols/plain.toml", "py.typed"]
 print(json.dumps([str(at), [name for name in names if not (at / name).is_file()]]))
 """

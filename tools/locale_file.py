@@ -20,11 +20,45 @@ CATEGORIES = {"image", "sampling", "PriorSR"}  # the front end's own words, or a
 PARTS = re.compile(r" (?=From models/priorsr|Licences of published files:|In the paper:)")
 UNSPACED = ("zh", "zh-TW", "ja")  # no space after a full stop
 WORD = re.compile(r"[a-z]+(?:[ -][a-z]+)*(?: x\d)?")
-NAMES = set(  # options that are names in every language
-    """adain codeformer ddim ddim-released ddnm ddpm ddrm diffsr dpi dps edm-dps eps euler facexlib ffhq heun
-    ilvr jpeg lab lab-ab lanczos lr luma mtcnn repaint retinaface retinaface-mobile rgb sde-sr sigmoid srcnn
-    srcnn-pytorch srdg stablesr v wavelet webp""".split()
-)
+NAMES = {  # options that are names in every language
+    "adain",
+    "codeformer",
+    "ddim",
+    "ddim-released",
+    "ddnm",
+    "ddpm",
+    "ddrm",
+    "diffsr",
+    "dpi",
+    "dps",
+    "edm-dps",
+    "eps",
+    "euler",
+    "facexlib",
+    "ffhq",
+    "heun",
+    "ilvr",
+    "jpeg",
+    "lab",
+    "lab-ab",
+    "lanczos",
+    "lr",
+    "luma",
+    "mtcnn",
+    "repaint",
+    "retinaface",
+    "retinaface-mobile",
+    "rgb",
+    "sde-sr",
+    "sigmoid",
+    "srcnn",
+    "srcnn-pytorch",
+    "srdg",
+    "stablesr",
+    "v",
+    "wavelet",
+    "webp",
+}
 
 
 def english(definitions: dict) -> dict:
@@ -103,7 +137,7 @@ def written(words: dict) -> str:
 
 
 def made(language: str) -> dict[str, str]:
-    """The files of a language by their names, as text. Raises ValueError for sentences without translation."""
+    """The files of a language by their names, as text. Raises ValueError for what is not translated."""
     table, source = read(WORDS / f"{language}.json"), {name: read(LOCALES / "en" / name) for name in FILES}
     if missing := [one for one in sentences(source) if one not in table]:
         raise ValueError(f"translate in tools/words/{language}.json: {json.dumps(missing, indent=1)}")

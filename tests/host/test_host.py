@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from graphs import defaults, failure, load, node, result, save, stand_ins, to_graph
-from locale_file import english
+from locale_file import FILES, LOCALES, categories, english, languages
 
 from priorsr.methods.graph.definitions import OURS
 from priorsr.methods.imaging.images import read
@@ -76,12 +76,12 @@ def test_locales_cover_every_node_and_input(host, definitions):
         "run tools/locale_file.py"
     )
     assert {n: served["en"]["nodeDefs"][n] for n in IDS} == expected
-    chinese = served["zh"]["nodeDefs"]
-    for name, texts in expected.items():
-        assert chinese[name].keys() == texts.keys()
-        assert chinese[name]["display_name"] != texts["display_name"]
-        assert chinese[name]["inputs"].keys() == texts["inputs"].keys()
-        assert chinese[name]["outputs"].keys() == texts["outputs"].keys()
+    words = categories({name: definitions[name] for name in IDS})
+    assert served["en"]["nodeCategories"].items() >= words["nodeCategories"].items()
+    for language in languages():
+        nodes, menus = (json.loads((LOCALES / language / name).read_text(encoding="utf-8")) for name in FILES)
+        assert {n: served[language]["nodeDefs"][n] for n in IDS} == nodes
+        assert served[language]["nodeCategories"].items() >= menus["nodeCategories"].items()
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)

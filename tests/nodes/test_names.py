@@ -64,3 +64,21 @@ def test_every_node_has_help_in_every_language(bare):
             assert f"`{one.id}`" in chinese, (name, one.id)
     assert not list(HELP.glob("*/en.md"))
     assert {path.stem for path in HELP.glob("*.md")} == set(bare.nodes)
+
+
+def test_every_help_page_names_a_template_that_has_its_node(bare):
+    """Or, where none has it, one to put it into."""
+    have = {path.stem: types(path) for path in (ROOT / "example_workflows").glob("*.json")}
+    for name in bare.nodes:
+        shown = {stem for stem, kinds in have.items() if name in kinds} or set(have)
+        for page in (HELP / f"{name}.md", HELP / name / "zh.md"):
+            told = set(re.findall(r"→ `(\w+)`", page.read_text(encoding="utf-8").splitlines()[-1]))
+            assert told, f"the last line of {page} shows no template"
+            assert told <= shown, f"{page} names {told}, say one of {sorted(shown)}"
+
+
+def types(workflow: Path) -> set[str]:
+    """Of the nodes of a workflow and of the subgraphs in it."""
+    saved = json.loads(workflow.read_text(encoding="utf-8"))
+    graphs = [saved, *saved.get("definitions", {}).get("subgraphs", [])]
+    return {node["type"] for graph in graphs for node in graph["nodes"]}
