@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import NamedTuple, overload
@@ -239,6 +239,10 @@ class ExplodingSchedule:
     def __post_init__(self):
         if not 0 < self.smallest < self.largest < math.inf:
             raise ValueError(f"noise from {self.smallest:g} to {self.largest:g} does not ascend from above 0")
+
+    def below(self, start: float) -> ExplodingSchedule:
+        """The same noise, but not above `start`; 0: all of it. Raises ValueError for less than the least."""
+        return replace(self, largest=min(self.largest, start)) if start else self
 
     @property
     def span(self) -> float:

@@ -43,6 +43,12 @@ class NCSNppPrior:
                 f"a span of {self.span} has no room between black and white: give (0, 1) or (-1, 1)"
             )
 
+    def begun_at(self, start: float) -> NCSNppPrior:
+        """The same network with levels from a noise of `start` (of pictures in 0..1) down; 0: from its
+        most.
+        """
+        return NCSNppPrior(self.network, self.span, self.schedule.below(start)) if start else self
+
     @property
     def measured(self) -> None:
         """Unlike the unconditional priors' errors, its own are never measured."""

@@ -32,14 +32,18 @@ def score_loss(
     t: Tensor,
     noise: Tensor,
     schedule: ExplodingSchedule = ExplodingSchedule(),
+    residual: float = 0.0,
 ) -> Tensor:
     """Denoising score matching (SRDG, Eq. 3, with lambda = sigma^2): half of |sigma * score + noise|^2,
     summed over a picture, (B,).
 
-    clean and low B C H W in 0..1, low enlarged; t (B,); noise standard normal.
+    clean and low B C H W in 0..1, low enlarged; t (B,); noise standard normal. residual: the spread of what
+    the small picture leaves open, by which all levels come to weigh alike (Karras et al. 2022, Table 1:
+    lambda (sigma^2 + residual^2) / residual^2); 0: lambda alone.
     """
     x, sigma = noisy(clean, t, noise, schedule)
-    return 0.5 * (network(x, sigma, low) + noise).square().flatten(1).sum(1)
+    errors = 0.5 * (network(x, sigma, low) + noise).square().flatten(1).sum(1)
+    return errors * (1 + (sigma / residual) ** 2) if residual else errors
 
 
 def attribute_loss(

@@ -5,7 +5,7 @@ them at low resolution.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,20 @@ class SRRecipe(Coloured, Settings):
         low=1,
         high=10_000,
     )
+    start: float = option(
+        0.0,
+        "Most noise that is trained, and with which runs begin on the enlarged picture; 0: all that the "
+        "network's schedule has",
+        low=0,
+        high=10_000,
+    )
+    residual: float = option(
+        0.0,
+        "Spread of what the small picture leaves open, about 0.1 at x8: levels then weigh alike; 0: as "
+        "published, where errors at much noise hardly count",
+        low=0,
+        high=1,
+    )
     batch: int = option(2, "Pictures a step and process", low=1, high=65536)
     flip: bool = option(False, "Mirror half of the pictures")
 
@@ -158,7 +172,7 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
     `validation`.
     """
     factors = recipe.reductions()
-    schedule = NCSNppPrior(network).schedule
+    schedule = NCSNppPrior(network).begun_at(recipe.start).schedule
     judged = [pairs(validation[: max(1, JUDGED // len(factors))], factor) for factor in factors]
 
     def loss(net: NCSNpp, batch: Batch) -> Tensor:
@@ -169,7 +183,10 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
         noise = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(clean.shape)
         x, y = (z.to(batch.device).contiguous(memory_format=torch.channels_last) for z in (clean, low))
         with batch.autocast():
-            return score_loss(net, x, y, t.to(batch.device), noise.to(batch.device), schedule).mean()
+            losses = score_loss(
+                net, x, y, t.to(batch.device), noise.to(batch.device), schedule, recipe.residual
+            )
+            return losses.mean()
 
     def validate(net: NCSNpp) -> dict[str, float]:
         profile = errors(net, judged, schedule)
@@ -180,7 +197,7 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
 
     def show(net: NCSNpp, run: Path) -> None:
         plot_profiles(run / "log.jsonl", run / "error.png")
-        write(Picture(samples(net, judged)), run / "samples.png", overwrite=True)
+        write(Picture(samples(net, judged, recipe.start)), run / "samples.png", overwrite=True)
 
     return Task(network, loss, validate, lambda net: net, {**asdict(recipe), "images": len(images)}, show)
 
@@ -207,15 +224,16 @@ def errors(
     return result
 
 
-def samples(net: NCSNpp, judged: list[tuple[Tensor, Tensor]]) -> Tensor:
+def samples(net: NCSNpp, judged: list[tuple[Tensor, Tensor]], start: float = 0.0) -> Tensor:
     """Condition, restoration in few steps, and truth of some pictures of each factor, side by side in
     rows.
     """
     net.eval()
     device, prior, rows = device_of(net), NCSNppPrior(net), []
+    draft = replace(DRAFT, start=start)
     for clean, low in judged:
         clean, low = clean[:SHOWN], low[:SHOWN]
-        restored = srdg(prior, low.to(device), size_of(low), (), DRAFT, Noise(range(len(low)))).cpu()
+        restored = srdg(prior, low.to(device), size_of(low), (), draft, Noise(range(len(low)))).cpu()
         rows.append(torch.stack([low, restored, clean], 1).flatten(0, 1))
     return grid(torch.cat(rows).clamp(0, 1), 3 * min(SHOWN, len(judged[0][0])))
 
@@ -228,4 +246,5 @@ def metadata(network: NCSNpp, recipe: SRRecipe, settings: Optimisation) -> dict[
         "factors": recipe.factors,
         "training": to_json(recipe, settings),
         **({"frame": recipe.frame} if recipe.frame else {}),
+        **({"start": f"{recipe.start:g}"} if recipe.start else {}),
     }
