@@ -78,7 +78,7 @@ class SRDGSettings(Settings):
     joint: bool = option(
         False, "One Langevin step size over the whole batch as published, which couples its images"
     )
-    start: float = option(
+    start_sigma: float = option(
         0.0,
         "Noise that the enlarged picture is given to begin with, for pictures in 0..1 (Chung et al. 2022): 1 "
         "hides all that enlarging lacks, and small networks err at more; 0: pure noise, as published",
@@ -98,13 +98,13 @@ class SRDGSettings(Settings):
 
 PRESETS = MappingProxyType(
     {
-        "shipped": SRDGSettings(steps=50, sampler="renoise", h=10.0, limit=1.0, first=0.6, start=1.0),
+        "shipped": SRDGSettings(steps=50, sampler="renoise", h=10.0, limit=1.0, first=0.6, start_sigma=1.0),
         "published": SRDGSettings(),
         "paper": SRDGSettings(steps=2000, sampler="euler", h=50.0),
         "sde-sr": SRDGSettings(steps=2000, corrections=1, snr=0.075, h=0.0),
     }
 )
-DECIDED = ("steps", "sampler", "corrections", "snr", "h", "limit", "first", "start")  # by a preset
+DECIDED = ("steps", "sampler", "corrections", "snr", "h", "limit", "first", "start_sigma")  # by a preset
 AUTO = "auto"
 
 
@@ -206,12 +206,12 @@ def srdg(
             f"this prior makes pictures whose sides are multiples of {prior.multiple}, not {size[0]} x "
             f"{size[1]}"
         )
-    prior = prior.begun_at(settings.start)
+    prior = prior.begun_at(settings.start_sigma)
     noise, levels = noise or Noise([0] * len(low)), levels_of(prior, settings)
     large = enlarged(low, size)
     shown = prior.encode(large)
     drawn = noise(shown.shape).to(shown) * prior.schedule.largest
-    start = prior.encode(large + drawn if settings.start else drawn)
+    start = prior.encode(large + drawn if settings.start_sigma else drawn)
     all_hooks = [*guidance_of(prior, wanted, settings), *hooks]
     result = run(
         denoiser or prior,

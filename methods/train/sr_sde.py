@@ -84,7 +84,7 @@ class SRRecipe(Coloured, Settings):
         low=1,
         high=10_000,
     )
-    start: float = option(
+    start_sigma: float = option(
         0.0,
         "Most noise that is trained, and with which runs begin on the enlarged picture; 0: all that the "
         "network's schedule has",
@@ -172,7 +172,7 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
     `validation`.
     """
     factors = recipe.reductions()
-    schedule = NCSNppPrior(network).begun_at(recipe.start).schedule
+    schedule = NCSNppPrior(network).begun_at(recipe.start_sigma).schedule
     judged = [pairs(validation[: max(1, JUDGED // len(factors))], factor) for factor in factors]
 
     def loss(net: NCSNpp, batch: Batch) -> Tensor:
@@ -197,7 +197,7 @@ def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) 
 
     def show(net: NCSNpp, run: Path) -> None:
         plot_profiles(run / "log.jsonl", run / "error.png")
-        write(Picture(samples(net, judged, recipe.start)), run / "samples.png", overwrite=True)
+        write(Picture(samples(net, judged, recipe.start_sigma)), run / "samples.png", overwrite=True)
 
     return Task(network, loss, validate, lambda net: net, {**asdict(recipe), "images": len(images)}, show)
 
@@ -230,7 +230,7 @@ def samples(net: NCSNpp, judged: list[tuple[Tensor, Tensor]], start: float = 0.0
     """
     net.eval()
     device, prior, rows = device_of(net), NCSNppPrior(net), []
-    draft = replace(DRAFT, start=start)
+    draft = replace(DRAFT, start_sigma=start)
     for clean, low in judged:
         clean, low = clean[:SHOWN], low[:SHOWN]
         restored = srdg(prior, low.to(device), size_of(low), (), draft, Noise(range(len(low)))).cpu()
@@ -246,5 +246,5 @@ def metadata(network: NCSNpp, recipe: SRRecipe, settings: Optimisation) -> dict[
         "factors": recipe.factors,
         "training": to_json(recipe, settings),
         **({"frame": recipe.frame} if recipe.frame else {}),
-        **({"start": f"{recipe.start:g}"} if recipe.start else {}),
+        **({"start_sigma": f"{recipe.start_sigma:g}"} if recipe.start_sigma else {}),
     }

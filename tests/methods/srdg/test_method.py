@@ -293,3 +293,34 @@ def test_the_published_optimiser_warms_up_and_averages():
         weights.append(float(network.weight.detach()))
     assert weights == pytest.approx([1.0, 0.95, 0.85], abs=1e-4)
     assert float(training.average.weight) == pytest.approx(0.5 * 0.85 + 0.25 * 0.95 + 0.25 * 1.0, abs=1e-4)
+
+
+def test_a_run_begins_on_the_enlarged_picture_where_asked(prior, low):
+    seen = []
+
+    def remember(step, x):
+        seen.append(step)
+
+    settings = SRDGSettings(steps=4, sampler="renoise", start_sigma=0.5)
+    srdg(prior, low, (SIDE, SIDE), settings=settings, noise=Noise([0] * len(low)), on_step=remember)
+    noise = Noise([0] * len(low))((len(low), 3, SIDE, SIDE))
+    assert torch.equal(seen[0].x, enlarged(low, (SIDE, SIDE)) + 0.5 * noise)
+    assert [s.cur.sigma for s in seen] == pytest.approx([0.5 * 0.02 ** (i / 3) for i in range(4)])
+
+
+def test_a_start_above_all_levels_begins_at_the_highest(prior, low):
+    assert prior.begun_at(1e4).schedule == prior.schedule
+    assert prior.begun_at(0) is prior
+    with pytest.raises(ValueError, match="does not ascend"):
+        prior.begun_at(1e-3)
+
+
+def test_levels_weigh_alike_by_the_spread_of_what_is_open(prior):
+    clean = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    t = torch.tensor([0.1, 0.6])
+    plain, weighed = (
+        score_loss(prior.network, clean, clean, t, noise, prior.schedule, r) for r in (0.0, 0.1)
+    )
+    factor = 1 + (prior.schedule.sigma(t) / 0.1) ** 2
+    assert torch.allclose(weighed, plain * factor)
