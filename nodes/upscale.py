@@ -60,7 +60,7 @@ LAYOUTS = {
     ),
     "srdg": Layout(
         ("prior", "scale", "seed", "classifier", "attributes", "weights", "preset"),
-        ("longest", "vary"),
+        ("longest", "vary", "start_sigma"),
         names={"attribute_weights": "weights"},
         advanced=("weights",),
         aliases=("sde-sr", "face hallucination", "attributes"),

@@ -80,8 +80,8 @@ class SRDGSettings(Settings):
     )
     start_sigma: float = option(
         0.0,
-        "Noise that the enlarged picture is given to begin with, for pictures in 0..1 (Chung et al. 2022): 1 "
-        "hides all that enlarging lacks, and small networks err at more; 0: pure noise, as published",
+        "Noise that the enlarged picture is given to begin with (Chung et al. 2022): 1 hides all that "
+        "enlarging lacks; 0: pure noise, as published",
         low=0,
         high=10_000,
     )
