@@ -81,8 +81,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--unconditional",
-        default="face64",
-        help="a prior for DPS with the same guidance, or none (default face64)",
+        default="face128",
+        help="a prior for DPS with the same guidance, or none (default face128)",
     )
     parser.add_argument("--scales", nargs="+", type=int, default=[4, 8], help="default: 4 8")
     parser.add_argument(

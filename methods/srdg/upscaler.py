@@ -169,7 +169,7 @@ METHOD = Method(
         WeightInput(
             "prior",
             "an NCSN++ super-resolution network",
-            "srdg_face64",
+            "srdg128",
             shipped=shipped_networks,
             kinds=("ncsnpp",),
         ),

@@ -81,6 +81,10 @@ def test_the_study_of_srdg_names_a_classifier_that_says_nonsense(tmp_path, caplo
         path,
         "--judge",
         path,
+        "--prior",
+        "srdg_face64",
+        "--unconditional",
+        "face64",
         "--out",
         tmp_path / "out",
     ]
