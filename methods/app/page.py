@@ -121,20 +121,19 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
         def lay(files: list[Upload], request: gr.Request) -> dict:
             """A single picture to paint on, with nothing painted."""
             nothing = {part: gr.Accordion(visible=False), drawing: None, mask: ""}
-            if len(files) != 1:
-                return nothing
             try:
-                below = ground(files[0].path, runs.scratch(_session(request), "ground.png"))
-            except (ValueError, OSError):
-                return nothing  # which the run says
+                (one,) = files
+                below = ground(one.path, runs.scratch(_session(request), "ground.png"))
+            except (ValueError, OSError):  # several, or what the run says
+                return nothing
             return {part: gr.Accordion(visible=True), drawing: below, mask: ""}
 
         def paint(drawing: dict | None, files: list[Upload], request: gr.Request) -> dict:
             """The mask of what is painted, for the run and to download."""
             name = mask_name(files[0].name if files else "")
             made = mask_of(drawing, runs.scratch(_session(request), name))
-            told = f"{BESIDE} {name}"
-            return {mask: made, beside: gr.DownloadButton(told, value=made or None, visible=bool(made))}
+            download = gr.DownloadButton(f"{BESIDE} {name}", value=made or None, visible=bool(made))
+            return {mask: made, beside: download}
 
         def find(files: list[Upload], row: str, other: str, told: dict, request: gr.Request) -> dict:
             """Show the faces of a single picture where the choice restores them."""
