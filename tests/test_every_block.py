@@ -168,14 +168,8 @@ def stand_ins(tmp_path_factory) -> Path:
     mask = torch.zeros(1, 1, 48, 48)
     mask[..., :24] = 1
     write(Picture(mask), place / "MASK.png")
-    for folder, side in (
-        ("photos", 32),
-        ("TRUE", 64),
-        ("RESULTS", 64),
-        ("SMALL", 16),
-        ("BICUBIC", 64),
-        ("Set5", 64),
-    ):
+    sides = {"photos": 32, "TRUE": 64, "RESULTS": 64, "SMALL": 16, "BICUBIC": 64, "Set5": 64}
+    for folder, side in sides.items():
         for i, x in enumerate((face, portrait)):
             write(Picture(resize(x, (side, side)).clamp(0, 1)), place / folder / f"{i}.png")
     shutil.copyfile(ROOT / "example_workflows" / "srcnn_upscale.json", place / "flow.json")
@@ -232,10 +226,8 @@ def test_a_command_runs_as_it_is_printed(page, line, stand_ins, tmp_path, monkey
         write(read(ROOT / "docs" / "sample" / "face.png"), tmp_path / "out" / "diffsr.png")
     monkeypatch.chdir(tmp_path)
     folder = page == "docs/scale.md"
-    words = [
-        standing(word, folder)
-        for word in shlex.split(line.replace("$SLURM_ARRAY_TASK_ID", "2"), comments=True)
-    ]
+    said = shlex.split(line.replace("$SLURM_ARRAY_TASK_ID", "2"), comments=True)
+    words = [standing(word, folder) for word in said]
     place = {"upscale": 4, "restore-faces": 4, "degrade": 3}.get(words[1], 0)
     target = Path(words[place])
     if place and target.is_dir():
