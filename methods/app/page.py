@@ -13,15 +13,19 @@ import gradio as gr  # pyright: ignore[reportMissingImports]
 from gradio import themes  # pyright: ignore[reportMissingImports]
 
 from ..cli.graph_from_command import workflow_of
-from .choices import FORMAT, REGION, Choice, choices, given, options_of, spoken, subcommands, words_of
-from .drawn import BESIDE, HINT, editor, ground, mask_name, mask_of
+from .choices import FORMAT, Choice, choices, given, options_of, spoken, subcommands, words_of
 from .faces import WHICH, Found, found
 from .form import component
 from .run import Run, Runs, Upload, kept_name, places, shown
-from .said import EMPTY, FOOT, HEAD, lines, sentence
 
+DOCS = "https://github.com/priorsr/priorsr/blob/main/docs"
 CHANGED = "changed"  # so that a row that gives the same values tells them again
 OTHER = "none of these: I choose a method"
+HEAD = """# PriorSR
+Small, old, noisy or compressed pictures made larger and clearer, and the faces in them restored."""
+FOOT = f"""What a picture no longer holds can only be invented, and an invented face is no evidence of who
+someone is ([why]({DOCS}/ethics.md)). For medical and legal pictures there is nothing here."""
+EMPTY = "Drop a picture, say which kind it is, and press **Restore**."
 CSS = """
 .gradio-container {max-width: 1500px !important}
 #page-status {min-height: 3.2em}
@@ -73,10 +77,6 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
                     seen = gr.Image(interactive=False, show_label=False, height=420, buttons=["fullscreen"])
                     numbers = gr.CheckboxGroup([], label="Faces to restore")
                     people = gr.State(None)
-                with gr.Accordion("Only a part of it", open=False, visible=False) as part:
-                    gr.Markdown(HINT)
-                    drawing = editor()
-                    mask = gr.State("")
                 settings = gr.Column()
                 told = gr.State({})
             with gr.Column(scale=6, min_width=420):
@@ -94,7 +94,6 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
                     lines=2,
                     elem_id="page-command",
                 )
-                beside = gr.DownloadButton(visible=False)
                 with gr.Accordion("The same as a ComfyUI workflow", open=False):
                     workflow_note = gr.Markdown()
                     workflow = gr.Code(language="json", max_lines=12, visible=False)
@@ -104,36 +103,16 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
             """Why a row's method, and the form's beginning."""
             choice = chosen(row, other)
             reset = {told: {**given(choice), CHANGED: time.monotonic_ns()}}
-            return {method: gr.Dropdown(visible=row not in rows), because: sentence(choice.because), **reset}
+            return {method: gr.Dropdown(visible=row not in rows), because: _sentence(choice.because), **reset}
 
         def words(
-            files: list[Upload], row: str, other: str, told: dict, people: Any, taken: list[int], mask: str
+            files: list[Upload], row: str, other: str, told: dict, people: Any, taken: list[int]
         ) -> list[str]:
             choice, values = chosen(row, other), dict(told)
-            if mask and values.get(REGION):
-                raise ValueError("a region is painted, and given in pixels too: clear one of the two")
             if people is not None and len(taken) < len(people.labels):
                 values[WHICH] = ",".join(map(str, taken))
             where = places([one.name for one in files], values.get(FORMAT) or "")
-            said = words_of(choice.command, choice.method, values, *where)
-            return [*said, f"--{REGION}", Path(mask).name] if mask else said
-
-        def lay(files: list[Upload], request: gr.Request) -> dict:
-            """A single picture to paint on, with nothing painted."""
-            nothing = {part: gr.Accordion(visible=False), drawing: None, mask: ""}
-            try:
-                (one,) = files
-                below = ground(one.path, runs.scratch(_session(request), "ground.png"))
-            except (ValueError, OSError):  # several, or what the run says
-                return nothing
-            return {part: gr.Accordion(visible=True), drawing: below, mask: ""}
-
-        def paint(drawing: dict | None, files: list[Upload], request: gr.Request) -> dict:
-            """The mask of what is painted, for the run and to download."""
-            name = mask_name(files[0].name if files else "")
-            made = mask_of(drawing, runs.scratch(_session(request), name))
-            download = gr.DownloadButton(f"{BESIDE} {name}", value=made or None, visible=bool(made))
-            return {mask: made, beside: download}
+            return words_of(choice.command, choice.method, values, *where)
 
         def find(files: list[Upload], row: str, other: str, told: dict, request: gr.Request) -> dict:
             """Show the faces of a single picture where the choice restores them."""
@@ -179,7 +158,6 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
             told: dict,
             people: Any,
             taken: list[int],
-            mask: str,
             request: gr.Request,
             progress: Any = gr.Progress(),
         ) -> Iterator[dict]:
@@ -192,10 +170,9 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
                         raise ValueError(f"{one.label} is missing, {one.help}: choose a file under its name")
                 if not files:
                     raise ValueError("there is no picture yet: drop one, or several")
-                said = words(files, row, other, told, people, taken, mask)
-                run = runs.begin(_session(request), said, files, Path(mask) if mask else None)
+                run = runs.begin(_session(request), words(files, row, other, told, people, taken), files)
             except (ValueError, OSError) as error:
-                yield {status: sentence(str(error))}
+                yield {status: _sentence(str(error))}
                 return
             running = {start: gr.Button(interactive=False), halt: gr.Button(interactive=True)}
             yield {status: "Loading ...", result: gr.DownloadButton(visible=False), **running}
@@ -209,19 +186,19 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
             try:
                 said = words(asked[0] or [Upload(Path(), "photo.png")], *asked[1:])
             except ValueError as error:
-                return {command: "", workflow_note: sentence(str(error)), workflow: gr.Code(visible=False)}
+                return {command: "", workflow_note: _sentence(str(error)), workflow: gr.Code(visible=False)}
             none = {command: spoken(said), workflow: gr.Code(visible=False)}
             try:
                 text = json.dumps(workflow_of(said), indent=1)
             except (ValueError, OSError) as error:
-                return {**none, workflow_note: sentence(str(error))}
+                return {**none, workflow_note: _sentence(str(error))}
             except SystemExit:
                 return {**none, workflow_note: "There is no workflow of what the command refuses."}
             note = "Open it in ComfyUI, and choose your picture in *Load Image*."
             return {command: spoken(said), workflow_note: note, workflow: gr.Code(text, visible=True)}
 
         quiet: dict[str, Any] = {"show_progress": "hidden"}
-        asked = [files, row, method, told, people, numbers, mask]
+        asked = [files, row, method, told, people, numbers]
         gr.on(
             [row.change, method.change, blocks.load], explain, [row, method], [method, because, told], **quiet
         )
@@ -234,10 +211,8 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
             trigger_mode="always_last",
             **quiet,
         )
-        files.change(lay, files, [part, drawing, mask], **quiet)
-        drawing.change(paint, [drawing, files], [mask, beside], trigger_mode="always_last", **quiet)
         gr.on(
-            [files.change, told.change, people.change, numbers.change, mask.change],
+            [files.change, told.change, people.change, numbers.change],
             say,
             asked,
             [command, workflow_note, workflow],
@@ -272,18 +247,19 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
 
         def outcome(run: Run) -> dict:
             """What a run has made, and what there is to say."""
-            wrong = [run.error] if run.error else []
-            wrong += run.failures
+            lines = [run.error] if run.error else []
+            lines += run.failures
             if not run.pairs:
-                return {status: lines(wrong or ["Nothing was made."])}
+                return {status: _lines(lines or ["Nothing was made."])}
             source, target = run.pairs[0]
             before = shown(source, run.folder / "shown" / "before.png")
             after = shown(target, run.folder / "shown" / "after.png")
             made = target if len(run.pairs) == 1 and not run.several else run.archive()
             count = f"{len(run.pairs)} pictures" if run.several else target.name
+            lines = [f"**Done: {count}.**", *run.notes, *lines]
             return {
                 slider: (str(before), str(after)),
-                status: lines([f"**Done: {count}.**", *run.notes, *wrong]),
+                status: _lines(lines),
                 result: gr.DownloadButton(f"Download {made.name}", value=str(made), visible=True),
             }
 
@@ -297,3 +273,17 @@ def changed(name: str, told: dict, value: Any) -> dict:
 
 def _session(request: gr.Request) -> str:
     return str(request.session_hash)
+
+
+def _lines(lines: list[str]) -> str:
+    """The first as a sentence, the others as a list below."""
+    first, *rest = dict.fromkeys(map(_sentence, lines))
+    return "\n".join([first, "", *(f"- {one}" for one in rest)])
+
+
+def _sentence(text: str) -> str:
+    """With a capital letter and a full stop, and nothing that Markdown would take for more than text."""
+    text = text.strip().replace("<", "&lt;")
+    if text.startswith("**") or Path(text.split(":")[0]).suffix:  # the name of a file
+        return text
+    return f"{text[:1].upper()}{text[1:]}{'' if text[-1:] in '.!?' else '.'}"

@@ -142,10 +142,8 @@ class Runs:
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
 
-    def begin(
-        self, session: str, words: Sequence[str], uploads: Sequence[Upload], beside: Path | None = None
-    ) -> Run:
-        """A run for what a user uploaded, in place of the user's last one. beside: a file that words name.
+    def begin(self, session: str, words: Sequence[str], uploads: Sequence[Upload]) -> Run:
+        """A run for what a user uploaded, in place of the user's last one.
 
         Raises ValueError for two pictures of one name.
         """
@@ -158,8 +156,6 @@ class Runs:
         inside.mkdir(exist_ok=True)
         for one in uploads:
             shutil.copyfile(one.path, inside / one.name)
-        if beside is not None:
-            shutil.copyfile(beside, run.folder / beside.name)
         with self._lock:
             self._runs[session] = run
         return run
@@ -211,11 +207,11 @@ def kept_name(name: str) -> str:
     return name.replace("\\", "/").rpartition("/")[2].lstrip("-.").strip() or "picture"
 
 
-def shown(path: Path, at: Path, widest: int = WIDEST) -> Path:
-    """A picture as PNG that every browser shows, at most so many pixels wide and high. Raises as `read`."""
+def shown(path: Path, at: Path) -> Path:
+    """A picture as PNG that every browser shows, at most 4096 pixels wide and high. Raises as `read`."""
     picture = read(path)
     height, width = size_of(picture.pixels)
-    less = min(1.0, widest / max(height, width))
+    less = min(1.0, WIDEST / max(height, width))
     wanted = max(1, round(height * less)), max(1, round(width * less))
     pixels, alpha = picture.pixels, picture.alpha
     if wanted != size_of(pixels):

@@ -8,20 +8,18 @@ import os
 import shlex
 
 import pytest
-import torch
 from browser import OPTIONS, SIZE, chromium
 from test_page import served
 
 from priorsr.methods.cli.main import main
 from priorsr.methods.imaging.images import Picture, read, write
-from priorsr.methods.imaging.resize import resize
 from priorsr.methods.samples import damaged, sample
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(os.name != "posix", reason="signals of POSIX"),
 ]
-LONG = 900_000  # ms, for it may be a busy machine
+LONG = 300_000  # ms, for it may be a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -93,52 +91,6 @@ def test_a_damaged_portrait_is_restored_and_the_command_gives_the_same_bytes(
     assert (tmp_path / "grandmother_restored.png").read_bytes() == made.read_bytes()
     assert read(made).pixels.shape[-1] == 2 * read(portrait).pixels.shape[-1]
     assert all(url.startswith((address, "data:", "blob:")) for url in asked), asked
-    page.close()
-
-
-def test_a_region_painted_by_hand_limits_the_restorer(browser, address, portrait, tmp_path, monkeypatch):
-    page = opened(browser, address)
-    page.locator("input[type=file]").first.set_input_files(portrait)
-    page.get_by_text(portrait.name).first.wait_for()
-    page.get_by_label("compressed, from the web").check()
-    page.wait_for_function("() => document.querySelector('#page-command textarea').value.includes('clean')")
-    page.get_by_text("Only a part of it").click()
-    canvas = page.locator("#page-region canvas").first
-    canvas.wait_for()
-    canvas.scroll_into_view_if_needed()
-    page.wait_for_timeout(3000)  # until it has laid the picture below
-    box = canvas.bounding_box()
-    across = [box["x"] + box["width"] * at for at in (0.4, 0.6)]
-    page.mouse.move(across[0], box["y"] + box["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(across[1], box["y"] + box["height"] / 2, steps=10)
-    page.mouse.up()
-    page.wait_for_function(
-        "() => document.querySelector('#page-command textarea').value.includes('--region grandmother_')"
-    )
-    for button, name in (
-        ("The command takes this mask", "grandmother_region.png"),
-        ("Download grandmother_restored.png", "made.png"),
-    ):
-        if name == "made.png":
-            page.get_by_role("button", name="Restore", exact=True).click()
-            page.get_by_text("Done: grandmother_restored.png").wait_for()
-        with page.expect_download() as download:
-            page.get_by_text(button).click()
-        download.value.save_as(tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    assert main(shlex.split(told(page))[1:]) == 0
-    assert (tmp_path / "grandmother_restored.png").read_bytes() == (tmp_path / "made.png").read_bytes()
-    mask = read(tmp_path / "grandmother_region.png").pixels[0, 0]
-    assert 0.001 < mask.mean() < 0.5
-    assert mask[mask.shape[0] // 2, mask.shape[1] // 2] == 1
-    plain = resize(read(portrait).pixels, scale=2).clamp(0, 1)
-    changed = (read(tmp_path / "made.png").pixels - plain).abs().amax((0, 1)) > 2 / 255
-    where = resize(mask[None, None], tuple(changed.shape), method="bilinear")[0, 0]
-    far = torch.nn.functional.max_pool2d(where[None, None], 41, 1, 20)[0, 0] == 0
-    assert changed[where > 0.99].any()
-    assert far.any()
-    assert not changed[far].any()
     page.close()
 
 

@@ -6,7 +6,6 @@ import threading
 import zipfile
 
 import pytest
-import torch
 
 from priorsr.methods.app.run import MEMORY, STOPPED, Runs, Upload, kept_name, places, shown
 from priorsr.methods.cli.main import main
@@ -39,23 +38,6 @@ def test_the_command_that_is_shown_gives_the_same_bytes(runs, uploaded, tmp_path
     monkeypatch.chdir(tmp_path / "there")
     assert main(words) == 0
     assert (tmp_path / "there" / target.name).read_bytes() == target.read_bytes()
-
-
-def test_a_mask_lies_beside_the_picture_and_limits_the_run(runs, uploaded, tmp_path):
-    before = read(uploaded.path).pixels
-    half = before[:, :1] * 0
-    half[..., : half.shape[-1] // 2] = 1
-    mask = write(Picture(half), tmp_path / "my photo_region.png")
-    words = ["upscale", "clean", *places([uploaded.name]), "--scale", "1", "--region", mask.name]
-    run = runs.begin("a", words, [uploaded], mask)
-    list(run.steps())
-    assert run.error == ""
-    ((_, target),) = run.pairs
-    after = read(target).pixels
-    outside = slice(half.shape[-1] // 2 + 10, None)
-    assert torch.equal(after[..., outside], before[..., outside])
-    inside = slice(0, half.shape[-1] // 2 - 10)
-    assert not torch.equal(after[..., inside], before[..., inside])
 
 
 def test_several_are_one_archive_and_a_bad_one_is_named(runs, uploaded, tmp_path):
