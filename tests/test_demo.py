@@ -17,6 +17,9 @@ def test_demo_writes_its_pictures_and_beats_bicubic(tmp_path, capsys):
     assert out.count("SRCNN") == 3
     assert "noise level" in out
     assert "2 of 2 faces restored" in out
+    psnr = [float(value) for value in re.findall(r"(?:damaged|restored) +([\d.]+) dB", out)]
+    gains = [after - before for before, after in zip(psnr[::2], psnr[1::2], strict=True)]
+    assert gains == pytest.approx([2.0, 0.7, 0.7], abs=0.2)  # which docs/gallery.md says
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "bicubic.png",
         "comparison.png",

@@ -11,10 +11,10 @@ import sys
 
 import pytest
 
+from priorsr.methods.cli.demo import grainy
 from priorsr.methods.cli.main import main
 from priorsr.methods.imaging.images import Picture, write
 from priorsr.methods.imaging.resize import resize
-from priorsr.methods.samples import damaged, sample
 
 START = ("start_restorer", "comfyui", "start_researcher", "start_programmer")
 READ = (
@@ -42,7 +42,7 @@ def clone(root, tmp_path, monkeypatch):
     for name in ("docs", "example_workflows"):
         (tmp_path / name).symlink_to(root / name)
     (tmp_path / "demo").mkdir()
-    old = damaged(sample("small faces"), "old")[..., :160, 160:]
+    old = grainy()[..., :160, 160:]
     write(Picture(old), tmp_path / "demo" / "damaged.png")
     write(Picture(resize(old, (48, 60)).clamp(0, 1)), tmp_path / "demo" / "input.png")
     monkeypatch.chdir(tmp_path)

@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
-import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -57,16 +57,19 @@ def served(folder: Path, *options: str):
 def upload(address: str, size: int) -> int:
     """The status of an answer to an upload of so many bytes."""
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
-    request = urllib.request.Request(
-        f"{address}/gradio_api/upload",
-        head + b"\0" * size + b"\r\n--x--\r\n",
-        {"Content-Type": "multipart/form-data; boundary=x"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
+    tail = b"\r\n--x--\r\n"
+    connection = HTTPConnection(address.removeprefix("http://"), timeout=300)
+    connection.putrequest("POST", "/gradio_api/upload")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=x")
+    connection.putheader("Content-Length", str(len(head) + size + len(tail)))
+    connection.endheaders()
+    connection.send(head)
+    with suppress(ConnectionError):  # of a server that has heard enough
+        for start in range(0, size, 10**6):
+            connection.send(b"\0" * min(10**6, size - start))
+        connection.send(tail)
+    with closing(connection):
+        return connection.getresponse().status
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
@@ -105,6 +108,17 @@ def test_large_uploads_are_refused_and_all_is_removed(tmp_path):
             assert "at most 1 MB" in page.read().decode()
     assert not list(tmp_path.glob("priorsr-app-*"))
     assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_upload_of_500_mb_is_refused_as_it_stands(tmp_path):
+    with served(tmp_path) as address:
+        assert upload(address, 500_000_000) == 413
+        kept = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+        assert kept < 250_000_000  # what had come when the limit was reached, at most
+    assert not list(tmp_path.glob("priorsr-app-*"))
+    assert not any(path.stat().st_size > 10**6 for path in tmp_path.rglob("*") if path.is_file())
 
 
 def test_the_package_gets_no_file_of_gradio(root):

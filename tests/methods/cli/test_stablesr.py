@@ -228,10 +228,10 @@ def test_a_folder_of_diffusers_gives_the_picture_of_the_single_file(files, tmp_p
     assert (tmp_path / "single.png").read_bytes() == (tmp_path / "folder.png").read_bytes()
 
 
-def test_the_command_of_the_readme_takes_a_mirror_and_two_files(files, root, tmp_path, monkeypatch):
+def test_the_command_of_the_page_takes_a_mirror_and_two_files(files, root, tmp_path, monkeypatch):
     """As printed, among files of these names; fewer steps and smaller tiles for the small networks."""
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```\n(priorsr upscale stablesr .*?)```", readme, re.S)
+    page = (root / "docs" / "stablesr.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```\n(priorsr upscale stablesr photo.jpg .*?)```", page, re.S)
     words = shlex.split(block.replace("\\\n", " "))[1:]
     model, folder = tiny(), tmp_path / words[words.index("--base") + 1]
     put(unet_state(model.prior.network), folder / "unet", parts=2)
