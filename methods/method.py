@@ -17,6 +17,7 @@ from ..samplers.run import Step
 from . import timing
 from .device import device_of, own_defaults
 from .imaging.canvas import check_enlargement, noise_for
+from .imaging.images import is_finite
 from .imaging.resize import enlarged_size, size_of
 from .inputs import FaceUse, Scales, WeightInput
 from .memory import is_out_of_memory, release, show_bytes
@@ -192,7 +193,7 @@ def seeds_from(seed: int, count: int, vary: bool = True) -> list[int]:
 
 def _finite(done: Tensor) -> Tensor:
     """Raises ValueError for a picture that holds anything but numbers."""
-    if not torch.isfinite(done).all():
+    if done.numel() and not is_finite(done):
         raise ValueError(
             "the result holds numbers that are not finite: use other settings, single precision, or fetch "
             "the weights again"

@@ -204,17 +204,19 @@ class DegradeImage(io.ComfyNode):
     @classmethod
     def execute(cls, image, seed, vary, degradation=None):
         recipe = _recipe(degradation)
-        pixels, alpha = split(image)
-        pixels = pixels if alpha is None else fill_hidden(pixels, alpha)
+        with host.cancellable():
+            pixels, alpha = split(image)
+            pixels = pixels if alpha is None else fill_hidden(pixels, alpha)
         seeds = [seed + i if vary else seed for i in range(len(pixels))]
         pairs = host.for_each(lambda i: degrade(pixels[i : i + 1], recipe, seeds[i : i + 1]), len(pixels))
-        degraded = torch.cat([picture for picture, _ in pairs])
         drawn = [one for _, some in pairs for one in some]
-        if alpha is not None:
-            alpha = resize(alpha, tuple(degraded.shape[-2:]))
+        with host.cancellable():
+            degraded = torch.cat([picture for picture, _ in pairs])
+            alpha = None if alpha is None else resize(alpha, tuple(degraded.shape[-2:]))
+            done = host.result(join(degraded, alpha))
         recipes = [json.loads(d.to_json()) for d in drawn]
         text = json.dumps(recipes[0] if len(recipes) == 1 else recipes, indent=1)
-        return io.NodeOutput(host.result(join(degraded, alpha)), text)
+        return io.NodeOutput(done, text)
 
 
 def _recipe(choice: dict | None) -> Recipe:

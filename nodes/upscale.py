@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..methods.imaging.alpha import upscale_with_alpha
 from ..methods.imaging.region import RegionSettings, within
 from ..methods.inputs import WeightInput
 from ..methods.method import AUTO, NONE, Method, Upscaler, seeds_from
+from ..methods.priors.upscaler import PriorUpscaler
 from ..methods.registry import methods
 from . import host
 from .attributes import Attributes, classifiers_of, load_classifier
@@ -228,7 +230,8 @@ def run(method: Method, image: torch.Tensor, scale: float, longest: int = 0, **g
     region = region_of(given.pop("region", None), given.pop("feather", RegionSettings.feather))
     held = [m for one in method.weights if one.many for m in given.pop(f"{one.name}s", ())]
     with torch.inference_mode(False), torch.no_grad():
-        pixels, alpha = split(image.clone())
+        with host.cancellable():
+            pixels, alpha = split(image.clone())
         size = tuple(pixels.shape[-2:])
         if longest:
             scale = method.scales.for_longest(longest, size, method.name)
@@ -248,11 +251,21 @@ def run(method: Method, image: torch.Tensor, scale: float, longest: int = 0, **g
                 return one_by_one(upscaler, low, scale, seeds, host.call_progress(), notes.append)
 
         at = lambda low: _in_smaller_pieces(upscaler, enlarge, low, scale)  # noqa: E731
-        done, alpha = upscale_with_alpha(pixels, alpha, within(region, at))
+        with _looked_at(upscaler):
+            done, alpha = upscale_with_alpha(pixels, alpha, within(region, at))
         if region:
             notes += filter(None, [region.said()])
         report = "\n".join(notes)
-        return host.told(host.result(join(done, alpha)), report, text=report)
+        with host.cancellable():
+            result = host.result(join(done, alpha))
+        return host.told(result, report, text=report)
+
+
+def _looked_at(upscaler: Upscaler) -> AbstractContextManager:
+    """Whether the user cancels is asked between operations; a prior asks between its steps, for looking would
+    slow down its many small operations.
+    """
+    return nullcontext() if isinstance(upscaler, PriorUpscaler) else host.cancellable()
 
 
 def _in_smaller_pieces(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+LEAST = 16  # values that torch draws as one block; parts that end with whole blocks are those of one draw
+PART = 2**22
 
 
 class Noise:
@@ -24,31 +27,33 @@ class Noise:
 
     def __call__(self, shape: Sequence[int]) -> Tensor:
         """The next float32 draw on the CPU; shape is B ... with B the number of seeds."""
-        self._check(shape)
-        return torch.stack(
-            [
-                torch.randn(tuple(shape[1:]), generator=g, dtype=torch.float32, device="cpu")
-                for g in self._generators
-            ]
-        )
+        return self._drawn(shape, lambda out, at, g: out.normal_(generator=g))
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """The next float32 draw of values in 0..1, 1 excluded, on the CPU."""
-        self._check(shape)
-        return torch.stack(
-            [
-                torch.rand(tuple(shape[1:]), generator=g, dtype=torch.float32, device="cpu")
-                for g in self._generators
-            ]
-        )
+        return self._drawn(shape, lambda out, at, g: out.uniform_(generator=g))
 
     def poisson(self, rate: Tensor) -> Tensor:
         """The next Poisson draw for a rate of shape B ..., on the CPU in float32."""
         self._check(rate.shape)
-        rate = rate.detach().float().cpu()
-        return torch.stack(
-            [torch.poisson(r, generator=g) for r, g in zip(rate, self._generators, strict=True)]
-        )
+        rates = rate.detach().float().cpu().flatten()
+        return self._drawn(rate.shape, lambda out, at, g: out.copy_(torch.poisson(rates[at], generator=g)))
+
+    def _drawn(
+        self, shape: Sequence[int], fill: Callable[[Tensor, slice, torch.Generator], object]
+    ) -> Tensor:
+        """What fill(part, its place, generator) draws: the same as all at once, in parts between which a host
+        can end the work.
+        """
+        self._check(shape)
+        drawn = torch.empty(tuple(shape), dtype=torch.float32, device="cpu")
+        flat, size = drawn.view(-1), drawn[0].numel()
+        for i, generator in enumerate(self._generators):
+            stops = [*range(PART, size - LEAST + 1, PART), size]
+            for start, stop in zip([0, *stops], stops, strict=False):
+                place = slice(i * size + start, i * size + stop)
+                fill(flat[place], place, generator)
+        return drawn
 
     def child(self, name: str) -> Noise:
         """A stream of its own for `name`, seeded from this one's seeds and untouched by its draws."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STRIP = 2**20  # pixels
+STRIP = 2**27  # products of a channel
 SHAPES = ("gaussian", "generalised", "plateau")
 
 
@@ -61,7 +61,8 @@ def blur(x: Tensor, kernel: Tensor) -> Tensor:
     rows, cols = (reflected(n, reach).to(x.device) for n in x.shape[-2:])
     padded = x[:, rows][:, :, cols][:, None]
     kernel = kernel.to(x)[None, None]
-    strip = max(1, STRIP // x.shape[-1])  # large pictures in strips, between which a host can end the work
+    # large pictures in strips, between which a host can end the work
+    strip = max(1, STRIP // (kernel.numel() * x.shape[-1]))
     parts = [padded[:, :, i : i + strip + 2 * reach] for i in range(0, x.shape[-2], strip)]
     return torch.cat([F.conv2d(part, kernel)[:, 0] for part in parts], 1)
 

@@ -46,13 +46,18 @@ class Picture:
     dpi: tuple[float, float] | None = None
 
 
+def is_finite(x: Tensor) -> bool:
+    """Whether a tensor, not empty, holds neither NaN nor infinite values; without copies of its size."""
+    return bool((x.amin().isfinite() & x.amax().isfinite()).item())
+
+
 def check_pixels(x: Tensor, name: str = "the image") -> Tensor:
     """x, or ValueError when it has no pixels, is not float B C H W, or holds NaN or infinite values."""
     if x.ndim != 4 or not x.is_floating_point():
         raise ValueError(f"{name} must be a float tensor B C H W, not {x.dtype} of shape {tuple(x.shape)}")
     if x.numel() == 0:
         raise ValueError(f"{name} has no pixels (shape {tuple(x.shape)}): give at least one pixel")
-    if not torch.isfinite(x).all():
+    if not is_finite(x):
         raise ValueError(f"{name} holds NaN or infinite values: repair or replace it first")
     return x
 
@@ -158,8 +163,10 @@ def encode(x: Tensor, kind: str, quality: int) -> Tensor:
     array = to_uint8(x).permute(1, 2, 0).cpu().numpy()
     buffer = io.BytesIO()
     Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(buffer, kind, quality=quality)
-    decoded = Image.open(buffer).convert("L" if x.shape[0] == 1 else "RGB")
-    back = torch.from_numpy(np.array(decoded, dtype=np.float32) / 255)
+    back = (
+        torch.from_numpy(np.array(Image.open(buffer).convert("L" if x.shape[0] == 1 else "RGB"))).float()
+        / 255
+    )
     return (back[None] if back.ndim == 2 else back.permute(2, 0, 1)).to(x)
 
 

@@ -25,6 +25,7 @@ FLOW = Path(__file__).parents[2] / "example_workflows" / "srcnn_upscale.json"
 def test_pictures_of_all_engines_are_the_same(host, tmp_path):
     run = ["graph", "run", str(FLOW), "--input", str(host.base / "input" / "example.png")]
     command = ["upscale", "srcnn", run[4], str(tmp_path / "command.png"), "--scale", "2"]
+    command += ["--precision", "fp32"]  # in which nodes compute
     ways = {
         "alone": [],
         "server": ["--server", host.url],

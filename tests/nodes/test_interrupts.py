@@ -19,8 +19,12 @@ WORK = {  # what is given beside the picture, and how often work on a picture of
     "ReadAttributes": ({}, 20),
     "FaceMask": ({"kind": "hull"}, 3),
     "RestoreFaces": ({"method": "srcnn", **FACES}, 200),
+    "UpscaleBicubic": ({"scale": 2.0}, 10),
+    "UpscaleClean": ({"scale": 1.0}, 50),
+    "UpscaleSRCNN": ({"scale": 2.5}, 50),
 }
-BARS = [name for name in WORK if name != "PreClean"]  # its model brings the host's own bar
+# the model of the one brings the host's own bar, and the other has no steps
+BARS = [name for name in WORK if name not in ("PreClean", "UpscaleBicubic")]
 
 
 def given(pack, name: str, image) -> dict:

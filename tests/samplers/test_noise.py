@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from priorsr.samplers import noise as module
 from priorsr.samplers.denoiser import from_x0
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import run
@@ -47,6 +48,26 @@ def test_poisson_has_the_rate_as_mean():
     draw = Noise([1, 2]).poisson(rate)
     assert abs(draw.mean() - 7) < 0.1
     assert abs(draw.var() - 7) < 0.3
+
+
+@pytest.mark.parametrize("size", [1, 15, 33, 64, 65, 79, 80, 100, 129])
+def test_noise_drawn_in_parts_is_that_of_one_draw(monkeypatch, size):
+    """Twice in a row, so that the generators are left where one draw leaves them."""
+    rate = torch.linspace(0.1, 30, 2 * size).reshape(2, size)
+
+    def drawn():
+        noise = Noise([4, 5])
+        return [
+            draw
+            for _ in range(2)
+            for draw in (noise((2, size)), noise.uniform((2, size)), noise.poisson(rate))
+        ]
+
+    generator = torch.Generator().manual_seed(4)
+    assert drawn()[0][0].equal(torch.randn(size, generator=generator))
+    whole = drawn()
+    monkeypatch.setattr(module, "PART", 32)
+    assert all(torch.equal(a, b) for a, b in zip(drawn(), whole, strict=True))
 
 
 @pytest.mark.parametrize("shape", [(3, 4), ()])

@@ -46,10 +46,11 @@ def said(capsys) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+FP32 = ["--precision", "fp32"]  # in which nodes compute, and commands where the processor has no fast bf16
 METHODS = {
     "bicubic": ["--scale", "2.5"],
-    "srcnn": ["--longest", "50", "--channels", "rgb"],
-    "dpi": ["--prior", "tiny_adm", "--corrector", "none", "--scale", "2", "--steps", "2", "--seed", "5"],
+    "srcnn": ["--longest", "50", "--channels", "rgb", *FP32],
+    "dpi": ["--prior=tiny_adm", "--corrector=none", "--scale=2", "--steps=2", "--seed=5", *FP32],
 }
 
 
@@ -79,7 +80,7 @@ def test_previews_of_a_run_without_a_host(tmp_path):
 def test_a_region_is_a_mask_of_the_workflow(tmp_path, form):
     Image.linear_gradient("L").resize((5, 4)).save(tmp_path / "mask.png")
     command = ["upscale", "srcnn", str(tmp_path / "small.png"), str(tmp_path / "out.png"), "--scale", "2"]
-    command += ["--region", str(tmp_path / "mask.png"), "--feather", "1.5"]
+    command += ["--region", str(tmp_path / "mask.png"), "--feather", "1.5", *FP32]
     assert main(command) == 0
     flow = tmp_path / "flow.json"
     assert main(["graph", "from-command", "--to", str(flow), *form, *command]) == 0
