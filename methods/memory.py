@@ -81,7 +81,17 @@ def peak_bytes(call: Callable[[], object], device: str = "meta") -> int:
     return live.most
 
 
-class _Live(TorchDispatchMode):
+class PlainDispatchMode(TorchDispatchMode):
+    """One that no compiler is kept out of: keeping it out imports torch's compiler, five seconds of a
+    processor at the first operation of a process that compiles nothing.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class _Live(PlainDispatchMode):
     """Counts the bytes of the storages on a kind of device that are made while it is on and not yet freed."""
 
     def __init__(self, device: str):

@@ -19,11 +19,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from .device import device_of
-from .memory import is_out_of_memory, on_meta, release, show_bytes
+from .memory import PlainDispatchMode, is_out_of_memory, on_meta, release, show_bytes
 
 clock = time.perf_counter
 FEWEST = 20  # calls of a run that one is measured for beforehand, which takes a tenth of it at most
@@ -105,7 +104,7 @@ class Call:
         return 0.0
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(PlainDispatchMode):
     """Counts those of products and convolutions, forward and backward."""
 
     def __init__(self):

@@ -17,9 +17,9 @@ import torch
 from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...methods.imaging.images import to_uint8
+from ...methods.memory import PlainDispatchMode
 from ...methods.method import OnStep, Plan
 from ...methods.weights import BY_ID, SUFFIXES, describe, fits, is_weight_file
 from ...methods.weights.known import where
@@ -156,7 +156,7 @@ def progress() -> Callable[[int, int], None]:
     return update
 
 
-class _Looking(TorchDispatchMode):
+class _Looking(PlainDispatchMode):
     """Looks at the host's flag before every operation of torch."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
