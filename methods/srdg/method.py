@@ -27,6 +27,7 @@ from .classifier_crop import VIEWS
 from .guidance import STRONGEST, AttributeGuidance, check_strength
 
 KIND = "sr-sde"  # what files of ours call themselves
+MOST_SIGMA = 10_000.0
 RELEASED = (8.0, 16.0)  # scales that the released networks are trained for
 SAMPLERS = ("predictor-corrector", "euler", "renoise")
 
@@ -83,7 +84,7 @@ class SRDGSettings(Settings):
         "Noise that the enlarged picture is given to begin with (Chung et al. 2022): 1 hides all that "
         "enlarging lacks; 0: pure noise, as published",
         low=0,
-        high=10_000,
+        high=MOST_SIGMA,
     )
 
     def __post_init__(self):
@@ -98,7 +99,7 @@ class SRDGSettings(Settings):
 
 PRESETS = MappingProxyType(
     {
-        "shipped": SRDGSettings(steps=50, sampler="renoise", h=10.0, limit=1.0, first=0.6, start_sigma=1.0),
+        "shipped": SRDGSettings(steps=50, sampler="renoise", h=10.0, limit=1.0, first=0.6),
         "published": SRDGSettings(),
         "paper": SRDGSettings(steps=2000, sampler="euler", h=50.0),
         "sde-sr": SRDGSettings(steps=2000, corrections=1, snr=0.075, h=0.0),
@@ -271,6 +272,19 @@ def scales_of(name: str) -> tuple[float, ...]:
         if not all(1 <= scale <= Scales.most for scale in scales):
             raise ValueError(f"its factors {said[:40]!r} are no enlargements")
     return scales or RELEASED
+
+
+def start_of(name: str) -> float:
+    """The noise on the enlarged picture with which a network's runs begin, as its file says, 0 where it says
+    nothing: pure noise. Raises ValueError naming the file where it says something else.
+    """
+    path = weights.locate(name)
+    said = weights.list_file(path).metadata.get("start_sigma", "0")
+    with weights.building(path, "super-resolution prior"):
+        start = float(said)
+        if not 0 <= start <= MOST_SIGMA:
+            raise ValueError(f"its runs cannot begin with a noise of {said[:40]!r}")
+    return start
 
 
 def network_name(name: str | None = None) -> str:

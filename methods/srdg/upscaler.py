@@ -29,6 +29,7 @@ from .attributes import (
 )
 from .classifier_crop import VIEWS, WHOLE
 from .method import (
+    AUTO,
     PRESETS,
     SRDGSettings,
     levels_of,
@@ -38,6 +39,7 @@ from .method import (
     scales_of,
     shipped_networks,
     srdg_upscale,
+    start_of,
 )
 
 
@@ -144,7 +146,8 @@ def describe(wanted: Sequence[AttributeTarget]) -> list[str]:
 
 def _load(files: Mapping[str, str], given: Given) -> SRDGUpscaler:
     name = network_name(files["prior"])
-    settings = preset(given.preset, name, **given.of(SRDGSettings))
+    begun = {"start_sigma": start_of(name)} if given.preset == AUTO else {}
+    settings = preset(given.preset, name, **{**begun, **given.of(SRDGSettings)})
     asked = given.make(AttributeSettings)
     wanted = parse_wishes(asked.attributes)
     named = files["classifier"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from fill import fill_, tensor
 
+import priorsr
 from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.imaging.resize import resize
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
@@ -30,6 +31,7 @@ from priorsr.methods.srdg.method import (
     shipped_networks,
     srdg,
     srdg_upscale,
+    start_of,
     transition_of,
 )
 from priorsr.methods.srdg.objective import (
@@ -95,6 +97,7 @@ def test_presets_are_the_published_ones(prior):
     assert (published.limit, published.first, published.last, published.view) == (0, 1, 0, "exact")
     assert preset("auto", "checkpoint_30.pth") == published
     assert all(preset("auto", name) == PRESETS["shipped"] for name in shipped_networks())
+    assert {name: start_of(name) for name in shipped_networks()} == {"srdg128": 1.0, "srdg_face64": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -306,6 +309,14 @@ def test_a_run_begins_on_the_enlarged_picture_where_asked(prior, low):
     noise = Noise([0] * len(low))((len(low), 3, SIDE, SIDE))
     assert torch.equal(seen[0].x, enlarged(low, (SIDE, SIDE)) + 0.5 * noise)
     assert [s.cur.sigma for s in seen] == pytest.approx([0.5 * 0.02 ** (i / 3) for i in range(4)])
+
+
+def test_runs_begin_as_the_file_says_unless_told():
+    given = {"prior": "srdg128"}
+    assert priorsr.load("srdg", **given).upscaler.settings.start_sigma == 1.0
+    assert priorsr.load("srdg", **given, start_sigma=3.0).upscaler.settings.start_sigma == 3.0
+    assert priorsr.load("srdg", **given, preset="published").upscaler.settings.start_sigma == 0.0
+    assert priorsr.load("srdg", prior="srdg_face64").upscaler.settings.start_sigma == 0.0
 
 
 def test_a_start_above_all_levels_begins_at_the_highest(prior, low):

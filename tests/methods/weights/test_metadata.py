@@ -14,7 +14,7 @@ from priorsr.methods.dpi.corrector import load_corrector
 from priorsr.methods.priors.load import load_prior
 from priorsr.methods.settings import to_json
 from priorsr.methods.srdg.attributes import load_attribute
-from priorsr.methods.srdg.method import scales_of
+from priorsr.methods.srdg.method import scales_of, start_of
 from priorsr.methods.train.corrector.task import CorrectorRecipe
 from priorsr.methods.visionrefine.srcnn import load_srcnn
 
@@ -32,6 +32,7 @@ LOADERS = {  # a shipped file, how it is read, and nonsense for what it says
     "face64": (load_prior, {"measured": MEASURED, "chain": CHAIN}),
     "dpi_x8": (load_corrector, {"k": WORDS, "ema": WORDS}),
     "srdg_face64": (scales_of, {"factors": WORDS}),
+    "srdg128": (start_of, {"start_sigma": tuple(w for w in WORDS if w != "0")}),
     "happy64": (load_attribute, {"classes": WORDS, "attribute": WORDS}),
     "srcnn_x4": (lambda path: load_srcnn(4, path), {"scale": WORDS}),
 }
