@@ -57,6 +57,14 @@ def own_cache(tmp_path_factory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def plain_processor() -> Iterator[None]:
+    """Precision `auto` is float32 in every test, whatever this processor is fast at: results are compared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+        yield
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     if not TABLE.counts:
         return
