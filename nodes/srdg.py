@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..methods.batches import of_picture
 from ..methods.srdg.attributes import Reading, attribute_targets, read_attributes, shipped_attributes
 from ..methods.srdg.classifier_crop import VIEWS
 from ..methods.srdg.guidance import AttributeGuidance, agreeing
@@ -28,7 +29,7 @@ from .upscale import SEED
 
 
 def _lines(readings: list[Reading], count: int) -> list[str]:
-    return [f"image {i + 1}: {reading.describe(i)}" for i in range(count) for reading in readings]
+    return [of_picture(i, reading.describe(i)) for i in range(count) for reading in readings]
 
 
 class LoadAttributeClassifier(io.ComfyNode):

@@ -241,8 +241,8 @@ class ExplodingSchedule:
             raise ValueError(f"noise from {self.smallest:g} to {self.largest:g} does not ascend from above 0")
 
     def below(self, start: float) -> ExplodingSchedule:
-        """The same noise, but not above `start`; 0: all of it. Raises ValueError for less than the least."""
-        return replace(self, largest=min(self.largest, start)) if start else self
+        """The same noise, but not above `start`. Raises ValueError for less than the least."""
+        return replace(self, largest=min(self.largest, start))
 
     @property
     def span(self) -> float:

@@ -163,10 +163,8 @@ def encode(x: Tensor, kind: str, quality: int) -> Tensor:
     array = to_uint8(x).permute(1, 2, 0).cpu().numpy()
     buffer = io.BytesIO()
     Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(buffer, kind, quality=quality)
-    back = (
-        torch.from_numpy(np.array(Image.open(buffer).convert("L" if x.shape[0] == 1 else "RGB"))).float()
-        / 255
-    )
+    decoded = Image.open(buffer).convert("L" if x.shape[0] == 1 else "RGB")
+    back = torch.from_numpy(np.array(decoded)).float() / 255
     return (back[None] if back.ndim == 2 else back.permute(2, 0, 1)).to(x)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..imaging.images import is_finite
+
 log = logging.getLogger("priorsr")
 
 
@@ -24,7 +26,7 @@ def finite(call: Callable[[], Tensor], networks: Sequence[nn.Module], what: str)
     what: of the picture, encoded or decoded. Raises FloatingPointError where float32 overflows too.
     """
     y = call()
-    if y.is_meta or torch.isfinite(y).all():  # there are no values where only memory is counted
+    if y.is_meta or is_finite(y):  # there are no values where only memory is counted
         return y
     if kept := half_of(networks):
         log.warning("NaN from the autoencoder in %s, so this part is %s again in float32", kept[0], what)
@@ -35,7 +37,7 @@ def finite(call: Callable[[], Tensor], networks: Sequence[nn.Module], what: str)
         finally:
             for network, dtype in zip(networks, kept, strict=True):
                 network.to(dtype)
-    if not torch.isfinite(y).all():
+    if not is_finite(y):
         raise FloatingPointError(
             f"NaN or infinite values where a picture was {what} by the autoencoder in full precision: is "
             "its file damaged?"
