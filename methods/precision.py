@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,11 +28,16 @@ def precision_of(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu":
-        matrices = getattr(
-            torch.cpu, "_is_amx_tile_supported", lambda: False
-        )  # instructions for bf16 products
-        return torch.bfloat16 if matrices() else torch.float32
+        return torch.bfloat16 if _has_bf16_matrices() else torch.float32
     return torch.float16 if device.type == "mps" else torch.bfloat16
+
+
+def _has_bf16_matrices() -> bool:
+    """Whether this processor multiplies matrices of bf16, and oneDNN, which does it for torch, may use that."""
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    if allowed not in ("ALL", "DEFAULT") and "AMX" not in allowed:
+        return False
+    return getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
 
 
 @contextmanager

@@ -39,10 +39,15 @@ def low(size=24, batch=1):
 
 def test_auto_takes_what_the_device_is_fast_at(monkeypatch):
     cpu = torch.device("cpu")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     assert precision_of("auto", cpu) == torch.float32
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
     assert precision_of("auto", cpu) == torch.bfloat16
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx512_core_amx")
+    assert precision_of("auto", cpu) == torch.bfloat16
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+    assert precision_of("auto", cpu) == torch.float32
     assert precision_of("auto", torch.device("mps")) == torch.float16
     assert precision_of("fp16", cpu) == torch.float16
     with pytest.raises(ValueError, match="choose one of auto, fp32, bf16, fp16"):
