@@ -1,7 +1,8 @@
 """What folders on many processes cost, for docs/scale.md: start-up, planning, claims, two workers and one.
 
 python benchmarks/scale.py [--pictures 200] [--method srcnn] [--words="--steps 2"] [--repeats 3]; prints a
-line for each figure. Runs of one worker and of two alternate; medians are compared.
+line for each figure. Runs of one worker and of two alternate; medians are compared. On a machine that others
+use too, processor seconds say more than those of the clock: what two workers take beyond one is their cost.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ def timed(call) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+def processor_seconds() -> float:
+    """What the processes that have ended took, those that they started included."""
+    used = os.times()
+    return used.children_user + used.children_system
 
 
 def main() -> None:
@@ -61,7 +68,8 @@ def main() -> None:
 
     print(f"a claim made and removed: {timed(claim) / len(jobs) * 1000:.3f} ms")
 
-    def run(source: str, *words: str, **environment: str) -> float:
+    def run(source: str, *words: str, **environment: str) -> tuple[float, float]:
+        """Seconds of the clock and of processors."""
         code = [
             sys.executable,
             "-m",
@@ -74,22 +82,27 @@ def main() -> None:
         target = str(root / f"out{time.time_ns()}")
         environment = {**os.environ, **environment}
         words = (target, *words)
-        return timed(
+        before = processor_seconds()
+        clock = timed(
             lambda: subprocess.run([*code, *words], env=environment, check=True, capture_output=True)
         )
+        return clock, processor_seconds() - before
 
-    print(f"start-up, one picture: {run('one', '--workers', '1'):.1f} s")
+    clock, used = run("one", "--workers", "1")
+    print(f"start-up, one picture: {clock:.1f} s, {used:.1f} of processors")
     print(f"load: {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {os.cpu_count()} cores")
-    taken: dict[str, list[float]] = {"one worker": [], "two": [], "one with one thread": []}
+    taken: dict[str, list[tuple[float, float]]] = {"one worker": [], "two": [], "one with one thread": []}
     for _ in range(options.repeats):
-        for name, seconds in taken.items():
+        for name, runs in taken.items():
             threads = {"OMP_NUM_THREADS": "1"} if name.endswith("thread") else {}
-            seconds.append(run("in", "--workers", "2" if name == "two" else "1", **threads))
-    middle = {name: statistics.median(seconds) for name, seconds in taken.items()}
-    for name, seconds in taken.items():
-        shown = ", ".join(f"{one:.1f}" for one in seconds)
-        gain = middle[name] / middle["two"]
-        print(f"{options.pictures} pictures, {name}: {shown} s: two are {gain:.2f} times as fast")
+            runs.append(run("in", "--workers", "2" if name == "two" else "1", **threads))
+    clocks = {name: statistics.median(clock for clock, _ in runs) for name, runs in taken.items()}
+    processors = {name: statistics.median(used for _, used in runs) for name, runs in taken.items()}
+    for name, runs in taken.items():
+        shown = ", ".join(f"{clock:.1f} s ({used:.1f} of processors)" for clock, used in runs)
+        gain, cost = clocks[name] / clocks["two"], processors["two"] / processors[name]
+        print(f"{options.pictures} pictures, {name}: {shown}: two are {gain:.2f} times as fast")
+        print(f"  and take {cost:.2f} times the processor seconds")
 
 
 if __name__ == "__main__":

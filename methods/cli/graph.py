@@ -6,13 +6,9 @@ import argparse
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .graph_options import engines_of, graph_of
 from .options import Command, Parser, add_outputs, log
-
-if TYPE_CHECKING:
-    pass
 
 FLOW = "a saved workflow, a graph in API form, or a PNG or WebP that carries one"
 SHOWN = 8  # choices on a line

@@ -21,6 +21,10 @@ FEW = {
     "label": 3,
     "lora_name": "tiny.safetensors",
 }
+PHOTOGRAPHS = (  # whose samples are as large as those that people have: a small one is loaded in their place
+    *("codeformer_photo", "face_masks", "faces_through_any_nodes"),
+    *("restore_a_region", "restore_faces_in_photo"),
+)
 REPLACED = {  # nodes of the host that need a tokenizer, by the tests' own
     "CheckpointLoaderSimple": "ProbeStableDiffusion",
     "CLIPTextEncode": "ProbePrompt",
@@ -35,13 +39,15 @@ SMALL = {  # inputs of workflows that would take minutes, or that a network of r
 def small(name: str, definitions: Definitions | None = None) -> Graph:
     """A workflow of the repository by its name, as a graph."""
     graph = load(WORKFLOWS[name], definitions)
+    if name in PHOTOGRAPHS:
+        graph.load_in_place_of(graph.find("PriorSRSamplePicture"))
     for node in graph.nodes.values():
         inputs, latent = node["inputs"], name.startswith("stablesr")
         if latent:
             node["class_type"] = REPLACED.get(node["class_type"], node["class_type"])
             inputs |= {key: side for key, side in (("width", 128), ("height", 96)) if key in inputs}
             inputs |= {"size": 128} if node["class_type"] == "PriorSRCropFaces" else {}
-        if node["class_type"] == "LoadImage" and re.search("face|photo", name):
+        if node["class_type"] == "LoadImage" and re.search("face|photo|region", name):
             inputs["image"] = "portrait.png"
         inputs |= {key: few for key, few in FEW.items() if type(inputs.get(key)) is type(few)}
         inputs |= stand_ins(inputs)
