@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,25 +86,17 @@ def heard_by(steps):
     return lambda *step: steps.append(step)
 
 
-def test_every_engine_shows_previews_and_steps(host, tmp_path, monkeypatch):
+def test_every_engine_shows_previews_and_steps(engines, tmp_path):
     flow, source = tmp_path / "flow.json", tmp_path / "in.png"
     Image.radial_gradient("L").resize((9, 8)).convert("RGB").save(source)
     command = ["upscale", "dpi", str(source), "x.png", "--prior", "tiny_adm", "--corrector", "none"]
     command += ["--scale", "2", "--steps", "3"]
-    monkeypatch.setenv("PRIORSR_MODELS", str(host.base / "models" / "priorsr"))
     assert main(["graph", "from-command", "--to", str(flow), *command]) == 0
-    options = ["--base-directory", str(host.base)]
-    ways = {
-        "alone": {},
-        "server": {"server": host.url},
-        "comfyui": {"comfyui": os.environ["COMFYUI_PATH"], "options": options},
-    }
     told = {}
-    for name, way in ways.items():
+    for name, engine in engines.items():
         heard, previews = [], []
-        with closing(priorsr.graph.open_engine(**way)) as engine:
-            graph = priorsr.graph.load(flow, engine)
-            graph.run(source, engine=engine, on_step=heard_by(heard), on_preview=previews.append)
+        graph = priorsr.graph.load(flow, engine)
+        graph.run(source, engine=engine, on_step=heard_by(heard), on_preview=previews.append)
         assert previews, name
         assert all(one.width > one.height for one in previews), name  # a server enlarges them
         told[name] = [step for step in heard if step[0] == "2" and step[2]]
