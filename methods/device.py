@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 ACCELERATORS = ("cuda", "xpu", "mps")  # what auto takes, the first that is there
 
@@ -29,6 +29,11 @@ def own_defaults() -> Iterator[None]:
 def widest(device: torch.device) -> torch.dtype:
     """The widest type of floating-point numbers that a device computes with."""
     return torch.float32 if device.type in NARROW else torch.float64
+
+
+def doubled(x: Tensor) -> Tensor:
+    """In float64: where it is, or on the CPU where its device has none."""
+    return x.to("cpu" if x.device.type in NARROW else x.device, torch.float64)
 
 
 def device_of(*networks: nn.Module) -> torch.device:
