@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from . import timing
+from .imaging.canvas import to_prior_channels
+from .imaging.resize import size_of
 from .method import OnStep, Report, Upscaler
+
+SHOWN_EVERY = 0.25  # seconds between predicted pictures that are shown, for each waits for the device
 
 
 def of_picture(place: int, text: str) -> str:
@@ -19,15 +25,19 @@ def one_by_one(
     upscaler: Upscaler, low: Tensor, scale: float, seeds: Sequence[int], on_step: OnStep, report: Report
 ) -> Tensor:
     """What an upscaler makes of B C h w in 0..1, a picture at a time, so that memory on its device does not
-    grow with their number; results lie where `low` does. report hears what several say alike once.
+    grow with their number; results lie where `low` does. on_step sees a predicted picture at most four times
+    a second, in the colours of the small one. report hears what several say alike once.
 
     Raises ValueError as the upscaler.
     """
     said: set[str] = set()
+    look = _Look()
 
     def alone(place: int) -> Tensor:
+        picture = low[place : place + 1]
+
         def moved(done: int, of: int, seen: Tensor | None) -> None:
-            on_step(place * of + done, len(low) * of, seen)
+            on_step(place * of + done, len(low) * of, look(seen, picture))
 
         def tell(text: str) -> None:
             first = of_picture(0, "")
@@ -36,6 +46,24 @@ def one_by_one(
                 report(text)
             said.add(text)
 
-        return upscaler(low[place : place + 1], scale, [seeds[place]], moved, tell).to(low.device)
+        return upscaler(picture, scale, [seeds[place]], moved, tell).to(low.device)
 
     return torch.cat([alone(place) for place in range(len(low))])
+
+
+class _Look:
+    """Which predicted pictures are shown, and how."""
+
+    def __init__(self) -> None:
+        self.last = -math.inf
+
+    def __call__(self, seen: Tensor | None, low: Tensor) -> Tensor | None:
+        """seen, 1 C H W in -1..1: luma with the colours of `low`; nothing where one was shown just now."""
+        now = timing.clock()
+        if seen is None or now - self.last < SHOWN_EVERY:
+            return None
+        self.last = now
+        if seen.shape[1] != 1 or low.shape[1] == 1:
+            return seen
+        _, coloured = to_prior_channels(1, low.to(seen.device), size_of(seen))
+        return coloured(seen.float() / 2 + 0.5) * 2 - 1

@@ -33,7 +33,7 @@ def precision_of(name: str, device: torch.device) -> torch.dtype:
 
 
 def _has_bf16_matrices() -> bool:
-    """Whether this processor multiplies matrices of bf16, and oneDNN, which does so for torch, may use it."""
+    """Whether this processor multiplies matrices of bf16, and oneDNN, by which torch does, may use that."""
     allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
     if allowed not in ("ALL", "DEFAULT") and "AMX" not in allowed:
         return False

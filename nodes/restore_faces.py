@@ -30,7 +30,7 @@ from .face_inputs import (
 from .face_runs import FaceInputs, restore_and_paste
 from .host import managed as managed_models
 from .region import region_inputs
-from .upscale import SEED, networks_beside, prepared, preset_input, setting_inputs, vary_input, weight_inputs
+from .upscale import SEED, networks_beside, prepared, preset_input, setting_inputs, vary_input, weight_input
 
 # widgets of a choice come before those after it, so a choice that saved work knows gets no more of them
 KNOWN = {
@@ -83,7 +83,7 @@ def _steps(name: str, most: int) -> io.Input:
 
 def _inputs(method: Method) -> list[io.Input]:
     """What a method of faces asks for."""
-    every = [*weight_inputs(method), *setting_inputs(method, HIDDEN.get(method.name, ()))]
+    every = [*map(weight_input, method.weights), *setting_inputs(method, HIDDEN.get(method.name, ()))]
     known = KNOWN.get(method.name)
     if known is None:
         presets = [preset_input(method)] if method.presets else []

@@ -94,10 +94,6 @@ def weight_input(one: WeightInput) -> io.Input:
     return host.file_input(one.name, one.kinds, f"{text} {where}", [*names, *one.shipped()], default)
 
 
-def weight_inputs(method: Method) -> list[io.Input]:
-    return [weight_input(one) for one in method.weights]
-
-
 def more_weights(method: Method) -> list[io.Input]:
     """Sockets for weights of which a method takes several."""
     tooltip = "From Load Attribute Classifier, for several attributes."
@@ -163,7 +159,8 @@ def inputs_of(method: Method) -> list[io.Input]:
     presets = [preset_input(method)] if method.presets else []
     drawn = [seed, vary_input()] if layout.seed else []
     settings = setting_inputs(method, layout.custom)
-    every = [*weight_inputs(method), scale, host.longest_input(), *drawn[:1], *presets, *settings, *drawn[1:]]
+    files = [weight_input(one) for one in method.weights]
+    every = [*files, scale, host.longest_input(), *drawn[:1], *presets, *settings, *drawn[1:]]
     by_name = {one.id: one for one in every}
     middle = [name for name in by_name if name not in (*layout.first, *layout.last)]
     for name in layout.last:

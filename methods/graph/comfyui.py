@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from .definitions import from_object_info
-from .engine import SAVER, OnPreview, OnStep, no_steps
+from .engine import SAVER, Watch
 from .hosts import FOLDER, METHOD, Gone, HostEngine, failure, refusal
 
 PACK = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ class ComfyUI(HostEngine):
                 cwd=self.checkout,
             )
         try:
-            self.definitions = from_object_info(self._answer(no_steps)["info"])
+            self.definitions = from_object_info(self._answer(Watch())["info"])
         except BaseException:
             self.close()
             raise
@@ -78,12 +78,10 @@ class ComfyUI(HostEngine):
         (folder / name).write_bytes(content)
         return f"{FOLDER}/{name} [temp]"
 
-    def _outputs(
-        self, nodes: dict[str, Any], on_step: OnStep, on_preview: OnPreview | None
-    ) -> dict[str, dict]:
+    def _outputs(self, nodes: dict[str, Any], watch: Watch) -> dict[str, dict]:
         assert self._process.stdin is not None
         self._runs += 1
-        previews = METHOD if on_preview else None
+        previews = METHOD if watch.preview else None
         for one in nodes.values():
             if one["class_type"] == SAVER:  # saved anew in every run, as files do not outlive theirs
                 one["inputs"]["filename_prefix"] = f"{FOLDER}/{self._runs}"
@@ -92,7 +90,7 @@ class ComfyUI(HostEngine):
             self._process.stdin.flush()
         except OSError as error:
             raise self._gone() from error
-        told = self._answer(on_step, on_preview)
+        told = self._answer(watch)
         if "refused" in told:
             message, node_errors = told["refused"]
             raise ValueError(refusal(nodes, node_errors, message))
@@ -100,18 +98,18 @@ class ComfyUI(HostEngine):
             raise ValueError(failure(nodes, told["failed"]))
         return told["outputs"]
 
-    def _answer(self, on_step: OnStep, on_preview: OnPreview | None = None) -> dict:
+    def _answer(self, watch: Watch) -> dict:
         """What the process says next, but for its steps and previews."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             told = json.loads(line)
             if "progress" in told:
-                on_step(*told["progress"])
+                watch.step(*told["progress"])
             elif "preview" not in told:
                 return told
-            elif on_preview:
+            elif watch.preview:
                 with Image.open(io.BytesIO(base64.b64decode(told["preview"]))) as picture:
-                    on_preview(picture.convert("RGB"))
+                    watch.preview(picture.convert("RGB"))
         raise self._gone()
 
     def _gone(self) -> Gone:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
@@ -27,6 +28,14 @@ class Gone(OSError):
 
 def no_steps(node: str, done: int, total: int) -> None:
     """Hears of steps and does nothing."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What hears of a run while it works; of previews only where somebody wants them."""
+
+    step: OnStep = no_steps
+    preview: OnPreview | None = None
 
 
 @dataclass
@@ -53,7 +62,7 @@ class Result:
         raise ValueError("the graph gave no picture: add a Save Image")
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """What runs graphs of the nodes that it has definitions of, one after another, models staying loaded."""
 
     definitions: Definitions
@@ -70,15 +79,19 @@ class Engine(Protocol):
 
         Raises ValueError with what a node says, Gone where the engine is.
         """
-        ...
+        given = {key: as_loaded(picture) for key, picture in pictures.items()}
+        return self._run(graph, given, Watch(on_step, on_preview))
 
+    @abstractmethod
+    def _run(self, graph: Graph, pictures: Mapping[str, Picture], watch: Watch) -> Result:
+        """The same, with pictures as every engine loads them."""
+
+    @abstractmethod
     def exists(self, folder: str, name: str) -> bool:
         """Whether there is a file of a name in a models folder, or in "input"."""
-        ...
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a server goes on without us
         """Give back what it holds."""
-        ...
 
 
 def as_loaded(picture: Picture) -> Picture:

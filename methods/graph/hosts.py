@@ -4,42 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..imaging.files import READABLE
 from ..imaging.images import Picture, read, write
-from .definitions import Definitions
+from .engine import Engine, Result, Watch, as_loaded, rounded
 from .engine import Gone as Gone
-from .engine import OnPreview, OnStep, Result, as_loaded, no_steps, rounded
 from .graph import Graph
 
 METHOD = "auto"  # of previews, when they are asked for: the best that the host has for a model
 FOLDER = "priorsr"  # of temporary pictures that are given to a host
 
 
-class HostEngine(ABC):
+class HostEngine(Engine):
     """A ComfyUI that runs graphs."""
-
-    definitions: Definitions
 
     def __init__(self):
         self._given: dict[str, str] = {}
 
-    def run(
-        self,
-        graph: Graph,
-        pictures: Mapping[str, Picture],
-        on_step: OnStep = no_steps,
-        on_preview: OnPreview | None = None,
-    ) -> Result:
+    def _run(self, graph: Graph, pictures: Mapping[str, Picture], watch: Watch) -> Result:
         nodes = rounded(graph)
         for key, picture in pictures.items():
             nodes[key]["inputs"]["image"] = self._name_of(picture)
         result = Result()
-        for key, output in self._outputs(nodes, on_step, on_preview).items():
+        for key, output in self._outputs(nodes, watch).items():
             key = key.removeprefix("priorsr-")
             for image in output.get("images") or []:
                 suffix = Path(str(image["filename"])).suffix.lower()
@@ -57,12 +48,9 @@ class HostEngine(ABC):
         """What a host has is among the choices of its own definitions; beside these, what it made itself."""
         return folder == "input" and name.endswith("]")
 
-    def close(self) -> None:  # noqa: B027 - a server goes on without us
-        """Give back what it holds."""
-
     def _name_of(self, picture: Picture) -> str:
         """What the host's loader calls a picture that is given to it."""
-        content = _png(as_loaded(picture))
+        content = _png(picture)
         name = f"{hashlib.sha256(content).hexdigest()[:24]}.png"
         if name not in self._given:
             self._given = {name: self._give(name, content)}
@@ -80,9 +68,7 @@ class HostEngine(ABC):
         """Put a PNG where the host's loader finds it; the name that it has there."""
 
     @abstractmethod
-    def _outputs(
-        self, nodes: dict[str, Any], on_step: OnStep, on_preview: OnPreview | None
-    ) -> dict[str, dict]:
+    def _outputs(self, nodes: dict[str, Any], watch: Watch) -> dict[str, dict]:
         """Run nodes to their end; what each output node showed. Raises ValueError and Gone."""
 
     @abstractmethod

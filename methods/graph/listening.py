@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from .engine import OnPreview, OnStep
+from .engine import Watch
 
 log = logging.getLogger("priorsr")
 OPENING = 5.0  # seconds for the websocket to be there
@@ -36,9 +36,9 @@ class Listener:
     where there is no websocket.
     """
 
-    def __init__(self, url: str, client: str, on_step: OnStep, on_preview: OnPreview | None):
+    def __init__(self, url: str, client: str, watch: Watch):
         connect, mistake = library()
-        self.on_step, self.on_preview = on_step, on_preview
+        self.watch = watch
         self._lost: tuple[type[Exception], ...] = (OSError, mistake)
         self._open = ExitStack()
         address = f"ws{url.removeprefix('http')}/ws?clientId={client}"
@@ -82,16 +82,16 @@ class Listener:
             if kind == "executing":
                 if told["node"] is None:
                     return True
-                self.on_step(str(told["node"]), 0, 0)
+                self.watch.step(str(told["node"]), 0, 0)
             elif kind == "progress":
-                self.on_step(str(told.get("node") or ""), int(told["value"]), int(told["max"]))
+                self.watch.step(str(told.get("node") or ""), int(told["value"]), int(told["max"]))
         except (ValueError, LookupError, TypeError, AttributeError):
             return False  # a kind of message that we do not know
         return False
 
     def _see(self, message: bytes) -> None:
         """Pass on a preview."""
-        if self.on_preview is None:
+        if self.watch.preview is None:
             return
         kind, more = int.from_bytes(message[:4], "big"), int.from_bytes(message[4:8], "big")
         if kind not in (PICTURE, TITLED_PICTURE):
@@ -99,6 +99,6 @@ class Listener:
         content = message[8 + (more if kind == TITLED_PICTURE else 0) :]
         try:
             with Image.open(io.BytesIO(content)) as picture:
-                self.on_preview(picture.convert("RGB"))
+                self.watch.preview(picture.convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             log.debug("a preview that is no picture")

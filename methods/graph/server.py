@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .definitions import from_object_info
-from .engine import OnPreview, OnStep
+from .engine import Watch
 from .hosts import FOLDER, METHOD, Gone, HostEngine, failure, refusal
 from .listening import Listener
 
@@ -60,14 +60,12 @@ class Server(HostEngine):
         told = json.loads(self._asked("/upload/image", body, kind))
         return f"{told['subfolder']}/{told['name']} [{told['type']}]"
 
-    def _outputs(
-        self, nodes: dict[str, Any], on_step: OnStep, on_preview: OnPreview | None
-    ) -> dict[str, dict]:
+    def _outputs(self, nodes: dict[str, Any], watch: Watch) -> dict[str, dict]:
         # one for each run: a server that hears late of a socket's end forgets the next of the same name
         asked: dict[str, Any] = {"prompt": nodes, "client_id": uuid.uuid4().hex}
-        if on_preview is not None:
+        if watch.preview is not None:
             asked["extra_data"] = {"preview_method": METHOD}
-        with self._listener(asked["client_id"], on_step, on_preview) as listener:
+        with self._listener(asked["client_id"], watch) as listener:
             return self._ran(nodes, json.dumps(asked).encode(), listener)
 
     def _ran(self, nodes: Mapping, body: bytes, listener: Listener | None) -> dict[str, dict]:
@@ -85,11 +83,11 @@ class Server(HostEngine):
             raise ValueError(f"{self.url}: {failure(nodes, status.get('messages') or [])}")
         return entry["outputs"]
 
-    def _listener(self, client: str, on_step: OnStep, on_preview: OnPreview | None) -> AbstractContextManager:
+    def _listener(self, client: str, watch: Watch) -> AbstractContextManager:
         """What hears the server for one run; nothing where it cannot be heard, which is said once."""
         if not self._silent:
             try:
-                return Listener(self.url, client, on_step, on_preview)
+                return Listener(self.url, client, watch)
             except ImportError as error:
                 log.info("%s; its history is asked for results instead", error)
             except OSError as error:

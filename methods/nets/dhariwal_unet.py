@@ -10,19 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .edm_blocks import BlockStyle, PositionalEmbedding, given_labels, group_norm
-from .edm_unet import UNetPlan, build_decoder, build_encoder, check_inputs, decode, encode
+from .edm_unet import EDMUNet, UNetPlan, build_decoder, build_encoder
 
 EPS = 1e-5
 HEAD_CHANNELS = 64
 
 
-class DhariwalUNet(nn.Module):
+class DhariwalUNet(EDMUNet):
     """Image and noise label to the raw output that a preconditioning turns into a denoiser.
 
-    x B C H W (sides multiples of 2^(levels - 1)), noise_labels B, class_labels B label_dim, augment_labels B
-    augment_dim or None, to B out_channels H W. Arguments have the names that EDM's checkpoints record,
-    state-dict keys those of the checkpoints (without their `model.`). `label_dropout` is recorded only:
-    dropping labels is the training loop's work.
+    Arguments have the names that EDM's checkpoints record, state-dict keys those of the checkpoints (without
+    their `model.`). `label_dropout` is recorded only: dropping labels is the training loop's work.
     """
 
     def __init__(
@@ -40,10 +38,9 @@ class DhariwalUNet(nn.Module):
         dropout: float = 0.1,
         label_dropout: float = 0.0,
     ):
-        super().__init__()
-        self.img_resolution, self.in_channels, self.out_channels = img_resolution, in_channels, out_channels
-        self.label_dim, self.augment_dim, self.label_dropout = label_dim, augment_dim, label_dropout
-        self.levels = len(channel_mult)
+        dims = label_dim, augment_dim
+        super().__init__(img_resolution, in_channels, out_channels, len(channel_mult), dims)
+        self.label_dropout = label_dropout
         emb_channels = model_channels * channel_mult_emb
 
         self.map_noise = PositionalEmbedding(model_channels, endpoint=False)
@@ -81,7 +78,6 @@ class DhariwalUNet(nn.Module):
     def embed(
         self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None
     ) -> Tensor:
-        """The embedding that every block sees, B 4 model_channels."""
         dtype = self.map_layer0.weight.dtype
         emb = self.map_noise(noise_labels).to(dtype)
         if self.map_augment is not None and augment_labels is not None:
@@ -91,21 +87,5 @@ class DhariwalUNet(nn.Module):
             emb = emb + self.map_label(given_labels(class_labels).to(dtype))
         return F.silu(emb)
 
-    def forward(
-        self,
-        x: Tensor,
-        noise_labels: Tensor,
-        class_labels: Tensor | None = None,
-        augment_labels: Tensor | None = None,
-    ) -> Tensor:
-        check_inputs(
-            x,
-            noise_labels,
-            class_labels,
-            augment_labels,
-            self.in_channels,
-            self.levels,
-            (self.label_dim, self.augment_dim),
-        )
-        emb = self.embed(noise_labels, class_labels, augment_labels)
-        return self.out_conv(F.silu(self.out_norm(decode(self.dec, encode(self.enc, x, emb), emb))))
+    def finish(self, x: Tensor) -> Tensor:
+        return self.out_conv(F.silu(self.out_norm(x)))

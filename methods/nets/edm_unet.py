@@ -108,6 +108,47 @@ def decode(dec: nn.ModuleDict, maps: Sequence[Tensor], emb: Tensor) -> Tensor:
     return x
 
 
+class EDMUNet(nn.Module):
+    """What both networks of EDM do with the U that they build: `enc`, `dec`, an embedding and last layers.
+
+    x B C H W (sides multiples of 2^(levels - 1)), noise_labels B, class_labels B label_dim, augment_labels B
+    augment_dim or None, to B out_channels H W. Raises ValueError for other shapes.
+    """
+
+    enc: nn.ModuleDict
+    dec: nn.ModuleDict
+
+    def __init__(
+        self, img_resolution: int, in_channels: int, out_channels: int, levels: int, dims: tuple[int, int]
+    ):
+        super().__init__()
+        self.img_resolution, self.in_channels, self.out_channels = img_resolution, in_channels, out_channels
+        self.levels = levels
+        self.label_dim, self.augment_dim = dims
+
+    def embed(
+        self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None
+    ) -> Tensor:
+        """The embedding that every block sees, B 4 model_channels."""
+        raise NotImplementedError
+
+    def finish(self, x: Tensor) -> Tensor:
+        """The finest map B C H W to B out_channels H W."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Tensor,
+        noise_labels: Tensor,
+        class_labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
+        dims = self.label_dim, self.augment_dim
+        check_inputs(x, noise_labels, class_labels, augment_labels, self.in_channels, self.levels, dims)
+        emb = self.embed(noise_labels, class_labels, augment_labels)
+        return self.finish(decode(self.dec, encode(self.enc, x, emb), emb))
+
+
 def check_inputs(
     x: Tensor,
     noise_labels: Tensor,

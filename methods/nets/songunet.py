@@ -12,19 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .edm_blocks import BlockStyle, FourierEmbedding, PositionalEmbedding, given_labels, group_norm
-from .edm_unet import UNetPlan, build_decoder, build_encoder, check_inputs, decode, encode
+from .edm_unet import EDMUNet, UNetPlan, build_decoder, build_encoder
 
 EPS = 1e-6
 
 
-class SongUNet(nn.Module):
+class SongUNet(EDMUNet):
     """Image and noise label to the raw output that a preconditioning turns into a denoiser.
 
-    x B C H W (sides multiples of 2^(levels - 1)), noise_labels B, class_labels B label_dim, augment_labels B
-    augment_dim or None, to B out_channels H W. DDPM++ has a positional embedding, a standard encoder and the
-    filter [1, 1]; NCSN++ a Fourier one with channel_mult_noise 2, a residual encoder and [1, 3, 3, 1].
-    Arguments have the names that EDM's checkpoints record, state-dict keys those of the checkpoints (without
-    their `model.`). `label_dropout` is recorded only: dropping labels is the training loop's work.
+    DDPM++ has a positional embedding, a standard encoder and the filter [1, 1]; NCSN++ a Fourier one with
+    channel_mult_noise 2, a residual encoder and [1, 3, 3, 1]. Arguments have the names that EDM's checkpoints
+    record, state-dict keys those of the checkpoints (without their `model.`). `label_dropout` is recorded
+    only: dropping labels is the training loop's work.
     """
 
     def __init__(
@@ -47,7 +46,8 @@ class SongUNet(nn.Module):
         decoder_type: str = "standard",
         resample_filter: Sequence[float] = (1, 1),
     ):
-        super().__init__()
+        dims = label_dim, augment_dim
+        super().__init__(img_resolution, in_channels, out_channels, len(channel_mult), dims)
         for name, value, known in (
             ("embedding_type", embedding_type, ("positional", "fourier")),
             ("encoder_type", encoder_type, ("standard", "residual")),
@@ -57,9 +57,7 @@ class SongUNet(nn.Module):
                 raise ValueError(
                     f"{name} {value!r} is not supported: choose a network with {' or '.join(known)}"
                 )
-        self.img_resolution, self.in_channels, self.out_channels = img_resolution, in_channels, out_channels
-        self.label_dim, self.augment_dim, self.label_dropout = label_dim, augment_dim, label_dropout
-        self.levels = len(channel_mult)
+        self.label_dropout = label_dropout
         noise_channels, emb_channels = model_channels * channel_mult_noise, model_channels * channel_mult_emb
 
         self.map_noise = (
@@ -103,7 +101,6 @@ class SongUNet(nn.Module):
     def embed(
         self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None
     ) -> Tensor:
-        """The embedding that every block sees, B 4 model_channels."""
         dtype = self.map_layer0.weight.dtype
         cosines, sines = self.map_noise(noise_labels).chunk(2, 1)
         emb = torch.cat([sines, cosines], 1).to(dtype)  # these networks were trained with the sines first
@@ -113,23 +110,6 @@ class SongUNet(nn.Module):
             emb = emb + self.map_augment(augment_labels.to(dtype))
         return F.silu(self.map_layer1(F.silu(self.map_layer0(emb))))
 
-    def forward(
-        self,
-        x: Tensor,
-        noise_labels: Tensor,
-        class_labels: Tensor | None = None,
-        augment_labels: Tensor | None = None,
-    ) -> Tensor:
-        check_inputs(
-            x,
-            noise_labels,
-            class_labels,
-            augment_labels,
-            self.in_channels,
-            self.levels,
-            (self.label_dim, self.augment_dim),
-        )
-        emb = self.embed(noise_labels, class_labels, augment_labels)
-        x = decode(self.dec, encode(self.enc, x, emb), emb)
+    def finish(self, x: Tensor) -> Tensor:
         norm, conv = (self.dec[name] for name in self.last)
         return conv(F.silu(norm(x)))

@@ -152,9 +152,9 @@ def guidance_of(prior: PicturePrior, wanted: Sequence[AttributeTarget], settings
     ]
 
 
-def condition(high: Tensor, factor: int) -> Tensor:
-    """A picture B C H W in 0..1 made small as the networks were trained: antialiased bilinear reduction by a
-    whole factor.
+def condition(high: Tensor, factor: int, kernel: str = "bilinear") -> Tensor:
+    """A picture B C H W in 0..1 made small as the networks were trained: antialiased reduction by a whole
+    factor, bilinear as published.
     """
     size = high.shape[-2] // factor, high.shape[-1] // factor
     if factor < 1 or any(n % factor for n in high.shape[-2:]):
@@ -162,7 +162,7 @@ def condition(high: Tensor, factor: int) -> Tensor:
             f"{high.shape[-2]} x {high.shape[-1]} pixels cannot be reduced by {factor}: crop them to "
             "multiples of it"
         )
-    return resize(high, size, method="bilinear")
+    return resize(high, size, method=kernel)
 
 
 def enlarged(low: Tensor, size: tuple[int, int]) -> Tensor:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ...samplers.noise import Noise
 from ...samplers.schedule import ExplodingSchedule
 from .. import weights
 from ..device import device_of
-from ..imaging.images import Picture, write
+from ..imaging.images import Picture, to_uint8, write
 from ..imaging.resize import size_of
 from ..nets.ncsnpp import NCSNpp, NCSNppConfig
 from ..priors.load import FRAMES
@@ -42,6 +43,7 @@ TUNED = Optimisation(
 )
 JUDGED = 64  # validation pictures that figures come from
 SHOWN = 4  # of them are restored at every validation
+FILTERS = ("bilinear", "bicubic", "lanczos", "area")
 PARTS = 8  # times of the figures
 DRAFT = SRDGSettings(steps=50, sampler="renoise")  # of the pictures that are shown
 
@@ -60,6 +62,12 @@ class SRRecipe(Coloured, Settings):
     factors: str = option(
         "8", "How much smaller the pictures are made; one of several is drawn for each batch"
     )
+    kernels: str = option(
+        "bilinear",
+        "Antialiased filters that make the pictures smaller; one of several is drawn for each batch: "
+        "bilinear as published, bicubic, lanczos, area",
+    )
+    rounded: bool = option(False, "Round the small pictures to 8 bits, as they come out of files")
     frame: str = option(
         "",
         "How the faces are cropped, which the file says: ffhq, the whole head, or tight, from chin to "
@@ -136,6 +144,13 @@ class SRRecipe(Coloured, Settings):
             )
         return factors
 
+    def filters(self) -> tuple[str, ...]:
+        """The names in `kernels`. Raises ValueError for one that there is not."""
+        names = tuple(name.strip() for name in self.kernels.split(","))
+        if unknown := [name for name in names if name not in FILTERS]:
+            raise ValueError(f"there is no kernel {unknown[0]!r}: give one or more of {','.join(FILTERS)}")
+        return names
+
 
 def build(recipe: SRRecipe, seed: int = 0) -> NCSNpp:
     """A new network, or that of the file to go on from.
@@ -143,6 +158,7 @@ def build(recipe: SRRecipe, seed: int = 0) -> NCSNpp:
     Raises ValueError when something does not fit together.
     """
     recipe.reductions()
+    recipe.filters()
     torch.manual_seed(seed)
     if recipe.init:
         network = weights.load(weights.locate(recipe.init), "ncsnpp").network.requires_grad_(True)
@@ -161,24 +177,30 @@ def build(recipe: SRRecipe, seed: int = 0) -> NCSNpp:
     return channels_last(network)
 
 
-def pairs(images: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+def pairs(
+    images: Tensor, factor: int, kernel: str = "bilinear", rounded: bool = False
+) -> tuple[Tensor, Tensor]:
     """uint8 N C S S as truth and condition, both N C S S around 0..1."""
     clean = images / 255
-    return clean, enlarged(condition(clean, factor), size_of(clean))
+    small = condition(clean, factor, kernel)
+    if rounded:
+        small = to_uint8(small) / 255
+    return clean, enlarged(small, size_of(clean))
 
 
 def task(recipe: SRRecipe, network: NCSNpp, images: Tensor, validation: Tensor) -> Task:
     """Train on uint8 images N C S S, judging by the error of the noise at times of equal distance on
     `validation`.
     """
-    factors = recipe.reductions()
+    ways = list(product(recipe.reductions(), recipe.filters()))
     schedule = NCSNppPrior(network).begun_at(recipe.start_sigma).schedule
-    judged = [pairs(validation[: max(1, JUDGED // len(factors))], factor) for factor in factors]
+    shown = validation[: max(1, JUDGED // len(ways))]
+    judged = [pairs(shown, *way, recipe.rounded) for way in ways]
 
     def loss(net: NCSNpp, batch: Batch) -> Tensor:
         draw: dict[str, Any] = {"generator": batch.generator}
         x = drawn(images, recipe.batch, images.shape[1], recipe.flip, batch.generator)
-        clean, low = pairs(x, factors[int(torch.randint(len(factors), (1,), **draw))])
+        clean, low = pairs(x, *ways[int(torch.randint(len(ways), (1,), **draw))], recipe.rounded)
         t = train_times(torch.empty(recipe.batch).uniform_(**draw), schedule)
         noise = Noise(torch.randint(2**62, (recipe.batch,), **draw).tolist())(clean.shape)
         x, y = (z.to(batch.device).contiguous(memory_format=torch.channels_last) for z in (clean, low))

@@ -13,7 +13,7 @@ import torch
 from ... import weights
 from ...imaging.images import Picture
 from ..definitions import Definitions, carried
-from ..engine import OnPreview, OnStep, Result, as_loaded, no_steps
+from ..engine import Engine, Result, Watch
 from ..graph import LOADERS, Graph
 from ..values import is_link
 from . import calling, core, installed
@@ -22,7 +22,7 @@ PACKAGE = f"{__name__.split('.methods.')[0]}.nodes"
 CURE = "needs --comfyui or --server, a ComfyUI that has it"
 
 
-class StandIn:
+class StandIn(Engine):
     """Our nodes on the stand-in of the host, for as long as it is open: one at a time in a process."""
 
     def __init__(self, device: torch.device | None = None):
@@ -44,19 +44,12 @@ class StandIn:
     def close(self) -> None:
         self._open.close()
 
-    def run(
-        self,
-        graph: Graph,
-        pictures: Mapping[str, Picture],
-        on_step: OnStep = no_steps,
-        on_preview: OnPreview | None = None,
-    ) -> Result:
+    def _run(self, graph: Graph, pictures: Mapping[str, Picture], watch: Watch) -> Result:
         for key, one in graph.nodes.items():
             if one["class_type"] not in {*self.nodes, *core.NODES, *core.SHOWING}:
                 raise ValueError(f"{graph.name(key)} is of the kind {one['class_type']}, which {CURE}")
-        given = {key: as_loaded(picture) for key, picture in pictures.items()}
-        run = _Run(self, graph, given, on_step)
-        self.host.preview = on_preview or (lambda picture: None)
+        run = _Run(self, graph, pictures, watch)
+        self.host.preview = watch.preview or (lambda picture: None)
         with torch.inference_mode():
             for key in _ordered(graph):
                 run.node(key)
@@ -67,8 +60,8 @@ class StandIn:
 class _Run:
     """One run of a graph: what every node gave, a list of values for each output."""
 
-    def __init__(self, engine: StandIn, graph: Graph, pictures: Mapping[str, Picture], on_step: OnStep):
-        self.engine, self.graph, self.pictures, self.on_step = engine, graph, pictures, on_step
+    def __init__(self, engine: StandIn, graph: Graph, pictures: Mapping[str, Picture], watch: Watch):
+        self.engine, self.graph, self.pictures, self.watch = engine, graph, pictures, watch
         self.result = Result()
         self.kept: dict[str, tuple[list, ...]] = {}
         self._outputs: dict[str, tuple[list, ...]] = {}
@@ -97,8 +90,8 @@ class _Run:
             if key not in self.pictures:
                 raise ValueError(f"{self.graph.name(key)} has no picture to load: give one with --input")
             inputs = {**inputs, "image": [self.pictures[key]]}
-        self.on_step(key, 0, 0)
-        self.engine.host.report = lambda done, total: self.on_step(key, done, total)
+        self.watch.step(key, 0, 0)
+        self.engine.host.report = lambda done, total: self.watch.step(key, done, total)
         times = max([len(values) for values in inputs.values()], default=1)
         outputs: list[list] = []
         for i in range(times):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.nets.ncsnpp import NCSNppConfig
-from priorsr.methods.srdg.method import condition, load_sr_prior, srdg_upscale
+from priorsr.methods.srdg.method import condition, enlarged, load_sr_prior, srdg_upscale
 from priorsr.methods.srdg.objective import ScoreOptimisation
 from priorsr.methods.train.loop import Batch, Optimisation, fit
 from priorsr.methods.train.sr_sde import TUNED, SRRecipe, build, errors, metadata, pairs, task
@@ -109,6 +109,28 @@ def test_batches_draw_both_factors_and_all_times():
     assert len(blocky) == 2
 
 
+def test_small_pictures_of_several_kernels_are_drawn_and_rounded():
+    recipe, low = replace(RECIPE, factors="4", kernels="bilinear, bicubic", rounded=True), []
+    work = task(recipe, build(recipe), ramps(8), ramps(4))
+    for i in range(12):
+        work.loss(
+            lambda x, sigma, y: low.append(y) or torch.zeros_like(x),
+            Batch(torch.Generator().manual_seed(i), False, torch.device("cpu")),
+        )
+    kinds = [pairs(ramps(8), 4, kernel, rounded=True)[1] for kernel in recipe.filters()]
+    near = [[float((seen[:, None] - kind).abs().amax((2, 3, 4)).amin()) for kind in kinds] for seen in low]
+    assert {row.index(min(row)) for row in near} == {0, 1}
+    assert max(min(row) for row in near) < 1e-6
+    small = condition(ramps(2) / 255, 4, "bicubic")
+    rounded = pairs(ramps(2), 4, "bicubic", rounded=True)[1]
+    torch.testing.assert_close(rounded, enlarged((small * 255).round() / 255, (16, 16)), rtol=0, atol=1e-6)
+
+
+def test_an_unknown_kernel_is_said_before_anything_is_built():
+    with pytest.raises(ValueError, match="no kernel 'cubic': give one or more of bilinear,bicubic"):
+        build(replace(RECIPE, kernels="bilinear,cubic"))
+
+
 @pytest.mark.slow
 def test_training_lowers_the_error_and_resumes(tmp_path):
     images, judged = ramps(64), ramps(8)
@@ -178,7 +200,7 @@ def test_the_command_writes_what_restores_and_may_be_gone_on_from(tmp_path, fold
 
 
 def test_a_network_that_sees_blocks_learns_and_comes_back_from_its_file(tmp_path):
-    recipe = dataclasses.replace(RECIPE, unshuffle=2, size=32, attention="16", mult="1,2")
+    recipe = replace(RECIPE, unshuffle=2, size=32, attention="16", mult="1,2")
     network = build(recipe)
     assert network.config.reduction == 4
     assert [type(m).__name__ for m in network.all_modules].count(
@@ -191,7 +213,7 @@ def test_a_network_that_sees_blocks_learns_and_comes_back_from_its_file(tmp_path
     file = weights.save(trained, tmp_path / "blocks.safetensors", metadata(trained, recipe, QUICK))
     assert load_sr_prior(str(file)).network.config == network.config
     with pytest.raises(ValueError, match="8 channels, unshuffle 4 brings 16"):
-        dataclasses.replace(RECIPE, unshuffle=4).config()
+        replace(RECIPE, unshuffle=4).config()
 
 
 @pytest.mark.parametrize(
@@ -208,7 +230,7 @@ def test_a_network_that_sees_blocks_learns_and_comes_back_from_its_file(tmp_path
 )
 def test_recipes_that_cannot_work_are_refused(change, words):
     with pytest.raises((ValueError, FileNotFoundError), match=words):
-        build(dataclasses.replace(RECIPE, **change))
+        build(replace(RECIPE, **change))
 
 
 def test_errors_do_not_depend_on_the_parts():
