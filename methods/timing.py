@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
 from .device import device_of
-from .memory import PlainDispatchMode, is_out_of_memory, on_meta, release, show_bytes
+from .memory import PlainDispatchMode, is_out_of_memory, on_meta, peak_bytes, release, show_bytes
 
 clock = time.perf_counter
 FEWEST = 20  # calls of a run that one is measured for beforehand, which takes a tenth of it at most
@@ -32,7 +32,8 @@ MOST = 500  # entries of the file
 # products and sums a second that convolutions reach, of a core or of an accelerator: rules of thumb
 CORE, ACCELERATOR = 2e10, 1e13
 
-_COUNTED: WeakKeyDictionary[nn.Module, dict] = WeakKeyDictionary()
+_COUNTED: WeakKeyDictionary[nn.Module, dict] = WeakKeyDictionary()  # operations
+_HELD: WeakKeyDictionary[nn.Module, dict] = WeakKeyDictionary()  # bytes
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,14 @@ class Call:
             with torch.inference_mode(False), _Operations() as operations:
                 self.run(*copies)
             counted[self.key] = operations.count
+        return counted[self.key]
+
+    def bytes(self) -> int:
+        """The most that is held at once beside the weights, counted on the meta device."""
+        counted = _HELD.setdefault(self.networks[0], {})
+        if self.key not in counted:
+            copies = on_meta(*self.networks)
+            counted[self.key] = peak_bytes(lambda: self.run(*copies))
         return counted[self.key]
 
     def seconds(self) -> float:

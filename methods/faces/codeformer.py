@@ -13,6 +13,7 @@ from ..imaging.resize import resize, size_of
 from ..method import Plan, Report, Upscaler
 from ..nets.codeformer import CodeFormer
 from ..settings import Settings, option
+from ..timing import Call
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,17 @@ class CodeFormerUpscaler(Upscaler):
                 f"CodeFormer restores aligned faces, which are square, not pictures of {size[1]} x "
                 f"{size[0]}: use restore-faces, or take another restorer"
             )
-        return Plan(self.result_size(size, scale), 1)
+        return Plan(self.result_size(size, scale), 1, self.one_call(size, scale).bytes())
+
+    def one_call(self, size: tuple[int, int], scale: float) -> Call:
+        settings, side = self.restorer.settings, self.size
+
+        @torch.no_grad()
+        def run(network: CodeFormer) -> Tensor:
+            weight = network.feat_emb.weight
+            return network(weight.new_zeros(1, 3, side, side), settings.w, settings.match_statistics)
+
+        return Call(self.networks, run, (side, self.restorer.network.feat_emb.weight.dtype))
 
     def enlarge(
         self, low: Tensor, scale: float, seeds: Sequence[int], step: Callable, report: Report

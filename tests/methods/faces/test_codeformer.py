@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from priorsr.methods import weights
-from priorsr.methods.faces.codeformer import CodeFormerRestorer, CodeFormerSettings
+from priorsr.methods.faces.codeformer import CodeFormerRestorer, CodeFormerSettings, CodeFormerUpscaler
 from priorsr.methods.faces.load import load_codeformer
+from priorsr.methods.memory import peak_bytes
 from priorsr.methods.nets.codeformer import CodeFormer, CodeFormerConfig
 from priorsr.methods.nets.codeformer_vqgan import VQGAN, VQGANConfig
 from priorsr.methods.nets.face_released import settings_text
@@ -50,6 +51,17 @@ def test_keys_and_shapes_are_the_released_ones(root, manifest, make):
     assert {k: list(v.shape) for k, v in network.state_dict().items()} == released
     rebuilt = weights.network_of(None, {k: torch.empty(v, device="meta") for k, v in released.items()})
     assert {k: list(v.shape) for k, v in rebuilt.state_dict().items()} == released
+
+
+def test_memory_and_seconds_are_told_before_a_run(network):
+    upscaler = CodeFormerUpscaler(CodeFormerRestorer(network))
+    plan = upscaler.predict((32, 32), 1.0)
+    held = peak_bytes(lambda: network(torch.zeros(1, 3, 32, 32)), "cpu")
+    assert (
+        held < plan.bytes < 3 * held
+    )  # attention is not fused where it is counted, which a tiny one shows
+    assert plan.seconds > 0
+    assert "1 network call, about" in plan.describe()
 
 
 @torch.no_grad()
