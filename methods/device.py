@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 ACCELERATORS = ("cuda", "xpu", "mps")  # what auto takes, the first that is there
+
+KNOWN = "auto, cpu, cuda, cuda:N, xpu or mps"
 
 NARROW = ("mps",)  # has no doubles
 
@@ -31,6 +33,11 @@ def widest(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type in NARROW else torch.float64
 
 
+def doubled(x: Tensor) -> Tensor:
+    """In float64: where it is, or on the CPU where its device has none."""
+    return x.to("cpu" if x.device.type in NARROW else x.device, torch.float64)
+
+
 def device_of(*networks: nn.Module) -> torch.device:
     """Where the weights of some networks are; the CPU where there are none."""
     return next((p.device for network in networks for p in network.parameters()), torch.device("cpu"))
@@ -43,9 +50,14 @@ def compute_device(name: str | torch.device = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"there is no device {name!r}: give auto, cpu, cuda, cuda:N, xpu or mps") from error
+        raise ValueError(f"there is no device {name!r}: give {KNOWN}") from error
+    if device.type not in ("cpu", *ACCELERATORS):
+        raise ValueError(f"networks do not run on a device of type {device.type!r}: give {KNOWN}")
     if device.type in ACCELERATORS and not _sees(device.type):
         raise ValueError(f"torch sees no {device.type.upper()} device: choose cpu")
+    count = _count(device.type)
+    if (device.index or 0) >= count:
+        raise ValueError(f"torch sees {count} {device.type.upper()} devices, from 0 on: there is no {device}")
     return device
 
 
@@ -53,9 +65,13 @@ def devices() -> list[str]:
     """The names of the devices that there are here, the CPU first, several of a kind by their numbers."""
     found = ["cpu"]
     for kind in filter(_sees, ACCELERATORS):
-        count = torch.cuda.device_count() if kind == "cuda" else 1
+        count = _count(kind)
         found += [kind] if count < 2 else [f"{kind}:{number}" for number in range(count)]
     return found
+
+
+def _count(kind: str) -> int:
+    return torch.cuda.device_count() if kind == "cuda" else torch.xpu.device_count() if kind == "xpu" else 1
 
 
 def _sees(kind: str) -> bool:

@@ -64,7 +64,10 @@ class DetectFaces(io.ComfyNode):
                 detections = host.for_each(
                     lambda i: detect(pixels[i : i + 1], found, settings)[0], len(pixels)
                 )
-            drawn = torch.cat([overlay(x[None], d.faces) for x, d in zip(pixels, detections, strict=True)])
+            with host.cancellable():
+                drawn = torch.cat(
+                    [overlay(x[None], d.faces) for x, d in zip(pixels, detections, strict=True)]
+                )
         report = "\n".join(f"picture {i}: {d.describe()}" for i, d in enumerate(detections))
         data = FoundFaces(tuple(detections), tuple(pixels.shape[-2:]))
         count = sum(len(d.faces) for d in detections)

@@ -131,7 +131,8 @@ class ImageQuality(io.ComfyNode):
         a = split(image)[0]
         b = None if reference is None else split(reference, "reference")[0]
         if b is not None and when_sizes_differ == "resize reference" and a.shape[-2:] != b.shape[-2:]:
-            b = resize(b, tuple(a.shape[-2:])).clamp(0, 1)
+            with host.cancellable():
+                b = resize(b, tuple(a.shape[-2:])).clamp(0, 1)
         low = None if low_resolution is None else split(low_resolution, "low_resolution")[0]
         pairs = [] if b is None else list(zip(*paired(a, b), strict=True))
         rows = host.for_each(lambda i: compare(*(x[None] for x in pairs[i]), channels, border)[0], len(pairs))
@@ -150,8 +151,9 @@ class ImageQuality(io.ComfyNode):
             report = "\n\n".join(filter(None, [report, record.table()]))
         decibels = statistics.fmean(min(row["psnr"], 100.0) for row in rows) if rows else 0.0
         structure = statistics.fmean(row["ssim"] or 0.0 for row in rows) if rows else 0.0
-        shown = [[x, y, ((x - y).abs() * 4).clamp(0, 1)] for x, y in pairs] or [[x] for x in a]
-        comparison = torch.stack([side_by_side(some) for some in shown])
+        with host.cancellable():
+            shown = [[x, y, ((x - y).abs() * 4).clamp(0, 1)] for x, y in pairs] or [[x] for x in a]
+            comparison = torch.stack([side_by_side(some) for some in shown])
         return io.NodeOutput(
             report,
             decibels,

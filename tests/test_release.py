@@ -46,6 +46,27 @@ def test_the_lock_has_what_is_asked_for(root):
     assert str(pinned.specifier) == f"=={locked['torch'][0]}"
 
 
+def test_the_lowest_the_locked_and_the_newest_versions_are_tested(root):
+    tomllib = pytest.importorskip("tomllib", reason="tomllib needs Python 3.11")
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    jobs = yaml.safe_load((root / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"]
+    lowest = project["requires-python"].removeprefix(">=")
+    assert jobs["test"]["strategy"]["matrix"]["python"][0] == lowest
+    steps = {name: [step.get("run", "") for step in jobs[name]["steps"]] for name in jobs}
+    (python,) = (s["with"]["python-version"] for s in jobs["oldest"]["steps"] if "with" in s)
+    assert python == lowest
+    (torch,) = (Requirement(one) for one in project["dependencies"] if one.startswith("torch"))
+    bound = str(torch.specifier).removeprefix(">=")
+    installed = [run for run in steps["oldest"] if " install " in run and "torch" in run]
+    assert installed
+    assert all(f'"torch=={bound}.*"' in run for run in installed)
+    assert any("--resolution lowest-direct" in run for run in steps["oldest"])
+    assert any("-c ci.lock" in run for run in steps["test"])
+    assert not any("ci.lock" in run or "constraints" in run for run in steps["newest"])
+    for name in ("test", "oldest", "newest"):
+        assert any("pytest" in run for run in steps[name])
+
+
 @pytest.mark.parametrize("name", ["ci", "publish"])
 def test_workflows_run_what_exists(root, name):
     text = (root / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")

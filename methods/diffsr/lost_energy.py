@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..device import doubled
 from ..imaging.resize import resize
 
 BAND = (
@@ -47,7 +48,7 @@ def lost_energy(low: Tensor, scale: float) -> Tensor:
 
 def _power_law(low: Tensor, passed: _Passed, scale: float) -> tuple[Tensor, Tensor]:
     """Logarithm of the power density at 1 cycle a pixel, and the exponent, of each picture (B,)."""
-    mirrored = torch.cat([low, low.flip(-1)], -1).double()  # a cosine transform, which knows no edges
+    mirrored = doubled(torch.cat([low, low.flip(-1)], -1))  # a cosine transform, which knows no edges
     mirrored = torch.cat([mirrored, mirrored.flip(-2)], -2)
     height, width = mirrored.shape[-2:]
     power = torch.fft.fft2(mirrored - mirrored.mean((-2, -1), keepdim=True)).abs().square().mean(1) / (

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..device import doubled
 from ..imaging.resize import resize, size_of
 from ..metrics.identity import SMALLEST, Identity, available, identity_distance
 from ..metrics.sharpness import gradient_energy
@@ -89,7 +90,7 @@ class Candidates:
             if self.reference is None:
                 distances = identity_distance(embedded, person)
             else:
-                distances = torch.cdist(embedded.double(), person.double()).amin(1)
+                distances = torch.cdist(doubled(embedded), doubled(person)).amin(1)
             found = (-distances).tolist()
         sound = torch.isfinite(restored).flatten(1).all(1).tolist()
         return [score if good else -torch.inf for score, good in zip(found, sound, strict=True)]

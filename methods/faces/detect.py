@@ -188,8 +188,8 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, of_smaller: bool = Fals
     The overlap is a share of the union, or of the smaller box.
     """
     b, order, kept = (
-        boxes.double().cpu().numpy(),
-        np.argsort(-scores.double().cpu().numpy(), kind="stable"),
+        boxes.cpu().double().numpy(),
+        np.argsort(-scores.cpu().double().numpy(), kind="stable"),
         [],
     )
     areas = (b[:, 2:] - b[:, :2]).prod(1)

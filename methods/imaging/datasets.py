@@ -6,8 +6,9 @@ import csv
 import logging
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from .images import read
 log = logging.getLogger("priorsr")
 
 Make = Callable[[Tensor], Tensor]
+T = TypeVar("T")
 
 FILE = "file"  # the column that names pictures
 
@@ -30,13 +32,34 @@ def read_pictures(paths: Sequence[str | Path], make: Make | None = None) -> list
 
 
 def read_named(paths: Sequence[str | Path], make: Make | None = None) -> list[tuple[str, Tensor]]:
-    """The same with their names, those of files below the folder or archive.
+    """The same with their names, those of files below the folder or archive; damaged ones are left out and
+    logged.
 
-    Raises as `find_files`, or ValueError for a file that cannot be read.
+    Raises as `find_files`, or ValueError where none can be read.
     """
     make = make or (lambda picture: picture)
     with tempfile.TemporaryDirectory() as folder:
-        return [(name, make(read(path).pixels[0])) for name, path in find_files(paths, Path(folder))]
+        files = find_files(paths, Path(folder))
+        return [(name, make(picture)) for name, picture in sound(files, lambda path: read(path).pixels[0])]
+
+
+def sound(files: Iterable[tuple[str, Path]], look: Callable[[Path], T]) -> Iterator[tuple[str, T]]:
+    """Names and what is read of files; those that cannot be read are left out and logged.
+
+    Raises the last error where that is all of them.
+    """
+    done, refusal = 0, None
+    for name, path in files:
+        try:
+            found = look(path)
+        except (OSError, ValueError) as error:
+            refusal = error
+            log.warning("left out: %s", error)
+            continue
+        done += 1
+        yield name, found
+    if refusal and not done:
+        raise refusal
 
 
 def find_files(paths: Sequence[str | Path], folder: Path) -> list[tuple[str, Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -150,21 +151,32 @@ def _deep(
         return array, 65535
     if image.format == "PPM" and image.mode == "RGB":
         return _ppm16(path)
+    bits = _stored_bits(path, image)
     if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)[..., None], 65535
+        array = np.asarray(image).astype(np.uint16)[..., None]
+        packed = image.format == "TIFF" and bits < 16  # as stored; of other formats Pillow fills 16 bits
+        return (_spread(array, 2**bits - 1) if packed else array), 65535
     if image.mode not in ("I", "F"):
-        bits = _stored_bits(path, image)
         if bits > 8:
             notes.append(f"levels: its {bits} bits are read as 8")
         return None
-    array = np.nan_to_num(np.asarray(image).astype(np.float64))
+    array, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    if image.mode == "I" and bits == 32 and set(tags.get(tiff.FORMAT, (1,))) == {1}:
+        array = array.view(np.uint32)  # Pillow takes all for signed
+    array = np.nan_to_num(array.astype(np.float64))
     if image.format == "PPM" and image.mode == "I":
         top = 65535
     else:
         tops = (1, 255, 65535) if image.mode == "F" else (255, 65535)
         top = next((t for t in tops if array.max() <= t), max(65535, float(array.max())))
         notes.append(f"values outside 0 .. {top:g}, which are taken for black and white")
-    return (array.clip(0, top) * (65535 / top)).round().astype(np.uint16)[..., None], 65535
+    samples = _spread(array[..., None], top)
+    return (65535 - samples if tags.get(tiff.PHOTOMETRIC) == 0 else samples), 65535
+
+
+def _spread(array: np.ndarray, top: float) -> np.ndarray:
+    """0..top over all 16 bits."""
+    return (array.clip(0, top) * (65535 / top)).round().astype(np.uint16)
 
 
 def _shallow(image: Image.Image, parts: list[png.Chunk], notes: list[str]) -> np.ndarray:
@@ -211,20 +223,26 @@ def _ppm16(path: Path) -> tuple[np.ndarray, int] | None:
     """RGB of two bytes a sample, of which Pillow keeps one."""
     with Image.open(path) as image:  # not loaded, so that it still says where the pixels begin
         name, _, offset, arguments = image.tile[0][:4]
-        if name != "ppm" or arguments[1] < 256:
+        if name not in ("ppm", "ppm_plain") or arguments[1] < 256:
             return None
-        array = np.frombuffer(path.read_bytes(), ">u2", image.width * image.height * 3, offset)
-        array = array.reshape(image.height, image.width, 3).clip(0, arguments[1])
-        return (array * (65535 / arguments[1])).round().astype(np.uint16), 65535
+        count, data = image.width * image.height * 3, path.read_bytes()
+        if name == "ppm":
+            array = np.frombuffer(data, ">u2", count, offset)
+        else:
+            words = re.sub(rb"#[^\n]*", b" ", data[offset:]).split()
+            array = np.array(words[:count]).astype(np.uint32)
+        return _spread(array.reshape(image.height, image.width, 3), arguments[1]), 65535
 
 
 def _stored_bits(path: Path, image: Image.Image) -> int:
     """Bits of a sample in formats that Pillow reduces to 8 without a word."""
     if image.format == "TIFF":
         return max(getattr(image, "tag_v2", {}).get(tiff.BITS, (8,)))
-    if image.format not in ("AVIF", "JPEG2000"):
+    if image.format not in ("AVIF", "JPEG2000", "SGI"):
         return 8
     head = path.read_bytes()[:4096]
+    if image.format == "SGI":
+        return 8 * head[3]
     if image.format == "AVIF":
         at = head.find(b"pixi")  # its box: name, version and flags, channels, bits of each
         return head[at + 9] if 0 <= at < len(head) - 9 else 8

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..device import doubled
 from ..imaging.color import luma
 
 STRIP = 2**18  # pixels
@@ -17,7 +18,7 @@ WINDOW, SIGMA = 11, 1.5  # Wang et al. 2004, section III.B
 def psnr(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
     """Peak signal-to-noise ratio in dB over each image of a batch B C H W; infinite for equal images."""
     _same(a, b)
-    error = (a.double() - b.double()).square().flatten(1).mean(1)
+    error = (doubled(a) - doubled(b)).square().flatten(1).mean(1)
     return 10 * torch.log10(peak**2 / error)
 
 
@@ -29,14 +30,14 @@ def psnr_uint8_wraparound(a: Tensor, b: Tensor) -> Tensor:
     """
     _same(a, b)
     wrapped = (a.int() - b.int()) % 256
-    error = (wrapped.square() % 256).double().flatten(1).mean(1)
+    error = doubled(wrapped.square() % 256).flatten(1).mean(1)
     return 10 * torch.log10(255**2 / error)
 
 
 def mae(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute error over each image of a batch, in the images' own unit."""
     _same(a, b)
-    return (a.double() - b.double()).abs().flatten(1).mean(1)
+    return (doubled(a) - doubled(b)).abs().flatten(1).mean(1)
 
 
 def ssim(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
@@ -54,11 +55,11 @@ def ssim(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
         )
     from kornia.filters import get_gaussian_kernel1d  # which takes half a second
 
-    kernel = get_gaussian_kernel1d(WINDOW, SIGMA, device=a.device, dtype=torch.float64)
-    rows, score = a.shape[-2] - WINDOW + 1, torch.zeros(len(a), dtype=torch.float64, device=a.device)
+    rows, score = a.shape[-2] - WINDOW + 1, doubled(a.new_zeros(len(a)))
+    kernel = get_gaussian_kernel1d(WINDOW, SIGMA, device=score.device, dtype=torch.float64)
     strip = max(1, STRIP // a.shape[-1])  # large pictures in strips, which bounds memory
     for i in range(0, rows, strip):
-        one, other = (x[..., i : i + strip + WINDOW - 1, :].double() for x in (a, b))
+        one, other = (doubled(x[..., i : i + strip + WINDOW - 1, :]) for x in (a, b))
         score = score + _similarity(one, other, kernel, peak).flatten(1).sum(1)
     return score / (a[0].numel() // a.shape[-2] // a.shape[-1] * rows * (a.shape[-1] - WINDOW + 1))
 

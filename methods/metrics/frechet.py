@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..device import doubled
+
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Squared 2-Wasserstein distance of the Gaussians fitted to embeddings (N, D) and (M, D), float64; 0 for
@@ -22,7 +24,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
         raise ValueError(f"sets of {len(a)} and {len(b)} have no covariance: give at least 2 embeddings each")
     if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
         raise ValueError("an embedding holds NaN or infinite values: no figure can be given")
-    (mean_a, root_a), (mean_b, root_b) = _moments(a.double()), _moments(b.double())
+    (mean_a, root_a), (mean_b, root_b) = _moments(doubled(a)), _moments(doubled(b))
     # C = R^T R, so the eigenvalues of C_a C_b are the squared singular values of R_a R_b^T: no square root of
     # a singular matrix
     shared = torch.linalg.svdvals(root_a @ root_b.T).sum()

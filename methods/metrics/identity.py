@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..device import doubled
 from ..imaging.images import check_pixels, to_uint8
 
 EXTRA = 'pip install "priorsr[eval]"'
@@ -114,7 +115,7 @@ def identity_distance(a: Tensor, b: Tensor, kind: str = "euclidean") -> Tensor:
     _check_kind(kind)
     if a.shape != b.shape or a.ndim != 2:
         raise ValueError(f"embeddings must pair as (B, D): {tuple(a.shape)} against {tuple(b.shape)}")
-    a, b = a.double(), b.double()
+    a, b = doubled(a), doubled(b)
     return (a - b).norm(dim=1) if kind == "euclidean" else 1 - torch.cosine_similarity(a, b)
 
 

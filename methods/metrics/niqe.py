@@ -91,7 +91,7 @@ def features(picture: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Features (patches, 36) of a picture C H W in 0..1, and how sharp each patch is: the sum of its local
     deviations.
     """
-    grey = luma(picture.double().cpu() * 255)[None].round()
+    grey = luma(picture.cpu().double() * 255)[None].round()
     high, wide = (n // PATCH for n in size_of(grey))
     grey = grey[..., : high * PATCH, : wide * PATCH]
     if not high * wide:

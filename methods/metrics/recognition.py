@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..device import doubled
 from .identity import identity_distance
 
 RANKS = (1, 5, 10)
@@ -18,8 +19,8 @@ def roc_auc(genuine: Tensor, impostor: Tensor) -> float:
     counting half (Hanley and McNeil 1982, Eq. 1). Raises ValueError without pairs of both kinds.
     """
     _both(genuine, impostor)
-    others = impostor.double().sort().values
-    pairs = genuine.double()
+    others = doubled(impostor).sort().values
+    pairs = doubled(genuine)
     above = len(others) - torch.searchsorted(others, pairs, right=True)
     ties = torch.searchsorted(others, pairs, right=True) - torch.searchsorted(others, pairs)
     return float((above.double() + ties.double() / 2).sum() / (len(pairs) * len(others)))
@@ -30,10 +31,10 @@ def equal_error_rate(genuine: Tensor, impostor: Tensor) -> float:
     that point linearly. Raises ValueError without pairs of both kinds.
     """
     _both(genuine, impostor)
-    levels = torch.cat([genuine, impostor]).double().unique()
+    levels = doubled(torch.cat([genuine, impostor])).unique()
     refused, accepted = [1.0], [0.0]
     for one, share in ((genuine, refused), (impostor, accepted)):
-        below = torch.searchsorted(one.double().sort().values, levels, right=True).double() / len(one)
+        below = torch.searchsorted(doubled(one).sort().values, levels, right=True).double() / len(one)
         share.extend((1 - below if one is genuine else below).tolist())
     for i in range(1, len(refused)):
         if accepted[i] >= refused[i]:

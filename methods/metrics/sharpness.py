@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..device import doubled
 from ..imaging.images import check_pixels
 
 
@@ -14,7 +15,7 @@ def gradient_energy(x: Tensor) -> Tensor:
     check_pixels(x)
     if min(x.shape[-2:]) < 2:
         raise ValueError(f"images of {x.shape[-2]}x{x.shape[-1]} have no gradient: give at least 2x2 pixels")
-    x = x.double()
+    x = doubled(x)
     down, across = (x.diff(dim=axis).square().flatten(1).mean(1) for axis in (-2, -1))
     return down + across
 
@@ -43,4 +44,4 @@ def seed_diversity(samples: Tensor) -> Tensor:
             f"samples of shape {tuple(samples.shape)} do not vary by seed: give S B C H W with at least 2 "
             "seeds"
         )
-    return samples.double().std(0).flatten(1).mean(1)
+    return doubled(samples).std(0).flatten(1).mean(1)

@@ -1,4 +1,4 @@
-"""Errors and amplitudes by frequency."""
+"""Errors and amplitudes by frequency, computed on the processor."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def band_errors(result: Tensor, truth: Tensor) -> tuple[float, float]:
     """
     if result.shape != truth.shape:
         raise ValueError(f"the images differ in size: {tuple(result.shape)} against {tuple(truth.shape)}")
-    power = torch.fft.fft2(255 * (result - truth).double(), norm="ortho").abs().square()
-    inside = _inside(truth)
+    power = torch.fft.fft2(255 * (result - truth).cpu().double(), norm="ortho").abs().square()
+    inside = _inside(power)
     low, high = (float((power * mask).sum() / power.numel()) ** 0.5 for mask in (inside, ~inside))
     return low, high
 
@@ -31,18 +31,17 @@ def amplitudes(x: Tensor, bands: int = 32) -> tuple[Tensor, Tensor]:
     up to 0.5, which is Nyquist's.
     """
     check_pixels(x)
-    power = torch.fft.fft2(x.double(), norm="ortho").abs().mean((0, 1))
-    radius = torch.hypot(*torch.meshgrid(*_cycles(x), indexing="ij"))
+    power = torch.fft.fft2(x.cpu().double(), norm="ortho").abs().mean((0, 1))
+    radius = torch.hypot(*torch.meshgrid(*_cycles(power), indexing="ij"))
     place = (radius * 2 * bands).long()
     kept = place < bands
-    total = torch.zeros(bands, dtype=torch.float64, device=x.device).index_add_(0, place[kept], power[kept])
-    count = torch.zeros(bands, dtype=torch.float64, device=x.device).index_add_(
+    total = torch.zeros(bands, dtype=torch.float64, device="cpu").index_add_(0, place[kept], power[kept])
+    count = torch.zeros(bands, dtype=torch.float64, device="cpu").index_add_(
         0, place[kept], torch.ones_like(power[kept])
     )
     seen = count > 0
-    return (total / count.clamp(min=1))[seen], ((torch.arange(bands, device=x.device) + 0.5) / (2 * bands))[
-        seen
-    ]
+    radii = (torch.arange(bands, device="cpu") + 0.5) / (2 * bands)
+    return (total / count.clamp(min=1))[seen], radii[seen]
 
 
 def _inside(x: Tensor) -> Tensor:
@@ -51,5 +50,5 @@ def _inside(x: Tensor) -> Tensor:
 
 
 def _cycles(x: Tensor) -> tuple[Tensor, Tensor]:
-    height, width = x.shape[-2:]
-    return torch.fft.fftfreq(height, dtype=torch.float64), torch.fft.fftfreq(width, dtype=torch.float64)
+    down, across = (torch.fft.fftfreq(n, dtype=torch.float64, device="cpu") for n in x.shape[-2:])
+    return down, across

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..degrade import Recipe
 from ..degrade.step import Step
-from ..imaging.datasets import find_files
+from ..imaging.datasets import find_files, sound
 from ..imaging.images import read, read_head, to_uint8
 from ..imaging.resize import enlarge_by, resize, size_of
 
@@ -39,13 +39,15 @@ class Crops:
     def of(
         paths: Sequence[str | Path], size: int, flip: bool = True, scales: tuple[float, ...] = (1.0,)
     ) -> Crops:
-        """Of the pictures of folders and zip archives that are large enough; those left out are logged.
+        """Of the pictures of folders and zip archives that are large enough; those left out are logged, with
+        what cannot be read.
 
-        Raises ValueError when none is left or one cannot be read, and as `find_files`.
+        Raises ValueError when none is left, and as `find_files`.
         """
         folder = TemporaryDirectory()
-        files = [path for _, path in find_files(paths, Path(folder.name))]
-        large = tuple(path for path in files if _shorter_side(path) >= size)
+        files = find_files(paths, Path(folder.name))
+        sides = sound(files, lambda path: (path, min(read_head(path).size)))
+        large = tuple(path for _, (path, side) in sides if side >= size)
         if not large:
             places = ", ".join(map(str, paths))
             raise ValueError(
@@ -67,7 +69,7 @@ class Crops:
         """One square 3 S S in 0..1, of the picture `index` or of any."""
         rng = random.Random(f"crop/{seed}")
         drawn = rng.randrange(len(self.files))
-        picture = self._picture(self.files[drawn if index is None else index % len(self.files)])
+        picture = self._picture(drawn if index is None else index % len(self.files))
         scale = rng.choice(self.scales) if len(self.scales) > 1 else min(self.scales)
         side = min(round(self.size / scale), *picture.shape[-2:])
         top, left = (rng.randrange(n - side + 1) for n in picture.shape[-2:])
@@ -82,11 +84,15 @@ class Crops:
         """Squares to judge by, N 3 S S in 0..1: those of seed i, from picture i."""
         return torch.stack([self(i, i) for i in range(count)])
 
-    def _picture(self, path: Path) -> Tensor:
-        """Decoded, C H W; 8-bit pictures stay in memory as such while there is room."""
+    def _picture(self, index: int) -> Tensor:
+        """Decoded, C H W, or the next one that can be read; 8-bit pictures stay in memory as such while there
+        is room.
+        """
+        path = self.files[index]
         if path in self.decoded:
             return self.decoded[path]
-        found = read(path)
+        following = ((one.name, one) for one in self.files[index:] + self.files[:index])
+        _, found = next(sound(following, read))
         pixels = found.pixels[0]
         if found.bits == 8 and sum(x.numel() for x in list(self.decoded.values())) + pixels.numel() <= KEPT:
             self.decoded[path] = to_uint8(pixels)
@@ -128,8 +134,3 @@ def enlarged(low: Sequence[Tensor] | Tensor, size: int, kernel: str = "bicubic")
     """uint8 pictures 3 s s as B 3 size size in -1..1, enlarged as pictures are before they are restored."""
     together = [low] if isinstance(low, Tensor) else [x[None] for x in low]
     return torch.cat([enlarge_by(x / 255, (size, size), kernel).clamp(0, 1) * 2 - 1 for x in together])
-
-
-def _shorter_side(path: Path) -> int:
-    """Of a picture whose head alone is read. Raises ValueError where that fails."""
-    return min(read_head(path).size)

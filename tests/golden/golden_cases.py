@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fill import NoiseSource, fill_, tensor
+from fill import NoiseSource, fill_, tensor, weight
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -103,9 +104,11 @@ class Case:
             k.removeprefix(f"{name}/"): v for k, v in self.manifest.items() if k.startswith(f"{name}/")
         }
 
-    def fill(self, network: nn.Module, part: str | None = None) -> nn.Module:
-        """Give a network its weights by name; its keys and shapes must be those of the manifest, or of one
-        part of it.
+    def fill(
+        self, network: nn.Module, part: str | None = None, named: Callable[[str], str] = str
+    ) -> nn.Module:
+        """Give a network its weights by the name of each key; its keys and shapes must be those of the
+        manifest, or of one part of it.
         """
         manifest = self.part(part)
         keys = {k: list(v.shape) for k, v in network.state_dict().items() if k in manifest}
@@ -117,6 +120,10 @@ class Case:
             if k not in manifest or any(fnmatch(k, pattern) for pattern in patterns)
         ]
         fill_(network, kept)  # what is kept was computed by the network itself
+        with torch.no_grad():
+            for key, value in network.state_dict().items():
+                if key not in kept and named(key) != key:
+                    value.copy_(weight(named(key), value.shape))
         return network.eval()
 
     def noise(self, prefix: str = "noise") -> NoiseSource:
@@ -149,6 +156,34 @@ class Case:
                 assert off <= tolerance["rel_l2"], (
                     f"{name} is off by {off:.3g} of its norm, more than {tolerance['rel_l2']}"
                 )
+
+
+def names_by(form: str, **known: str) -> Callable[[str], str]:
+    """The name that each key's weights are filled by: text that goes before the key, or an expression such as
+    `'<attr>:' + key`; `<name>` and `{name}` stand for what is known.
+    """
+    terms = re.findall(r"""(['"])(.*?)\1|(\w+)""", form)
+    if not any(quote for quote, _, _ in terms):
+        terms = [("'", form, "")]
+    if not re.search(r"<key>|{key}", form) and ("", "", "key") not in terms:
+        terms.append(("", "", "key"))
+
+    def named(key: str) -> str:
+        words = {**known, "key": key}
+        text = "".join(inner if quote else words.get(word, "") for quote, inner, word in terms)
+        for name, value in words.items():
+            text = text.replace(f"<{name}>", value).replace(f"{{{name}}}", value)
+        return text
+
+    return named
+
+
+def by_sample(call: Callable[..., Tensor], times: Tensor, *batches: Tensor) -> Tensor:
+    """What is computed at one time for all pictures, or at a time for each, one picture after the other."""
+    if times.numel() == 1:
+        return call(times.item(), *batches)
+    rows = zip(times.flatten().tolist(), *(batch.split(1) for batch in batches), strict=True)
+    return torch.cat([call(*row) for row in rows])
 
 
 def cases() -> list[Case]:

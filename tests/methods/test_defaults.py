@@ -1,4 +1,4 @@
-"""Global defaults of torch that other code sets change no result (fault 11)."""
+"""Global defaults of torch that other code sets change no result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is hidden under full transparency counts for nothing, in every node that resamples (fault 6)."""
+"""What is hidden under full transparency counts for nothing, in every node that resamples."""
 
 from __future__ import annotations
 

@@ -123,6 +123,8 @@ def test_reports_tell_what_was_chosen(pack, patch):
     report = pack.run("UpscaleSRDG", image=face[:, :8, :8], **SRDG, **asked)[1].splitlines()
     assert report[0] == "happy: happy (of 0 neutral, 1 happy), weight 0.5"
     assert report[1].startswith("image 1: happy: neutral 0.")
+    report = pack.run("UpscaleSRDG", image=face, scale=2.0, **{**SRDG, "prior": "srdg_face64"})[1]
+    assert "not for x2: the picture is enlarged x4 and resized" in report
 
 
 def test_attributes_pull_and_chained_classifiers_count(pack, patch):

@@ -6,8 +6,7 @@ import re
 from itertools import pairwise
 
 import torch
-from fill import weight
-from golden_cases import Case, adapter
+from golden_cases import Case, adapter, by_sample, names_by
 from torch import Tensor
 
 from priorsr.methods import weights
@@ -45,12 +44,9 @@ def ncsnpp(case: Case, config: dict, part: str | None = None) -> NCSNpp:
 
 def densenet(case: Case, config: dict, part: str | None = None, attribute: str = "") -> DenseNet:
     options = {name: config[name] for name in ("image_size", "growth_rate", "bn_size", "num_classes")}
-    network = case.fill(DenseNet(DenseNetConfig(num_layers=tuple(config["num_layers"]), **options)), part)
-    if "<attr>" in config["fill_key_prefix"]:
-        network.load_state_dict(
-            {k: weight(f"{attribute}:{k}", v.shape) for k, v in network.state_dict().items()}
-        )
-    return network.requires_grad_(False)
+    network = DenseNet(DenseNetConfig(num_layers=tuple(config["num_layers"]), **options))
+    names = names_by(config.get("fill_key_prefix", ""), attr=attribute)
+    return case.fill(network, part, names).requires_grad_(False)
 
 
 def schedule(config: dict) -> ExplodingSchedule:
@@ -71,11 +67,13 @@ def srdg_ncsnpp(case: Case) -> dict[str, Tensor]:
     network, sde = ncsnpp(case, c), schedule(c)
     prior = NCSNppPrior(network)
     for k in range(len(c["times"])):
-        sigma = sde.sigma(float(case.inputs[f"t_{k}"]))
-        x = y.clamp(0, 1) * 0.9 + sigma * case.inputs["x_noise"]
-        outputs[f"sigma_{k}"] = torch.tensor([sigma])
-        outputs[f"raw_{k}"] = network(x, torch.tensor([sigma]), y)
-        outputs[f"score_{k}"] = prior.score(x, Level(sigma, 1.0, sigma), Cond({"low_res": y}))
+        sigma = sde.sigma(case.inputs[f"t_{k}"].flatten())
+        x = y.clamp(0, 1) * 0.9 + sigma[:, None, None, None] * case.inputs["x_noise"]
+        outputs[f"sigma_{k}"] = sigma
+        outputs[f"raw_{k}"] = network(x, sigma, y)
+        outputs[f"score_{k}"] = by_sample(
+            lambda s, x, y: prior.score(x, Level(s, 1.0, s), Cond({"low_res": y})), sigma, x, y
+        )
     return outputs
 
 
@@ -106,16 +104,21 @@ def srdg_lr_image(case: Case) -> dict[str, Tensor]:
 def judged(
     network: DenseNet, labels: Tensor, image: Tensor, noise: Tensor, config: dict
 ) -> dict[str, Tensor]:
-    """Logits and gradients at each time."""
-    wish = AttributeTarget(AttributeClassifier(network, "attribute", ("0", "1")), tuple(labels.tolist()))
+    """Logits and gradients at each time, which is one for all pictures or one for each."""
+    classifier = AttributeClassifier(network, "attribute", tuple(map(str, range(network.config.num_classes))))
     sde, outputs = schedule(config), {}
-    guidance = AttributeGuidance([wish], 1.0, span=(0, 1), schedule=sde)
+
+    def gradient(sigma: float, x: Tensor, labels: Tensor) -> Tensor:
+        wish = AttributeTarget(classifier, tuple(labels.tolist()))
+        guidance = AttributeGuidance([wish], 1.0, span=(0, 1), schedule=sde)
+        return guidance.gradient(x, Level(sigma, 1.0, sigma))
+
     for k, t in enumerate(config["times"]):
-        sigma = sde.sigma(t)
-        x = image + sigma * noise
+        sigma = sde.sigma(torch.tensor(t, dtype=torch.float64)).flatten()
+        x = image + sigma.float()[:, None, None, None] * noise
         with torch.no_grad():
-            outputs[f"logits_{k}"] = network(x, torch.full((len(x),), sigma))
-        outputs[f"grad_{k}"] = guidance.gradient(x, Level(sigma, 1.0, sigma))
+            outputs[f"logits_{k}"] = network(x, sigma.float().expand(len(x)))
+        outputs[f"grad_{k}"] = by_sample(gradient, sigma, x, labels.expand(len(x)))
     return outputs
 
 

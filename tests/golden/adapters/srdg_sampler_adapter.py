@@ -43,7 +43,8 @@ class Draws:
 
 
 def attributes(case: Case) -> list[AttributeTarget]:
-    names, c = ("0", "1"), case.config.get("classifier", {})
+    c = case.config.get("classifier", {})
+    names = tuple(map(str, range(c.get("num_classes", 2))))
     networks = {name: densenet(case, c, "classifier", name) for name in case.config.get("labels", {})}
     return [
         AttributeTarget(AttributeClassifier(network, name, names), tuple(case.config["labels"][name]))

@@ -102,8 +102,8 @@ def autoencoder(ddconfig: dict) -> tuple[VAE, CFW]:
     ).eval()
 
 
-def at(t: float, x: Tensor) -> Tensor:
-    return torch.full((len(x),), float(t))
+def at(t: float | list[float], x: Tensor) -> Tensor:
+    return torch.as_tensor(t, dtype=torch.float32).expand(len(x))
 
 
 @adapter("stablesr", "struct_encoder")

@@ -57,9 +57,7 @@ def test_memory_and_seconds_are_told_before_a_run(network):
     upscaler = CodeFormerUpscaler(CodeFormerRestorer(network))
     plan = upscaler.predict((32, 32), 1.0)
     held = peak_bytes(lambda: network(torch.zeros(1, 3, 32, 32)), "cpu")
-    assert (
-        held < plan.bytes < 3 * held
-    )  # attention is not fused where it is counted, which a tiny one shows
+    assert held < plan.bytes < 3 * held  # attention is not fused where it is counted, which a tiny one shows
     assert plan.seconds > 0
     assert "1 network call, about" in plan.describe()
 

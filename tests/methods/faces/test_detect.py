@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from priorsr.methods.faces import mtcnn
 from priorsr.methods.faces.detect import (
     Detection,
     DetectSettings,
@@ -169,3 +170,15 @@ def test_retinaface_files_become_detectors_and_others_do_not(monkeypatch, tmp_pa
     assert found.landmarks.shape[1:] == (5, 2)
     with pytest.raises(ValueError, match="srcnn weights, no face detector"):
         load_detector(str(root / "weights/srcnn_x2.safetensors"))
+
+
+@pytest.mark.parametrize("size", [(12, 12), (13, 30), (40, 17), (41, 12), (63, 64)])
+def test_large_pictures_are_looked_at_in_strips_that_change_nothing(monkeypatch, size):
+    detector = load_detector("mtcnn")
+    x = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)) - 0.5
+    with torch.no_grad():
+        whole = detector.network.pnet(x)
+        for pixels in (1, 200, 1000):
+            monkeypatch.setattr(mtcnn, "STRIP", pixels)
+            for found, expected in zip(detector._asked_everywhere(x), whole, strict=True):
+                torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

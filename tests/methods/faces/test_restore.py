@@ -288,7 +288,7 @@ def over_the_corner() -> Faces:
 
 @pytest.mark.parametrize("blend", ["replace", "difference"])
 def test_grey_faces_stay_grey_at_the_border_too(blend):
-    """Fault 10: what the face is filled with beyond the picture has a colour."""
+    """What the face is filled with beyond the picture has a colour."""
     grey = torch.rand(1, 1, 96, 96, generator=torch.Generator().manual_seed(0)).expand(1, 3, -1, -1)
     settings = RestoreSettings(blend=blend)
     done = restore_faces(grey.contiguous(), lambda x, s: x, None, settings, faces=[over_the_corner()])
@@ -298,7 +298,6 @@ def test_grey_faces_stay_grey_at_the_border_too(blend):
 
 
 def test_faces_that_come_back_as_no_numbers_stay():
-    """Fault 12."""
     picture = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     done = restore_faces(picture, lambda x, s: x * torch.nan, None, faces=[over_the_corner()])
     assert torch.equal(done.pictures, picture)

@@ -45,7 +45,6 @@ def refused(path, *words):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("opcode", attacks(""))
 def test_nothing_in_a_file_is_called(tmp_path, opcode, form, suffix):
-    """Fault 36."""
     mark = tmp_path / "mark"
     path = FORMS[form](tmp_path / f"evil{suffix}", attacks(f"touch {mark}")[opcode])
     refused(path)
@@ -97,7 +96,6 @@ def test_torch_is_not_asked_to_unpickle(tmp_path, monkeypatch):
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("modern", [True, False])
 def test_every_protocol_is_read(tmp_path, protocol, modern):
-    """Fault 18."""
     wanted = SRCNN().state_dict()
     path = tmp_path / "a.pth"
     torch.save(wanted, path, pickle_protocol=protocol, _use_new_zipfile_serialization=modern)
@@ -105,7 +103,7 @@ def test_every_protocol_is_read(tmp_path, protocol, modern):
     assert all(torch.equal(v, found[k]) for k, v in wanted.items())
 
 
-# memory: fault 40
+# memory
 
 
 def test_a_memo_of_2_to_28_costs_nothing(tmp_path):
@@ -186,7 +184,7 @@ def test_tensors_that_leave_their_storage_are_refused(tmp_path, shape, stride):
     refused(zipped(tmp_path / "a.pt", data, _0=bytes(16)))
 
 
-# files that never end: fault 39
+# files that never end
 
 
 def test_a_dict_that_holds_itself_ends(tmp_path):
@@ -286,7 +284,7 @@ def test_too_many_tensors_are_refused(tmp_path, monkeypatch):
     refused(path, "2000 tensors")
 
 
-# wrong exceptions: fault 41
+# wrong exceptions
 
 
 def srcnn(**changes):
@@ -335,7 +333,6 @@ def test_quantised_tensors_are_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"P", b"PK\x03\x04", b"PK\x03\x04" + bytes(15), b"\x80\x02"])
 @pytest.mark.parametrize("suffix", weights.SUFFIXES)
 def test_stumps_are_named(tmp_path, content, suffix):
-    """Fault 8."""
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
     refused(path)

@@ -105,7 +105,6 @@ def test_released_layouts_are_named(tmp_path, monkeypatch, capsys, make, manifes
 
 
 def test_models_survives_whatever_lies_in_a_folder(tmp_path, monkeypatch, capsys):
-    """Fault 8."""
     (tmp_path / "empty.pth").touch()
     (tmp_path / "folder.pth").mkdir()
     (tmp_path / "link.pth").symlink_to(tmp_path / "nowhere")
@@ -132,7 +131,7 @@ def test_models_survives_whatever_lies_in_a_folder(tmp_path, monkeypatch, capsys
     assert "Apache-2.0" in shown
 
 
-# containers and prefixes: fault 9
+# containers and prefixes
 
 
 @pytest.mark.parametrize(
@@ -210,7 +209,6 @@ def diffusers_vae(network: VAE) -> dict:
 
 
 def test_autoencoders_load_in_both_layouts(tmp_path):
-    """Fault 30."""
     network = VAE(VAEConfig(32, (1, 2), 1, 4))
     save_file(diffusers_vae(network), tmp_path / "diffusers.safetensors")
     save_file(network.state_dict(), tmp_path / "released.safetensors")

@@ -159,7 +159,6 @@ def test_names_are_looked_up_in_the_users_folders_and_shipped_ones_in_the_packag
 
 
 def test_a_file_of_the_working_directory_is_taken_only_where_a_path_was_typed(tmp_path, monkeypatch):
-    """Fault 38."""
     monkeypatch.chdir(tmp_path)
     for name in ("srcnn_x2", "checkpoint_30", "own.pth"):
         (tmp_path / name).write_bytes(b"notes")
@@ -171,7 +170,6 @@ def test_a_file_of_the_working_directory_is_taken_only_where_a_path_was_typed(tm
 
 
 def test_released_files_without_a_suffix_are_found(tmp_path, monkeypatch):
-    """Fault 29."""
     monkeypatch.setenv("PRIORSR_MODELS", str(tmp_path))
     for name, content in (("checkpoint_30", b"\xde\x00\x01"), ("README", b"hello"), (".hidden", b"\x81")):
         (tmp_path / name).write_bytes(content)
