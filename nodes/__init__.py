@@ -27,7 +27,7 @@ from .quality import ImageQuality
 from .resize import ResizeImage
 from .restore_faces import RestoreFacesWith
 from .sample import SamplePicture
-from .sampling import ApplyGuidance, Sampler, SigmasByRespacing, TiledDenoiser
+from .sampling import ApplyGuidance, ApplyGuidanceToGuider, Sampler, SigmasByRespacing, TiledDenoiser
 from .srdg import AttributeGuide, AttributeReadOut, LoadAttributeClassifier
 from .stablesr import ApplyStableSR, LoadStableSR, StableSRStart
 from .stablesr_upscale import StableSRUpscale
@@ -74,6 +74,7 @@ NODES = [
     AttributeReadOut,
     GuideByClipping,
     ApplyGuidance,
+    ApplyGuidanceToGuider,
     LoadStableSR,
     ApplyStableSR,
     StableSRStart,

@@ -154,6 +154,30 @@ class ApplyGuidance(io.ComfyNode):
         return io.NodeOutput(host_guided.guided(model, guidance))
 
 
+class ApplyGuidanceToGuider(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="PriorSRApplyGuidanceToGuider",
+            display_name="Apply Guidance to Guider",
+            category=CATEGORY,
+            description=(
+                "A GUIDER whose predictions carry guidance, for SamplerCustomAdvanced: as Apply Guidance to "
+                "Model, for what comes out of any guider."
+            ),
+            search_aliases=["guidance", "guider", "dps", "ddnm", "posterior sampling"],
+            inputs=[
+                io.Guider.Input("guider", tooltip="Such as Basic Guider or CFG Guider; it stays as it is."),
+                Guidance.Input("guidance", tooltip="What pulls the samples, such as Guide by Measurement."),
+            ],
+            outputs=[io.Guider.Output("guider", display_name="GUIDER")],
+        )
+
+    @classmethod
+    def execute(cls, guider, guidance):
+        return io.NodeOutput(host_guided.guided_guider(guider, guidance))
+
+
 TRANSITIONS = {
     "ddpm": lambda choice: DDPM(choice["variance"]),
     "ddim": lambda choice: DDIM(choice["eta"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -60,9 +61,17 @@ def guided(model, hooks: Sequence[Hook]) -> comfy.model_patcher.ModelPatcher:
     Raises ValueError for hooks that only our own sampler can follow.
     """
     check_foldable(hooks)
-    copy = model.clone()
-    copy.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _Patch(tuple(hooks)).sample)
-    return copy
+    own = model.clone()
+    own.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _Patch(tuple(hooks)).sample)
+    return own
+
+
+def guided_guider(guider, hooks: Sequence[Hook]):
+    """A copy of any GUIDER of the host, on such a copy of its MODEL. Raises ValueError as `guided`."""
+    own = copy.copy(guider)
+    own.model_patcher = guided(guider.model_patcher, hooks)
+    own.model_options = own.model_patcher.model_options
+    return own
 
 
 class _Patch:

@@ -87,6 +87,17 @@ def test_native_euler_does_what_our_sampler_does(host, name):
     assert (ours - free).abs().max() > 0.02 * size
 
 
+def test_a_guider_is_guided_as_its_model_is(host):
+    chain = {"31": consistent(strength=0.7), **LOW}
+    model = latent(host, on_pixels(native("euler"), "by-model", True, **chain))
+    graph = on_pixels(native("euler"), "by-guider", False, **chain)
+    graph["23"] = node("PriorSRApplyGuidanceToGuider", guider=["8", 0], guidance=["31", 0])
+    graph["12"]["inputs"]["guider"] = ["23", 0]
+    torch.testing.assert_close(latent(host, graph), model, rtol=0, atol=1e-5 * model.abs().max().item())
+    free = latent(host, on_pixels(native("euler"), "no-guider", False))
+    assert (model - free).abs().max() > 0.02 * model.abs().max()
+
+
 @pytest.mark.parametrize("name", ["dpmpp_2m", "dpm_2", "euler_ancestral", "dpmpp_sde", "uni_pc"])
 def test_any_sampler_comes_nearer_to_a_measurement(host, name):
     low = latent(host, {**LOW, "5": node("PriorSRImageToPixelLatent", **PIXELS), "3": prior(), "9": PAINTED})

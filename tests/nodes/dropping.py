@@ -44,7 +44,7 @@ NEIGHBOURS = {  # of single sockets
     ("PriorSRGuideClassifier", "model"): ("PriorSRLoadPixelPrior", 0),
 }
 RUN = {"MODEL": "model", "CONDITIONING": "conditioning", "SIGMAS": "sigmas", "SAMPLER": "sampler"}
-RUN |= {"PRIORSR_GUIDANCE": "guidance", "NOISE": "noise"}
+RUN |= {"PRIORSR_GUIDANCE": "guidance", "NOISE": "noise", "GUIDER": "guider"}
 PORTRAIT = {"picture": "portrait", "damage": "none"}
 SMALL = {"picture": "tight face", "damage": "small x8"}  # 16 pixels, 64 once they are enlarged
 FACES = ("Faces", "Face", "CodeFormer")
@@ -124,9 +124,8 @@ class Dropped:
         model = parts.get("model") or self._part("MODEL")
         if "guidance" in parts:
             parts["sampler"] = self.node("PriorSRSampler", guidance=parts["guidance"])
-        guider = self.node(
-            "BasicGuider", model=model, conditioning=parts.get("conditioning") or self._part("CONDITIONING")
-        )
+        conditioning = parts.get("conditioning") or self._part("CONDITIONING")
+        guider = parts.get("guider") or self.node("BasicGuider", model=model, conditioning=conditioning)
         latent = (
             self.node("PriorSRImageToPixelLatent", model=model) if not self.latent else self._part("LATENT")
         )

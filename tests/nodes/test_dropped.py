@@ -68,11 +68,12 @@ class Runner:
         return (noise_seed,)
 
     def guider(self, model, conditioning) -> tuple:
-        return (SimpleNamespace(model=model, conditioning=conditioning),)
+        parts = {"model_patcher": model, "model_options": {}, "conditioning": conditioning}
+        return (SimpleNamespace(**parts),)
 
     def sample(self, noise, guider, sampler, sigmas, latent_image) -> tuple:
         """From the latent at the noise of the first of the sigmas, as the host does."""
-        model, latent = guider.model, latent_image["samples"]
+        model, latent = guider.model_patcher, latent_image["samples"]
         drawn = torch.randn(latent.shape, generator=torch.Generator().manual_seed(noise))
 
         class Inner(nn.Module):

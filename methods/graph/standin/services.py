@@ -28,6 +28,7 @@ class ModelPatcher:
     def __init__(self, model: nn.Module, load_device: torch.device, offload_device: torch.device):
         self.model, self.load_device, self.offload_device = model, load_device, offload_device
         self.patches: dict[tuple, Any] = {}
+        self.model_options: dict[str, Any] = {}
 
     def clone(self) -> ModelPatcher:
         copy = type(self)(self.model, self.load_device, self.offload_device)
