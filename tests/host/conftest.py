@@ -13,7 +13,7 @@ from face_graphs import LEFT, SIDE, TOP
 from graphs import latent, node
 from host_server import serve
 from stablesr_graphs import BASE, sd
-from tiny_checkpoints import corrector
+from tiny_checkpoints import MISFITS, corrector
 
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
@@ -52,13 +52,7 @@ def lr(host):
 @pytest.fixture(scope="module")
 def correctors(host):
     """Correctors that do not fit the face prior at x4, beside the one that does."""
-    for name, said in {
-        "x8": {"scale": 8},
-        "k4": {"k": 4},
-        "rgb": {"channels": 3},
-        "raw": {"ema": 0.0},
-        "latent": {"channels": 4},
-    }.items():
+    for name, said in {**MISFITS, "latent": {"channels": 4}}.items():
         corrector(host.base / "models" / "priorsr" / f"{name}_corrector.safetensors", **said)
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.host
         ({"corrector": "k4_corrector.safetensors"}, "trained with k 4, not 2"),
         ({"corrector": "rgb_corrector.safetensors"}, "for 3 channels, the prior for 1"),
         ({"corrector": "raw_corrector.safetensors"}, "without EMA"),
-        ({"corrector": "tiny_adm.safetensors"}, "where corrector weights are needed"),
+        ({"corrector": "tiny_adm.safetensors"}, "choose a file that holds DPI corrector weights"),
         ({"preset.tau": 950.0}, "at least tau"),
         ({"preset.s": 0.0}, "s 0 is no exponent"),
         ({"preset.omega": 10.0}, "at least tau"),

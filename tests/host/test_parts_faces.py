@@ -233,7 +233,7 @@ def test_aligned_faces_of_a_batch_are_restored_one_by_one(host, definitions):
         ("PriorSRRestoreFaces", {**FEW, "which": "all"}, "does not number faces"),
         ("PriorSRRestoreFaces", {**FEW, "coarse": 1.0}, "coarse 1 is outside"),
         ("PriorSRRestoreFaces", {"method": "gan"}, "choose one of diffsr, dpi, srdg, srcnn"),
-        ("PriorSRCodeFormer", {"codeformer": "tiny_adm.safetensors"}, "where codeformer weights are needed"),
+        ("PriorSRCodeFormer", {"codeformer": "tiny_adm.safetensors"}, "choose a file that holds CodeFormer"),
     ],
 )
 def test_mistakes_are_explained(host, definitions, kind, change, words):

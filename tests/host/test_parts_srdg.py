@@ -193,8 +193,8 @@ def test_attributes_are_read_as_text_and_numbers(host):
             {"classifier": "small_happy.safetensors", "attributes": "happy=1"},
             "takes 32 x 32 pixels, not 64 x 64",
         ),
-        ({"classifier": SR}, "where attribute weights are needed"),
-        ({"prior": "tiny_adm.safetensors"}, "where ncsnpp weights are needed"),
+        ({"classifier": SR}, "choose a file that holds attribute classifier weights"),
+        ({"prior": "tiny_adm.safetensors"}, "a file that holds NCSN++ super-resolution prior weights"),
         ({"first": 0.2, "last": 0.4}, "give a first above the last"),
     ],
 )
