@@ -9,7 +9,7 @@ from dataclasses import replace
 from http.server import ThreadingHTTPServer
 
 import pytest
-from command import run
+from command import contents, run
 from file_server import DATA, GIVEN, Server
 
 from priorsr.methods.weights import fetch as fetching
@@ -106,11 +106,7 @@ def test_a_mirror_and_a_second_address_are_taken(server, tmp_path, monkeypatch):
     assert run("models", "fetch", "given", "--folder", tmp_path / "b", "--address", real) == 0
 
 
-def here(root):
-    return {str(p.relative_to(root).as_posix()): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-
-
-def test_a_folder_is_whole_or_not_there(folder, tmp_path, capsys, caplog):
+def test_a_folder_is_whole_or_not_tcontents(folder, tmp_path, capsys, caplog):
     """A broken download of one of its files goes on in that file; what was whole is not sent again."""
     Server.cut = 700_000
     assert run("models", "fetch", "several", "--folder", tmp_path) == 2
@@ -119,7 +115,7 @@ def test_a_folder_is_whole_or_not_there(folder, tmp_path, capsys, caplog):
     Server.asked.clear()
     assert run("models", "fetch", "several", "--folder", tmp_path, "--json") == 0
     assert [asked for asked in Server.asked if asked] == ["bytes=700000-"]
-    assert here(tmp_path) == {f"several/{name}": data for name, data in FILES.items()}
+    assert contents(tmp_path) == {f"several/{name}": data for name, data in FILES.items()}
     told = json.loads(capsys.readouterr().out)
     assert told["file"] == str(tmp_path / "several")
     assert told["parts"] == {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
@@ -143,5 +139,5 @@ def test_a_folder_of_which_a_file_is_missing_or_another_one_is_not_kept(
     monkeypatch.setenv("PRIORSR_MODELS", str(tmp_path))
     address = folder.addresses[0] + "/"
     assert run("models", "fetch", "several", "--address", address) == 0
-    assert here(tmp_path / "several") == FILES
+    assert contents(tmp_path / "several") == FILES
     assert names(tmp_path) == ["several"]
