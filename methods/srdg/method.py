@@ -99,7 +99,7 @@ class SRDGSettings(Settings):
 
 PRESETS = MappingProxyType(
     {
-        "shipped": SRDGSettings(steps=50, sampler="renoise", h=10.0, limit=1.0, first=0.6),
+        "shipped": SRDGSettings(steps=50, sampler="renoise", h=80.0, limit=1.0, first=0.6),
         "published": SRDGSettings(),
         "paper": SRDGSettings(steps=2000, sampler="euler", h=50.0),
         "sde-sr": SRDGSettings(steps=2000, corrections=1, snr=0.075, h=0.0),
