@@ -36,7 +36,8 @@ WORK = {
 @pytest.mark.parametrize("name", WORK)
 def test_strips_give_what_the_whole_gives(monkeypatch, name):
     whole, parts = both(monkeypatch, WORK[name])
-    torch.testing.assert_close(parts, whole, rtol=1e-6, atol=1e-6)
+    near = 1e-5 if name.startswith("lab") else 1e-6  # in the dark a cube root magnifies what is rounded
+    torch.testing.assert_close(parts, whole, rtol=1e-6, atol=near)
 
 
 def test_what_is_not_finite_is_found_in_every_strip(monkeypatch):
