@@ -141,11 +141,11 @@ def tiny(name: str) -> nn.Module:
     return randomised(network) if name in ("tiny_class", "tiny_upsampler") else network
 
 
-def corrector(path: Path, channels: int = 1, **said) -> Path:
-    """A corrector of DPI for the priors of `channels`, in a file that says x4, k 2 and averaged, unless
-    `said` otherwise.
+def corrector(path: Path, channels: int = 1, size: int = 64, **said) -> Path:
+    """A corrector of DPI for the priors of `channels` and `size`, in a file that says x4, k 2 and averaged,
+    unless `said` otherwise.
     """
-    network = tiny_corrector(channels)
+    network = tiny_corrector(channels, size)
     told = {
         "kind": "corrector",
         "settings": json.dumps(asdict(network.config)),
@@ -156,8 +156,10 @@ def corrector(path: Path, channels: int = 1, **said) -> Path:
     return weights.save(network, path, told)
 
 
-def tiny_corrector(channels: int) -> CorrectorUNet:
-    return randomised(CorrectorUNet(replace(ADM, image_size=64, in_channels=channels, out_channels=channels)))
+def tiny_corrector(channels: int, size: int = 64) -> CorrectorUNet:
+    return randomised(
+        CorrectorUNet(replace(ADM, image_size=size, in_channels=channels, out_channels=channels))
+    )
 
 
 def faces(folder: Path) -> None:
