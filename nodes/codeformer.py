@@ -24,7 +24,7 @@ from .face_inputs import (
     scale_input,
 )
 from .face_runs import FaceInputs, file_of, restore_and_paste
-from .host.images import join, split
+from .host.images import join, own, split
 from .region import region_inputs
 
 Network = io.Custom("PRIORSR_CODEFORMER")
@@ -157,7 +157,7 @@ class RestoreAlignedFace(io.ComfyNode):
     def execute(cls, codeformer, image, w, match_statistics, batch):
         restorer = CodeFormerRestorer(codeformer, CodeFormerSettings(w, match_statistics))
         with torch.inference_mode(False), torch.no_grad():
-            pixels, alpha = split(image.clone())
+            pixels, alpha = split(own(image))
             size, progress, done = (restorer.size, restorer.size), host.progress(), []
             with host.on_device(codeformer, activations=room_of(restorer, batch)):
                 seen = pixels if alpha is None else fill_hidden(pixels, alpha)
@@ -165,4 +165,4 @@ class RestoreAlignedFace(io.ComfyNode):
                     done.append(restorer(resize(some, size).clamp(0, 1)))
                     progress(sum(map(len, done)), len(pixels))
             alpha = alpha if alpha is None else resize(alpha, size)
-            return io.NodeOutput(host.result(join(torch.cat(done), alpha)))
+            return io.NodeOutput(host.result(join(done, alpha)))

@@ -65,7 +65,7 @@ class ColourCorrection(io.ComfyNode):
         # one by one, so that a batch needs the memory of one image
         source_of = lambda i: colours[i % len(colours)][None]  # noqa: E731
         fixed = host.for_each(lambda i: color_fix(pixels[i : i + 1], source_of(i), method), len(pixels))
-        return io.NodeOutput(host.result(join(torch.cat(fixed), alpha)))
+        return io.NodeOutput(host.result(join(fixed, alpha)))
 
 
 class PreClean(io.ComfyNode):

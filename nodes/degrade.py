@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 
-import torch
 from comfy_api.latest import io
 
 from ..methods.degrade import Recipe, degrade, preset
@@ -211,9 +210,8 @@ class DegradeImage(io.ComfyNode):
         pairs = host.for_each(lambda i: degrade(pixels[i : i + 1], recipe, seeds[i : i + 1]), len(pixels))
         drawn = [one for _, some in pairs for one in some]
         with host.cancellable():
-            degraded = torch.cat([picture for picture, _ in pairs])
-            alpha = None if alpha is None else resize(alpha, tuple(degraded.shape[-2:]))
-            done = host.result(join(degraded, alpha))
+            alpha = None if alpha is None else resize(alpha, tuple(pairs[0][0].shape[-2:]))
+            done = host.result(join([picture for picture, _ in pairs], alpha))
         recipes = [json.loads(d.to_json()) for d in drawn]
         text = json.dumps(recipes[0] if len(recipes) == 1 else recipes, indent=1)
         return io.NodeOutput(done, text)

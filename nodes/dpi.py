@@ -18,7 +18,7 @@ from . import host
 from .guidance import CATEGORY, Guidance, more_guidance
 from .host import managed as managed_models
 from .host import model as host_model
-from .host.images import join, split
+from .host.images import join, own, split
 from .upscale import CUSTOM, SEED
 
 Corrector = io.Custom("PRIORSR_CORRECTOR")
@@ -160,7 +160,7 @@ class DPIConditions(io.ComfyNode):
 def _pixel_condition(model, image: Tensor, scale: float, k: int) -> Tensor:
     prior, pixels = (
         host_model.prior_of(model, ", or connect the VAE of a latent MODEL"),
-        split(image.clone())[0],
+        split(own(image))[0],
     )
     seen, _ = to_prior_channels(prior.channels, pixels, tuple(pixels.shape[-2:]))
     return grid_condition(seen, scale, k, prior.multiple)[0]
@@ -170,7 +170,7 @@ def _latent_condition(model, vae, image: Tensor, scale: float, k: int) -> Tensor
     """Latents of the image enlarged to the grid, which is what the latents of the result are at every k-th
     place.
     """
-    base, _ = grid_condition(split(image.clone())[0], scale, k, k)
+    base, _ = grid_condition(split(own(image))[0], scale, k, k)
     return host_model.latents_of(model, vae, join(base.expand(-1, 3, -1, -1) / 2 + 0.5)).float().clone()
 
 

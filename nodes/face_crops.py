@@ -21,7 +21,7 @@ from .face_inputs import (
     scale_input,
 )
 from .face_runs import FaceInputs, restore_and_paste
-from .host.images import join, split
+from .host.images import join, own, split
 from .region import region_inputs
 
 CropsData = io.Custom("PRIORSR_CROPS")
@@ -73,7 +73,7 @@ class CropFaces(io.ComfyNode):
     @classmethod
     def execute(cls, image, faces, size, frame, robust):
         with torch.inference_mode(False), torch.no_grad():
-            pixels, alpha = split(image.clone())
+            pixels, alpha = split(own(image))
             x = pixels if alpha is None else torch.cat([pixels, alpha], 1)
             settings = RestoreSettings(size=size, frame=frame, robust=robust)
             aligned = cut_faces(x, faces.of(pixels), settings)
@@ -117,7 +117,7 @@ class PasteFaces(io.ComfyNode):
         found = crops.faces
         with torch.inference_mode(False), torch.no_grad():
             faces = [d.faces for d in found.detections]
-            answers, _ = split(restored.clone(), "restored")
+            answers, _ = split(own(restored), "restored")
             if not any(map(usable, faces)):
                 answers = answers[:0]  # that of the grey one
             return restore_and_paste(

@@ -19,7 +19,7 @@ from ..methods.imaging.resize import resize
 from . import host
 from .face_inputs import CATEGORY, FacesData, FoundFaces, detector_input
 from .face_runs import PER_PIXEL, detector_of
-from .host.images import join, split
+from .host.images import join, own, split
 
 # types of the host and of other packs, by name: older hosts lack some of their classes
 Boxes, Landmarks, Segs = io.Custom("BOUNDING_BOX"), io.Custom("FACE_LANDMARKS"), io.Custom("SEGS")
@@ -91,7 +91,7 @@ class FacesFromRegions(io.ComfyNode):
             )
         ((name, regions),) = given.items()
         with torch.inference_mode(False), torch.no_grad():
-            pixels, _ = split(image.clone())
+            pixels, _ = split(own(image))
             size, known = tuple(pixels.shape[-2:]), None if faces is None else faces.of(pixels)
             if name == "landmarks":
                 detections = [Detection(some) for some in _meshes(regions, len(pixels), size)]

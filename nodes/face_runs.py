@@ -28,7 +28,7 @@ from ..methods.metrics.identity import FFHQ, SMALLEST, TIGHT, Identity, availabl
 from ..methods.weights.known import where
 from . import host
 from .face_inputs import FIELDS, FoundFaces
-from .host.images import join, split
+from .host.images import join, own, split
 from .region import region_of
 
 PASTED = (
@@ -141,7 +141,7 @@ class FaceInputs:
                     "the background and the upscale_model both decide what lies behind the faces: connect "
                     "one of the two"
                 )
-            given = split(self.background.clone(), "background")[0]
+            given = split(own(self.background), "background")[0]
             return given, scale_for(max(given.shape[-2:]), size)
         if self.upscale_model is None:
             return None, self.scale
@@ -163,7 +163,7 @@ def restore_and_paste(
     """IMAGE with its faces restored by what takes `size` pixels in a frame, and the report. room: bytes that
     the restorer needs for itself.
     """
-    pixels, alpha = split(image.clone())
+    pixels, alpha = split(own(image))
     settings, which = asked.settings(size, frame), asked.which_faces()
     region = region_of(asked.region, asked.feather)
     faces = None if asked.faces is None else asked.faces.of(pixels)

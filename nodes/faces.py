@@ -15,7 +15,7 @@ from ..methods.imaging.resize import resize
 from . import host
 from .face_inputs import CATEGORY, FacesData, FoundFaces, detect_inputs, detector_input, parser_input
 from .face_runs import PARSER_ROOM, PER_PIXEL, detect_settings, detector_of, parser_of
-from .host.images import check_count, join, split
+from .host.images import check_count, join, own, split
 
 OWN = "custom"
 PRESETS = {name: OUTSIDE[name] for name in ("released", "paper")}  # unsharp is what custom begins with
@@ -58,16 +58,14 @@ class DetectFaces(io.ComfyNode):
             which, confidence=confidence, smallest=smallest, order=order, limit=limit, turned=turned
         )
         with torch.inference_mode(False), torch.no_grad():
-            pixels, _ = split(image.clone())
+            pixels, _ = split(own(image))
             found = detector_of(detector)
             with host.on_device(found.network, activations=PER_PIXEL * pixels.shape[-1] * pixels.shape[-2]):
                 detections = host.for_each(
                     lambda i: detect(pixels[i : i + 1], found, settings)[0], len(pixels)
                 )
             with host.cancellable():
-                drawn = torch.cat(
-                    [overlay(x[None], d.faces) for x, d in zip(pixels, detections, strict=True)]
-                )
+                drawn = [overlay(x[None], d.faces) for x, d in zip(pixels, detections, strict=True)]
         report = "\n".join(f"picture {i}: {d.describe()}" for i, d in enumerate(detections))
         data = FoundFaces(tuple(detections), tuple(pixels.shape[-2:]))
         count = sum(len(d.faces) for d in detections)
@@ -123,7 +121,7 @@ class FaceMask(io.ComfyNode):
         parser = chosen.pop("parser", None)
         settings = MaskSettings(kind=name, grow=grow, feather=feather, **chosen)
         with torch.inference_mode(False), torch.no_grad():
-            pixels, _ = split(image.clone())
+            pixels, _ = split(own(image))
             pixels, some = pixels.expand(-1, 3, -1, -1), faces.of(pixels)
             if settings.kind != "parts":
                 masks = host.for_each(lambda i: face_mask(pixels[i : i + 1], some[i], settings), len(pixels))
@@ -179,7 +177,7 @@ class EnhanceOutside(io.ComfyNode):
         pixels = pixels if alpha is None else fill_hidden(pixels, alpha)
         masks = _masks(mask, pixels)
         done = host.for_each(lambda i: enhance_outside(pixels[i : i + 1], masks[i], settings), len(pixels))
-        return io.NodeOutput(host.result(join(torch.cat(done), alpha)))
+        return io.NodeOutput(host.result(join(done, alpha)))
 
 
 def _masks(mask: Tensor, pixels: Tensor) -> list[Tensor]:

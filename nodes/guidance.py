@@ -19,7 +19,7 @@ from ..samplers.schedule import Level
 from . import host
 from .host import managed as managed_models
 from .host import model as host_model
-from .host.images import join, split
+from .host.images import join, own, split
 
 Guidance = io.Custom("PRIORSR_GUIDANCE")  # a tuple of the core's hooks, which act in their order
 Classifier = io.Custom("PRIORSR_CLASSIFIER")
@@ -82,7 +82,7 @@ class GuideByMeasurement(io.ComfyNode):
     @classmethod
     def execute(cls, image, scale, squared, guidance=()):
         with torch.inference_mode(False):
-            hook = PictureGuidance(split(image.clone())[0], scale, squared)
+            hook = PictureGuidance(split(own(image))[0], scale, squared)
         return io.NodeOutput((*guidance, hook))
 
 
@@ -135,7 +135,7 @@ class GuideByConsistency(io.ComfyNode):
     @classmethod
     def execute(cls, model, image, strength, guidance=(), vae=None):
         with torch.inference_mode(False), torch.no_grad():
-            pixels = split(image.clone())[0]
+            pixels = split(own(image))[0]
             if vae is None:
                 prior = host_model.prior_of(model, ", or connect the VAE of a latent MODEL")
                 y = to_prior_channels(prior.channels, pixels, tuple(pixels.shape[-2:]))[0] * 2 - 1

@@ -12,7 +12,7 @@ from ..methods.imaging.resize import resize
 from ..methods.judge.batch import judge_images
 from ..methods.judge.protocol import FACES, Protocol
 from ..methods.judge.record import finite
-from ..methods.metrics.compare import compare, consistency, describe, paired, side_by_side
+from ..methods.metrics.compare import compare, consistency, describe, difference, paired, side_by_side
 from . import host
 from .host.images import join, split
 
@@ -152,7 +152,7 @@ class ImageQuality(io.ComfyNode):
         decibels = statistics.fmean(min(row["psnr"], 100.0) for row in rows) if rows else 0.0
         structure = statistics.fmean(row["ssim"] or 0.0 for row in rows) if rows else 0.0
         with host.cancellable():
-            shown = [[x, y, ((x - y).abs() * 4).clamp(0, 1)] for x, y in pairs] or [[x] for x in a]
+            shown = [[x, y, difference(x, y)] for x, y in pairs] or [[x] for x in a]
             comparison = torch.stack([side_by_side(some) for some in shown])
         return io.NodeOutput(
             report,

@@ -94,12 +94,11 @@ class ResizeImage(io.ComfyNode):
         pixels, alpha = split(image)
         size = _size(to, tuple(pixels.shape[-2:]))
         border = "mirror" if matlab_border else "renormalise"
-        planes = pixels if alpha is None else torch.cat([fill_hidden(pixels, alpha), alpha], 1)
-        done = torch.cat(
-            host.for_each(
-                lambda i: resize(planes[i : i + 1], size, method=method, antialias=antialias, border=border),
-                len(planes),
-            )
+        with host.cancellable():
+            planes = pixels if alpha is None else torch.cat([fill_hidden(pixels, alpha), alpha], 1)
+        done = host.for_each(
+            lambda i: resize(planes[i : i + 1], size, method=method, antialias=antialias, border=border),
+            len(planes),
         )
         return io.NodeOutput(host.result(join(done)))
 

@@ -23,7 +23,7 @@ from .attributes import (
 )
 from .guidance import CATEGORY, Guidance, more_guidance
 from .host import managed as managed_models
-from .host.images import split
+from .host.images import own, split
 from .host.managed import ManagedAttributes, attribute_bytes
 from .upscale import SEED
 
@@ -222,7 +222,7 @@ class AttributeReadOut(io.ComfyNode):
     @classmethod
     def execute(cls, classifiers, image, view, t, seed):
         with torch.inference_mode(False), torch.no_grad():
-            pixels, _ = split(image.clone())
+            pixels, _ = split(own(image))
             judges = classifiers_of(classifiers)
             with managed_models.classifiers_ready(
                 classifiers, attribute_bytes(judges, len(pixels)) // managed_models.BACKWARD

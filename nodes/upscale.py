@@ -21,7 +21,7 @@ from ..methods.registry import methods
 from . import host
 from .attributes import Attributes, classifiers_of, load_classifier
 from .host import managed
-from .host.images import join, split
+from .host.images import join, own, split
 from .region import region_inputs, region_of
 
 CUSTOM = "custom"  # the preset by which every widget counts, at its default too
@@ -228,7 +228,7 @@ def run(method: Method, image: torch.Tensor, scale: float, longest: int = 0, **g
     held = [m for one in method.weights if one.many for m in given.pop(f"{one.name}s", ())]
     with torch.inference_mode(False), torch.no_grad():
         with host.cancellable():
-            pixels, alpha = split(image.clone())
+            pixels, alpha = split(own(image))
         size = tuple(pixels.shape[-2:])
         if longest:
             scale = method.scales.for_longest(longest, size, method.name)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 LEAST = 16  # values that torch draws as one block; parts that end with whole blocks are those of one draw
-PART = 2**22
+PART = 2**21
 
 
 class Noise:

@@ -92,7 +92,7 @@ def degrade(images: Tensor, recipe: Recipe, seeds: Seq[int]) -> tuple[Tensor, li
             f"recipe {recipe.name!r} gives images of different sizes {sorted(sizes)}: "
             "end it with a Resample of_input, or degrade singly"
         )
-    return torch.stack(results), drawn
+    return results[0][None] if len(results) == 1 else torch.stack(results), drawn
 
 
 def _dump(step: Step) -> dict:

@@ -42,6 +42,10 @@ class Corrector:
         """What the sides of an image must be multiples of."""
         return self.network.config.reduction
 
+    def serves(self, channels: int, k: int, scale: float | None, size: int) -> bool:
+        """Whether it is for such pictures; scale: None for degraded ones; size: of faces, 0 for any."""
+        return (self.channels, self.k, self.scale) == (channels, k, scale) and size in (0, self.size)
+
     def __call__(self, x: Tensor, t: float, y_T: Tensor) -> Tensor:
         return self.network(x, torch.full((len(x),), t, device=x.device, dtype=torch.float32), y_T)
 

@@ -54,11 +54,7 @@ def choose_corrector(
         return load_corrector(name)
     trained = None if real else scale
     found = ((shipped, load_corrector(shipped)) for shipped in shipped_correctors())
-    fitting = (
-        (shipped, one)
-        for shipped, one in found
-        if (one.channels, one.k, one.scale) == (channels, k, trained) and size in (0, one.size)
-    )
+    fitting = ((shipped, one) for shipped, one in found if one.serves(channels, k, trained, size))
     shipped, corrector = next(fitting, (None, None))
     if report:
         what = (

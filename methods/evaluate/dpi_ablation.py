@@ -63,7 +63,7 @@ def ablations(
     if task.corrector is None:
         found = {"no CRT": found["no CRT"]}
         report(f"{task.name}: only rows without CRT, because there is no corrector ({wanted(prior, task)})")
-    coarse = fitting(correctors, prior.channels, 4, task.scale)
+    coarse = fitting(correctors, prior, 4, task.scale)
     found["k = 4" if coarse else "k = 4, no CRT"] = replace(changed(k=4), corrector=coarse)
     return found
 

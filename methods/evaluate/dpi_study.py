@@ -69,11 +69,11 @@ def read_correctors(folder: str | Path | None = None) -> list[Corrector]:
     ]
 
 
-def fitting(correctors: Iterable[Corrector], channels: int, k: int, scale: float | None) -> Corrector | None:
-    """The first corrector that was trained for such pictures; a scale of None asks for the one of degraded
-    pictures.
+def fitting(correctors: Iterable[Corrector], prior: Prior, k: int, scale: float | None) -> Corrector | None:
+    """The first corrector that was trained for pictures of the prior's channels and size; a scale of None
+    asks for the one of degraded pictures.
     """
-    return next((one for one in correctors if (one.channels, one.k, one.scale) == (channels, k, scale)), None)
+    return next((one for one in correctors if one.serves(prior.channels, k, scale, prior.size)), None)
 
 
 def reduced_faces(
@@ -89,7 +89,7 @@ def reduced_faces(
         reduced(truth, exact),
         exact,
         settings,
-        fitting(correctors, prior.channels, settings.k, exact),
+        fitting(correctors, prior, settings.k, exact),
     )
 
 
@@ -106,7 +106,7 @@ def degraded_faces(
         reduced(seen, settings.k),
         float(settings.k),
         settings,
-        fitting(correctors, prior.channels, settings.k, None),
+        fitting(correctors, prior, settings.k, None),
     )
 
 
@@ -142,7 +142,7 @@ def methods(
 def wanted(prior: Prior, task: Task) -> str:
     """Which corrector a task asks for."""
     trained = "degraded faces" if task.name.startswith("dpi-") else task.name
-    return f"{trained}, {prior.channels} channels, k {task.settings.k}"
+    return f"{trained}, {prior.channels} channels, {prior.size} pixels, k {task.settings.k}"
 
 
 def compare_methods(

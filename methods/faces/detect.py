@@ -14,6 +14,7 @@ from ..imaging.images import check_pixels
 from ..imaging.resize import size_of
 from ..settings import Settings, option
 
+TOGETHER = 128  # boxes that are compared with all others at once
 ORDERS = ("left to right", "largest", "best")
 
 
@@ -187,21 +188,27 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, of_smaller: bool = Fals
 
     The overlap is a share of the union, or of the smaller box.
     """
-    b, order, kept = (
-        boxes.cpu().double().numpy(),
-        np.argsort(-scores.cpu().double().numpy(), kind="stable"),
-        [],
-    )
-    areas = (b[:, 2:] - b[:, :2]).prod(1)
-    while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        shared = np.clip(
-            np.minimum(b[rest, 2:], b[best, 2:]) - np.maximum(b[rest, :2], b[best, :2]), 0, None
-        ).prod(1)
-        whole = np.minimum(areas[rest], areas[best]) if of_smaller else areas[rest] + areas[best] - shared
-        order = rest[shared <= threshold * whole]
-    return torch.from_numpy(np.array(kept, dtype=np.int64))
+    b, kept = boxes.cpu().double(), [torch.zeros(0, dtype=torch.int64, device="cpu")]
+    order = torch.from_numpy(np.argsort(-scores.cpu().double().numpy(), kind="stable"))
+    while len(order):  # many at once, so that a host can end the work and little is done for each
+        best, order = order[:TOGETHER], order[TOGETHER:]
+        clear = _clear(b[best], b[best], threshold, of_smaller).numpy()
+        stays = np.ones(len(best), dtype=bool)
+        for i in range(len(best)):
+            if stays[i]:
+                stays[i + 1 :] &= clear[i, i + 1 :]
+        kept.append(best[torch.from_numpy(stays)])
+        order = order[_clear(b[kept[-1]], b[order], threshold, of_smaller).all(0)]
+    return torch.cat(kept)
+
+
+def _clear(a: Tensor, b: Tensor, threshold: float, of_smaller: bool) -> Tensor:
+    """Whether each of boxes N 4 overlaps each of M 4 by no more than `threshold`."""
+    a = a[:, None]
+    shared = (torch.minimum(a[..., 2:], b[:, 2:]) - torch.maximum(a[..., :2], b[:, :2])).clamp(min=0).prod(-1)
+    of_a, of_b = ((x[..., 2:] - x[..., :2]).prod(-1) for x in (a, b))
+    whole = torch.minimum(of_a, of_b) if of_smaller else of_a + of_b - shared
+    return shared <= threshold * whole
 
 
 def _find(detector: Detector, picture: Tensor, smallest: float, turned: bool) -> Faces:

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..imaging.images import to_uint8
+from ..imaging.strips import by_strips
 from .detect import Faces, colours
 
 BOX, POINT = (255, 160, 0), (0, 220, 255)
@@ -28,4 +29,5 @@ def overlay(picture: Tensor, faces: Faces) -> Tensor:
         )
         for x, y in points:
             draw.ellipse((x - 2 * thick, y - 2 * thick, x + 2 * thick, y + 2 * thick), fill=POINT)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    drawn = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    return by_strips(lambda part: part.float() / 255, drawn)

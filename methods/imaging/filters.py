@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STRIP = 2**27  # products of a channel
+from .strips import laid, strips
+
+STRIP = 2**26  # products of a channel at once, of a large picture
 SHAPES = ("gaussian", "generalised", "plateau")
 
 
@@ -59,12 +61,11 @@ def blur(x: Tensor, kernel: Tensor) -> Tensor:
     """Filter C H W with an odd k x k kernel; the image is reflected at its borders, however small it is."""
     reach = kernel.shape[-1] // 2
     rows, cols = (reflected(n, reach).to(x.device) for n in x.shape[-2:])
-    padded = x[:, rows][:, :, cols][:, None]
     kernel = kernel.to(x)[None, None]
-    # large pictures in strips, between which a host can end the work
-    strip = max(1, STRIP // (kernel.numel() * x.shape[-1]))
-    parts = [padded[:, :, i : i + strip + 2 * reach] for i in range(0, x.shape[-2], strip)]
-    return torch.cat([F.conv2d(part, kernel)[:, 0] for part in parts], 1)
+    strip = max(1, min(strips(x)[0].shape[-2], STRIP // (kernel.numel() * x.shape[-1])))
+    starts = range(0, x.shape[-2], strip)
+    padded = (x[:, rows[i : i + strip + 2 * reach]][:, :, cols][:, None] for i in starts)
+    return laid((F.conv2d(part, kernel)[:, 0] for part in padded), x.shape[-2])
 
 
 def _grid(size: int) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from .files import READABLE
 from .metadata import DAMAGE, fits
 from .replacing import check_place, replacing
 from .resize import size_of
+from .strips import by_strips, strips
 
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 LONGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side that the format can hold
@@ -48,7 +49,8 @@ class Picture:
 
 def is_finite(x: Tensor) -> bool:
     """Whether a tensor, not empty, holds neither NaN nor infinite values; without copies of its size."""
-    return bool((x.amin().isfinite() & x.amax().isfinite()).item())
+    found = [part.amin().isfinite() & part.amax().isfinite() for part in strips(x)]
+    return bool(torch.stack(found).all())
 
 
 def check_pixels(x: Tensor, name: str = "the image") -> Tensor:
@@ -155,7 +157,7 @@ def write(picture: Picture, path: str | os.PathLike, overwrite: bool = False, qu
 
 def to_uint8(x: Tensor) -> Tensor:
     """Float in 0..1 to uint8, clipped and rounded to the nearest level."""
-    return (x.float() * 255).clamp(0, 255).round().to(torch.uint8)
+    return by_strips(lambda part: (part.float() * 255).clamp(0, 255).round().to(torch.uint8), x)
 
 
 def encode(x: Tensor, kind: str, quality: int) -> Tensor:

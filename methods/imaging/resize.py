@@ -16,7 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .strips import laid
+
 BLOCK = 256  # outputs per dense band: large enough for matmul to be efficient, small enough to stay narrow
+REACH = 4 * BLOCK  # inputs that a band sees at most, about
 MAX_SIDE = 65_536
 
 
@@ -225,11 +228,14 @@ class Resampler:
         return _multiply(self._inverses[key], y, dim).to(y.dtype)
 
     def _along(self, x: Tensor, table: Axis, span: tuple[int, int], offset: int, dim: int) -> Tensor:
-        parts = []
-        for start in range(span[0], span[1], BLOCK):
-            first, matrix = self._band(table, start, min(start + BLOCK, span[1]), x)
-            parts.append(_multiply(matrix, x.narrow(dim, first - offset, matrix.shape[1]), dim))
-        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim)).to(x.dtype)
+        # strong reductions see many inputs for each output, few of which their neighbours see too
+        step = max(1, min(BLOCK, REACH * table.out // table.size))
+
+        def part(start: int) -> Tensor:
+            first, matrix = self._band(table, start, min(start + step, span[1]), x)
+            return _multiply(matrix, x.narrow(dim, first - offset, matrix.shape[1]), dim).to(x.dtype)
+
+        return laid(map(part, range(*span, step)), span[1] - span[0], dim)
 
     def _transpose(self, g: Tensor, table: Axis, dim: int) -> Tensor:
         shape = list(g.shape)

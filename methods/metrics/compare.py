@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.resize import resize, size_of
+from ..imaging.strips import by_strips
 from .fidelity import METRICS, prepare, psnr
 
 
@@ -54,6 +55,11 @@ def consistency(result: Tensor, low: Tensor) -> Tensor:
             f"the result ({_size(result)}) is smaller than its input ({_size(low)}): nothing to reduce"
         )
     return psnr(resize(result, size_of(low)).clamp(0, 1), low)
+
+
+def difference(a: Tensor, b: Tensor) -> Tensor:
+    """How far two pictures are apart, times four so that it is seen, in 0..1."""
+    return by_strips(lambda x, y: ((x - y).abs() * 4).clamp(0, 1), a, b)
 
 
 def side_by_side(images: list[Tensor], height: int = 384) -> Tensor:

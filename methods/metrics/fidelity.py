@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from ..device import doubled
 from ..imaging.color import luma
+from ..imaging.images import is_finite
+from ..imaging.strips import by_strips, strips
 
 STRIP = 2**18  # pixels
 WINDOW, SIGMA = 11, 1.5  # Wang et al. 2004, section III.B
@@ -18,8 +21,7 @@ WINDOW, SIGMA = 11, 1.5  # Wang et al. 2004, section III.B
 def psnr(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
     """Peak signal-to-noise ratio in dB over each image of a batch B C H W; infinite for equal images."""
     _same(a, b)
-    error = (doubled(a) - doubled(b)).square().flatten(1).mean(1)
-    return 10 * torch.log10(peak**2 / error)
+    return 10 * torch.log10(peak**2 / _mean(a, b, torch.square))
 
 
 def psnr_uint8_wraparound(a: Tensor, b: Tensor) -> Tensor:
@@ -37,7 +39,7 @@ def psnr_uint8_wraparound(a: Tensor, b: Tensor) -> Tensor:
 def mae(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute error over each image of a batch, in the images' own unit."""
     _same(a, b)
-    return (doubled(a) - doubled(b)).abs().flatten(1).mean(1)
+    return _mean(a, b, torch.abs)
 
 
 def ssim(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
@@ -53,28 +55,41 @@ def ssim(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
         raise ValueError(
             f"SSIM needs at least {WINDOW}x{WINDOW} pixels, these images have {a.shape[-2]}x{a.shape[-1]}"
         )
-    from kornia.filters import get_gaussian_kernel1d  # which takes half a second
-
     rows, score = a.shape[-2] - WINDOW + 1, doubled(a.new_zeros(len(a)))
-    kernel = get_gaussian_kernel1d(WINDOW, SIGMA, device=score.device, dtype=torch.float64)
     strip = max(1, STRIP // a.shape[-1])  # large pictures in strips, which bounds memory
     for i in range(0, rows, strip):
         one, other = (doubled(x[..., i : i + strip + WINDOW - 1, :]) for x in (a, b))
-        score = score + _similarity(one, other, kernel, peak).flatten(1).sum(1)
+        score = score + _similarity(one, other, peak).flatten(1).sum(1)
     return score / (a[0].numel() // a.shape[-2] // a.shape[-1] * rows * (a.shape[-1] - WINDOW + 1))
 
 
-def _similarity(a: Tensor, b: Tensor, kernel: Tensor, peak: float) -> Tensor:
-    """The score of every whole window."""
-    from kornia.filters import filter2d_separable
+def _mean(a: Tensor, b: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """The mean over each image of what `of` makes of the difference."""
+    pairs = zip(strips(a), strips(b), strict=True)
+    sums = torch.stack([of(doubled(x) - doubled(y)).flatten(1).sum(1) for x, y in pairs])
+    return sums.sum(0) / a[0].numel()
 
-    means = filter2d_separable(torch.cat([a, b, a * a, b * b, a * b], 1), kernel, kernel, padding="valid")
-    mean_a, mean_b, aa, bb, ab = means.chunk(5, 1)
+
+def _similarity(a: Tensor, b: Tensor, peak: float) -> Tensor:
+    """The score of every whole window."""
+    mean_a, mean_b, aa, bb, ab = (_windowed(x) for x in (a, b, a * a, b * b, a * b))
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     covariance, variances = ab - mean_a * mean_b, aa - mean_a**2 + bb - mean_b**2
     return (
         (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
     )
+
+
+def _windowed(x: Tensor) -> Tensor:
+    """The mean in every whole window, weighted by the Gaussian."""
+    weights = [math.exp(-0.5 * ((i - WINDOW // 2) / SIGMA) ** 2) for i in range(WINDOW)]
+    for dim in (-1, -2):
+        size = x.shape[dim] - WINDOW + 1
+        means = x.narrow(dim, 0, size) * (weights[0] / sum(weights))
+        for i in range(1, WINDOW):
+            means.add_(x.narrow(dim, i, size), alpha=weights[i] / sum(weights))
+        x = means
+    return x
 
 
 @dataclass(frozen=True)
@@ -104,11 +119,11 @@ def prepare(x: Tensor, channels: str = "rgb", border: int = 0, eight_bit: bool =
     if channels not in ("rgb", "luma"):
         raise ValueError(f"cannot compare {channels!r}: choose rgb or luma")
     if channels == "luma":
-        x = luma(x * 255) / 255
+        x = by_strips(lambda part: luma(part * 255) / 255, x)
     if min(x.shape[-2:]) <= 2 * border:
         raise ValueError(f"a border of {border} leaves nothing of an image of {x.shape[-2]}x{x.shape[-1]}")
     x = x[..., border : x.shape[-2] - border, border : x.shape[-1] - border]
-    return (x * 255).clamp(0, 255).round() / 255 if eight_bit else x
+    return by_strips(lambda part: (part * 255).clamp(0, 255).round() / 255, x) if eight_bit else x
 
 
 def _same(a: Tensor, b: Tensor) -> None:
@@ -116,5 +131,5 @@ def _same(a: Tensor, b: Tensor) -> None:
         raise ValueError(
             f"the images differ in size: {tuple(a.shape)} against {tuple(b.shape)}; resize one of them first"
         )
-    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+    if not (is_finite(a) and is_finite(b)):
         raise ValueError("an image holds NaN or infinite values: no figure can be given")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..imaging.resize import resize, size_of
+from ..imaging.strips import by_strips, laid, strips
 
 EPS = 1e-5  # added to variances of pictures in -1..1
 LEVELS = 5
@@ -17,7 +18,7 @@ LEVELS = 5
 def adain(image: Tensor, source: Tensor) -> Tensor:
     """B C H W in -1..1 with mean and deviation of each channel of `source`, B C h w of any size (Eq. 2)."""
     (mean, deviation), (wanted_mean, wanted_deviation) = _statistics(image), _statistics(source)
-    return (image - mean) / deviation * wanted_deviation + wanted_mean
+    return by_strips(lambda x: (x - mean) / deviation * wanted_deviation + wanted_mean, image)
 
 
 def wavelet(image: Tensor, source: Tensor, levels: int = LEVELS) -> Tensor:
@@ -26,7 +27,7 @@ def wavelet(image: Tensor, source: Tensor, levels: int = LEVELS) -> Tensor:
     """
     if source.shape[-2:] != image.shape[-2:]:
         source = resize(source, size_of(image), method="lanczos")
-    return split_bands(image, levels)[0] + split_bands(source, levels)[1]
+    return by_strips(torch.add, split_bands(image, levels)[0], split_bands(source, levels)[1])
 
 
 def lab(image: Tensor, source: Tensor) -> Tensor:
@@ -46,11 +47,12 @@ def _opponents(image: Tensor, source: Tensor, first: int) -> Tensor:
     from kornia.color import lab_to_rgb, rgb_to_lab  # which takes half a second
 
     def coordinates(x: Tensor) -> Tensor:
-        return rgb_to_lab(((x.expand(-1, 3, -1, -1) + 1) / 2).clamp(0, 1)) / 100
+        return by_strips(lambda part: rgb_to_lab(((part + 1) / 2).clamp(0, 1)) / 100, x.expand(-1, 3, -1, -1))
 
     own = coordinates(image)
     moved = adain(own[:, first:], coordinates(source)[:, first:])
-    done = lab_to_rgb(torch.cat([own[:, :first], moved], 1) * 100) * 2 - 1
+    back = lambda some: lab_to_rgb(torch.cat(some, 1) * 100) * 2 - 1  # noqa: E731
+    done = by_strips(lambda kept, part: back([kept[:, :first], part]), own, moved)
     return done if image.shape[1] == 3 else done.mean(1, keepdim=True)
 
 
@@ -59,21 +61,25 @@ def split_bands(x: Tensor, levels: int = LEVELS) -> tuple[Tensor, Tensor]:
     low = x
     for level in range(levels):
         low = blur(low, 2**level)
-    return x - low, low
+    return by_strips(torch.sub, x, low), low
 
 
 def blur(x: Tensor, radius: int) -> Tensor:
     """B C H W through 1 2 1 along both axes, taps `radius` apart, the edge repeated."""
-    taps = x.new_tensor([0.25, 0.5, 0.25])
-    for axis in (2, 3):
-        shape = [1, 1, 1, 1]
-        shape[axis] = 3
-        dilation = (radius, 1) if axis == 2 else (1, radius)
-        padded = F.pad(x, (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0), mode="replicate")
-        x = F.conv2d(
-            padded, taps.view(shape).expand(x.shape[1], 1, *shape[2:]), dilation=dilation, groups=x.shape[1]
-        )
-    return x
+    height, step = x.shape[2], strips(x)[0].shape[2]
+
+    def part(start: int) -> Tensor:
+        end = min(start + step, height)
+        rows = torch.arange(start - radius, end + radius, device=x.device).clamp(0, height - 1)
+        down = _tapped(x[:, :, rows], radius, 2)
+        return _tapped(F.pad(down, (radius, radius, 0, 0), mode="replicate"), radius, 3)
+
+    return laid(map(part, range(0, height, step)), height)
+
+
+def _tapped(x: Tensor, radius: int, dim: int) -> Tensor:
+    before, middle, after = (x.narrow(dim, i * radius, x.shape[dim] - 2 * radius) for i in range(3))
+    return (before + after) * 0.25 + middle * 0.5
 
 
 METHODS = {"adain": adain, "wavelet": wavelet, "lab": lab, "lab-ab": lab_ab}
@@ -101,13 +107,19 @@ def color_fix(image: Tensor, source: Tensor, method: str = "adain") -> Tensor:
     source = source[:, :3].to(image)
     if source.shape[1] != colours.shape[1]:
         source = source.expand(-1, 3, -1, -1) if source.shape[1] == 1 else source.mean(1, keepdim=True)
-    fixed = (METHODS[method](colours * 2 - 1, source * 2 - 1) + 1) / 2
-    return torch.cat([fixed.clamp(0, 1), alpha], 1)
+    own, wanted = (by_strips(lambda part: part * 2 - 1, x) for x in (colours, source))
+    fixed = by_strips(lambda part: ((part + 1) / 2).clamp(0, 1), METHODS[method](own, wanted))
+    return torch.cat([fixed, alpha], 1) if alpha.shape[1] else fixed
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each channel, B C 1 1; the variance is unbiased, and that of a single pixel
     zero.
     """
-    variance, mean = torch.var_mean(x, (2, 3), keepdim=True, correction=min(1, x[0, 0].numel() - 1))
-    return mean, (variance + EPS).sqrt()
+    count, height = x[0, 0].numel(), x.shape[2]
+    parts = [torch.var_mean(part, (2, 3), keepdim=True, correction=0) for part in strips(x)]
+    spreads, means = (torch.stack(some) for some in zip(*parts, strict=True))
+    shares = x.new_tensor([part.shape[2] / height for part in strips(x)]).view(-1, 1, 1, 1, 1)
+    mean = (shares * means).sum(0)
+    variance = (shares * (spreads + (means - mean).square())).sum(0)
+    return mean, (variance * (count / max(1, count - 1)) + EPS).sqrt()

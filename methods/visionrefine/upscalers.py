@@ -19,6 +19,7 @@ from ..nets.adm_classifier import ADMClassifier
 from ..nets.srcnn import SRCNN
 from ..priors.adm import ADMPrior
 from ..priors.load import PriorSettings, load_classifier, load_prior
+from ..priors.typicality import size_warning
 from ..priors.upscaler import PriorUpscaler
 from ..settings import Settings, option
 from ..timing import Call
@@ -161,8 +162,9 @@ class GuidedUpscaler(PriorUpscaler[ADMPrior]):
         return maps + gradient_bytes(self.classifier, (tiles.batch, 3, side, side))
 
     def plan(self, size: tuple[int, int], scale: float) -> Plan:
-        room, pieces = self.room(scale), self.pieces(size, scale)
-        return Plan(self.result_size(size, scale), self.calls(scale), room, pieces=pieces)
+        warnings = tuple(filter(None, [size_warning(self.prior, size, NATIVE)]))  # whatever follows it
+        room, pieces = self.room(scale), self.pieces(size, NATIVE)
+        return Plan(self.result_size(size, scale), self.calls(scale), room, warnings, pieces)
 
     def one_call(self, size: tuple[int, int], scale: float) -> Call | None:
         return None  # the upsampler sees the picture by a part of its own: runs tell

@@ -1,11 +1,11 @@
 """What touches ComfyUI: folders, devices, memory, progress, cancel, models, samplers."""
 
+from .cancel import cancellable, stop_if_cancelled
 from .checks import checked
 from .runtime import (
     CATEGORY,
     FOLDER,
     call_progress,
-    cancellable,
     for_each,
     loaded,
     loading,
@@ -14,7 +14,6 @@ from .runtime import (
     progress,
     register_folders,
     result,
-    stop_if_cancelled,
     tell_plan,
     told,
     unfit,

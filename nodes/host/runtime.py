@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...methods.imaging.images import to_uint8
-from ...methods.memory import PlainDispatchMode
 from ...methods.method import OnStep, Plan
 from ...methods.weights import BY_ID, SUFFIXES, describe, fits, is_weight_file
 from ...methods.weights.known import where
+from .cancel import cancellable
 from .images import join
 
 CATEGORY = "PriorSR"
@@ -156,19 +156,6 @@ def progress() -> Callable[[int, int], None]:
     return update
 
 
-class _Looking(PlainDispatchMode):
-    """Looks at the host's flag before every operation of torch."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        mm.throw_exception_if_processing_interrupted()
-        return function(*args, **(kwargs or {}))
-
-
-def cancellable() -> AbstractContextManager:
-    """A block that ends when the user cancels, at the next operation of torch, for work without steps."""
-    return _Looking()
-
-
 def for_each(work: Callable[[int], Result], count: int) -> list[Result]:
     """work(i) for every picture: the bar counts pictures, and the user can cancel within one."""
     moved, done = progress(), []
@@ -177,11 +164,6 @@ def for_each(work: Callable[[int], Result], count: int) -> list[Result]:
             done.append(work(i))
             moved(i + 1, count)
     return done
-
-
-def stop_if_cancelled(*moved: object) -> None:
-    """Raises when the user cancels; takes what any callback is told, where a bar counts something else."""
-    mm.throw_exception_if_processing_interrupted()
 
 
 def call_progress() -> OnStep:

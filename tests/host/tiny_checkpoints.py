@@ -149,11 +149,11 @@ MISFITS = {
 }  # what correctors say that do not fit the face prior at x4
 
 
-def corrector(path: Path, channels: int = 1, **said) -> Path:
-    """A corrector of DPI for the priors of `channels`, in a file that says x4, k 2 and averaged, unless
-    `said` otherwise.
+def corrector(path: Path, channels: int = 1, size: int = 64, **said) -> Path:
+    """A corrector of DPI for the priors of `channels` and `size`, in a file that says x4, k 2 and averaged,
+    unless `said` otherwise.
     """
-    network = tiny_corrector(channels)
+    network = tiny_corrector(channels, size)
     told = {
         "kind": "corrector",
         "settings": json.dumps(asdict(network.config)),
@@ -164,8 +164,10 @@ def corrector(path: Path, channels: int = 1, **said) -> Path:
     return weights.save(network, path, told)
 
 
-def tiny_corrector(channels: int) -> CorrectorUNet:
-    return randomised(CorrectorUNet(replace(ADM, image_size=64, in_channels=channels, out_channels=channels)))
+def tiny_corrector(channels: int, size: int = 64) -> CorrectorUNet:
+    return randomised(
+        CorrectorUNet(replace(ADM, image_size=size, in_channels=channels, out_channels=channels))
+    )
 
 
 def faces(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def crt():
-    return Corrector(tiny_corrector(1), scale=4)
+    return Corrector(tiny_corrector(1, 16), scale=4)
 
 
 def test_correctors_are_told_apart_by_their_files(tmp_path):
@@ -84,11 +85,22 @@ def test_correctors_are_told_apart_by_their_files(tmp_path):
         (1, 4, 8),
         (3, 2, 4),
     ]
-    for asked, index in (((1, 2, 8.0), 0), ((1, 2, None), 1), ((1, 4, 8), 2), ((3, 2, 4), 3)):
+    size = found[0].size
+    grey, coloured = SimpleNamespace(channels=1, size=size), SimpleNamespace(channels=3, size=size)
+    for asked, index in (((grey, 2, 8.0), 0), ((grey, 2, None), 1), ((grey, 4, 8), 2), ((coloured, 2, 4), 3)):
         assert fitting(found, *asked) is found[index]
-    assert fitting(found, 1, 2, 4) is fitting(found, 3, 2, None) is None
+    assert fitting(found, grey, 2, 4) is fitting(found, coloured, 2, None) is None
+    assert fitting(found, SimpleNamespace(channels=1, size=2 * size), 2, 8) is None
+
     with pytest.raises(ValueError, match="there is no folder"):
         read_correctors(tmp_path / "missing")
+
+
+def test_faces_of_64_pixels_get_the_correctors_of_their_size():
+    shipped, prior = read_correctors(), SimpleNamespace(channels=1, size=64)
+    for scale in (4, 8, 16, None):
+        assert fitting(shipped, prior, 2, scale).size == 64
+        assert fitting(shipped, SimpleNamespace(channels=1, size=128), 2, scale).size == 128
 
 
 def test_tasks_have_the_settings_of_the_paper_and_what_differs(prior, truth, crt):
@@ -118,7 +130,7 @@ def test_methods_share_prior_faces_and_seeds_and_gaps_are_told(prior, truth, crt
     assert [(r["task"], r["method"]) for r in rows] == [("x4", m) for m in every] + [
         ("dpi-mild", m) for m in every[:-1]
     ]
-    assert any("dpi is left out" in text and "degraded faces, 1 channels, k 2" in text for text in said)
+    assert any("dpi is left out" in text and "1 channels, 16 pixels, k 2" in text for text in said)
     assert all(0 < r["ssim"] < 1 and r["seconds"] >= 0 for r in rows)
     assert len({r["psnr"] for r in rows}) == len(rows)
     assert sheet.shape == (1, 1, 2 * 2 * 32, 8 * 36 - 4)  # two tasks of two faces; input, six methods, truth
@@ -165,7 +177,7 @@ def test_ablations_leave_out_what_needs_a_missing_corrector(prior, truth, crt):
     assert ablations(prior, task, [crt, coarse])["k = 4"].corrector is coarse
     bare = ablations(prior, dataclasses.replace(task, corrector=None), [], said.append)
     assert list(bare) == ["no CRT", "k = 4, no CRT"]
-    assert "no corrector (x4, 1 channels, k 2)" in said[0]
+    assert "no corrector (x4, 1 channels, 16 pixels, k 2)" in said[0]
 
 
 def test_each_ablation_is_judged_and_its_diversity_taken(prior, truth, crt):
@@ -215,7 +227,7 @@ def test_the_command_writes_what_was_asked_for(tmp_path, prior, truth, capsys, c
     caplog.set_level("INFO")
     said = {"kind": "prior", "settings": json.dumps(asdict(GREY))}
     weights.save(prior.network, tmp_path / "prior.safetensors", said)
-    corrector_file(tmp_path / "correctors" / "x4.safetensors")
+    corrector_file(tmp_path / "correctors" / "x4.safetensors", size=16)
     for i, face in enumerate(truth):
         write(Picture(face[None]), tmp_path / "data" / f"{i}.png")
     given = [

@@ -71,6 +71,27 @@ def test_suppression_keeps_the_best_of_those_that_overlap():
     assert nms(boxes[:0], scores[:0], 0.5).tolist() == []
 
 
+@pytest.mark.parametrize("of_smaller", [False, True])
+def test_boxes_compared_together_leave_what_those_one_by_one_leave(monkeypatch, of_smaller):
+    monkeypatch.setattr("priorsr.methods.faces.detect.TOGETHER", 8)
+    draw = torch.Generator().manual_seed(0)
+    corner, side = torch.rand(150, 2, generator=draw) * 60, torch.rand(150, 2, generator=draw) * 30
+    boxes, scores = torch.cat([corner, corner + side], 1), torch.rand(150, generator=draw)
+    left, wanted = scores.argsort(descending=True).tolist(), []
+    while left:
+        best, *rest = left
+        wanted.append(best)
+        left = [i for i in rest if overlap(boxes[best].double(), boxes[i].double(), of_smaller) <= 0.4]
+    assert len(wanted) > 2 * 8
+    assert nms(boxes, scores, 0.4, of_smaller).tolist() == wanted
+
+
+def overlap(a, b, of_smaller):
+    shared = (torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2])).clamp(min=0).prod()
+    of_a, of_b = ((x[2:] - x[:2]).prod() for x in (a, b))
+    return shared / (torch.minimum(of_a, of_b) if of_smaller else of_a + of_b - shared)
+
+
 @pytest.mark.parametrize("turns", range(4))
 def test_turned_pictures_give_the_same_faces(turns):
     """A detector that knows the upright picture only, told by a bright corner."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import fields, replace
 
 import pytest
@@ -11,6 +12,7 @@ from fill import tensor
 from srdg_tiny import CONFIG, SIDE
 
 import priorsr
+from priorsr.methods import weights
 from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.imaging.resize import resize
 from priorsr.methods.nets.ncsnpp import NCSNpp
@@ -236,6 +238,12 @@ def test_runs_begin_as_the_file_says_unless_told():
     assert priorsr.load("srdg", **given, start_sigma=3.0).upscaler.settings.start_sigma == 3.0
     assert priorsr.load("srdg", **given, preset="published").upscaler.settings.start_sigma == 0.0
     assert priorsr.load("srdg", prior="srdg_face64").upscaler.settings.start_sigma == 0.0
+
+
+def test_a_network_of_ones_own_that_says_where_runs_begin_has_the_steps_of_those_that_come_along(tmp_path):
+    own = shutil.copy(weights.SHIPPED / "srdg128.safetensors", tmp_path / "mine.safetensors")
+    expected = replace(PRESETS["shipped"], start_sigma=1.0)
+    assert priorsr.load("srdg", prior=str(own)).upscaler.settings == expected
 
 
 def test_a_start_above_all_levels_begins_at_the_highest(prior, low):

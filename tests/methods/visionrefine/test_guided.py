@@ -20,6 +20,7 @@ from priorsr.methods.visionrefine.guided import (
     guided_upsample,
     guided_upscale,
 )
+from priorsr.methods.visionrefine.upscalers import GuidedUpscaler
 from priorsr.samplers.guidance.classifier import ClassifierGuidance
 from priorsr.samplers.karras import Euler
 from priorsr.samplers.noise import Noise
@@ -129,6 +130,16 @@ def test_larger_pictures_are_enlarged_in_tiles(upsampler, classifier, batch):
         upsampler, classifier.network, low, 2, settings=QUICK, canvas=TileSettings(16, 4, 1)
     )
     torch.testing.assert_close(result, single, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [NATIVE, 2.5])
+def test_pictures_that_are_not_of_the_trained_size_are_warned_of(upsampler, scale):
+    """The network sees them enlarged by 4, whatever scale is asked for."""
+    upscaler = GuidedUpscaler(upsampler, None, 2, QUICK, TileSettings(16, 4))
+    assert upscaler.plan((4, 4), scale).warnings == ()
+    (warning,) = upscaler.plan((6, 9), scale).warnings
+    assert "36 x 24 is not one picture of 16 x 16" in warning
+    assert "in pieces" in warning
 
 
 def test_mistakes_are_explained(upsampler, classifier):
