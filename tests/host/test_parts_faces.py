@@ -228,7 +228,11 @@ def test_aligned_faces_of_a_batch_are_restored_one_by_one(host, definitions):
             {**FEW, "detector": "retinaface"},
             "detection_Resnet50_Final.pth is missing: put it into models/priorsr",
         ),
-        ("PriorSRRestoreFaces", {**FEW, "detector": "tiny_adm.safetensors"}, "no face detector"),
+        (
+            "PriorSRRestoreFaces",
+            {**FEW, "detector": "tiny_adm.safetensors"},
+            "holds RetinaFace or MTCNN weights",
+        ),
         ("PriorSRRestoreFaces", {**FEW, "which": "3"}, "there is no face 3"),
         ("PriorSRRestoreFaces", {**FEW, "which": "all"}, "does not number faces"),
         ("PriorSRRestoreFaces", {**FEW, "coarse": 1.0}, "coarse 1 is outside"),
