@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 
@@ -15,3 +16,17 @@ def fastest(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, flo
             run()
             found[name] = min(found[name], time.process_time() - start)
     return found
+
+
+def alternating(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
+    """Median CPU seconds of each, in turn and in changing order, after one run of each that does not
+    count.
+    """
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for i in range(repeat + 1):
+        for name in sorted(runs, reverse=bool(i % 2)):
+            start = time.process_time()
+            runs[name]()
+            if i:
+                found[name].append(time.process_time() - start)
+    return {name: statistics.median(seconds) for name, seconds in found.items()}

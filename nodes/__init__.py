@@ -27,11 +27,12 @@ from .quality import ImageQuality
 from .resize import ResizeImage
 from .restore_faces import RestoreFacesWith
 from .sample import SamplePicture
-from .sampling import ApplyGuidance, ApplyGuidanceToGuider, Sampler, SigmasByRespacing, TiledDenoiser
+from .sampling import ApplyGuidance, ApplyGuidanceToGuider, Sampler, SigmasByRespacing
 from .srdg import AttributeGuide, AttributeReadOut, LoadAttributeClassifier
 from .stablesr import ApplyStableSR, LoadStableSR, StableSRStart
 from .stablesr_upscale import StableSRUpscale
 from .texts import TEXTS
+from .tiles import TiledDenoiser
 from .upscale import upscale_nodes
 
 OWN = [StableSRUpscale]  # of methods whose networks are the host's own

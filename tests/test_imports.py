@@ -11,6 +11,9 @@ HOST = {"comfy", "comfy_extras", "folder_paths", "latent_preview"}  # every node
 # May only shrink: take out of it what is mended.
 TOUCH_THE_HOST = {"nodes.stablesr_upscale"}
 MOST_FLOORS = 9
+MOST_LINES = 300
+FOLDERS = ("benchmarks", "docs", "methods", "nodes", "samplers", "tests", "tools")
+LONGER = {"methods/imaging/resize.py": 400, "nodes/host/model.py": 400}
 
 
 def touching_the_host(modules: Mapping[str, tuple[ast.Module, bool]]) -> set[str]:
@@ -36,6 +39,13 @@ def test_only_modules_of_the_host_import_it():
 
 def test_floors_grow_no_more():
     assert max(floors(rooms(imports(trees()))).values()) <= MOST_FLOORS
+
+
+def test_files_can_be_read_at_once(root):
+    paths = [root / "__init__.py", *(path for name in FOLDERS for path in (root / name).rglob("*.py"))]
+    lines = {path.relative_to(root).as_posix(): path.read_bytes().count(b"\n") for path in paths}
+    assert set(LONGER) < set(lines)
+    assert not {name: count for name, count in lines.items() if count > LONGER.get(name, MOST_LINES)}
 
 
 def parsed(**sources: str) -> dict[str, tuple[ast.Module, bool]]:

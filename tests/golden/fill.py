@@ -67,6 +67,12 @@ def fill_(module: torch.nn.Module, skip=()) -> dict:
     return manifest
 
 
+def filled(network: torch.nn.Module, *kept: str) -> torch.nn.Module:
+    """The network for answers alone, filled but for the keys that are kept."""
+    fill_(network, kept)
+    return network.eval().requires_grad_(False)
+
+
 class NoiseSource:
     """Successive noise tensors noise:0, noise:1, ... for replacing randn in a sampler."""
 

@@ -80,6 +80,13 @@ def defaults(definitions, name, **given):
     return node(name, **{**values, **given})
 
 
+def custom_sampler(noise="10", guider="8", sampler="11", sigmas="7", latent_image=("6", 0)):
+    """SamplerCustomAdvanced, on nodes by their keys."""
+    linked = {"noise": noise, "guider": guider, "sampler": sampler, "sigmas": sigmas}
+    inputs = {name: [key, 0] for name, key in linked.items()}
+    return node("SamplerCustomAdvanced", **inputs, latent_image=list(latent_image))
+
+
 def sampler(transition="ddim", guidance=None, **settings):
     chosen = {"ddim": {"eta": 0.0}, "ddpm": {"variance": "small"}, "heun": {"churn": 0.0}}.get(
         transition, {}
@@ -106,14 +113,7 @@ def pixels(sampler, size=(16, 16), model="3", prefix="pixels", conditioning=("3"
         "8": node("BasicGuider", model=[model, 0], conditioning=list(conditioning)),
         "10": node("RandomNoise", noise_seed=seed),
         "11": sampler,
-        "12": node(
-            "SamplerCustomAdvanced",
-            noise=["10", 0],
-            guider=["8", 0],
-            sampler=["11", 0],
-            sigmas=["7", 0],
-            latent_image=["6", 0],
-        ),
+        "12": custom_sampler(),
         "13": node("VAEDecode", samples=["12", 0], vae=["4", 0]),
         "9": save(["13", 0], prefix),
         **more,
@@ -137,14 +137,39 @@ def latents(
         ),
         "10": node("RandomNoise", noise_seed=5),
         "11": sampler,
-        "12": node(
-            "SamplerCustomAdvanced",
-            noise=["10", 0],
-            guider=["8", 0],
-            sampler=["11", 0],
-            sigmas=["7", 0],
-            latent_image=["6", 0],
-        ),
+        "12": custom_sampler(),
         "9": node("SaveLatent", samples=["12", 0], filename_prefix=prefix),
         **more,
     }
+
+
+def classifier(name="tiny_classifier.safetensors"):
+    """Of noisy pictures, for "30", where `toward` looks for it."""
+    return node("PriorSRLoadNoiseClassifier", classifier=name, schedule="auto", train_steps=0)
+
+
+def toward(label, scale=4.0, form="score", **more):
+    return node("PriorSRGuideClassifier", classifier=["30", 0], label=label, scale=scale, form=form, **more)
+
+
+def resized(to, image=("1", 0), method="bicubic", **choice):
+    """Resize Image to a scale, size or multiple."""
+    nested = {f"to.{key}": value for key, value in choice.items()}
+    settings = {"method": method, "antialias": method != "nearest", "matlab_border": False}
+    return node("PriorSRResize", image=list(image), to=to, **nested, **settings)
+
+
+def small(image=("1", 0), side=16, width=None):
+    return resized("size", image, width=width or side, height=side)
+
+
+def upscale(image, scale=2.0, **changes):
+    defaults = {
+        "weights": "shipped",
+        "channels": "luma",
+        "border": "replicate",
+        "space": "bt601",
+        "tile": 256,
+        "half": False,
+    }
+    return node("PriorSRUpscaleSRCNN", image=image, scale=scale, **{**defaults, **changes})

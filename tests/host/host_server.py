@@ -36,7 +36,8 @@ class Host:
         for folder in ("custom_nodes", "input", "output", "temp", "user", "models/priorsr"):
             (base / folder).mkdir(parents=True)
         os.symlink(PACK, base / "custom_nodes" / "PriorSR")
-        os.symlink(Path(__file__).with_name("probe_nodes.py"), base / "custom_nodes" / "probe_nodes.py")
+        for probes in Path(__file__).parent.glob("probe_*.py"):
+            os.symlink(probes, base / "custom_nodes" / probes.name)
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]

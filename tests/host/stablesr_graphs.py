@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from graphs import defaults, load, node, save
+from zlib import crc32
+
+import torch
+from graphs import custom_sampler, defaults, load, node, save
 
 BASE, LAYERS, OTHER, WRAP = (
     "v2-1_512-ema-pruned.safetensors",
@@ -51,14 +54,7 @@ def parts(
             "8": node("CFGGuider", model=[model, 0], positive=["21", 0], negative=["22", 0], cfg=cfg),
             "10": node("PriorSRStableSRStart", model=[model, 0], sigmas=["7", 0], start=start, seed=SEED),
             "11": chosen,
-            "12": node(
-                "SamplerCustomAdvanced",
-                noise=["10", 0],
-                guider=["8", 0],
-                sampler=["11", 0],
-                sigmas=["7", 0],
-                latent_image=list(latent_image),
-            ),
+            "12": custom_sampler(latent_image=latent_image),
             "9": node("SaveLatent", samples=["12", 0], filename_prefix=prefix),
         }
         | more
@@ -141,3 +137,18 @@ def empty(width, height, count=1):
         "6": node("EmptyLatentImage", width=width, height=height, batch_size=count),
         "24": applied(latent=["6", 0]),
     }
+
+
+def tokens(text):
+    return torch.randn(1, 7, 24, generator=torch.Generator().manual_seed(crc32(text.encode()))) * 0.3
+
+
+def close(a, b, limit=1e-5):
+    assert a.shape == b.shape
+    worst = (a - b).abs().max() / b.abs().max()
+    assert worst <= limit, worst
+    return float(worst)
+
+
+def far(a, b):
+    assert (a - b).abs().max() > 1e-2 * b.abs().max()

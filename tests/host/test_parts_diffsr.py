@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from graphs import defaults, failure, load, node, result, sampler, save
+from graphs import custom_sampler, defaults, failure, load, node, result, sampler, save, small
 
 pytestmark = pytest.mark.host
 SCALE = 4.0
-
-
-def small(image=("1", 0), side=16):
-    return node(
-        "PriorSRResize",
-        image=list(image),
-        to="size",
-        **{"to.width": side, "to.height": side},
-        method="bicubic",
-        antialias=True,
-        matlab_border=False,
-    )
 
 
 def parts(level=30.0, **more):
@@ -43,14 +31,7 @@ def parts(level=30.0, **more):
         "8": sampler("renoise", ["7", 0], renewed=1.0),
         "10": node("BasicGuider", model=["3", 0], conditioning=["3", 1]),
         "11": node("RandomNoise", noise_seed=5),
-        "12": node(
-            "SamplerCustomAdvanced",
-            noise=["11", 0],
-            guider=["10", 0],
-            sampler=["8", 0],
-            sigmas=["4", 0],
-            latent_image=["6", 0],
-        ),
+        "12": custom_sampler(noise="11", guider="10", sampler="8", sigmas="4"),
         "13": node("PriorSRPixelLatentToImage", latent=["12", 0], like=["5", 0]),
         "9": save(["13", 0], "diffsr_parts"),
         **more,

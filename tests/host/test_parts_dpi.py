@@ -7,111 +7,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from graphs import defaults, failure, latent, latents, load, node, result, sampler, save, to_graph
-from tiny_checkpoints import corrector
+from dpi_graphs import IMPLICIT, SCALE, TINY, conditions, parts, whole
+from graphs import (
+    custom_sampler,
+    failure,
+    latent,
+    latents,
+    load,
+    node,
+    prior,
+    result,
+    sampler,
+    save,
+    small,
+    to_graph,
+)
 
 from priorsr.methods.dpi.presets import shipped_correctors
 from priorsr.methods.imaging.images import read
 
 pytestmark = pytest.mark.host
 PACK = Path(__file__).resolve().parents[2]
-SCALE, STEPS = 4.0, 4
-TINY = "tiny_corrector.safetensors"
-STRONG = {"preset": "custom", "preset.tau": 600.0, "preset.s": 0.5, "preset.omega": 900.0}
-ANCESTRAL, IMPLICIT = ({"preset.sampler": name, "preset.eta": 0.0} for name in ("ddpm", "ddim"))
-
-
-@pytest.fixture(scope="module")
-def correctors(host):
-    """Correctors that do not fit the face prior at x4, beside the one that does."""
-    for name, said in {
-        "x8": {"scale": 8},
-        "k4": {"k": 4},
-        "rgb": {"channels": 3},
-        "raw": {"ema": 0.0},
-        "latent": {"channels": 4},
-    }.items():
-        corrector(host.base / "models" / "priorsr" / f"{name}_corrector.safetensors", **said)
-
-
-def small(image=("1", 0), side=16, width=None):
-    to = {"to.width": width or side, "to.height": side}
-    return node(
-        "PriorSRResize",
-        image=list(image),
-        to="size",
-        **to,
-        method="bicubic",
-        antialias=True,
-        matlab_border=False,
-    )
-
-
-def conditions(chosen=TINY, image=("2", 0), model=("3", 0), strength=STRONG, **given):
-    """Guide by DPI Conditions and what loads its corrector."""
-    settings = {"scale": SCALE, "seed": 5, "k": 2, "refine": True, "weighted": True, **strength, **given}
-    linked = {"corrector": ["14", 0]} if chosen else {}
-    loader = {"14": node("PriorSRLoadCorrector", corrector=chosen)} if chosen else {}
-    return {
-        **loader,
-        "7": node("PriorSRGuideDPI", model=list(model), image=list(image), **settings, **linked),
-    }
-
-
-def parts(side=16, width=None, transition="ddim", **conditioned):
-    """The same as the one node, from native parts."""
-    larger = round(side * SCALE), round((width or side) * SCALE)
-    return {
-        "1": load(),
-        "2": small(side=side, width=width),
-        "3": node("PriorSRLoadShippedPrior", prior="face64", clip=True),
-        "4": node("PriorSRSigmasByRespacing", model=["3", 0], respacing=str(STEPS), start=-1),
-        "5": small(("2", 0), *larger),
-        "6": node("PriorSRImageToPixelLatent", model=["15", 0], image=["5", 0]),
-        "8": sampler(transition, ["7", 0]),
-        "10": node("BasicGuider", model=["15", 0], conditioning=["3", 1]),
-        "11": node("RandomNoise", noise_seed=5),
-        "12": node(
-            "SamplerCustomAdvanced",
-            noise=["11", 0],
-            guider=["10", 0],
-            sampler=["8", 0],
-            sigmas=["4", 0],
-            latent_image=["6", 0],
-        ),
-        "13": node("PriorSRPixelLatentToImage", latent=["12", 0], like=["5", 0]),
-        "15": node(
-            "PriorSRTiledDenoiser",
-            model=["3", 0],
-            tiles="manual",
-            tile_batch=1,
-            **{"tiles.tile": 64, "tiles.overlap": 32},
-        ),
-        "9": save(["13", 0], "dpi_parts"),
-        **conditions(**conditioned),
-    }
-
-
-def whole(definitions, side=16, width=None, **given):
-    settings = {
-        "image": ["2", 0],
-        "scale": SCALE,
-        "prior": "face64",
-        "corrector": TINY,
-        "steps": STEPS,
-        "seed": 5,
-        **STRONG,
-        **ANCESTRAL,
-        **given,
-    }
-    node_ = defaults(definitions, "PriorSRUpscaleDPI", **settings)
-    return {
-        "1": load(),
-        "2": small(side=side, width=width),
-        "3": node_,
-        "9": save(["3", 0], "dpi"),
-        "16": node("PreviewAny", source=["3", 1]),
-    }
 
 
 @pytest.mark.parametrize(("chosen", "size"), [(TINY, (16, 16)), (None, (15, 13))], ids=["corrector", "odd"])
@@ -228,14 +144,7 @@ def test_a_pixel_prior_with_a_vae_is_held_as_without(host):
     graph = {
         "1": load(),
         "2": small(side=8),
-        "3": node(
-            "PriorSRLoadPixelPrior",
-            prior="tiny_adm.safetensors",
-            clip=True,
-            schedule="auto",
-            train_steps=0,
-            target="auto",
-        ),
+        "3": prior(),
         "18": node("VAELoader", vae_name="pixel_space"),
         "4": node("PriorSRSigmasByRespacing", model=["3", 0], respacing="4", start=-1),
         "5": small(("2", 0), 32),
@@ -243,14 +152,7 @@ def test_a_pixel_prior_with_a_vae_is_held_as_without(host):
         "8": sampler("ddim", ["7", 0]),
         "10": node("BasicGuider", model=["3", 0], conditioning=["3", 1]),
         "11": node("RandomNoise", noise_seed=5),
-        "12": node(
-            "SamplerCustomAdvanced",
-            noise=["11", 0],
-            guider=["10", 0],
-            sampler=["8", 0],
-            sigmas=["4", 0],
-            latent_image=["6", 0],
-        ),
+        "12": custom_sampler(noise="11", guider="10", sampler="8", sigmas="4"),
         "13": node("VAEDecode", samples=["12", 0], vae=["18", 0]),
         "9": save(["13", 0], "dpi_latent"),
     }
@@ -288,52 +190,6 @@ def test_masks_of_a_picture(host):
     )  # the server keeps the last result alone, so that this one is made anew
     assert masks(s=8.0)[2].sum() < adaptive.sum()
     assert masks(k=4)[0].mean() == pytest.approx(1 / 16)
-
-
-@pytest.mark.usefixtures("correctors")
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"corrector": "x8_corrector.safetensors"}, "trained for x8, not x4"),
-        ({"corrector": "k4_corrector.safetensors"}, "trained with k 4, not 2"),
-        ({"corrector": "rgb_corrector.safetensors"}, "for 3 channels, the prior for 1"),
-        ({"corrector": "raw_corrector.safetensors"}, "without EMA"),
-        ({"corrector": "tiny_adm.safetensors"}, "where corrector weights are needed"),
-        ({"preset.tau": 950.0}, "at least tau"),
-        ({"preset.s": 0.0}, "s 0 is no exponent"),
-        ({"preset.omega": 10.0}, "at least tau"),
-        ({"k": 8, "corrector": "none"}, "give 8 or more"),
-        ({"preset": "x3"}, "unknown preset"),
-        ({"tile": 4}, "tile of 4 is smaller"),
-    ],
-)
-def test_mistakes_are_explained_before_sampling(host, definitions, change, words):
-    assert words in failure(host, whole(definitions, **change))
-
-
-@pytest.mark.usefixtures("correctors")
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"chosen": "x8_corrector.safetensors"}, "trained for x8, not x4"),
-        ({"chosen": "k4_corrector.safetensors"}, "trained with k 4, not 2"),
-        ({"chosen": "rgb_corrector.safetensors"}, "for 3 channels, the prior for 1"),
-        ({"chosen": "raw_corrector.safetensors"}, "without EMA"),
-        ({"scale": 2.0, "chosen": None}, "latent of 32 x 32, the latent is 64 x 64"),
-        ({"k": 3, "chosen": None}, "k 3 does not divide"),
-        ({"scale": 2.0, "k": 4, "chosen": None}, "give 4 or more"),
-        (
-            {"strength": {"preset": "custom", "preset.tau": 10.0, "preset.s": -1.0, "preset.omega": 20.0}},
-            "s -1",
-        ),
-    ],
-)
-def test_mistakes_of_the_parts_are_explained_before_sampling(host, change, words):
-    graph = parts(**change)
-    if words == "s -1":  # which the server refuses by itself
-        assert "preset.s" in json.dumps(host.refusal(graph)["node_errors"]["7"])
-    else:
-        assert words in failure(host, graph)
 
 
 @pytest.mark.parametrize("name", ["dpi_face", "dpi_parts"])

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
-from graphs import defaults, failure, load, node, result, sampler, save
+from graphs import failure, load, node, result, sampler, save, small
 from safetensors.torch import load_file, save_file
+from srdg_graphs import GENDER, HAPPY, SR, STEPS, classifiers, parts, probability, whole
 from tiny_checkpoints import attribute, score_network
 
 from priorsr.methods.imaging.images import read
 from priorsr.methods.imaging.resize import resize
 from priorsr.methods.priors.load import load_prior
-from priorsr.methods.srdg.attributes import load_attribute, read_attributes
-from priorsr.methods.srdg.classifier_crop import WHOLE
 from priorsr.samplers.denoiser import Cond
 from priorsr.samplers.karras import Euler
 from priorsr.samplers.run import run
 from priorsr.samplers.schedule import karras_sigmas, sigma_levels
 
 pytestmark = pytest.mark.host
-PACK = Path(__file__).resolve().parents[2]
-SCALE, STEPS = 8.0, 4
 FIELD = {"model": ["3", 0], "image": ["2", 0], "scale": 8.0, "steps": 2, "level": 0.0, "aim": "fidelity"}
-SR, HAPPY, GENDER = "tiny_sr.safetensors", "tiny_happy.safetensors", "tiny_gender.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -37,106 +32,6 @@ def files(host):
     deaf = {k: v for k, v in load_file(folder / HAPPY).items() if k != "GaussianFourierProjection_0.W"}
     save_file(deaf, folder / "deaf_happy.safetensors")
     return folder
-
-
-def small(side=8):
-    to = {"to.width": side, "to.height": side}
-    return node(
-        "PriorSRResize",
-        image=["1", 0],
-        to="size",
-        **to,
-        method="bicubic",
-        antialias=True,
-        matlab_border=False,
-    )
-
-
-def classifiers(*names, key=40):
-    """Nodes that load a chain of classifiers, and the link to the last."""
-    nodes = {}
-    for i, name in enumerate(names):
-        before = {"classifiers": [str(key + i - 1), 0]} if i else {}
-        nodes[str(key + i)] = node("PriorSRLoadAttributeClassifier", classifier=name, attribute="", **before)
-    return nodes, [str(key + len(names) - 1), 0]
-
-
-def whole(definitions, *names, side=8, **given):
-    nodes, link = classifiers(*names) if names else ({}, None)
-    settings = {
-        "image": ["2", 0],
-        "prior": SR,
-        "scale": SCALE,
-        "preset": "custom",
-        "steps": STEPS,
-        "corrections": 1,
-        "seed": 5,
-        "classifier": "none",
-    }
-    linked = {"classifiers": link} if names else {}
-    made = defaults(definitions, "PriorSRUpscaleSRDG", **settings | linked | given)
-    return {
-        "1": load(),
-        "2": small(side),
-        "3": made,
-        "9": save(["3", 0], "srdg"),
-        "16": node("PreviewAny", source=["3", 1]),
-        **nodes,
-    }
-
-
-def parts(*names, prior="face64", transition="ddim", attributes="happy=1", size=(64, 64), **given):
-    """Unconditional samples with a pull towards attributes."""
-    nodes, link = classifiers(*names)
-    settings = {
-        "weights": "",
-        "h": 500.0,
-        "limit": 0.0,
-        "first": 1.0,
-        "last": 0.0,
-        "view": "exact",
-        "form": "score",
-        **given,
-    }
-    shipped = node("PriorSRLoadShippedPrior", prior=prior, clip=True)
-    return {
-        "1": load(),
-        "2": small(64),
-        "3": shipped,
-        "4": node("PriorSRSigmasByRespacing", model=["3", 0], respacing=str(STEPS), start=-1),
-        "5": node(
-            "ImageScale",
-            image=["1", 0],
-            upscale_method="area",
-            width=size[1],
-            height=size[0],
-            crop="disabled",
-        ),
-        "6": node("PriorSRImageToPixelLatent", model=["3", 0], image=["5", 0]),
-        "7": node("PriorSRGuideAttributes", classifiers=link, attributes=attributes, **settings),
-        "8": sampler(transition, ["7", 0]),
-        "10": node("BasicGuider", model=["3", 0], conditioning=["3", 1]),
-        "11": node("RandomNoise", noise_seed=5),
-        "12": node(
-            "SamplerCustomAdvanced",
-            noise=["11", 0],
-            guider=["10", 0],
-            sampler=["8", 0],
-            sigmas=["4", 0],
-            latent_image=["6", 0],
-        ),
-        "13": node("PriorSRPixelLatentToImage", latent=["12", 0], like=["5", 0]),
-        "9": save(["13", 0], "attributes"),
-        **nodes,
-    }
-
-
-def probability(host, picture, label=1):
-    """Of `happy`, by the classifier that guides."""
-    (reading,) = read_attributes(
-        [load_attribute(str(host.base / "models" / "priorsr" / HAPPY))], picture.pixels, view=WHOLE
-    )
-    return float(reading.probabilities[0, label])
 
 
 def test_one_node_enlarges_with_and_without_attributes(host, definitions):
@@ -225,7 +120,7 @@ def test_a_score_network_is_a_model_like_others(host):
         for key, made in ((20, "17"), (21, "6"), (22, "12"))
     }
     free = parts(HAPPY) | {
-        "2": small(8),
+        "2": small(side=8),
         "3": node(
             "PriorSRLoadPixelPrior", prior=SR, clip=False, schedule="auto", train_steps=0, target="auto"
         ),
@@ -257,7 +152,7 @@ def test_attributes_are_read_as_text_and_numbers(host):
     nodes, link = classifiers(HAPPY, GENDER)
     graph = {
         "1": load(),
-        "2": small(8),
+        "2": small(side=8),
         "3": node("PriorSRReadAttributes", classifiers=link, image=["2", 0], view="whole", t=0.01, seed=0),
         "4": node("PreviewAny", source=["3", 0]),
         "5": node("PreviewAny", source=["3", 1]),
@@ -298,8 +193,8 @@ def test_attributes_are_read_as_text_and_numbers(host):
             {"classifier": "small_happy.safetensors", "attributes": "happy=1"},
             "takes 32 x 32 pixels, not 64 x 64",
         ),
-        ({"classifier": SR}, "where attribute weights are needed"),
-        ({"prior": "tiny_adm.safetensors"}, "where ncsnpp weights are needed"),
+        ({"classifier": SR}, "choose a file that holds attribute classifier weights"),
+        ({"prior": "tiny_adm.safetensors"}, "a file that holds NCSN++ super-resolution prior weights"),
         ({"first": 0.2, "last": 0.4}, "give a first above the last"),
     ],
 )

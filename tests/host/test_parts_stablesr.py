@@ -1,18 +1,12 @@
-"""StableSR in real graphs, on a tiny checkpoint in the form of Stable Diffusion 2.1 with tiny layers and
-feature wrapping.
-"""
+"""StableSR as a patch of a MODEL in real graphs, on a tiny checkpoint in the form of Stable Diffusion 2.1."""
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
-from zlib import crc32
 
 import pytest
 import torch
-import torch.nn.functional as F
-from graphs import defaults, failure, latent, load, node, result, sampler, save, saved, to_graph
+from graphs import failure, latent, node, sampler, saved
 from stablesr_graphs import (
     BASE,
     LAYERS,
@@ -22,33 +16,26 @@ from stablesr_graphs import (
     STEPS,
     WRAP,
     applied,
-    decoded,
+    close,
     empty,
+    far,
     ksampler,
-    one_node,
     parts,
     prompt,
-    sd,
     tiles,
+    tokens,
 )
 
-from priorsr.methods.imaging.images import read
-from priorsr.methods.imaging.resize import resize
 from priorsr.methods.priors.adm import ADMPrior
-from priorsr.methods.stablesr.autoencoder import SCALE, Autoencoder
+from priorsr.methods.stablesr.autoencoder import SCALE
 from priorsr.methods.stablesr.levels import CHAIN
-from priorsr.methods.stablesr.load import load_cfw, load_layers, load_stablesr, load_unet, load_vae
-from priorsr.methods.stablesr.method import StableSRSettings, sample, stablesr_upscale
+from priorsr.methods.stablesr.load import load_layers, load_unet
+from priorsr.methods.stablesr.method import StableSRSettings, sample
 from priorsr.methods.stablesr.prior import CONTEXT, LR, modulated
 from priorsr.samplers.denoiser import Cond
 from priorsr.samplers.noise import Noise
 
 pytestmark = pytest.mark.host
-PACK = Path(__file__).resolve().parents[2]
-
-
-def tokens(text):
-    return torch.randn(1, 7, 24, generator=torch.Generator().manual_seed(crc32(text.encode()))) * 0.3
 
 
 class Draws:
@@ -60,18 +47,6 @@ class Draws:
     def __call__(self, shape):
         drawn, self.first = (self.first or self.later)(shape), None
         return drawn
-
-
-@pytest.fixture(scope="module")
-def models(host):
-    folder = host.base / "models"
-    return lambda name: str(folder / ("checkpoints" if name == BASE else "priorsr") / name)
-
-
-@pytest.fixture(scope="module")
-def lr(host):
-    graph = sd() | {"9": node("SaveLatent", samples=["3", 0], filename_prefix="encoded")}
-    return latent(host, {key: graph[key] for key in ("1", "2", "3", "9", "20")})
 
 
 @pytest.fixture(scope="module")
@@ -92,17 +67,6 @@ def standalone(models, lr):
             )
 
     return run
-
-
-def close(a, b, limit=1e-5):
-    assert a.shape == b.shape
-    worst = (a - b).abs().max() / b.abs().max()
-    assert worst <= limit, worst
-    return float(worst)
-
-
-def far(a, b):
-    assert (a - b).abs().max() > 1e-2 * b.abs().max()
 
 
 TILED = {"tile": 64, "overlap": 32}
@@ -282,146 +246,6 @@ def test_cancelling_leaves_the_model_clean(host):
     )
 
 
-@pytest.mark.parametrize(("tile", "w"), [(0, 0.5), (64, 1.0), (0, 0.0), (64, 0.0)])
-def test_cfw_decodes_as_the_library_does(host, models, lr, tile, w):
-    canvas = F.interpolate(
-        read(host.base / "input" / "example.png").pixels, SIDES[::-1], mode="bicubic"
-    )  # as the host enlarges
-    coder = Autoencoder(load_vae(models(BASE)), load_cfw(models(WRAP)), tile, 32)
-    with torch.no_grad():
-        expected = ((coder.decode(lr * SCALE, canvas * 2 - 1, w) + 1) / 2).clamp(0, 1)
-    assert expected.std() > 0.02
-    assert (result(host, decoded(tile=tile, w=w)).pixels - expected).abs().max() <= 1.01 / 255
-    if not tile and not w:
-        plain = node("VAEDecode", samples=["3", 0], vae=["20", 2])
-        assert (result(host, decoded() | {"13": plain}).pixels - expected).abs().max() <= 1.01 / 255
-
-
-def test_cfw_takes_a_small_image_of_the_same_shape_and_refuses_others(host):
-    small = {
-        "5": node("ImageScale", image=["1", 0], upscale_method="area", width=64, height=48, crop="disabled")
-    }
-    assert result(host, decoded(("5", 0), **small)).pixels.shape[-2:] == (96, 128)
-    assert "give the image that was encoded" in failure(
-        host, decoded(("5", 0), **{"5": {**small["5"], "inputs": {**small["5"]["inputs"], "width": 96}}})
-    )
-
-
-def corrected(host, method="adain", image=("2", 0), source=("4", 0), **more):
-    source_node = {"4": node("ImageInvert", image=["1", 0])}
-    fixed = node("PriorSRColourCorrection", image=list(image), source=list(source), method=method)
-    graph = {"1": load(), "2": sd()["2"], **source_node, "13": fixed, "9": save(["13", 0], "colour"), **more}
-    return result(host, graph)
-
-
-@pytest.mark.parametrize("method", ["adain", "wavelet"])
-def test_colours_come_from_the_source_and_alpha_stays(host, method):
-    made = corrected(host, method).pixels
-    inverted = F.interpolate(
-        1 - result(host, {"1": load(), "9": save(["1", 0], "plain")}).pixels, (96, 128), mode="bilinear"
-    )
-    assert ((made.mean((2, 3)) - inverted.mean((2, 3))).abs() < 0.05).all()
-    alpha = {"5": load("alpha.png"), "6": node("JoinImageWithAlpha", image=["5", 0], alpha=["5", 1])}
-    assert corrected(host, method, ("6", 0), **alpha).alpha is not None
-
-
-def cleaned(**inputs):
-    made = node("PriorSRPreClean", image=["1", 0], reduction=2.0, **inputs)
-    return {"1": load(), "2": sd()["2"], "13": made, "9": save(["13", 0], "clean")}
-
-
-def test_pre_clean_reduces_what_another_model_restored(host):
-    assert result(host, cleaned(cleaned=["2", 0])).pixels.shape[-2:] == (48, 64)
-    made = result(host, cleaned(upscale_model=["5", 0]) | {"5": node("ProbeUpscaleModel")}).pixels
-    assert made.shape[-2:] == (190, 242)
-    assert (
-        made.mean((2, 3)) - result(host, cleaned() | {"9": save(["1", 0], "plain")}).pixels.mean((2, 3))
-    ).abs().max() < 0.01
-    assert "either" in failure(host, cleaned())
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {},
-        {"guidance": 3.0, "sampler": "ddim", "color": "wavelet"},
-        {"sampler": "ddim-released", "fidelity": 0.0},
-    ],
-)
-def test_one_node_is_the_library(host, definitions, models, change):
-    small = read(host.base / "input" / "example.png").pixels
-    settings = StableSRSettings(
-        steps=STEPS, tile=64, overlap=32, tile_batch=2, vae_tile=64, vae_overlap=32, **change
-    )
-    model = load_stablesr(models(LAYERS), models(BASE), models(WRAP))
-    with torch.no_grad():
-        negative = tokens("blurry") if settings.guidance != 1 else None
-        expected = stablesr_upscale(model, small, 1.25, tokens("sharp"), settings, negative, [SEED])
-    made = result(host, one_node(definitions, **change)).pixels
-    assert made.shape == expected.shape
-    assert (made - expected).abs().max() <= 1.6 / 255
-
-
-def test_the_one_node_is_held_to_a_reference_as_the_library_is(host, definitions, models):
-    small = read(host.base / "input" / "example.png").pixels
-    settings = StableSRSettings(steps=12, tile=64, overlap=32, tile_batch=2, vae_tile=64, vae_overlap=32)
-    model = load_stablesr(models(LAYERS), models(BASE), models(WRAP))
-    flipped = resize(small.flip(-1), (121, 95)).clamp(0, 1)  # of another size than the result
-    with torch.no_grad():
-        expected = stablesr_upscale(
-            model, small, 1.25, tokens("sharp"), settings, seeds=[SEED], reference=lambda low, scale: flipped
-        )
-    mirrored = {
-        "51": node("ImageFlip", image=["1", 0], flip_method="y-axis: horizontally"),
-    }
-    made = result(host, one_node(definitions, steps=12, reference=["51", 0]) | mirrored).pixels
-    plain = result(host, one_node(definitions, steps=12)).pixels
-    assert (made - expected).abs().max() <= 3 / 255
-    far(made, plain)
-
-
-def test_one_node_takes_alpha_batches_grey_and_a_longest_side(host, definitions):
-    graph = one_node(definitions, image=("5", 0), longest=150) | {
-        "4": load("alpha.png"),
-        "5": node("JoinImageWithAlpha", image=["4", 0], alpha=["4", 1]),
-        "15": node("PreviewAny", source=["13", 1]),
-    }
-    outputs = host.run(graph)
-    picture = read(host.image(outputs["9"]["images"][0]))
-    assert max(picture.pixels.shape[-2:]) == 150
-    assert picture.alpha is not None
-    assert "ddpm, 4 steps" in outputs["15"]["text"][0]
-    batch = host.run(
-        one_node(definitions, image=("5", 0), vary=False) | {"5": node("ProbeImages", count=2, channels=1)}
-    )["9"]["images"]
-    alone = host.run(
-        one_node(definitions, image=("6", 0))
-        | {
-            "5": node("ProbeImages", count=2, channels=1),
-            "6": node("ImageFromBatch", image=["5", 0], batch_index=1, length=1),
-        }
-    )
-    assert len(batch) == 2
-    assert torch.equal(read(host.image(batch[1])).pixels, read(host.image(alone["9"]["images"][0])).pixels)
-
-
-def warned(host, definitions, name):
-    graph = one_node(definitions, wrap=False, steps=1) | {
-        "23": node("PriorSRLoadStableSR", stablesr=name),
-        "15": node("PreviewAny", source=["13", 1]),
-    }
-    return host.run(graph)["15"]["text"][0]
-
-
-def test_what_no_file_tells_is_warned_of(host, definitions):
-    assert "webui_768v_139.ckpt is for one that predicts v" in warned(
-        host, definitions, "webui_768v_139.ckpt"
-    )
-    plain = warned(host, definitions, LAYERS)
-    assert "predicts" not in plain
-    assert "no CFW is connected" in plain
-
-
 KARRAS = node("BasicScheduler", model=["20", 0], scheduler="karras", steps=4, denoise=1.0)
 WRONG = {
     "another model": (
@@ -454,70 +278,3 @@ WRONG = {
 def test_mistakes_of_the_parts_are_told_before_sampling(host, case):
     change, words = WRONG[case]
     assert words in failure(host, parts(sampler("ddim")) | change)
-
-
-def test_mistakes_around_the_decoder_are_told(host):
-    pixel_space = {"30": node("VAELoader", vae_name="pixel_space")}
-    graph = decoded(**pixel_space)
-    graph["13"]["inputs"]["vae"] = ["30", 0]
-    assert "autoencoder of Stable Diffusion 2.1" in failure(host, graph)
-    assert "choose a file that holds StableSR CFW weights" in failure(
-        host, decoded(**{"26": node("PriorSRLoadCFW", cfw=LAYERS)})
-    )
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"tiles.overlap": 64}, "overlap"),
-        ({"tiles.tile": 60}, "multiples of 8"),
-        ({"vae_tile": 100}, "multiples of 8"),
-        ({"longest": 20}, "choose a length within"),
-        ({"sampler": "ddim-released", "steps": 1}, "cannot take 1 steps"),
-    ],
-)
-def test_mistakes_of_the_one_node_are_told(host, definitions, change, words):
-    assert words in failure(host, one_node(definitions, **change))
-
-
-def test_no_pictures_at_all(host, definitions):
-    assert "no pixels" in failure(
-        host, one_node(definitions, image=("5", 0)) | {"5": node("ProbeImages", count=0, channels=3)}
-    )
-
-
-REPLACED = {"CheckpointLoaderSimple": "ProbeStableDiffusion", "CLIPTextEncode": "ProbePrompt"}
-
-
-@pytest.mark.parametrize(
-    "path", sorted((PACK / "example_workflows").glob("stablesr*.json")), ids=lambda p: p.stem
-)
-def test_example_workflows_run_on_the_tiny_checkpoint(host, definitions, path):
-    graph = to_graph(json.loads(path.read_text(encoding="utf-8")), definitions)
-    for made in graph.values():
-        made["class_type"] = REPLACED.get(made["class_type"], made["class_type"])
-        few = {"steps": 2, "respacing": "2", "width": 128, "height": 96, "lora_name": "tiny.safetensors"}
-        few |= {"size": 128} if made["class_type"] == "PriorSRCropFaces" else {}
-        few |= {"image": "portrait.png"} if made["class_type"] == "LoadImage" and "faces" in path.stem else {}
-        made["inputs"] |= {key: value for key, value in few.items() if key in made["inputs"]}
-    images = [image for output in host.run(graph, timeout=600).values() for image in output.get("images", [])]
-    assert images
-    assert all(read(host.image(image)).pixels.std() > 0.01 for image in images)
-    assert path.with_suffix(".jpg").exists()
-
-
-def test_a_region_limits_stablesr(host, definitions):
-    """The left half of example.png, of 121 x 95 pixels; beyond it the picture is Bicubic Upscale's."""
-    half = {
-        "50": node("SolidMask", value=0.0, width=60, height=48),
-        "51": node("SolidMask", value=1.0, width=30, height=48),
-        "52": node("MaskComposite", destination=["50", 0], source=["51", 0], x=0, y=0, operation="add"),
-    }
-    graph = one_node(definitions, steps=1, region=["52", 0], feather=2.0) | half
-    plain = defaults(definitions, "PriorSRUpscaleBicubic", image=["1", 0], scale=1.25)
-    graph |= {"53": plain, "54": save(["53", 0], "plain")}
-    outputs = host.run(graph)
-    made, plain = (read(host.image(outputs[key]["images"][0])).pixels for key in ("9", "54"))
-    edge, reach = made.shape[-1] // 2, 8
-    assert torch.equal(made[..., edge + reach :], plain[..., edge + reach :])
-    assert (made - plain)[..., : edge - reach].abs().max() > 0.05

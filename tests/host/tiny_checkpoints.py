@@ -141,6 +141,14 @@ def tiny(name: str) -> nn.Module:
     return randomised(network) if name in ("tiny_class", "tiny_upsampler") else network
 
 
+MISFITS = {
+    "x8": {"scale": 8},
+    "k4": {"k": 4},
+    "rgb": {"channels": 3},
+    "raw": {"ema": 0.0},
+}  # what correctors say that do not fit the face prior at x4
+
+
 def corrector(path: Path, channels: int = 1, size: int = 64, **said) -> Path:
     """A corrector of DPI for the priors of `channels` and `size`, in a file that says x4, k 2 and averaged,
     unless `said` otherwise.

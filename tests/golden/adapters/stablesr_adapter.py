@@ -1,6 +1,4 @@
-"""StableSR: networks, schedule, runs, aggregation, feature wrapping, colours, and the released canvas
-script.
-"""
+"""StableSR: schedule, runs, aggregation, colours, and the released canvas."""
 
 from __future__ import annotations
 
@@ -11,18 +9,10 @@ import torch
 import torch.nn.functional as F
 from golden_cases import Case, adapter
 from reference.stablesr import published_canvas
+from stablesr_networks import Together, autoencoder, networks
 from torch import Tensor, nn
 
-from priorsr.methods.nets.adm_blocks import ResBlock
-from priorsr.methods.nets.adm_config import ADMConfig, given
-from priorsr.methods.nets.cfw import CFW, FuseBlock, fuse
-from priorsr.methods.nets.sd_unet import SDConfig, SDUNet
-from priorsr.methods.nets.sd_vae import VAE, VAEConfig
-from priorsr.methods.nets.spade import SFT, SPADE, residual_blocks
-from priorsr.methods.nets.struct_encoder import StructEncoder
-from priorsr.methods.stablesr.autoencoder import Autoencoder
 from priorsr.methods.stablesr.color_fix import METHODS, blur, split_bands
-from priorsr.methods.stablesr.layers import StableSRLayers
 from priorsr.methods.stablesr.levels import CHAIN, released_ddim, released_table, start
 from priorsr.methods.stablesr.method import LATENT, StableSR, StableSRSettings, sample
 from priorsr.methods.stablesr.prior import CONTEXT, LR, WEIGHTS, Reference, diffusion_prior, modulated
@@ -33,132 +23,6 @@ from priorsr.samplers.tiled import Tiled, grid, starts
 from priorsr.samplers.transition import DDPM, Posterior
 
 PUBLISHED = WEIGHTS["published"]
-
-
-class Together(nn.Module):
-    """Networks whose weights the published code keeps in one, each under its prefix there."""
-
-    def __init__(self, *parts: tuple[str, nn.Module]):
-        super().__init__()
-        self.parts = parts
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {
-            prefix + key: value for prefix, part in self.parts for key, value in part.state_dict().items()
-        }
-
-
-def struct_encoder(kwargs: dict) -> StructEncoder:
-    return StructEncoder(
-        ADMConfig(
-            image_size=kwargs["image_size"],
-            in_channels=kwargs["in_channels"],
-            out_channels=kwargs["out_channels"],
-            model_channels=kwargs["model_channels"],
-            num_res_blocks=kwargs["num_res_blocks"],
-            channel_mult=tuple(kwargs["channel_mult"]),
-            attention_factors=tuple(kwargs["attention_resolutions"]),
-            num_heads=kwargs["num_heads"],
-            num_head_channels=given(kwargs["num_head_channels"]),
-            scale_shift=kwargs["use_scale_shift_norm"],
-            resblock_updown=kwargs["resblock_updown"],
-            conv_resample=kwargs["conv_resample"],
-            new_attention_order=kwargs["use_new_attention_order"],
-        )
-    ).eval()
-
-
-def unet(kwargs: dict) -> tuple[SDUNet, SFT]:
-    """The UNet, and the layers that modulate it."""
-    config = SDConfig(
-        image_size=kwargs["image_size"],
-        in_channels=kwargs["in_channels"],
-        out_channels=kwargs["out_channels"],
-        model_channels=kwargs["model_channels"],
-        num_res_blocks=kwargs["num_res_blocks"],
-        channel_mult=tuple(kwargs["channel_mult"]),
-        attention_factors=tuple(kwargs["attention_resolutions"]),
-        num_head_channels=kwargs["num_head_channels"],
-        context_dim=kwargs["context_dim"],
-    )
-    network = SDUNet(config).eval()
-    return network, SFT(residual_blocks(network), kwargs["semb_channels"]).eval()
-
-
-def networks(case: Case) -> tuple[SDUNet, StableSRLayers]:
-    network, sft = unet(case.config["unet"])
-    encoder = struct_encoder(case.config["struct_encoder"])
-    case.fill(Together(("", network), ("", sft)), "model.diffusion_model")
-    case.fill(encoder, "structcond_stage_model")
-    return network, StableSRLayers(encoder, sft)
-
-
-def autoencoder(ddconfig: dict) -> tuple[VAE, CFW]:
-    config = VAEConfig(
-        ddconfig["ch"], tuple(ddconfig["ch_mult"]), ddconfig["num_res_blocks"], ddconfig["z_channels"]
-    )
-    return VAE(config).eval(), CFW(
-        {level: config.widths[level] for level in range(1, len(config.widths) - 1)}
-    ).eval()
-
-
-def at(t: float | list[float], x: Tensor) -> Tensor:
-    return torch.as_tensor(t, dtype=torch.float32).expand(len(x))
-
-
-@adapter("stablesr", "struct_encoder")
-@torch.no_grad()
-def stablesr_struct_encoder(case: Case) -> dict[str, Tensor]:
-    encoder, latent = case.fill(struct_encoder(case.config["kwargs"])), case.inputs["latent"]
-    return {
-        f"t{t}/{feature.shape[-1]}": feature
-        for t in case.config["timesteps"]
-        for feature in encoder(latent, at(t, latent))
-    }
-
-
-@adapter("stablesr", "spade")
-@torch.no_grad()
-def stablesr_spade(case: Case) -> dict[str, Tensor]:
-    kwargs = case.config["kwargs"]
-    layer = case.fill(SPADE(kwargs["norm_nc"], kwargs["label_nc"]))
-    return {
-        "out": layer(case.inputs["x"], case.inputs["seg"]),
-        "normalized": layer.param_free_norm(case.inputs["x"]),
-    }
-
-
-@adapter("stablesr", "resblock_dual")
-@torch.no_grad()
-def stablesr_resblock(case: Case) -> dict[str, Tensor]:
-    kwargs = case.config["kwargs"]
-    block = ResBlock(kwargs["channels"], kwargs["emb_channels"], kwargs["out_channels"], scale_shift=False)
-    sft = SFT(residual_blocks(block), kwargs["semb_channels"])
-    case.fill(Together(("", block), ("", sft)))
-    with sft.modulating(block, [case.inputs["seg"]]):
-        return {"out": block(case.inputs["x"], case.inputs["emb"])}
-
-
-@adapter("stablesr", "unet_dual")
-@torch.no_grad()
-def stablesr_unet_dual(case: Case) -> dict[str, Tensor]:
-    network, sft = unet(case.config["kwargs"])
-    case.fill(Together(("", network), ("", sft)))
-    features = [value for name, value in case.inputs.items() if name.startswith("struct/")]
-    x, context = case.inputs["x"], case.inputs["context"]
-    with sft.modulating(network, features):
-        return {f"eps_t{t}": network(x, at(t, x), context) for t in case.config["timesteps"]}
-
-
-@adapter("stablesr", "unet_struct")
-@torch.no_grad()
-def stablesr_unet_struct(case: Case) -> dict[str, Tensor]:
-    network, layers = networks(case)
-    denoiser = modulated(diffusion_prior(network), layers)
-    cond = Cond({LR: case.inputs["lr_latent"]}, {CONTEXT: case.inputs["context"]})
-    return {
-        f"eps_t{t}": denoiser(case.inputs["x"], CHAIN.table[t], cond).eps for t in case.config["timesteps"]
-    }
 
 
 @adapter("stablesr", "schedule")
@@ -328,31 +192,6 @@ def stablesr_aggregate(case: Case) -> dict[str, Tensor]:
         "eps": Tiled(denoiser, c["tile"], c["overlap"], weights=PUBLISHED)(case.inputs["x"], level, cond).eps,
         "eps_untiled": denoiser(case.inputs["x"], level, cond).eps,
         "pixel_aggregate": pixels(case.inputs["image"], CLEAN).x0,
-    }
-
-
-@adapter("stablesr", "cfw_fuse")
-@torch.no_grad()
-def stablesr_cfw_fuse(case: Case) -> dict[str, Tensor]:
-    kwargs = case.config["kwargs"]
-    block = case.fill(FuseBlock(kwargs["out_ch"], kwargs["num_block"], kwargs["num_grow_ch"]))
-    return {f"out_w{w}": fuse(block, case.inputs["enc"], case.inputs["dec"], w) for w in case.config["w"]}
-
-
-@adapter("stablesr", "cfw_autoencoder")
-@torch.no_grad()
-def stablesr_cfw_autoencoder(case: Case) -> dict[str, Tensor]:
-    vae, cfw = autoencoder(case.config["ddconfig"])
-    case.fill(Together(("", vae), ("decoder.", cfw)))
-    image, z, coder = case.inputs["image"], case.inputs["z"], Autoencoder(vae, cfw)
-    with cfw.collecting(vae.encoder) as maps:
-        moments = vae.encode(image)
-    return {
-        "moments": moments,
-        "latent": coder.encode(image, case.noise(case.spec["noise"]["prefix"])),
-        **{f"enc_fea_{level - 1}": features for level, features in maps.items()},
-        **{f"decoded_w{w}": coder.decode(z, image, w) for w in case.config["w"]},
-        "decoded_plain": Autoencoder(vae).decode(z),
     }
 
 

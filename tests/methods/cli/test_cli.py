@@ -1,39 +1,18 @@
+"""The commands on pictures and folders: what they write, resume, refuse and leave as it is."""
+
 from __future__ import annotations
 
 import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 
 import pytest
 import torch
-from tiny_checkpoints import TINY, corrector, tiny
+from command import listing, run
 
-from priorsr.methods import weights
 from priorsr.methods.cli import commands, folder, pipeline
-from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
-
-
-@pytest.fixture
-def files(tmp_path, photo):
-    """in/: three pictures, one damaged, one text file, one in a subfolder."""
-    source = tmp_path / "in"
-    write(Picture(photo), source / "a.png")
-    write(Picture(photo.flip(3), photo[:, :1]), source / "deep" / "b.webp")
-    write(Picture(photo[:, :1], bits=16), source / "c.png")
-    (source / "broken.jpg").write_bytes(b"\xff\xd8 not a picture")
-    (source / "notes.txt").write_text("hello")
-    return source
-
-
-def run(*arguments):
-    return cli.main([str(a) for a in arguments])
-
-
-def listing(path):
-    return sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
 
 
 def test_one_picture(files, tmp_path):
@@ -203,199 +182,6 @@ def test_train_and_evaluate(tmp_path, photo, capsys):
         run("upscale", tmp_path / "set" / "a.png", tmp_path / "up3.png", "--weights", out, "--scale", "3")
         == 2
     )
-
-
-@pytest.fixture(scope="module")
-def guided(tmp_path_factory):
-    """A tiny upsampler and a classifier for it."""
-    folder = tmp_path_factory.mktemp("guided")
-    for name in ("adm", "upsampler", "classifier"):
-        weights.save(
-            tiny(f"tiny_{name}"),
-            folder / f"{name}.safetensors",
-            {"settings": json.dumps(asdict(TINY[f"tiny_{name}"]))},
-        )
-    return folder
-
-
-def test_the_guided_upsampler(files, guided, tmp_path):
-    write(
-        Picture(read(files / "a.png").pixels[..., :5, :4], read(files / "a.png").pixels[:, :1, :5, :4]),
-        tmp_path / "low.png",
-    )
-    arguments = (
-        "--method",
-        "guided",
-        "--prior",
-        guided / "upsampler.safetensors",
-        "--scale",
-        "4",
-        "--guided-respacing",
-        "2",
-        "--label",
-        "3",
-    )
-    classifier = ("--classifier", guided / "classifier.safetensors", "--guided-classifier-scale", "30")
-    results = []
-    for name, extra in {
-        "alone": (),
-        "pushed": classifier,
-        "again": classifier,
-        "implicit": (*classifier, "--guided-sampler", "ddim"),
-    }.items():
-        assert run("upscale", tmp_path / "low.png", tmp_path / f"{name}.png", *arguments, *extra) == 0
-        results.append(read(tmp_path / f"{name}.png"))
-    assert results[0].pixels.shape == (1, 3, 20, 16)
-    assert results[0].alpha.shape == (1, 1, 20, 16)
-    assert torch.equal(results[1].pixels, results[2].pixels)
-    assert len({r.pixels.numpy().tobytes() for r in results}) == 3
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ((), "needs prior"),
-        (("--prior", "upsampler"), "a class label is needed here: give one of 0..4"),
-        (("--prior", "upsampler", "--label", "5"), "outside 0..4"),
-        (("--prior", "adm", "--label", "1"), "choose an ADM upsampler"),
-        (("--prior", "classifier", "--label", "1"), "not a diffusion prior"),
-        (
-            ("--prior", "upsampler", "--classifier", "upsampler", "--label", "1"),
-            "adm-classifier weights are needed",
-        ),
-        (("--prior", "upsampler", "--label", "1", "--guided-respacing", "ddim999"), "no whole stride"),
-        (
-            ("--prior", "upsampler", "--label", "1", "--prior-tile", "8", "--guided-eta", "2"),
-            "eta 2.0 is outside",
-        ),
-    ],
-)
-def test_mistakes_with_the_guided_upsampler(files, guided, arguments, words, caplog, monkeypatch):
-    monkeypatch.setenv("PRIORSR_MODELS", str(guided))
-    assert run("upscale", files / "a.png", files / "out.png", "--method", "guided", *arguments) == 2
-    assert words in caplog.text
-    assert not (files / "out.png").exists()
-
-
-@pytest.fixture(scope="module")
-def correctors(tmp_path_factory):
-    """Correctors of the shipped face prior that fit it, and that do not."""
-    folder = tmp_path_factory.mktemp("correctors")
-    for name, said in {
-        "fits": {},
-        "x8": {"scale": 8},
-        "k4": {"k": 4},
-        "rgb": {"channels": 3},
-        "raw": {"ema": 0.0},
-    }.items():
-        corrector(folder / f"{name}.safetensors", **said)
-    return folder
-
-
-def test_faces_by_dpi(files, correctors, tmp_path, caplog):
-    caplog.set_level("INFO")
-    write(
-        Picture(read(files / "a.png").pixels[..., :16, :16], read(files / "a.png").pixels[:, :1, :16, :16]),
-        tmp_path / "low.png",
-    )
-    arguments = ("--method", "dpi", "--prior", "face64", "--scale", "4", "--dpi-steps", "2", "--dpi-tau", "0")
-    results = {}
-    for name, extra in {
-        "auto": (),
-        "none": ("--corrector", "none"),
-        "own": ("--corrector", correctors / "fits.safetensors"),
-        "twice": ("--corrector", correctors / "fits.safetensors"),
-        "implicit": (
-            "--corrector",
-            "none",
-            "--preset",
-            "x16",
-            "--dpi-sampler",
-            "ddim",
-            "--dpi-tau",
-            "300",
-            "--no-dpi-weighted",
-        ),
-        "seed": ("--corrector", "none", "--seed", "4"),
-    }.items():
-        assert run("upscale", tmp_path / "low.png", tmp_path / f"{name}.png", *arguments, *extra) == 0
-        results[name] = read(tmp_path / f"{name}.png")
-    assert results["own"].pixels.shape == (1, 3, 64, 64)
-    assert results["own"].alpha.shape == (1, 1, 64, 64)
-    assert torch.equal(results["own"].pixels, results["twice"].pixels)
-    assert len({results[name].pixels.numpy().tobytes() for name in ("none", "own", "implicit", "seed")}) == 4
-    assert "corrector" in caplog.text  # what auto chose, or that there is nothing to choose
-    assert "not one picture" not in caplog.text
-
-
-def test_pictures_that_are_no_faces_are_warned_of_once(files, tmp_path, caplog):
-    for name in ("a.png", "b.png"):
-        write(Picture(read(files / "a.png").pixels[..., :20, :36]), tmp_path / "wide" / name)
-    assert (
-        run(
-            "upscale",
-            tmp_path / "wide",
-            tmp_path / "out",
-            "--method",
-            "dpi",
-            "--prior",
-            "face64",
-            "--dpi-steps",
-            "1",
-            "--corrector",
-            "none",
-        )
-        == 0
-    )
-    assert caplog.text.count("72 x 40 is not one picture of 64 x 64") == 1
-    assert read(tmp_path / "out" / "b.png").pixels.shape == (1, 3, 40, 72)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--corrector", "nothing"), "no weights called nothing"),
-        (("--corrector", "face64"), "where corrector weights are needed"),
-        (("--corrector", "x8"), "trained for x8, not x4"),
-        (("--corrector", "k4"), "trained with k 4, not 2"),
-        (("--corrector", "fits", "--dpi-k", "4"), "trained with k 2, not 4"),
-        (("--corrector", "rgb"), "for 3 channels, the prior for 1"),
-        (("--corrector", "raw"), "without EMA"),
-        (("--dpi-tau", "1200"), "tau 1200"),
-        (("--dpi-tau", "600"), "at least tau"),
-        (("--dpi-omega", "50"), "at least tau"),
-        (("--dpi-s", "0"), "s 0"),
-        (("--dpi-s", "-1"), "s -1"),
-        (("--dpi-steps", "-1"), "steps -1 is outside"),
-        (("--dpi-steps", "2000"), "steps 2000 is outside"),
-        (("--dpi-k", "1"), "k 1"),
-    ],
-)
-def test_mistakes_with_dpi(files, correctors, arguments, words, caplog, monkeypatch):
-    monkeypatch.setenv("PRIORSR_MODELS", str(correctors))
-    assert (
-        run(
-            "upscale",
-            files / "a.png",
-            files / "out.png",
-            "--method",
-            "dpi",
-            "--scale",
-            "4",
-            "--corrector",
-            "none",
-            *arguments,
-        )
-        == 2
-    )
-    assert words in caplog.text
-    assert not (files / "out.png").exists()
-
-
-def test_a_scale_below_the_grid_is_refused_before_any_work(files, caplog):
-    arguments = ("--method", "dpi", "--scale", "1.5", "--corrector", "none", "--dpi-steps", "2")
-    assert run("upscale", files / "a.png", files / "out.png", *arguments) == 2
-    assert "dpi enlarges by 2 to 64, not by 1.5" in caplog.text
 
 
 @pytest.mark.parametrize(

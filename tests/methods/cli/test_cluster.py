@@ -13,14 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from command import run
 
 from priorsr.methods.cli import cluster
-from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, write
-
-
-def run(*arguments):
-    return cli.main([str(a) for a in arguments])
 
 
 def files(path):

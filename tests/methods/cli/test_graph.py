@@ -1,4 +1,4 @@
-"""`priorsr graph` without a host: the command's pictures, folders, files, and what is wrong in a sentence."""
+"""`priorsr graph` without a host: the command's pictures, folders, files and workflows."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny_checkpoints
+from graph_runs import said, several
 from PIL import Image
 from small_workflows import WORKFLOWS, small
 
 from priorsr.methods.cli.main import main
-from priorsr.methods.graph.definitions import carried, runs_alone
+from priorsr.methods.graph.definitions import runs_alone
 from priorsr.methods.graph.files import read_flow
 from priorsr.methods.graph.graph import load
 from priorsr.methods.imaging.images import read
 
+pytestmark = pytest.mark.usefixtures("place")
 ROOT = Path(__file__).parents[3]
 NEEDY = {
     name: [one["class_type"] for one in load(path).nodes.values() if not runs_alone(one["class_type"])]
@@ -25,27 +26,6 @@ NEEDY = {
 }
 ALONE = [name for name, kinds in NEEDY.items() if not kinds]
 HOSTED = [name for name, kinds in NEEDY.items() if kinds]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    tiny_checkpoints.make(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def place(models, monkeypatch, tmp_path):
-    monkeypatch.setenv("PRIORSR_MODELS", str(models))
-    with Image.open(ROOT / "docs" / "sample" / "astronaut.png") as picture:
-        picture.convert("RGB").resize((20, 16)).save(tmp_path / "in.png")
-        picture.convert("RGB").resize((8, 7)).save(tmp_path / "small.png")
-
-
-def said(capsys) -> dict:
-    return json.loads(capsys.readouterr().out)
-
-
 FP32 = ["--precision", "fp32"]  # in which nodes compute, and commands where the processor has no fast bf16
 METHODS = {
     "bicubic": ["--scale", "2.5"],
@@ -154,18 +134,6 @@ def test_texts_are_in_the_json_and_values_can_be_set(tmp_path, capsys):
     assert tuple(read(tmp_path / "out" / "in.png").pixels.shape[-2:]) == (48, 60)
 
 
-def several(tmp_path) -> Path:
-    """Two pictures are saved: one, and one of it inverted."""
-    nodes = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": str(tmp_path / "in.png")}},
-        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
-        "3": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
-        "4": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
-    }
-    (tmp_path / "flow.json").write_text(json.dumps(nodes))
-    return tmp_path / "flow.json"
-
-
 def test_several_results_lie_beside_each_other(tmp_path, capsys):
     flow, out = several(tmp_path), tmp_path / "out"
     run = ["graph", "run", str(flow), "--out", str(out), "--json"]
@@ -196,86 +164,6 @@ def test_a_graph_of_texts_and_one_without_input(tmp_path, capsys):
         == 0
     )
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["in.webp", "in_4_1.webp"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["none.json"], "there is no workflow at none.json"),
-        (["{in}"], "carries no workflow"),
-        (["{flow}", "--set", "3"], "--set 3 sets nothing: write it as NODE.INPUT=VALUE"),
-        (["{flow}", "--set", "9.x=1"], "there is no node '9'"),
-        (
-            ["{flow}", "--set", "SaveImage.filename_prefix=y"],
-            "2 nodes have the type 'SaveImage': give an id, 3 or 4",
-        ),
-        (["{two}", "--set", "Load Image.image=y"], "2 nodes have the title 'Load Image': give an id, 1 or 5"),
-        (["{flow}", "--set", "3.images=y"], "images takes a link of IMAGE"),
-        (["{flow}", "--input", "nowhere.png"], "there is no file or folder at nowhere.png"),
-        (["{flow}", "--input", "{empty}"], "there is no picture in {empty}: give a folder that has some"),
-        (["{flow}", "--into", "3", "--input", "{in}"], "loads no picture: choose from 1"),
-        (["{flow}", "--into", "1"], "--into says where --input goes"),
-        (["{flow}", "--set", "1.image=gone.png"], "names 'gone.png', and there is no such file"),
-        (["{flow}", "--comfyui", "{empty}"], "is no ComfyUI: give the folder that its main.py is in"),
-        (["{flow}", "--comfyui", "x", "--server", "y"], "give --comfyui or --server, not both"),
-        (["{alien}"], "node 5 (Alien): needs --comfyui or --server, a ComfyUI that has them"),
-        (
-            ["{foreign}"],
-            "node 1 is of the kind Alien, which is not known here: add --server URL or --comfyui",
-        ),
-        (["{far}"], "node 5 (Bicubic Upscale): scale 100.0 is outside 1.0 .. 64.0: give a value within"),
-        (["{lost}"], "prior names 'lost.pt', and there is no such file: put it into models/priorsr"),
-        (
-            ["{two}", "--input", "{in}"],
-            "several nodes load a picture: name the one for the input",
-        ),
-    ],
-)
-def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, arguments, words):
-    flow = several(tmp_path)
-    (tmp_path / "empty").mkdir()
-    nodes = json.loads(flow.read_text())
-    more = {
-        "alien": {"class_type": "Alien", "inputs": {}},
-        "lost": {"class_type": "PriorSRLoadPixelPrior", "inputs": {"prior": "lost.pt"}},
-        "two": nodes["1"],
-        "far": {"class_type": "PriorSRUpscaleBicubic", "inputs": {"image": ["1", 0], "scale": 100.0}},
-    }
-    places = {"flow": flow, "in": tmp_path / "in.png", "empty": tmp_path / "empty"}
-    for name, one in more.items():
-        places[name] = tmp_path / f"{name}.json"
-        inputs = {n["id"]: n.get("default") for n in carried().get(one["class_type"], {}).get("inputs", [])}
-        places[name].write_text(json.dumps({**nodes, "5": {**one, "inputs": {**inputs, **one["inputs"]}}}))
-    places["foreign"] = tmp_path / "foreign.json"
-    places["foreign"].write_text(json.dumps({"nodes": [{"id": 1, "type": "Alien"}], "links": []}))
-    told = [one.format(**places) for one in arguments]
-    assert main(["graph", "run", *told, "--out", str(tmp_path / "out"), "--json"]) == 2
-    error = said(capsys)["error"]
-    assert words.format(**places) in error
-    assert "\n" not in error
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        (["degrade", "a", "b"], "only upscale and restore-faces have a workflow"),
-        (["upscale", "stablesr", "a.png", "b.png"], "begin with a workflow of example_workflows/"),
-        (["upscale", "bicubic", "a.png", "b.png", "--compile"], "--compile has no input of a node"),
-        (
-            ["upscale", "bicubic", "a.png", "b.png", "--precision", "fp16"],
-            "nodes compute in fp32, not in fp16",
-        ),
-        (["upscale", "dps", "a.png", "b.png"], "dps needs --prior"),
-        (
-            ["upscale", "srcnn", "a.png", "b.png", "--region", "1,2,3,4"],
-            "a workflow takes its region from a picture, not from 1,2,3,4",
-        ),
-    ],
-)
-def test_commands_that_no_workflow_does(command, words, capsys):
-    assert main(["graph", "from-command", "--json", *command]) == 2
-    assert words in said(capsys)["error"]
 
 
 def test_inputs_check_and_convert(tmp_path, capsys):
@@ -312,10 +200,3 @@ def test_the_page_of_commands_works_as_printed(tmp_path, monkeypatch):
         read(tmp_path / "headless.png").pixels.shape[-1]
         == 3 * read("docs/sample/astronaut.png").pixels.shape[-1]
     )
-
-
-def test_an_unknown_option_before_a_command_is_refused_in_one_sentence(capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["--nothing", "graph", "from-command", "--api", "upscale", "bicubic", "a.png", "b.png"])
-    assert end.value.code == 2
-    assert "there is no option --nothing" in capsys.readouterr().err

@@ -5,21 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import run
 from safetensors.torch import save_file
 from stablesr_tiny import base_file, context, tiny
 from tiny_checkpoints import attribute, score_network
 from tiny_checkpoints import faces as face_networks
 
-from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.resize import resize
 from priorsr.methods.metrics.identity import available
 
 FEW = ("--diffsr-steps", "2")
-
-
-def run(*arguments):
-    return cli.main([str(a) for a in arguments])
 
 
 @pytest.fixture(scope="module")

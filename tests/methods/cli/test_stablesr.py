@@ -19,9 +19,8 @@ from stablesr_tiny import tiny
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.alpha import fill_hidden
 from priorsr.methods.imaging.images import Picture, read, write
-from priorsr.methods.nets.sd_unet import SDConfig
 from priorsr.methods.stablesr.layers import UNET
-from priorsr.methods.stablesr.load import AUTOENCODER, TEXT, detected_target, load_stablesr, load_text
+from priorsr.methods.stablesr.load import AUTOENCODER, TEXT, load_stablesr, load_text
 from priorsr.methods.stablesr.method import StableSRSettings, stablesr_upscale
 from priorsr.methods.stablesr.text import tokenise
 from priorsr.methods.stablesr.upscaler import METHOD
@@ -81,35 +80,17 @@ def test_a_full_file_is_enough(files, tmp_path, caplog):
 
 
 def test_what_is_asked_reaches_the_method(files, tmp_path):
-    full, parts = (
-        ("--stablesr", "full.safetensors"),
-        ("--stablesr", "layers.ckpt", "--base", "base.safetensors"),
-    )
+    full = ("--stablesr", "full.safetensors")
+    layers = ("--stablesr", "layers.ckpt", "--base")
     guided = (*full, "--stablesr-guidance", "4")
+    prompt = ("--tokenizer", str(files), "--prompt", "cat")
     runs = {
         "full": full,
-        "parts": parts,
-        "embeddings": (
-            "--stablesr",
-            "layers.ckpt",
-            "--base",
-            "bare.safetensors",
-            "--context",
-            "empty.safetensors",
-        ),
+        "parts": (*layers, "base.safetensors"),
+        "embeddings": (*layers, "bare.safetensors", "--context", "empty.safetensors"),
         "cfw": (*full, "--cfw", "cfw.ckpt"),
         "v": (*full, "--target", "v"),
-        "prompt": (
-            *full,
-            "--stablesr-guidance",
-            "30",
-            "--negative",
-            "",
-            "--tokenizer",
-            str(files),
-            "--prompt",
-            "cat",
-        ),
+        "prompt": (*full, "--stablesr-guidance=30", "--negative", "", *prompt),
         "guided": (*guided, "--negative-context", "zeros.safetensors"),
         "guided by nothing": (*guided, "--negative", ""),
         "cleaned": (*full, "--pre-clean", "srcnn"),
@@ -119,12 +100,8 @@ def test_what_is_asked_reaches_the_method(files, tmp_path):
     for name, arguments in runs.items():
         assert upscale(files, tmp_path / f"{name}.png", *arguments) == 0
         found[name] = read(tmp_path / f"{name}.png").pixels
-    same = (
-        "full",
-        "parts",
-        "embeddings",
-        "guided by nothing",
-    )  # a guidance away from what is asked for does nothing
+    # a guidance away from what is asked for does nothing
+    same = ("full", "parts", "embeddings", "guided by nothing")
     assert all(torch.allclose(found[name], found["full"], rtol=0, atol=1.01 / 255) for name in same)
     others = ["full", *(name for name in runs if name not in same)]
     assert all((found[a] - found[b]).abs().max() > 0.02 for a in others for b in others if a < b)
@@ -216,11 +193,19 @@ def test_mistakes_are_told_before_any_work(files, tmp_path, arguments, words, ca
     assert not (tmp_path / "out.png").exists()
 
 
-def test_a_folder_of_diffusers_gives_the_picture_of_the_single_file(files, tmp_path):
-    model, folder = tiny(), tmp_path / "sd21"
+def mirror(folder, **scheduler):
+    """The base in the layout of diffusers, and what its scheduler says."""
+    model = tiny()
     put(unet_state(model.prior.network), folder / "unet", parts=2)
     put(vae_state(model.vae), folder / "vae")
     put(clip_state(text_state(CONFIG.context_dim)), folder / "text_encoder")
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler), encoding="utf-8")
+    return folder
+
+
+def test_a_folder_of_diffusers_gives_the_picture_of_the_single_file(files, tmp_path):
+    folder = mirror(tmp_path / "sd21")
     layers = ("--stablesr", "layers.ckpt", "--base")
     for name, base in (("single", "base.safetensors"), ("folder", f"{folder}/")):
         asked = ("--cfw", "cfw.ckpt", "--stablesr-guidance", "3")
@@ -233,10 +218,7 @@ def test_the_command_of_the_page_takes_a_mirror_and_two_files(files, root, tmp_p
     page = (root / "docs" / "stablesr.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```\n(priorsr upscale stablesr photo.jpg .*?)```", page, re.S)
     words = shlex.split(block.replace("\\\n", " "))[1:]
-    model, folder = tiny(), tmp_path / words[words.index("--base") + 1]
-    put(unet_state(model.prior.network), folder / "unet", parts=2)
-    put(vae_state(model.vae), folder / "vae")
-    put(clip_state(text_state(CONFIG.context_dim)), folder / "text_encoder")
+    folder = mirror(tmp_path / words[words.index("--base") + 1])
     for option, own in (("--stablesr", "layers.ckpt"), ("--cfw", "cfw.ckpt")):
         shutil.copy(files / own, tmp_path / words[words.index(option) + 1])
     low = read(files / "low.png").pixels
@@ -270,18 +252,8 @@ def noted(enlarge, asked, x, scale):
     return enlarge(x, scale)
 
 
-def told_by(files, tmp_path, **scheduler):
-    """A base of diffusers' layout whose scheduler says something."""
-    model, folder = tiny(), tmp_path / "told"
-    put(unet_state(model.prior.network), folder / "unet")
-    put(vae_state(model.vae), folder / "vae")
-    (folder / "scheduler").mkdir()
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler), encoding="utf-8")
-    return str(folder)
-
-
 def test_target_and_tiles_are_read_from_the_files(files, tmp_path):
-    base = told_by(files, tmp_path, prediction_type="v_prediction")
+    base = str(mirror(tmp_path / "told", prediction_type="v_prediction"))
     named = {"stablesr": str(files / "layers.ckpt"), "base": base}
     context = str(files / "empty.safetensors")
     wide = METHOD.prepare(named, values={"context": context})
@@ -295,16 +267,6 @@ def test_target_and_tiles_are_read_from_the_files(files, tmp_path):
     named["stablesr"] = str(tmp_path / "mine.safetensors")
     mixed = METHOD.prepare(named, values={"context": context})
     assert any("mine.safetensors is for one that predicts noise" in warning for warning in mixed.warnings)
-
-
-def test_what_the_published_unets_predict_is_seen_in_their_weights():
-    unet = torch.nn.Module()
-    unet.config, bias = SDConfig(), torch.tensor([0.085, -0.085])
-    unet.get_parameter = lambda name: {"output_blocks.11.1.transformer_blocks.0.norm1.bias": bias}[name]
-    assert detected_target(unet) == "eps"
-    bias *= 1.2
-    assert detected_target(unet) == "v"
-    assert detected_target(tiny().prior.network) == "", "only where that was measured"
 
 
 def test_a_file_named_for_the_other_target_is_told(files, tmp_path, caplog):

@@ -8,19 +8,15 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 import torch
+from command import contents, run
 
-from priorsr.methods.cli import claims, folder, pipeline
-from priorsr.methods.cli import main as cli
-from priorsr.methods.cli.channel import Channel
-from priorsr.methods.cli.claims import Claims, claim_of
+from priorsr.methods.cli import folder
 from priorsr.methods.cli.folder import Shard
 from priorsr.methods.imaging.images import Picture, write
-from priorsr.methods.imaging.replacing import host_name
 
 KILLS = int(os.environ.get("PRIORSR_KILLS", "1"))
 COUNT = 30
@@ -28,14 +24,6 @@ SETTINGS = ("--scale", "2", "--seed", "3")
 CODE = [sys.executable, "-m", "priorsr.methods.cli.main"]
 slow = pytest.mark.slow
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and owners are those of POSIX")
-
-
-def run(*arguments):
-    return cli.main([str(a) for a in arguments])
-
-
-def files(path):
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +41,14 @@ def whole(source):
     """What one process makes of it."""
     out = source.parent / "whole"
     assert run("upscale", "srcnn", source, out, *SETTINGS) == 0
-    assert len(files(out)) == COUNT
-    return files(out)
+    assert len(contents(out)) == COUNT
+    return contents(out)
 
 
 @pytest.mark.parametrize("count", [pytest.param(1, marks=slow), 2, pytest.param(3, marks=slow)])
 def test_workers_make_the_files_of_one_process(source, whole, tmp_path, capsys, count):
     assert run("upscale", "srcnn", source, tmp_path, *SETTINGS, "--workers", count, "--json") == 0
-    assert files(tmp_path) == whole
+    assert contents(tmp_path) == whole
     told = json.loads(capsys.readouterr().out)
     assert (told["written"], told["skipped"], told["failed"]) == (COUNT, 0, 0)
     assert len({one["source"] for one in told["files"]}) == COUNT
@@ -75,7 +63,7 @@ def test_shards_make_the_files_of_one_process(source, whole, tmp_path, capsys):
         sizes.append(told["written"])
     assert sum(sizes) == COUNT
     assert min(sizes) > 2
-    assert files(tmp_path) == whole
+    assert contents(tmp_path) == whole
 
 
 @slow
@@ -88,18 +76,18 @@ def test_workers_and_shards_make_the_files_of_one_process_by_a_prior(tmp_path):
     words = ("upscale", "diffsr", tmp_path / "in")
     settings = ("--scale", "4", "--steps", "2", "--seed", "3")
     assert run(*words, tmp_path / "whole", *settings) == 0
-    assert len(files(tmp_path / "whole")) == 6
+    assert len(contents(tmp_path / "whole")) == 6
     for count in (1, 2, 3):
         assert run(*words, tmp_path / str(count), *settings, "--workers", count) == 0
-        assert files(tmp_path / str(count)) == files(tmp_path / "whole"), count
+        assert contents(tmp_path / str(count)) == contents(tmp_path / "whole"), count
     for i in (1, 2, 3):
         assert run(*words, tmp_path / "shards", *settings, "--shard", f"{i}/3") == 0
-    assert files(tmp_path / "shards") == files(tmp_path / "whole")
+    assert contents(tmp_path / "shards") == contents(tmp_path / "whole")
 
 
 def test_a_batch_makes_the_files_of_one_at_a_time(source, whole, tmp_path):
     assert run("upscale", "srcnn", source, tmp_path, *SETTINGS, "--batch", "7") == 0
-    assert files(tmp_path) == whole
+    assert contents(tmp_path) == whole
 
 
 @slow
@@ -111,8 +99,8 @@ def test_a_batch_of_a_prior_makes_the_files_of_one_at_a_time(tmp_path):
     words = ("--scale", "4", "--steps", "2", "--seed", "3")
     assert run("upscale", "diffsr", tmp_path / "in", tmp_path / "one", *words) == 0
     assert run("upscale", "diffsr", tmp_path / "in", tmp_path / "three", *words, "--batch", "3") == 0
-    assert len(files(tmp_path / "one")) == 5
-    assert files(tmp_path / "one") == files(tmp_path / "three")
+    assert len(contents(tmp_path / "one")) == 5
+    assert contents(tmp_path / "one") == contents(tmp_path / "three")
 
 
 @slow
@@ -121,7 +109,7 @@ def test_workers_overwrite_each_file_once(source, whole, tmp_path, capsys):
         write(Picture(torch.zeros(1, 1, 4, 4)), tmp_path / name)
     words = (*SETTINGS, "--workers", "2", "--overwrite", "--json")
     assert run("upscale", "srcnn", source, tmp_path, *words) == 0
-    assert files(tmp_path) == whole
+    assert contents(tmp_path) == whole
     assert json.loads(capsys.readouterr().out)["written"] == COUNT
 
 
@@ -134,7 +122,7 @@ def test_workers_tell_a_line_for_each_file(source, tmp_path, capsys):
     *lines, counts = map(json.loads, capsys.readouterr().out.splitlines())
     assert {one["status"] for one in lines} == {"written", "failed"}
     assert (counts["written"], counts["failed"]) == (1, 1)
-    assert list(files(tmp_path / "out")) == ["good.png"]
+    assert list(contents(tmp_path / "out")) == ["good.png"]
     assert run(*words) == 1
     *lines, counts = map(json.loads, capsys.readouterr().out.splitlines())
     assert sorted(one["status"] for one in lines) == ["failed", "skipped"]
@@ -185,9 +173,9 @@ def test_a_killed_worker_leaves_its_pictures_to_the_others(source, whole, tmp_pa
         if is_alive(victim):
             os.kill(victim, signal.SIGKILL)
         assert team.wait(600) == 0
-        assert files(target) == whole, number
+        assert contents(target) == whole, number
         assert run(*words) == 0
-        assert files(target) == whole, number
+        assert contents(target) == whole, number
 
 
 @posix
@@ -202,13 +190,13 @@ def test_workers_end_with_the_one_that_started_them(source, whole, tmp_path, num
     code = team.wait(600)
     assert code in {signal.SIGINT: (130, 0), signal.SIGTERM: (143, 0), signal.SIGKILL: (-9,)}[number]
     wait_for(lambda: not any(map(is_alive, workers)))
-    left = files(tmp_path)
+    left = contents(tmp_path)
     if number != signal.SIGKILL:
         assert set(left) <= set(whole), "leftovers"
     assert all(data == whole[name] for name, data in left.items() if name in whole)
     # what two workers leave is resumed by one
     assert run("upscale", "srcnn", source, tmp_path, *SETTINGS) == 0
-    assert files(tmp_path) == whole
+    assert contents(tmp_path) == whole
 
 
 @pytest.mark.parametrize(
@@ -237,7 +225,7 @@ def test_a_single_picture_is_not_shared(source, tmp_path, caplog):
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
         "priorsr: workers share the pictures of a folder, and this is a single one: leave out --workers"
     ]
-    assert files(tmp_path) == {}
+    assert contents(tmp_path) == {}
 
 
 @slow
@@ -246,115 +234,6 @@ def test_workers_that_find_nothing_say_it_once(tmp_path, caplog, capsys):
     assert run("upscale", "bicubic", tmp_path / "in", tmp_path / "out", "--workers", "2", "--json") == 2
     assert sum("there is no picture in" in record.message for record in caplog.records) == 1
     assert "there is no picture in" in json.loads(capsys.readouterr().out)["error"]
-
-
-def planned(tmp_path, count):
-    for i in range(count):
-        write(Picture(torch.zeros(1, 1, 4, 4)), tmp_path / "in" / f"{i}.png")
-    return folder.plan(tmp_path / "in", tmp_path / "out")
-
-
-def through(jobs, work, own, **more):
-    return list(pipeline.run(jobs, work, skip=True, claims=own, **more))
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_claims_let_each_picture_be_done_once(tmp_path, overwrite):
-    jobs, done = planned(tmp_path, 12), []
-    since = time.time_ns()
-    time.sleep(0.02)
-
-    def work(picture, job):
-        done.append(job.source.name)
-        time.sleep(0.01)
-        return picture, {}
-
-    def go(i):
-        through(jobs, work, Claims(i / 3, since), overwrite=overwrite)
-
-    threads = [threading.Thread(target=go, args=(i,)) for i in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(done) == sorted(job.source.name for job in jobs)
-    assert sorted(files(tmp_path / "out")) == sorted(job.source.name for job in jobs)
-
-
-@posix
-@pytest.mark.parametrize("how", ["gone", "silent", "elsewhere", "empty"])
-def test_claims_of_the_dead_are_taken_over(tmp_path, how):
-    (job,) = planned(tmp_path, 1)
-    path = claim_of(job.target)
-    path.parent.mkdir()
-    child = subprocess.Popen([sys.executable, "-c", "pass"])
-    child.wait()
-    pid = child.pid if how == "gone" else os.getppid()
-    host = "abcdef" if how == "elsewhere" else host_name()
-    path.write_text("" if how == "empty" else json.dumps({"host": host, "pid": pid, "time": 0}))
-    if how != "gone":
-        long_ago = time.time() - claims.LEASE - 5
-        os.utime(path, (long_ago, long_ago))
-    (outcome,) = through([job], lambda picture, job: (picture, {}), Claims())
-    assert outcome.status == "written"
-    assert list(files(tmp_path / "out")) == ["0.png"]
-
-
-def test_claims_of_the_living_are_waited_for(tmp_path):
-    (job,) = planned(tmp_path, 1)
-    path = claim_of(job.target)
-    path.parent.mkdir()
-    path.write_text(json.dumps({"host": "abcdef", "pid": 7, "time": 0}))
-    ended = []
-    thread = threading.Thread(target=lambda: ended.extend(through([job], pytest.fail, Claims())))
-    thread.start()
-    time.sleep(3 * claims.POLL)
-    assert not ended
-    write(Picture(torch.zeros(1, 1, 4, 4)), job.target)
-    thread.join(10)
-    assert [o.status for o in ended] == ["skipped"]
-
-
-def test_what_failed_elsewhere_is_not_tried_again(tmp_path):
-    (job,) = planned(tmp_path, 1)
-    path = claim_of(job.target)
-    path.parent.mkdir()
-    path.write_text(json.dumps({"host": "abcdef", "pid": 7, "time": 0, "failed": "0.png is odd"}))
-    (outcome,) = through([job], pytest.fail, Claims())
-    assert (outcome.status, outcome.message) == ("failed", "0.png is odd")
-
-
-def test_memory_of_the_pipeline_is_bounded(tmp_path, monkeypatch):
-    """However fast pictures are read, few wait; large results wait for the writer."""
-    monkeypatch.setattr(Channel, "waiting", 1000)
-    jobs, alive, most = planned(tmp_path, 30), set(), []
-
-    def read(path):
-        alive.add(path)
-        most.append(len(alive))
-        return Picture(torch.zeros(1, 1, 4, 4))
-
-    def work(picture, job):
-        time.sleep(0.002)
-        return Picture(torch.zeros(1, 1, 40, 40)), {}
-
-    for outcome in pipeline.run(jobs, work, read=read):
-        alive.discard(next(job.source for job in jobs if str(job.source) == outcome.source))
-    assert max(most) <= 5
-
-
-def test_an_error_of_a_batch_fails_the_one_that_made_it(tmp_path):
-    jobs = planned(tmp_path, 6)
-
-    def works(pictures, those):
-        if any(job.source.name == "3.png" for job in those):
-            raise ValueError("odd")
-        return [(picture, {"together": len(those)}) for picture in pictures]
-
-    batch = pipeline.Batch(3, lambda picture: "all", works)
-    outcomes = list(pipeline.run(jobs, lambda picture, job: works([picture], [job])[0], batch=batch))
-    assert [o.status for o in outcomes] == ["written"] * 3 + ["failed"] + ["written"] * 2
-    assert [o.report.get("together") for o in outcomes] == [3, 3, 3, None, 1, 1]
 
 
 def test_shards_are_the_same_on_every_machine():

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from dpi_runs import CONFIG, CRT, FEW, filled, picture, tiny_corrector, tiny_prior
+from dpi_runs import CONFIG, CRT, FEW, picture, tiny_corrector, tiny_prior
+from fill import filled
 
 from priorsr.methods import weights
 from priorsr.methods.dpi.corrector import TiledCorrector, load_corrector

@@ -5,7 +5,8 @@ import math
 
 import pytest
 import torch
-from dpi_runs import CONFIG, CRT, FEW, VP, filled, picture, tiny_corrector, tiny_prior, watched
+from dpi_runs import CONFIG, CRT, FEW, VP, picture, tiny_corrector, tiny_prior, watched
+from fill import filled
 
 from priorsr.methods.dpi.conditions import RELEASED, Conditions
 from priorsr.methods.dpi.corrector import Corrector

@@ -14,13 +14,11 @@ from tiny_checkpoints import attribute, randomised, score_network
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.dps.sampling import DPSSettings, dps
-from priorsr.methods.evaluate.srdg_plot import strength_plot
 from priorsr.methods.evaluate.srdg_study import (
     AttributeMetrics,
     LabelledFaces,
     by_dps,
     by_network,
-    effects,
     readings,
     strengths,
 )
@@ -154,42 +152,6 @@ def test_every_strength_has_a_row_for_either_label(files, data, guide, judge):
     assert rows[-1]["agreed"] == pytest.approx(float((seen > 0.5).float().mean()), abs=0.002)
 
 
-def row(asked, h, probability, psnr, identity):
-    return {
-        "method": "a",
-        "asked": asked,
-        "h": h,
-        "probability": probability,
-        "psnr": psnr,
-        "identity": identity,
-    }
-
-
-def test_harm_and_rise_are_told_for_each_label():
-    rows = [{"method": "bicubic", "asked": "true", "h": ""}]
-    rows += [
-        row("true", h, p, db, 0.1)
-        for h, p, db in ((0.0, 0.5, 25.0), (1.0, 0.6, 24.95), (2.0, 0.597, 24.85), (3.0, 0.8, 20.0))
-    ]
-    rows += [
-        row("opposite", h, p, 25.0, far)
-        for h, p, far in ((0.0, 0.5, 0.1), (1.0, 0.4, 0.103), (2.0, 0.9, 0.2))
-    ]
-    rows += [row("free", h, 0.5, 25.0, 0.1) for h in (0.0, 1.0)]
-    true, opposite, free = effects(rows, ("method", "asked"))
-    assert true == {
-        "method": "a",
-        "asked": "true",
-        "free": 0.5,
-        "strongest": 0.8,
-        "rising": "yes",
-        "harm at h": 2.0,
-        "of": "psnr",
-    }
-    assert (opposite["rising"], opposite["harm at h"], opposite["of"]) == ("no", 1.0, "identity")
-    assert (free["harm at h"], free["of"]) == ("none", "")
-
-
 def test_classifiers_are_read_by_time_on_true_and_small_faces(data, guide, judge):
     rows = readings({"guides": guide, "judges": judge}, data, (2, 4))
     assert [(r["pictures"], r["classifier"]) for r in rows] == [
@@ -214,38 +176,11 @@ def command(files, pictures, tmp_path):
     (tmp_path / "labels.csv").write_text("\n".join(table) + "\n", encoding="utf-8")
     for i, face in enumerate([*pictures, pictures[0]]):
         write(Picture(face[None]), tmp_path / "data" / f"{i if i < len(pictures) else 'other'}.png")
-    given = [
-        "evaluate",
-        "srdg",
-        tmp_path / "data",
-        "--labels",
-        tmp_path / "labels.csv",
-        "--classifier",
-        files / "happy.safetensors",
-    ]
-    given += [
-        "--judge",
-        files / "judge.safetensors",
-        "--prior",
-        files / "sr.safetensors",
-        "--unconditional",
-        files / "prior.safetensors",
-    ]
-    given += [
-        "--scales",
-        "4",
-        "--weights",
-        "5",
-        "20",
-        "--count",
-        "4",
-        "--srdg-steps",
-        "2",
-        "--dps-respacing",
-        "2",
-        "--out",
-        tmp_path / "out",
-    ]
+    given = ["evaluate", "srdg", tmp_path / "data", "--out", tmp_path / "out"]
+    given += ["--labels", tmp_path / "labels.csv", "--classifier", files / "happy.safetensors"]
+    given += ["--judge", files / "judge.safetensors", "--prior", files / "sr.safetensors"]
+    given += ["--unconditional", files / "prior.safetensors"]
+    given += ["--scales", 4, "--weights", 5, 20, "--count", 4, "--srdg-steps", 2, "--dps-respacing", 2]
     return lambda *more: cli.main([*map(str, given), *map(str, more), "--device", "cpu"])
 
 
@@ -303,24 +238,3 @@ def test_faces_of_another_size_are_refused(command, tmp_path, caplog):
     write(Picture(torch.zeros(1, 1, 20, 20)), tmp_path / "data" / "9.png")
     assert command() == 2
     assert "9.png of 20x20 is not of the networks' 16 pixels" in caplog.text
-
-
-def test_one_scale_and_no_harm_can_be_drawn(tmp_path):
-    rows = [
-        {
-            "scale": 4,
-            "method": "bicubic",
-            "asked": "true",
-            "h": "",
-            "probability": 0.4,
-            "psnr": 20.0,
-            "ssim": 0.5,
-        }
-    ]
-    for asked in ("true", "opposite"):
-        rows += [
-            {"scale": 4, "method": "a", "asked": asked, "h": h, "probability": 0.4, "psnr": 21.0, "ssim": 0.6}
-            for h in (0.0, 9.0)
-        ]
-    strength_plot(rows, effects(rows, ("scale", "method", "asked")), tmp_path / "plot.png")
-    assert min(read(tmp_path / "plot.png").pixels.shape[-2:]) > 300

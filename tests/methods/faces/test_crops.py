@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from face_places import face, inverted, together
 
 from priorsr.methods.faces.crops import cut_faces, returned
 from priorsr.methods.faces.detect import no_faces
 from priorsr.methods.faces.paint import RestoreSettings
 from priorsr.methods.faces.restore import restore_faces
 from priorsr.methods.imaging.resize import resize
-
-from .test_restore import face, inverted, together
 
 SETTINGS = RestoreSettings(size=64, batch=2)
 SOME = [together(face(60, 70, 90), face(30, 30, 12), face(150, 120, 80, 0.4)), no_faces(), face(130, 90, 100)]

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 import json
-import struct
 import sys
-import threading
-import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from PIL import Image, ImageOps
+from fake_comfy import Fake
+from PIL import Image
 
 from priorsr.methods.cli.main import main
 from priorsr.methods.graph import server as module
@@ -22,160 +16,11 @@ from priorsr.methods.graph.graph import load
 from priorsr.methods.graph.server import Server
 from priorsr.methods.imaging.images import read
 
-INFO = {
-    "LoadImage": {
-        "input": {"required": {"image": [["there.png"], {"image_upload": True}]}},
-        "output": ["IMAGE", "MASK"],
-    },
-    "ImageInvert": {"input": {"required": {"image": ["IMAGE"]}}, "output": ["IMAGE"]},
-    "SaveImage": {
-        "input": {"required": {"images": ["IMAGE"], "filename_prefix": ["STRING", {"default": "x"}]}},
-        "output": [],
-        "output_node": True,
-    },
-}
 FLOW = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "there.png"}, "_meta": {"title": "In"}},
     "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
     "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
 }
-
-
-class Fake:
-    """A server that does what it is told of: refuse, fail, die after some runs, forget, or never end."""
-
-    def __init__(self):
-        self.mood, self.lives, self.given, self.files, self.history = "", 10**9, {}, {}, {}
-        self.heard: list[tuple[str, object]] = []
-        self.first, self.died = threading.Event(), threading.Event()  # runs wait for the first
-        self.first.set()
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *words):
-                pass
-
-            def answer(self, content, code=200):
-                body = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(code)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_GET(self):
-                fake.get(self, urllib.parse.urlsplit(self.path))
-
-            def do_POST(self):
-                fake.post(self, self.rfile.read(int(self.headers["Content-Length"])))
-
-        self.sockets: dict[str, BaseHTTPRequestHandler] = {}
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-    def listen(self, to, client):
-        """The other end of a websocket, until it is closed (RFC 6455)."""
-        self.sockets[client] = to
-        seed = to.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-        accept = base64.b64encode(hashlib.sha1(seed.encode()).digest()).decode()
-        head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        to.wfile.write(f"{head}Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
-        to.close_connection = True
-        if self.mood != "hangs up":
-            to.rfile.read(8)  # its end
-            to.wfile.write(b"\x88\x02\x03\xe8")
-
-    def tell(self, client, message):
-        """A message to who listens."""
-        if self.mood in ("mute", "hangs up") or client not in self.sockets:
-            return
-        content = message if isinstance(message, bytes) else json.dumps(message).encode()
-        head = bytes([0x82 if isinstance(message, bytes) else 0x81, 126])
-        self.sockets[client].wfile.write(head + struct.pack(">H", len(content)) + content)
-
-    def tell_steps(self, client, key):
-        """What a host says of a run, among what it says of others and what nobody knows."""
-        of = {"prompt_id": key}
-        picture = io.BytesIO()
-        Image.new("RGB", (5, 3), (10, 200, 30)).save(picture, "PNG")
-        about = json.dumps({"node_id": "2"}).encode()
-        for message in (
-            {"type": "status", "data": {"status": {}}},
-            {"type": "executing", "data": {"node": None, "prompt_id": "another's"}},
-            {"type": "new", "data": 3},
-            {"type": "progress", "data": {**of, "node": "2"}},
-            {"type": "executing", "data": {**of, "node": "2"}},
-            {"type": "progress", "data": {**of, "node": "2", "value": 1, "max": 2}},
-            struct.pack(">II", 1, 2) + picture.getvalue(),
-            struct.pack(">II", 1, 1) + b"no picture",
-            struct.pack(">II", 3, 1) + b"a text",
-            struct.pack(">II", 4, len(about)) + about + picture.getvalue(),
-            {"type": "progress", "data": {**of, "node": "2", "value": 2, "max": 2}},
-        ):
-            self.tell(client, message)
-
-    def get(self, to, url):
-        if url.path == "/ws":
-            client = urllib.parse.parse_qs(url.query)["clientId"][0]
-            to.answer(b"", 404) if self.mood == "mute" else self.listen(to, client)
-        elif url.path == "/object_info":
-            to.answer(INFO)
-        elif url.path == "/queue":
-            running = [[0, "1", {}]] if self.mood == "endless" else []
-            to.answer({"queue_running": running, "queue_pending": []})
-        elif url.path.startswith("/history/"):
-            key = url.path.rpartition("/")[2]
-            to.answer({key: self.history[key]} if key in self.history else {})
-        else:
-            query = dict(urllib.parse.parse_qsl(url.query))
-            assert query["type"] == "output"
-            to.answer(self.files[query["filename"]])
-
-    def post(self, to, body):
-        self.heard.append((to.path, body))
-        if to.path == "/upload/image":
-            head, _, rest = body.partition(b"\r\n\r\n\x89PNG")
-            name = head.rpartition(b'filename="')[2].partition(b'"')[0].decode()
-            assert b'name="type"\r\n\r\ntemp\r\n' in head
-            self.given[f"priorsr/{name} [temp]"] = b"\x89PNG" + rest.rpartition(b"\r\n--")[0]
-            to.answer({"name": name, "subfolder": "priorsr", "type": "temp"})
-        elif to.path != "/prompt":
-            to.answer({})
-        elif self.mood == "refuses":
-            errors = [{"message": "Value not in list", "details": "sampler: 'x' not in []"}]
-            told = {"error": {"message": "invalid"}, "node_errors": {"1": {"errors": errors}}}
-            to.answer(told, 400)
-        elif self.run(json.loads(body)["prompt"], json.loads(body)["client_id"]):
-            to.answer({"prompt_id": str(len(self.history) + (self.mood in ("endless", "forgets")))})
-
-    def run(self, graph, client):
-        if self.mood in ("endless", "forgets"):
-            return True
-        self.first.wait(20)
-        self.lives -= 1
-        if self.lives < 0:
-            self.http.socket.close()
-            self.died.set()
-            return False
-        key = str(len(self.history) + 1)
-        if self.mood == "fails":
-            told = {"node_id": "1", "node_type": "LoadImage", "exception_message": "out of luck\n"}
-            status = {"status_str": "error", "messages": [["execution_error", told]]}
-            self.history[key] = {"status": status, "outputs": {}}
-            return True
-        picture = Image.open(io.BytesIO(self.given[graph["1"]["inputs"]["image"]]))
-        content = io.BytesIO()
-        ImageOps.invert(picture).save(content, "PNG")
-        self.files[f"{key}.png"] = content.getvalue()
-        saved = [{"filename": f"{key}.png", "subfolder": "", "type": "output"}]
-        if self.mood == "films":
-            self.files["clip.mp4"] = b"frames"
-            saved = [{"filename": "clip.mp4", "subfolder": "", "type": "output"}]
-        outputs = {"3": {"images": saved}, "2": {"text": ["done"]}}
-        self.tell_steps(client, key)
-        self.history[key] = {"status": {"status_str": "success"}, "outputs": outputs}
-        self.tell(client, {"type": "executing", "data": {"prompt_id": key, "node": None}})
-        return True
 
 
 @pytest.fixture

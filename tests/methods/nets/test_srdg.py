@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fill import fill_, tensor
+from fill import filled, tensor
 
 from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
 from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
@@ -28,11 +28,6 @@ def shapes(network):
     return {k: list(v.shape) for k, v in network.state_dict().items()}
 
 
-def filled(network):
-    fill_(network, ("sigmas",))
-    return network.eval().requires_grad_(False)
-
-
 @pytest.fixture(scope="module")
 def released():
     with torch.device("meta"):
@@ -41,7 +36,7 @@ def released():
 
 @pytest.fixture(scope="module")
 def network():
-    return filled(NCSNpp(SMALL))
+    return filled(NCSNpp(SMALL), "sigmas")
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +130,11 @@ def test_a_new_network_answers_zero_and_keeps_its_frequencies_in_half_precision(
     network = NCSNpp(SMALL).eval()
     x, sigma = tensor("x", (1, 3, 16, 16)), torch.tensor([0.5])
     assert not network(x, sigma, x).detach().any()
-    half = cast(filled(NCSNpp(SMALL)), torch.bfloat16)
+    half = cast(filled(NCSNpp(SMALL), "sigmas"), torch.bfloat16)
     assert half.all_modules[0].W.dtype == torch.float32
     out = half(x, sigma, x)
     assert out.dtype == torch.float32
-    assert (out - filled(NCSNpp(SMALL))(x, sigma, x)).abs().max() < 0.2
+    assert (out - filled(NCSNpp(SMALL), "sigmas")(x, sigma, x)).abs().max() < 0.2
 
 
 def test_flat_pictures_have_a_gradient(judge):

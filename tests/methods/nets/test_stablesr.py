@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fill import tensor
-from stablesr_tiny import COARSE, STRUCT, UNET, context, filled, tiny
+from fill import filled, tensor
+from stablesr_tiny import COARSE, STRUCT, UNET, context, tiny
 
 from priorsr.methods.nets.cfw import CFW
 from priorsr.methods.nets.sd_unet import SDConfig, SDUNet

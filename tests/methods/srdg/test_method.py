@@ -1,29 +1,28 @@
-"""SRDG as a method: settings and presets, runs in any units, pictures of any size, training objective,
-mistakes.
-"""
+"""SRDG as a method: settings and presets, runs in any units, pictures of any size, where a run begins."""
 
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import fields, replace
 
 import pytest
 import torch
-from fill import fill_, tensor
+from fill import tensor
+from srdg_tiny import CONFIG, SIDE
 
 import priorsr
+from priorsr.methods import weights
 from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.imaging.resize import resize
-from priorsr.methods.nets.densenet import DenseNet, DenseNetConfig
-from priorsr.methods.nets.ncsnpp import NCSNpp, NCSNppConfig
+from priorsr.methods.nets.ncsnpp import NCSNpp
 from priorsr.methods.priors.adm import ADMPrior
 from priorsr.methods.priors.ncsnpp import NCSNppPrior
-from priorsr.methods.srdg.attributes import CLASSES, AttributeClassifier, AttributeTarget
+from priorsr.methods.srdg.attributes import AttributeTarget
 from priorsr.methods.srdg.method import (
     DECIDED,
     PRESETS,
     SRDGSettings,
-    condition,
     enlarged,
     guidance_of,
     levels_of,
@@ -34,43 +33,13 @@ from priorsr.methods.srdg.method import (
     start_of,
     transition_of,
 )
-from priorsr.methods.srdg.objective import (
-    ScoreOptimisation,
-    ScoreTraining,
-    attribute_loss,
-    noisy,
-    score_loss,
-    train_times,
-)
 from priorsr.samplers.denoiser import Cond
 from priorsr.samplers.noise import Noise
 from priorsr.samplers.run import run
-from priorsr.samplers.schedule import ExplodingSchedule, Level
+from priorsr.samplers.schedule import Level
 from priorsr.samplers.sde import EulerMaruyama, ReverseDiffusion
 
-SIDE = 16
-CONFIG = NCSNppConfig(SIDE, 3, 8, (1, 2), 1, (8,))
 FEW = SRDGSettings(steps=4, h=5.0)
-
-
-def filled(network, *kept):
-    fill_(network, kept)
-    return network.eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def prior():
-    return NCSNppPrior(filled(NCSNpp(CONFIG), "sigmas"))
-
-
-@pytest.fixture(scope="module")
-def gender():
-    return AttributeClassifier(filled(DenseNet(DenseNetConfig(SIDE, (2, 1), 4))), "gender", CLASSES["gender"])
-
-
-@pytest.fixture
-def low():
-    return tensor("low", (2, 3, 4, 4)).clamp(-2, 2) / 4 + 0.5
 
 
 def test_presets_are_the_published_ones(prior):
@@ -205,21 +174,6 @@ def test_larger_pictures_are_tiled_and_judged_whole(prior, gender):
     assert sizes["gender"] == {(1, 3, SIDE, SIDE)}
 
 
-def test_the_condition_is_made_as_in_training():
-    high = tensor("high", (1, 3, 32, 32))
-    small = condition(high, 8)
-    torch.testing.assert_close(
-        small,
-        torch.nn.functional.interpolate(high, (4, 4), mode="bilinear", antialias=True),
-        atol=1e-5,
-        rtol=1e-5,
-    )
-    shown = torch.nn.functional.interpolate(small, (32, 32), mode="bicubic", antialias=True)
-    torch.testing.assert_close(enlarged(small, (32, 32)), shown, atol=1e-5, rtol=1e-5)
-    with pytest.raises(ValueError, match="cannot be reduced by 5"):
-        condition(high, 5)
-
-
 def test_mistakes_are_told_before_the_first_step(prior, gender, low):
     wanted = [AttributeTarget(gender, (1,))]
     with pytest.raises(ValueError, match="4 x 4 is larger than the 2 x 2"):
@@ -265,39 +219,6 @@ def test_the_limit_and_the_window_reach_the_classifiers(prior, gender, low):
     assert (held - free).abs().max() < 0.1 * (loose - free).abs().max()
 
 
-def test_losses_are_smallest_for_the_right_answer():
-    sde, clean, z = (
-        ExplodingSchedule(),
-        tensor("c", (2, 3, SIDE, SIDE)) / 4 + 0.5,
-        tensor("z", (2, 3, SIDE, SIDE)),
-    )
-    t = train_times(torch.tensor([0.0, 1.0]))
-    torch.testing.assert_close(t, torch.tensor([1e-5, 1.0]))
-    x, sigma = noisy(clean, t, z, sde)
-    torch.testing.assert_close((x - clean) / sigma.view(-1, 1, 1, 1), z, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(score_loss(lambda x, sigma, low: -z, clean, clean, t, z), torch.zeros(2))
-    new = NCSNpp(CONFIG)
-    torch.testing.assert_close(
-        score_loss(new, clean, clean, t, z), 0.5 * z.square().flatten(1).sum(1)
-    )  # a new network answers 0
-    judge = DenseNet(DenseNetConfig(SIDE, (1,), 4)).eval()
-    judge.Dense_3.weight.data.zero_(), judge.Dense_3.bias.data.copy_(torch.tensor([0.0, 2.0]))
-    loss = attribute_loss(judge, clean, torch.tensor([0, 1]), t, z)
-    torch.testing.assert_close(loss, torch.tensor([math.log1p(math.exp(2)), math.log1p(math.exp(-2))]))
-
-
-def test_the_published_optimiser_warms_up_and_averages():
-    network = torch.nn.Linear(1, 1, bias=False)
-    network.weight.data.fill_(1.0)
-    training = ScoreTraining(network, ScoreOptimisation(lr=0.1, warmup=2, ema=0.5, ema_warmup=False))
-    weights = []
-    for _ in range(3):
-        training.step(network(torch.ones(1, 1)).sum() * 1000)  # clipped, and Adam's steps have the size of lr
-        weights.append(float(network.weight.detach()))
-    assert weights == pytest.approx([1.0, 0.95, 0.85], abs=1e-4)
-    assert float(training.average.weight) == pytest.approx(0.5 * 0.85 + 0.25 * 0.95 + 0.25 * 1.0, abs=1e-4)
-
-
 def test_a_run_begins_on_the_enlarged_picture_where_asked(prior, low):
     seen = []
 
@@ -319,19 +240,14 @@ def test_runs_begin_as_the_file_says_unless_told():
     assert priorsr.load("srdg", prior="srdg_face64").upscaler.settings.start_sigma == 0.0
 
 
+def test_a_network_of_ones_own_that_says_where_runs_begin_has_the_steps_of_those_that_come_along(tmp_path):
+    own = shutil.copy(weights.SHIPPED / "srdg128.safetensors", tmp_path / "mine.safetensors")
+    expected = replace(PRESETS["shipped"], start_sigma=1.0)
+    assert priorsr.load("srdg", prior=str(own)).upscaler.settings == expected
+
+
 def test_a_start_above_all_levels_begins_at_the_highest(prior, low):
     assert prior.begun_at(1e4).schedule == prior.schedule
     assert prior.begun_at(0) is prior
     with pytest.raises(ValueError, match="does not ascend"):
         prior.begun_at(1e-3)
-
-
-def test_levels_weigh_alike_by_the_spread_of_what_is_open(prior):
-    clean = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    t = torch.tensor([0.1, 0.6])
-    plain, weighed = (
-        score_loss(prior.network, clean, clean, t, noise, prior.schedule, r) for r in (0.0, 0.1)
-    )
-    factor = 1 + (prior.schedule.sigma(t) / 0.1) ** 2
-    assert torch.allclose(weighed, plain * factor)

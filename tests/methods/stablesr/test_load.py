@@ -10,9 +10,11 @@ from safetensors.torch import save_file
 from stablesr_tiny import COARSE, tiny
 from stablesr_tiny import UNET as UNET_CONFIG
 
+from priorsr.methods.nets.sd_unet import SDConfig
 from priorsr.methods.stablesr.layers import STRUCT, UNET
 from priorsr.methods.stablesr.load import (
     AUTOENCODER,
+    detected_target,
     load_cfw,
     load_layers,
     load_stablesr,
@@ -194,3 +196,13 @@ def test_a_damaged_file_is_named(full):
         load_layers(full)
     with pytest.raises(FileNotFoundError):
         load_layers(full + "x")
+
+
+def test_what_the_published_unets_predict_is_seen_in_their_weights():
+    unet = torch.nn.Module()
+    unet.config, bias = SDConfig(), torch.tensor([0.085, -0.085])
+    unet.get_parameter = lambda name: {"output_blocks.11.1.transformer_blocks.0.norm1.bias": bias}[name]
+    assert detected_target(unet) == "eps"
+    bias *= 1.2
+    assert detected_target(unet) == "v"
+    assert detected_target(tiny().prior.network) == "", "only where that was measured"

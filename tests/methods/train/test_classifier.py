@@ -1,4 +1,4 @@
-"""Training of attribute classifiers: tables, balance, noise, resuming, files that guide."""
+"""Training of attribute classifiers: balance, noise, resuming, files that guide."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from classifier_trainings import QUICK, RECIPE, SPEC, pictures
 from trainings import interrupted, weights_of
 
 from priorsr.methods import weights
@@ -17,7 +18,6 @@ from priorsr.methods.srdg.guidance import AttributeGuidance
 from priorsr.methods.train.balance import chances, class_weights, drawn_of, groups_of
 from priorsr.methods.train.classifier import (
     TIMES,
-    ClassifierRecipe,
     Labelled,
     accuracies,
     build,
@@ -29,31 +29,11 @@ from priorsr.methods.train.classifier import (
     task,
 )
 from priorsr.methods.train.judge import judged_accuracies
-from priorsr.methods.train.labels import UNKNOWN, Attribute
-from priorsr.methods.train.loop import Batch, Optimisation, fit
+from priorsr.methods.train.labels import UNKNOWN
+from priorsr.methods.train.loop import Batch, fit
 from priorsr.samplers.schedule import Level
 
 CLASSES = {"light": ("dark", "bright"), "side": ("left", "right")}
-SPEC = "light:level=dark,bright:high; side=left:0,right:1"
-RECIPE = ClassifierRecipe(SPEC, size=16, channels="luma", layers="1,1", growth=8, batch=16, flip=False)
-QUICK = Optimisation(steps=24, lr=1e-2, warmup=4, ema=0.7, validate_every=12, checkpoint_every=12)
-
-
-def pictures(count, size=16):
-    """Named pictures with a bright bar on top or not and a stripe on the left or right, and the table of
-    them.
-    """
-    generator = torch.Generator().manual_seed(count)
-    named, table = [], {}
-    for i in range(count):
-        bright, right = i % 2, i // 2 % 2
-        x = 0.2 + 0.05 * torch.rand(1, size, size, generator=generator)
-        x[..., :4, :] += 0.5 * bright
-        x[..., 2:5] += 0.2 * (1 - right)
-        x[..., -5:-2] += 0.2 * right
-        named.append((f"{i:03}.png", x.clamp(0, 1)))
-        table[f"{i:03}.png"] = {"level": "high" if bright else "dark", "side": str(right)}
-    return named, table
 
 
 @pytest.fixture(scope="module")
@@ -70,36 +50,6 @@ def folder(tmp_path_factory):
     rows = [f"{name},{row['level']},{row['side']}" for name, row in table.items()]
     (place / "labels.csv").write_text("\n".join(["file,level,side", *rows]) + "\n", encoding="utf-8")
     return place
-
-
-def test_attributes_are_read_as_tables_have_them():
-    light, side = Attribute.parse(SPEC)
-    assert light == Attribute("light", "level", ("dark", "bright"), ("dark", "high"))
-    assert side == Attribute("side", "side", ("left", "right"), ("0", "1"))
-    table = {"a.png": {"level": "dark"}, "b.png": {"level": " high "}, "c.png": {"level": "other"}}
-    assert light.labels(["x/a.png", "b.png", "c.png", "d.png"], table).tolist() == [0, 1, UNKNOWN, UNKNOWN]
-
-
-@pytest.mark.parametrize(
-    "text", ["", "light", "light=dark", "light=dark,dark", "light=dark:1,bright:1", "a=x,y; a=x,y", "=a,b"]
-)
-def test_attributes_that_name_nothing_are_refused(text):
-    with pytest.raises(ValueError, match="write gender:Male=female:-1,male:1"):
-        Attribute.parse(text)
-
-
-def test_tables_that_do_not_fit_are_refused():
-    (light, _), table = Attribute.parse(SPEC), {"a.png": {"level": "dark"}}
-    with pytest.raises(ValueError, match="no column 'size' for light: it has level"):
-        dataclasses.replace(light, column="size").labels(["a.png"], table)
-    with pytest.raises(ValueError, match="no picture is light bright"):
-        light.labels(["a.png"], table)
-    with pytest.raises(ValueError, match="no picture is light dark"):
-        light.labels(["z.png"], table)
-    with pytest.raises(ValueError, match="leave a block empty"):
-        ClassifierRecipe(layers="2,0").config()
-    with pytest.raises(ValueError, match="no multiple of 8"):
-        ClassifierRecipe(size=20).config()
 
 
 def test_pictures_without_labels_are_left_out_and_classes_are_drawn_alike():
@@ -332,16 +282,3 @@ def test_mistakes_are_told_before_training(tmp_path, folder, caplog, change, wor
     )
     assert words in caplog.text
     assert not list(tmp_path.iterdir())
-
-
-def test_tables_that_disagree_or_lack_names_are_refused(tmp_path):
-    from priorsr.methods.imaging.datasets import read_table
-
-    (tmp_path / "a.csv").write_text("file,x\np.png,1\n")
-    (tmp_path / "b.csv").write_text("file,x\np.png,2\n")
-    (tmp_path / "c.csv").write_text("name,x\np.png,2\n")
-    assert read_table([tmp_path / "a.csv", tmp_path / "a.csv"]) == {"p.png": {"x": "1"}}
-    with pytest.raises(ValueError, match=r"p\.png what another row does not"):
-        read_table([tmp_path / "a.csv", tmp_path / "b.csv"])
-    with pytest.raises(ValueError, match="no column 'file' but name, x"):
-        read_table([tmp_path / "c.csv"])

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fill import filled
 from safetensors.torch import save_file
-from stablesr_tiny import UNET, base_file, context, filled, pictures, tiny
+from stablesr_tiny import UNET, base_file, context, pictures, tiny
+from trainings import step, weights_of
 
 from priorsr.methods.cli import main as cli
 from priorsr.methods.imaging.images import Picture, read, write
@@ -17,7 +19,7 @@ from priorsr.methods.stablesr.autoencoder import SCALE
 from priorsr.methods.stablesr.layers import StableSRLayers
 from priorsr.methods.stablesr.levels import CHAIN
 from priorsr.methods.stablesr.load import TEXT, load_layers
-from priorsr.methods.train.loop import Batch, Optimisation, fit
+from priorsr.methods.train.loop import Optimisation, fit
 from priorsr.methods.train.pairs import Crops, enlarged
 from priorsr.methods.train.stablesr import task as stablesr
 from priorsr.methods.train.stablesr.loss import Modulation, Noised, encoded
@@ -67,16 +69,8 @@ def made(recipe, place):
     return task(recipe, *build(recipe), drawn, drawn)
 
 
-def step(seed=0):
-    return Batch(torch.Generator().manual_seed(seed), False, torch.device("cpu"))
-
-
 def rows(run):
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-
-
-def weights_of(network):
-    return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
 @pytest.fixture(scope="module")

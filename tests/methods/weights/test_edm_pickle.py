@@ -1,3 +1,5 @@
+"""EDM's pickles are read and never run: networks come back, and hostile files are refused by name."""
+
 from __future__ import annotations
 
 import contextlib
@@ -12,25 +14,11 @@ import types
 import numpy as np
 import pytest
 import torch
+from edm_checkpoints import SETTINGS, Checkpoint
 from torch import nn
 
 from priorsr.methods.nets.edm_precond import build_edm
 from priorsr.methods.weights.edm_pickle import read_edm_pickle
-
-SETTINGS = {
-    "img_resolution": 8,
-    "img_channels": 3,
-    "label_dim": 4,
-    "model_type": "SongUNet",
-    "model_channels": 8,
-    "channel_mult": [1, 2],
-    "num_blocks": 1,
-    "attn_resolutions": [4],
-    "resample_filter": [1, 3, 3, 1],
-    "embedding_type": "fourier",
-    "encoder_type": "residual",
-    "channel_mult_noise": 2,
-}
 
 
 class Hostile:
@@ -41,34 +29,6 @@ class Hostile:
 
     def __reduce__(self):
         return (os.mkdir, (str(self.path),))
-
-
-class Checkpoint(pickle.Pickler):
-    """Writes modules as EDM does: calls of one function with a dict that carries the class's source code."""
-
-    def __init__(self, file, source, class_name="EDMPrecond", module_extra=None, protocol=4):
-        super().__init__(file, protocol)
-        self.source, self.class_name, self.module_extra = source, class_name, module_extra or {}
-
-    def reducer_override(self, value):
-        if not isinstance(value, nn.Module) or type(value) is nn.ModuleDict:
-            return NotImplemented
-        state = {
-            k: v for k, v in vars(value).items() if k.startswith("_") or isinstance(v, (int, float, str))
-        }
-        top = hasattr(value, "model")
-        state.update(
-            {"_init_args": (), "_init_kwargs": SETTINGS if top else {}, "skip_scale": np.float64(0.5**0.5)}
-        )
-        state.update(self.module_extra if top else {})
-        meta = {
-            "type": "class",
-            "version": 6,
-            "module_src": self.source,
-            "class_name": self.class_name if top else "Part",
-            "state": state,
-        }
-        return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (meta,)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from fill import fill_
+from fill import filled
 from safetensors.torch import save_file
 
 from priorsr.methods import weights
@@ -27,14 +27,9 @@ CONFIG = NCSNppConfig(
 JUDGE = DenseNetConfig(16, (2, 1), 4)
 
 
-def filled(network):
-    fill_(network, ("sigmas",))
-    return network.eval().requires_grad_(False)
-
-
 @pytest.fixture(scope="module")
 def network():
-    return filled(NCSNpp(CONFIG))
+    return filled(NCSNpp(CONFIG), "sigmas")
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +191,7 @@ def test_incomplete_and_foreign_flax_files_are_named(tmp_path, network):
     path.write_bytes(packed(nested({k: v for k, v in arrays.items() if not k.startswith("Conv_1")})))
     with pytest.raises(ValueError, match=r"2 missing \(all_modules"):
         weights.load(path)
-    other = filled(NCSNpp(NCSNppConfig(16, 3, 4, (1, 1, 2, 2), 1, (16, 8))))
+    other = filled(NCSNpp(NCSNppConfig(16, 3, 4, (1, 1, 2, 2), 1, (16, 8))), "sigmas")
     path.write_bytes(packed(nested(flax_score(other))))
     with pytest.raises(ValueError, match="do not tell where its attention lies"):
         weights.load(path)
