@@ -52,10 +52,11 @@ def one_by_one(
 
 
 class _Look:
-    """Which predicted pictures are shown, and how."""
+    """Which predicted pictures are shown, and how; the colours of a picture are enlarged once."""
 
     def __init__(self) -> None:
         self.last = -math.inf
+        self.of: tuple[Tensor, tuple[int, int]] | None = None
 
     def __call__(self, seen: Tensor | None, low: Tensor) -> Tensor | None:
         """seen, 1 C H W in -1..1: luma with the colours of `low`; nothing where one was shown just now."""
@@ -65,5 +66,8 @@ class _Look:
         self.last = now
         if seen.shape[1] != 1 or low.shape[1] == 1:
             return seen
-        _, coloured = to_prior_channels(1, low.to(seen.device), size_of(seen))
-        return coloured(seen.float() / 2 + 0.5) * 2 - 1
+        size = size_of(seen)
+        if self.of is None or self.of[0] is not low or self.of[1] != size:
+            self.of = low, size
+            _, self.coloured = to_prior_channels(1, low.to(seen.device), size)
+        return self.coloured(seen.float() / 2 + 0.5) * 2 - 1

@@ -32,8 +32,7 @@ MOST = 500  # entries of the file
 # products and sums a second that convolutions reach, of a core or of an accelerator: rules of thumb
 CORE, ACCELERATOR = 2e10, 1e13
 
-_COUNTED: WeakKeyDictionary[nn.Module, dict] = WeakKeyDictionary()  # operations
-_HELD: WeakKeyDictionary[nn.Module, dict] = WeakKeyDictionary()  # bytes
+_COUNTED: WeakKeyDictionary[nn.Module, dict] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -80,21 +79,20 @@ class Call:
 
     def operations(self) -> float:
         """Floating-point operations, counted on the meta device, where nothing is computed."""
-        counted = _COUNTED.setdefault(self.networks[0], {})
-        if self.key not in counted:
-            copies = on_meta(*self.networks)
-            with torch.inference_mode(False), _Operations() as operations:
-                self.run(*copies)
-            counted[self.key] = operations.count
-        return counted[self.key]
+        return self._counted(operations_of)
 
     def bytes(self) -> int:
         """The most that is held at once beside the weights, counted on the meta device."""
-        counted = _HELD.setdefault(self.networks[0], {})
-        if self.key not in counted:
+        return self._counted(peak_bytes)
+
+    def _counted(self, count: Callable[[Callable[[], object]], int]) -> int:
+        """What is counted of the call on the meta device, once for networks and key."""
+        known = _COUNTED.setdefault(self.networks[0], {})
+        key = count, self.key
+        if key not in known:
             copies = on_meta(*self.networks)
-            counted[self.key] = peak_bytes(lambda: self.run(*copies))
-        return counted[self.key]
+            known[key] = count(lambda: self.run(*copies))
+        return known[key]
 
     def seconds(self) -> float:
         """Of a second call, the first of which warms up; 0 where memory does not suffice."""
@@ -125,6 +123,13 @@ class _Operations(PlainDispatchMode):
         if count := flop_registry.get(func._overloadpacket):
             self.count += count(*args, **(kwargs or {}), out_val=out)
         return out
+
+
+def operations_of(call: Callable[[], object]) -> int:
+    """Those of a call."""
+    with torch.inference_mode(False), _Operations() as operations:
+        call()
+    return operations.count
 
 
 def network_call(

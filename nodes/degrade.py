@@ -211,7 +211,7 @@ class DegradeImage(io.ComfyNode):
         drawn = [one for _, some in pairs for one in some]
         with host.cancellable():
             alpha = None if alpha is None else resize(alpha, tuple(pairs[0][0].shape[-2:]))
-            done = host.result(join([picture for picture, _ in pairs], alpha))
+        done = host.result(join([picture for picture, _ in pairs], alpha))
         recipes = [json.loads(d.to_json()) for d in drawn]
         text = json.dumps(recipes[0] if len(recipes) == 1 else recipes, indent=1)
         return io.NodeOutput(done, text)

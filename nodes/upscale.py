@@ -227,8 +227,7 @@ def run(method: Method, image: torch.Tensor, scale: float, longest: int = 0, **g
     region = region_of(given.pop("region", None), given.pop("feather", RegionSettings.feather))
     held = [m for one in method.weights if one.many for m in given.pop(f"{one.name}s", ())]
     with torch.inference_mode(False), torch.no_grad():
-        with host.cancellable():
-            pixels, alpha = split(own(image))
+        pixels, alpha = split(own(image))
         size = tuple(pixels.shape[-2:])
         if longest:
             scale = method.scales.for_longest(longest, size, method.name)
@@ -253,9 +252,7 @@ def run(method: Method, image: torch.Tensor, scale: float, longest: int = 0, **g
         if region:
             notes += filter(None, [region.said()])
         report = "\n".join(notes)
-        with host.cancellable():
-            result = host.result(join(done, alpha))
-        return host.told(result, report, text=report)
+        return host.told(host.result(join(done, alpha)), report, text=report)
 
 
 def _looked_at(upscaler: Upscaler) -> AbstractContextManager:

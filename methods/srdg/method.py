@@ -109,14 +109,15 @@ DECIDED = ("steps", "sampler", "corrections", "snr", "h", "limit", "first", "sta
 AUTO = "auto"
 
 
-def preset(name: str, network: str = "", **own) -> SRDGSettings:
-    """The settings of the released code, of the paper, or of SDE-SR, which has no attributes; or those that
-    suit what comes along.
+def preset(name: str, network: str = "", start: float = 0.0, **own) -> SRDGSettings:
+    """The settings of the released code, the paper, SDE-SR without attributes, or those for what comes along.
 
-    `auto`: shipped where `network` comes along, else published. own: what differs. Raises ValueError.
+    `auto`: shipped where `network` comes along or its runs begin with the noise `start`, else published. own:
+    what differs. Raises ValueError.
     """
     if name == AUTO:
-        name = "shipped" if network in shipped_networks() else "published"
+        name = "shipped" if start or network in shipped_networks() else "published"
+        own = {"start_sigma": start, **own}
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}: choose one of {', '.join((AUTO, *PRESETS))}")
     return replace(PRESETS[name], **own)

@@ -146,12 +146,8 @@ def describe(wanted: Sequence[AttributeTarget]) -> list[str]:
 
 def _load(files: Mapping[str, str], given: Given) -> SRDGUpscaler:
     name = network_name(files["prior"])
-    chosen, begun = given.preset, {}
-    if chosen == AUTO:
-        begun = {"start_sigma": start_of(name)}
-        # one that runs begin with so says of itself that it was trained as those that come along
-        chosen = "shipped" if begun["start_sigma"] else AUTO
-    settings = preset(chosen, name, **{**begun, **given.of(SRDGSettings)})
+    start = start_of(name) if given.preset == AUTO else 0.0
+    settings = preset(given.preset, name, start, **given.of(SRDGSettings))
     asked = given.make(AttributeSettings)
     wanted = parse_wishes(asked.attributes)
     named = files["classifier"]

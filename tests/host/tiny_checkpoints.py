@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from adm_tiny import UNET as ADM
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -37,14 +38,6 @@ from priorsr.methods.nets.struct_encoder import StructEncoder
 from priorsr.methods.stablesr.layers import UNET, StableSRLayers
 from priorsr.methods.stablesr.load import AUTOENCODER
 
-ADM = ADMConfig(
-    image_size=16,
-    model_channels=32,
-    num_res_blocks=1,
-    channel_mult=(1, 2),
-    attention_factors=(2,),
-    num_head_channels=16,
-)
 CLASSES = 5
 CODEFORMER = CodeFormerConfig(VQGANConfig(64, 32, (1, 2), 1, (32,), 40, 16), 32, 4, 1, (32, 64))
 PARSENET = ParseNetConfig(smallest=64, width=8, depth=1)

@@ -14,6 +14,7 @@ import time
 
 import pytest
 import torch
+from command import contents
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
@@ -25,10 +26,6 @@ CODE = [sys.executable, "-m", "priorsr.methods.cli.main"]
 SETTINGS = ("--scale", "4", "--steps", "2", "--corrector", "none", "--seed", "3")
 
 
-def files(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_files(tmp_path):
     draw = torch.Generator().manual_seed(0)
@@ -37,7 +34,7 @@ def test_a_killed_run_resumes_to_the_same_files(tmp_path):
     whole = ["upscale", "dpi", str(tmp_path / "in"), str(tmp_path / "whole"), *SETTINGS]
     start = time.monotonic()
     subprocess.run([*CODE, *whole], check=True, capture_output=True)
-    length, expected = time.monotonic() - start, files(tmp_path / "whole")
+    length, expected = time.monotonic() - start, contents(tmp_path / "whole")
     assert len(expected) == PICTURES
     dice, half_done = random.Random(0), 0
     for number in range(KILLS):
@@ -48,17 +45,17 @@ def test_a_killed_run_resumes_to_the_same_files(tmp_path):
             time.sleep(dice.random() * length)
         else:  # while pictures are written
             wanted = dice.randrange(1, PICTURES)
-            while child.poll() is None and len(files(target)) < wanted:
+            while child.poll() is None and len(contents(target)) < wanted:
                 time.sleep(0.002)
             time.sleep(dice.random() * length / PICTURES / 2)
         child.send_signal(signal.SIGKILL)
         child.wait()
-        left = files(target)
+        left = contents(target)
         half_done += 0 < len(left) < PICTURES
         for name, data in left.items():  # what is there under its name is whole already
             assert name.endswith(".part") or data == expected[name], (number, name)
         assert cli.main(words) == 0
-        assert files(target) == expected, number
+        assert contents(target) == expected, number
         for path in target.iterdir():
             read(path)
     assert half_done or KILLS < 4  # one kill may come before the first picture or after the last

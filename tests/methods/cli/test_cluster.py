@@ -13,14 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from command import run
+from command import contents, run
 
 from priorsr.methods.cli import cluster
 from priorsr.methods.imaging.images import Picture, write
-
-
-def files(path):
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
 @pytest.fixture
@@ -99,7 +95,7 @@ def test_what_is_missing_is_submitted_again(
     assert executor.submitted == submitted
     told = json.loads(capsys.readouterr().out)
     assert told["lost_shards"] == left
-    assert told["written"] == len(files(tmp_path / "out"))
+    assert told["written"] == len(contents(tmp_path / "out"))
     assert (told["written"] == 9) == (not left)
 
 
@@ -149,7 +145,7 @@ def test_a_lost_job_is_submitted_again(source, tmp_path, monkeypatch, capsys, ca
     assert "shard 2/3: job" in caplog.text
     assert "submitted again" in caplog.text
     assert run("upscale", "bicubic", source, tmp_path / "whole") == 0
-    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_what_cannot_be_submitted_is_one_sentence(source, tmp_path, monkeypatch, caplog):

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from adm_tiny import UNET as ADM
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
@@ -15,7 +16,6 @@ from priorsr.methods.imaging.canvas import TileSettings
 from priorsr.methods.imaging.images import Picture, read, write
 from priorsr.methods.imaging.operators import Blurring, Masking, Reduction
 from priorsr.methods.metrics.compare import consistency
-from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.adm_released import build_adm
 from priorsr.methods.nets.edm_precond import build_edm
 from priorsr.methods.priors.adm import ADMPrior
@@ -24,14 +24,6 @@ from priorsr.methods.priors.load import PriorSettings, load_classifier, load_pri
 from priorsr.methods.visionrefine.guided import GuidedSettings, guided_upsample
 from priorsr.samplers.noise import Noise
 
-ADM = ADMConfig(
-    image_size=16,
-    model_channels=32,
-    num_res_blocks=1,
-    channel_mult=(1, 2),
-    attention_factors=(2,),
-    num_head_channels=16,
-)
 CLASSIFIER = dataclasses.replace(ADM, out_channels=5, num_head_channels=32, pool="attention")
 EDM = {
     "img_resolution": 16,

@@ -7,12 +7,13 @@ import json
 import pytest
 import torch
 from corrector_trainings import RECIPE, faces
+from trainings import options as training_options
+from trainings import written
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
 from priorsr.methods.dpi.corrector import load_corrector
 from priorsr.methods.dpi.masks import sparse
-from priorsr.methods.imaging.images import Picture, write
 from priorsr.methods.nets.adm_config import ADMConfig
 from priorsr.methods.nets.corrector import SMALL, CorrectorUNet
 from priorsr.methods.train.corrector.recipe import CorrectorRecipe
@@ -21,10 +22,7 @@ from priorsr.methods.train.corrector.task import TIMES, TUNED, metadata
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("faces")
-    for i, x in enumerate(faces(6)):
-        write(Picture(x[None] / 255), place / f"{i:02}.png")
-    return place
+    return written(tmp_path_factory.mktemp("faces"), faces(6))
 
 
 @pytest.mark.parametrize(
@@ -33,20 +31,7 @@ def folder(tmp_path_factory):
 )
 def test_a_trained_file_is_loaded_for_what_it_was_trained_for(tmp_path, folder, options, scale):
     out = tmp_path / "crt.safetensors"
-    common = [
-        "--data",
-        str(folder),
-        "--validation",
-        str(folder),
-        "--out",
-        str(out),
-        "--steps",
-        "2",
-        "--batch",
-        "2",
-        "--device",
-        "cpu",
-    ]
+    common = training_options(folder, out, 2, 2)
     assert (
         cli.main(
             [

@@ -9,7 +9,7 @@ import shlex
 
 import pytest
 import torch
-from trainings import interrupted, weights_of
+from trainings import interrupted, weights_of, written
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
@@ -34,10 +34,7 @@ def ramps(count, channels=3):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("pictures")
-    for i, x in enumerate(ramps(6)):
-        write(Picture(x[None] / 255), place / f"{i}.png")
-    return place
+    return written(tmp_path_factory.mktemp("pictures"), ramps(6))
 
 
 def test_the_recipe_is_the_papers():

@@ -10,10 +10,11 @@ import sys
 import pytest
 import torch
 from prior_trainings import COSINE, ramps
+from trainings import options, written
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
-from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.imaging.images import read
 from priorsr.methods.priors.calibration import midpoint_timesteps
 from priorsr.methods.priors.load import PriorSettings, frame_of, load_prior
 
@@ -22,29 +23,13 @@ TINY = ["--size", "16", "--mult", "1,2", "--blocks", "1", "--attention", "2"]  #
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("faces")
-    for i, x in enumerate(ramps(12)):
-        write(Picture(x[None] / 255), place / f"{i:02}.png")
-    return place
+    return written(tmp_path_factory.mktemp("faces"), ramps(12))
 
 
 def test_train_calibrate_and_upscale_from_the_command_line(tmp_path, folder, caplog):
     caplog.set_level("INFO")
     out = tmp_path / "tiny.safetensors"
-    common = [
-        "--data",
-        str(folder),
-        "--validation",
-        str(folder),
-        "--out",
-        str(out),
-        "--steps",
-        "4",
-        "--batch",
-        "4",
-        "--device",
-        "cpu",
-    ]
+    common = options(folder, out, 4, 4)
     assert (
         cli.main(
             [
@@ -168,22 +153,7 @@ def test_two_processes_train_one_network(tmp_path, folder):
 
 def test_what_a_file_says_wins_over_guesses_and_what_is_asked_over_both(tmp_path, folder):
     out = tmp_path / "p.safetensors"
-    arguments = [
-        "--data",
-        str(folder),
-        "--validation",
-        str(folder),
-        "--out",
-        str(out),
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--size",
-        "16",
-        "--mult",
-        "1",
-    ]
+    arguments = [*options(folder, out, 1, 2), "--size", "16", "--mult", "1"]
     assert (
         cli.main(
             ["train", "prior", *arguments, "--train-steps", "50", "--schedule", "linear", "--target", "eps"]

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from trainings import interrupted
+from prior_trainings import ramps
+from trainings import interrupted, written
 
 from priorsr.methods import weights
 from priorsr.methods.cli import main as cli
-from priorsr.methods.imaging.images import Picture, read, write
+from priorsr.methods.imaging.images import read
 from priorsr.methods.nets.ncsnpp import NCSNppConfig
 from priorsr.methods.srdg.method import condition, enlarged, load_sr_prior, srdg_upscale
 from priorsr.methods.srdg.objective import ScoreOptimisation
@@ -34,22 +35,9 @@ QUICK = Optimisation(
 )
 
 
-def ramps(count, size=16):
-    generator = torch.Generator().manual_seed(0)
-    base, slope = torch.rand(2, count, 1, 1, 1, generator=generator)
-    return (
-        ((base + slope * torch.linspace(-0.5, 0.5, size)).clamp(0, 1).expand(-1, 1, size, -1) * 255)
-        .round()
-        .to(torch.uint8)
-    )
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("faces")
-    for i, x in enumerate(ramps(4)):
-        write(Picture(x[None] / 255), place / f"{i}.png")
-    return place
+    return written(tmp_path_factory.mktemp("faces"), ramps(4))
 
 
 def test_the_defaults_are_the_published_ones():
