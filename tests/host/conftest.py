@@ -56,7 +56,7 @@ def correctors(host):
         corrector(host.base / "models" / "priorsr" / f"{name}_corrector.safetensors", **said)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def scenes(host):
     """scene.png shows one face in the middle of much else, two.png two of them."""
     portrait = resize(read(PACK / "docs/sample/astronaut.png").pixels, (SIDE, SIDE)).clamp(0, 1)

@@ -173,3 +173,14 @@ def upscale(image, scale=2.0, **changes):
         "half": False,
     }
     return node("PriorSRUpscaleSRCNN", image=image, scale=scale, **{**defaults, **changes})
+
+
+def consistency(image, low):
+    """A node that tells how well a picture agrees with the small one that it was made from."""
+    given = {"channels": "rgb", "border": 0, "when_sizes_differ": "error"}
+    return node("PriorSRImageQuality", image=image, reference=image, low_resolution=low, **given)
+
+
+def agreement(outputs, key="14"):
+    """What it told, in dB."""
+    return float(outputs[key]["text"][0].split("consistency ")[1].split(" ")[0])

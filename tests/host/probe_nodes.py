@@ -33,6 +33,12 @@ class ProbeUpscaleModel:
     scale, model = 4, torch.nn.Identity()
 
     def make(self):
+        places = (
+            comfy.model_management.get_torch_device(),
+            comfy.model_management.unet_offload_device(),
+        )
+        # newer hosts load the model by it
+        self.patcher = comfy.model_patcher.ModelPatcher(self.model, *places)
         return (self,)
 
     def to(self, device):

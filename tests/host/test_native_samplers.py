@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from graphs import custom_sampler, defaults, failure, load, node, resized, result, save
+from graphs import (
+    agreement,
+    consistency,
+    custom_sampler,
+    defaults,
+    failure,
+    load,
+    node,
+    resized,
+    result,
+    save,
+)
 from graphs import prior as pixel_prior
 
 from priorsr.methods.imaging.images import read
@@ -67,22 +78,10 @@ def sampled(
         "11": sampler_node,
         "12": custom_sampler(),
         "13": node("VAEDecode", samples=["12", 0], vae=["4", 0]),
-        "14": node(
-            "PriorSRImageQuality",
-            image=["13", 0],
-            reference=["13", 0],
-            channels="rgb",
-            border=0,
-            when_sizes_differ="error",
-            low_resolution=["2", 0],
-        ),
+        "14": consistency(["13", 0], ["2", 0]),
         "9": save(["13", 0], prefix),
         **(guidance or {}),
     }
-
-
-def agreement(outputs):
-    return float(outputs["14"]["text"][0].split("consistency ")[1].split(" ")[0])
 
 
 @pytest.mark.parametrize("prior", ["tiny_adm.safetensors", "tiny_edm.safetensors"])

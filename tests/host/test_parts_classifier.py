@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from graphs import (
+    agreement,
     classifier,
+    consistency,
     defaults,
     load,
     node,
@@ -129,16 +131,8 @@ def test_tiles_on_a_pixel_prior_with_a_gradient(host):
             **more,
             **guide,
         )
-        graph["14"] = node(
-            "PriorSRImageQuality",
-            image=["13", 0],
-            reference=["13", 0],
-            channels="rgb",
-            border=0,
-            when_sizes_differ="error",
-            low_resolution=["2", 0],
-        )
-        return float(host.run(graph)["14"]["text"][0].split("consistency ")[1].split(" ")[0])
+        graph["14"] = consistency(["13", 0], ["2", 0])
+        return agreement(host.run(graph))
 
     assert run(15.0, "strong") > run(0.0, "free") + 1
 
