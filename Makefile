@@ -1,4 +1,4 @@
-# Everything a developer or CI runs. On systems without make, the README shows the same as plain pip lines.
+# Everything a developer or CI runs. On systems without make, docs/start_restorer.md shows the same as plain pip lines.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -1,5 +1,5 @@
-"""The pictures of faces.md, from the two samples: what is found, what masks cover, what is restored, how the
-rest is sharpened.
+"""The pictures of faces.md and diffsr.md, from the samples: what is found, what masks cover, what is restored,
+how the rest is sharpened, and what fixed noise levels forget.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+import priorsr
 from priorsr.methods.faces.align import similarity, template
 from priorsr.methods.faces.detect import Faces, detect
 from priorsr.methods.faces.enhance import PAPER, RELEASED, EnhanceSettings, enhance_outside
@@ -50,6 +51,18 @@ def faces(folder: Path) -> None:
         folder / "faces_outside.png",
         [resize(x[..., 50:180, 120:], scale=1.5, method="nearest") for x in outside],
     )
+
+
+def levels(path: Path) -> None:
+    """A small face, bicubic, Diff-SR and the original above plain runs from fixed noise levels."""
+    truth = resize(read(SAMPLES / "astronaut.png").pixels, (64, 64)).clamp(0, 1)
+    low = resize(truth, (16, 16)).clamp(0, 1)
+    plain = {"sampler": "ddim", "eta": 0, "consistency": 0}
+    runs = [{}, *({**plain, "level": level} for level in (10, 30, 50, 70))]
+    best, *forgot = (priorsr.upscale(low, "diffsr", 4, prior="face64", seed=1, **run) for run in runs)
+    shown = [resize(low, (64, 64), method="nearest"), resize(low, (64, 64)).clamp(0, 1), best, truth]
+    rows = [torch.cat(row, 3) for row in (shown, forgot)]
+    write(Picture(resize(torch.cat(rows, 2), scale=3, method="nearest")), path, overwrite=True)
 
 
 def scene() -> Tensor:

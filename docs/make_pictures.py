@@ -1,4 +1,4 @@
-"""Remake the pictures of the README, of core.md and of faces.md, and the icon: python docs/make_pictures.py.
+"""Remake the pictures of the README, core.md, diffsr.md and faces.md, and the icon: python docs/make_pictures.py.
 
 Those of the workflow templates are made on a host, by tests/host/thumbnails.py.
 """
@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 
 import torch
-from face_pictures import faces
+from face_pictures import faces, levels
 
 from priorsr.methods.cli import demo
 from priorsr.methods.imaging.images import Picture, read, write
@@ -36,6 +36,7 @@ def main() -> None:
     write(Picture(icon()), ROOT / "docs" / "icon.png", overwrite=True)
     core(ROOT / "docs" / "core.png")
     faces(ROOT / "docs")
+    levels(ROOT / "docs" / "face.png")
 
 
 def icon(size: int = 256) -> torch.Tensor:

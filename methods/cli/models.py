@@ -160,11 +160,12 @@ def list_models(options: argparse.Namespace) -> int:
         print(json.dumps(rows))
         return 0
     _table([[row[key] for key in SHOWN] for row in rows], SHOWN)
-    kinds = {
-        row["kind"]: (row["kind"], row["title"], row["use"], row["licence"]) for row in rows if row["kind"]
-    }
+    kinds: dict[tuple, set[str]] = {}
+    for row in (row for row in rows if row["kind"]):
+        kinds.setdefault((row["kind"], row["title"], row["use"]), set()).add(str(row["licence"]))
     print()
-    _table(sorted(kinds.values()), ("kind", "title", "use", "licence"))
+    told = [(*kind, " / ".join(sorted(licences))) for kind, licences in sorted(kinds.items())]
+    _table(told, ("kind", "title", "use", "licences of its files"))
     return 0
 
 

@@ -13,7 +13,7 @@ from .layouts import Metadata, Shapes
 if TYPE_CHECKING:
     from torch import nn
 
-APACHE = "Apache-2.0 for the files that ship; others: see their author"
+APACHE = "Apache-2.0 for what ships and says no other; others: see their author"
 SLAB = "S-Lab License 1.0: non-commercial"
 RAIL = "CreativeML Open RAIL++-M for Stable Diffusion 2.1's files; others, such as SD-Turbo: see there"
 FACEXLIB = "MIT for facexlib's and Pytorch_Retinaface's files; the pictures they were trained on: see there"
