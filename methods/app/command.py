@@ -15,6 +15,7 @@ from ..cli.parser import Command
 
 HERE = "127.0.0.1"
 LARGEST = 200  # MB of an upload
+WAITING = 200  # events at once: a choice of a row tells each of its settings
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         from .page import CSS, page, theme
 
-        blocks = page(runs, f"{options.largest} MB").queue(max_size=20)
+        blocks = page(runs, f"{options.largest} MB").queue(max_size=WAITING)
         _, address, _ = blocks.launch(
             server_name=options.host,
             server_port=options.port or free_port(options.host),

@@ -198,9 +198,11 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
             return {command: spoken(said), workflow_note: note, workflow: gr.Code(text, visible=True)}
 
         quiet: dict[str, Any] = {"show_progress": "hidden"}
+        # in the queue, outside which Gradio hears of no change of a state; and none of them is lost to another
+        one_by_one = {**quiet, "concurrency_id": "told", "concurrency_limit": 1}
         asked = [files, row, method, told, people, numbers]
         gr.on(
-            [row.change, method.change, blocks.load], explain, [row, method], [method, because, told], **quiet
+            [row.change, method.change, blocks.load], explain, [row, method], [method, because, told], **one_by_one
         )
         gr.on(
             [files.change, told.change],
@@ -243,7 +245,7 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
                 with gr.Accordion("More settings", open=False):
                     made |= {one.name: component(one, values) for one in options if not one.first}
                 for name, part in made.items():
-                    gr.on([part.change], partial(changed, name), [told, part], told, queue=False, **quiet)
+                    gr.on([part.change], partial(changed, name), [told, part], told, **one_by_one)
 
         def outcome(run: Run) -> dict:
             """What a run has made, and what there is to say."""
