@@ -27,7 +27,7 @@ FOOT = f"""What a picture no longer holds can only be invented, and an invented 
 someone is ([why]({DOCS}/ethics.md)). For medical and legal pictures there is nothing here."""
 EMPTY = "Drop a picture, say which kind it is, and press **Restore**."
 CSS = """
-.gradio-container {max-width: 1500px !important}
+.gradio-container {max-width: 1500px !important; margin: 0 auto !important}
 #page-status {min-height: 3.2em}
 #page-row .wrap {flex-direction: column; align-items: stretch; gap: 4px}
 footer {display: none !important}
@@ -74,7 +74,7 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
                 because = gr.Markdown()
                 with gr.Column(visible=False) as faces:
                     faces_found = gr.Markdown()
-                    seen = gr.Image(interactive=False, show_label=False, height=420, buttons=["fullscreen"])
+                    seen = gr.Image(interactive=False, show_label=False, height=260, buttons=["fullscreen"])
                     numbers = gr.CheckboxGroup([], label="Faces to restore")
                     people = gr.State(None)
                 settings = gr.Column()
