@@ -1,4 +1,4 @@
-"""The pictures of faces.md and diffsr.md, from the samples: what is found, what masks cover, what is restored,
+"""The pictures of faces.md and diffsr.md, of the samples: what is found, what masks cover, what is restored,
 how the rest is sharpened, and what fixed noise levels forget.
 """
 

@@ -1,4 +1,4 @@
-"""Remake the pictures of the README, core.md, diffsr.md and faces.md, and the icon: python docs/make_pictures.py.
+"""Remake the icon and the pictures of README, core.md, diffsr.md, faces.md: python docs/make_pictures.py.
 
 Those of the workflow templates are made on a host, by tests/host/thumbnails.py.
 """

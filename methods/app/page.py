@@ -198,11 +198,15 @@ def page(runs: Runs, largest: str) -> gr.Blocks:
             return {command: spoken(said), workflow_note: note, workflow: gr.Code(text, visible=True)}
 
         quiet: dict[str, Any] = {"show_progress": "hidden"}
-        # in the queue, outside which Gradio hears of no change of a state; and none of them is lost to another
+        # in the queue, outside which Gradio hears of no change of a state; and none is lost to another
         one_by_one = {**quiet, "concurrency_id": "told", "concurrency_limit": 1}
         asked = [files, row, method, told, people, numbers]
         gr.on(
-            [row.change, method.change, blocks.load], explain, [row, method], [method, because, told], **one_by_one
+            [row.change, method.change, blocks.load],
+            explain,
+            [row, method],
+            [method, because, told],
+            **one_by_one,
         )
         gr.on(
             [files.change, told.change],
