@@ -21,7 +21,7 @@ from .imaging.images import is_finite
 from .imaging.resize import enlarged_size, size_of
 from .inputs import FaceUse, Scales, WeightInput
 from .memory import is_out_of_memory, release, show_bytes
-from .precision import loaded_in
+from .precision import loaded_in, move
 from .settings import Settings, nearest
 from .timing import FEWEST, TIMES, Call, by_rule, key_of
 from .timing import Plan as Plan
@@ -173,10 +173,9 @@ class Upscaler(ABC):
         """Where the networks are."""
         return device_of(*self.networks)
 
-    def to(self, device: torch.device | str) -> Upscaler:
-        """The same with its networks moved."""
-        for network in self.networks:
-            network.to(device)
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Upscaler:
+        """The same with its networks moved, and computing in `dtype` where one is given."""
+        move(self.networks, device, dtype)
         return self
 
     def result_size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..methods.faces.codeformer import CodeFormerRestorer, CodeFormerUpscaler
 from ..methods.imaging.alpha import upscale_with_alpha
 from ..methods.stablesr.color_fix import METHODS, color_fix
-from ..methods.stablesr.method import CLEANED, pre_clean
+from ..methods.stablesr.pre_clean import CLEANED, pre_clean
 from . import host
 from .codeformer import Network, room_of
 from .host.images import check_count, join, split

@@ -66,9 +66,14 @@ class Loaded:
         """
         return self.upscaler.predict(size, self._scale(scale, None))
 
-    def to(self, device: str | torch.device) -> Loaded:
-        """The same with its networks moved. Raises ValueError for a device that is not there."""
-        return Loaded(self.method, self.upscaler.to(compute_device(device)))
+    def to(self, device: str | torch.device, precision: str = "") -> Loaded:
+        """The same with its networks moved, in the precision that is given (auto, fp32, bf16 or fp16).
+
+        Raises ValueError for a device that is not there, or another precision.
+        """
+        place = compute_device(device)
+        dtype = precision_of(precision, place) if precision else None
+        return Loaded(self.method, self.upscaler.to(place, dtype))
 
     def _scale(self, scale: float | None, longest: int | None) -> float:
         return _checked(self.method, scale, longest)

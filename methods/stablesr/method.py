@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...samplers.denoiser import Cond, Denoiser
 from ...samplers.noise import Noise
@@ -18,22 +19,22 @@ from ..imaging.images import check_pixels
 from ..imaging.resize import ENLARGEMENTS, enlarge_by, enlarged_size, resize, size_of
 from ..nets.cfw import CFW
 from ..nets.sd_vae import VAE
+from ..precision import move
 from ..priors.adm import ADMPrior
 from ..settings import Settings, option
 from .autoencoder import Autoencoder
 from .color_fix import COLORS, color_fix
 from .layers import StableSRLayers
 from .levels import CHAIN, STARTS, levels_of, released_table, start, start_mode
+from .pre_clean import Restorer, pre_clean
 from .prior import CONTEXT, LR, WEIGHTS, Reference, modulated
 
 LATENT = 8  # pixels under one of a latent along each side
-CLEANED = 2.0  # how much a method that cleans pictures enlarges them before they are reduced again
 # as released; no weighting, its text is taken literally
 NEGATIVE = "3d, cartoon, anime, sketches, (worst quality:2), (low quality:2)"
 # likewise; the layers were trained with empty prompts
 POSITIVE = "(masterpiece:2), (best quality:2), (realistic:2), (very clear:2)"
 
-Restorer = Callable[[Tensor], Tensor]
 Enlarger = Callable[[Tensor, float], Tensor]  # pictures B 3 h w in 0..1 and a scale
 
 
@@ -122,6 +123,17 @@ class StableSR:
     def multiple(self) -> int:
         """What the sides of an enlarged picture must be multiples of."""
         return LATENT * self.prior.multiple
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """UNet, encoder and SFT layers, autoencoder, and CFW where there is one."""
+        own = (self.prior.network, self.layers.encoder, self.layers.sft, self.vae)
+        return own if self.cfw is None else (*own, self.cfw)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> StableSR:
+        """The same with its networks moved, and computing in `dtype` where one is given."""
+        move(self.networks, device, dtype)
+        return self
 
 
 @dataclass(frozen=True)
@@ -222,11 +234,9 @@ def stablesr_upscale(
 
     def restored(canvas: Tensor) -> Tensor:
         noise = Noise([0] * len(low) if seeds is None else seeds)
-        hooks = (
-            []
-            if reference is None
-            else [Reference(_latent_of(model, reference, low, canvas, settings, scale))]
-        )
+        hooks = []
+        if reference is not None:
+            hooks.append(Reference(_latent_of(model, reference, low, canvas, settings, scale)))
         return restore(model, canvas, context, settings, negative, noise, hooks, on_step=on_step).image
 
     return restore_at_scale(low, scale, restored, settings, model.multiple, clean)
@@ -288,12 +298,3 @@ def restore_at_scale(
     image = restored(F.pad(base * 2 - 1, (0, rim[1], 0, rim[0]), mode="replicate"))[..., : work[0], : work[1]]
     image = color_fix(((image.float() + 1) / 2).clamp(0, 1), base, settings.color)
     return back(image if work == size else resize(image, size).clamp(0, 1))
-
-
-def pre_clean(low: Tensor, clean: Restorer, reduction: float = 2.0) -> Tensor:
-    """A badly damaged picture B 3 h w in 0..1 through another restorer (0..1, of any enlargement), then
-    reduced bicubically.
-
-    The reduction keeps the restorer's artefacts from being enlarged. Source: Wang et al. 2024, appendix C.
-    """
-    return resize(clean(low), scale=1 / reduction).clamp(0, 1)

@@ -25,7 +25,8 @@ from .autoencoder import Autoencoder
 from .layers import StableSRLayers
 from .levels import CHAIN, levels_of
 from .load import LAYER_FILES, load_stablesr, load_text, told_target
-from .method import CLEANED, LATENT, NEGATIVE, StableSR, StableSRSettings, stablesr_upscale, working_size
+from .method import LATENT, NEGATIVE, StableSR, StableSRSettings, stablesr_upscale, working_size
+from .pre_clean import CLEANED
 from .prior import CONTEXT, LR, modulated, unlike_target
 from .text import check_contexts, read_context, tokens_of
 
@@ -87,9 +88,8 @@ class StableSRUpscaler(AnyUpscaler):
         self.reference = reference
         self.warnings = warnings
         self.size = SIDE
-        own = (model.prior.network, model.layers.encoder, model.layers.sft, model.vae, model.cfw)
         self._rooms: dict[tuple, int] = {}
-        self.networks = (*filter(None, own), *(n for one in (clean, reference) if one for n in one.networks))
+        self.networks = (*model.networks, *(n for one in (clean, reference) if one for n in one.networks))
 
     def plan(self, size: tuple[int, int], scale: float) -> Plan:
         calls = len(levels_of(self.settings.sampler, self.settings.steps)) - 1

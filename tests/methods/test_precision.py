@@ -9,6 +9,7 @@ from every_method import ABSENT, RUNS, made, prepared
 from safetensors.torch import save_file
 from stablesr_tiny import context, tiny
 
+import priorsr
 from priorsr.methods import precision, weights
 from priorsr.methods.nets.adm_blocks import GroupNorm32
 from priorsr.methods.nets.ncsnpp import NCSNpp
@@ -79,6 +80,21 @@ def test_frequencies_of_noise_embeddings_stay_float32():
     kept = found.all_modules[0].W.clone()
     assert torch.equal(cast(found, torch.bfloat16).all_modules[0].W, kept)
     assert found.all_modules[1].weight.dtype == torch.bfloat16
+
+
+def test_networks_are_moved_and_cast_in_one_call():
+    model = deepcopy(tiny())
+    assert model.to("meta", torch.bfloat16) is model
+    modules = [module for network in model.networks for module in network.modules()]
+    kept = {id(p) for m in modules if precision.keeps_float32(m) for p in m.parameters()}
+    for network in model.networks:
+        for parameter in network.parameters():
+            assert parameter.device.type == "meta"
+            assert parameter.dtype == torch.bfloat16 or id(parameter) in kept
+    loaded = priorsr.load("srcnn", device="cpu", precision="fp32").to("cpu", "bf16")
+    assert loaded.upscaler.networks[0].conv1.weight.dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="no precision 'half'"):
+        loaded.to("cpu", "half")
 
 
 def test_group_norm_sums_in_float32():

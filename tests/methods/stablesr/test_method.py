@@ -14,7 +14,8 @@ from torch import nn
 from priorsr.methods.nets.sd_vae import VAEConfig
 from priorsr.methods.stablesr.autoencoder import SCALE, Autoencoder
 from priorsr.methods.stablesr.levels import CHAIN, index_of, levels_of, released_ddim, start, start_mode
-from priorsr.methods.stablesr.method import StableSRSettings, pre_clean, restore, stablesr_upscale
+from priorsr.methods.stablesr.method import StableSRSettings, restore, stablesr_upscale
+from priorsr.methods.stablesr.pre_clean import pre_clean
 from priorsr.methods.stablesr.prior import CONTEXT, LR, Reference, diffusion_prior, modulated
 from priorsr.samplers.denoiser import Cond, Prediction, from_x0
 from priorsr.samplers.guidance.cfg import CFG
