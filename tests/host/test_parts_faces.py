@@ -4,7 +4,6 @@ weights.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -13,14 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 from face_graphs import FEW, LEFT, SIDE, SRDG, TOP, found, mask, outside, report, restored, run
-from graphs import defaults, failure, load, node, resized, result, save, to_graph
+from graphs import defaults, failure, load, node, resized, result, save
 from host_server import interpreter
+from small_workflows import small
 
 from priorsr.methods.faces.masks import CLASSES
+from priorsr.methods.graph.definitions import from_object_info
 from priorsr.methods.imaging.images import read
 
 pytestmark = [pytest.mark.host, pytest.mark.usefixtures("scenes")]
-PACK = Path(__file__).resolve().parents[2]
 PARTS = {"kind": "parts", "kind.parts": ", ".join(CLASSES), "kind.parser": "parsing_parsenet"}
 
 
@@ -249,21 +249,22 @@ def test_a_mask_of_unknown_parts_is_explained(host, definitions):
     assert "there is no part 'beard'" in failure(host, graph)
 
 
-@pytest.mark.parametrize("name", ["restore_faces_in_photo", "codeformer_photo", "face_masks"])
-def test_example_workflows_run_on_a_photograph(host, definitions, name):
-    graph = to_graph(
-        json.loads((PACK / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")), definitions
-    )
-    for inputs in (made["inputs"] for made in graph.values()):
-        inputs |= {
-            key: few
-            for key, few in {"method.steps": 2, "image": "scene.png"}.items()
-            if isinstance(inputs.get(key), (int, str))
-        }
-    outputs = host.run(graph)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("restore_faces_in_photo", "1 of 1 faces restored"),
+        ("codeformer_photo", "1 of 1 faces restored"),
+        ("face_masks", "1 face"),
+    ],
+)
+def test_example_workflows_run_on_a_photograph(host, definitions, name, words):
+    graph = small(name, from_object_info(definitions))
+    (loader,) = graph.loaders()
+    graph.nodes[loader]["inputs"]["image"] = "scene.png"
+    outputs = host.run(graph.nodes)
     images = [image for output in outputs.values() for image in output.get("images", [])]
     assert images
     assert all(read(host.image(image)).pixels.std() > 0.01 for image in images)
-    assert all(
-        "1 of 1 faces restored" in output["text"][0] for output in outputs.values() if "text" in output
-    )
+    # CodeFormer of random weights leaves no face behind that a detector after it would find
+    texts = [output["text"][0] for output in outputs.values() if "text" in output]
+    assert any(words in text for text in texts), texts
