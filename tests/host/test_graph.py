@@ -101,7 +101,9 @@ def test_every_engine_shows_previews_and_steps(engines, tmp_path):
         assert all(one.width > one.height for one in previews), name  # a server enlarges them
         told[name] = [step for step in heard if step[0] == "2" and step[2]]
     assert told["alone"][-1] == ("2", 3, 3)
-    assert told["server"] == told["alone"]
+    # a server passes on what its clock lets it: some of the steps, the last among them
+    assert set(told["server"]) <= set(told["alone"])
+    assert told["server"][-1] == told["alone"][-1]
     assert told["comfyui"] == told["alone"]
 
 
